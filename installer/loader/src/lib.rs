@@ -1,0 +1,1 @@
+//! A pure model of how ld.so finds a library.

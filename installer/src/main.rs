@@ -1,0 +1,3 @@
+//! The installer.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! C types and result types of the four libraries; no logic.

@@ -1,0 +1,3 @@
+//! Writes exports, messages, dispatch and docs from one description.
+
+fn main() {}

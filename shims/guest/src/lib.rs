@@ -1,0 +1,1 @@
+//! What every shim shares in the guest: boundary, conversion, session, local answers.

@@ -1,0 +1,1 @@
+//! Links: carry frames between guest and host.

@@ -1,0 +1,1 @@
+//! Messages of the connection itself: handshake, device snapshot, device state.

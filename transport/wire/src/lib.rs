@@ -1,0 +1,16 @@
+//! The wire format: bytes to types and back. Pure: no I/O, no unsafe, nothing of CUDA's meaning.
+//!
+//! A **frame** is a [`Header`], a payload (the message's fields) and, for messages that carry
+//! memory contents, a bulk part that a link can move without copying it into the payload.
+//! Everything is little-endian with explicit widths; every size is checked before use.
+
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod control;
+pub mod header;
+pub mod message;
+
+pub use codec::{Malformed, Reader, Writer};
+pub use header::{Header, Kind};
+pub use message::{Payload, Request};

@@ -1,0 +1,3 @@
+//! The logic behind the Justfile and .ci/run.
+
+fn main() {}
