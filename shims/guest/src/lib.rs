@@ -1,1 +1,23 @@
 //! What every shim shares in the guest: boundary, conversion, session, local answers.
+//!
+//! A call comes in from C through an exported function. [`boundary`] catches what must not leave
+//! Rust, [`convert`] turns raw arguments into safe types, and a safe body answers: from what the
+//! guest already knows, or through the host.
+//!
+//! Each shim library links its own copy of this crate, so "process-wide" here means: once per
+//! shim library in a process. Nothing happens when a library is loaded; the first call that needs
+//! something makes it.
+//!
+//! Unsafe code stands in [`convert`], `fork` and `exit` only.
+
+pub mod boundary;
+pub mod convert;
+pub mod count;
+mod exit;
+mod fork;
+pub mod log;
+#[cfg(test)]
+mod testing;
+
+pub use boundary::{Fault, boundary, unimplemented};
+pub use count::Counter;
