@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{exit, log};
+use crate::{log, process};
 
 static KNOWN: Mutex<Vec<&'static Counter>> = Mutex::new(Vec::new());
 
@@ -75,7 +75,7 @@ impl Drop for Scope {
 pub(crate) fn enter(counter: &'static Counter) -> Scope {
     if counter.calls.fetch_add(1, Relaxed) == 0 {
         lock_known().push(counter);
-        exit::print_statistics_at_exit();
+        process::print_statistics_at_exit();
     }
     Scope(CURRENT.try_with(|current| current.replace(Some(counter))).unwrap_or(None))
 }

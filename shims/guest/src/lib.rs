@@ -8,14 +8,16 @@
 //! shim library in a process. Nothing happens when a library is loaded; the first call that needs
 //! something makes it.
 //!
-//! Unsafe code stands in [`convert`], `fork` and `exit` only.
+//! Unsafe code stands in [`convert`], `fork` and `process` only.
 
 pub mod boundary;
+pub mod config;
 pub mod convert;
 pub mod count;
-mod exit;
+
 mod fork;
 pub mod log;
+mod process;
 #[cfg(test)]
 mod testing;
 

@@ -1,13 +1,13 @@
-//! Prints the statistics when the process ends, if `VGPU_STATS=1` asks for them.
-//!
-//! Registered by the first counted call, because nothing of ours runs when a library is loaded.
+//! What only the C library can do for, or tell about, the process that we live in.
 
 use std::io::Write as _;
 use std::sync::Once;
 
 use crate::count;
 
-/// Registers the print with the C library, once, if the user asked for statistics.
+/// Registers the print of the statistics, once, if `VGPU_STATS=1` asks for them.
+///
+/// The first counted call does this, because nothing of ours runs when a library is loaded.
 pub(crate) fn print_statistics_at_exit() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
@@ -23,4 +23,12 @@ extern "C" fn print_table() {
     let _ = std::panic::catch_unwind(|| {
         let _ = std::io::stderr().write_all(count::table().as_bytes());
     });
+}
+
+/// Says whether the process runs with more rights than its caller (set-user-ID and the like).
+///
+/// Its environment then belongs to somebody who must not steer it (getauxval(3), AT_SECURE).
+pub(crate) fn runs_with_raised_rights() -> bool {
+    // SAFETY: getauxval reads a table that the kernel filled before the program began.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }

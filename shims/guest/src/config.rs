@@ -1,0 +1,140 @@
+//! Where the host is: `VGPU_LINK`, then `/etc/vgpu/guest.toml`, else every link that may be there.
+
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::process;
+
+/// Names the configuration file of a guest.
+pub const FILE: &str = "/etc/vgpu/guest.toml";
+
+/// Names the environment variable that outranks the file.
+pub const VARIABLE: &str = "VGPU_LINK";
+
+/// What is tried, in this order, where nothing is configured. PCI and vsock come first in the
+/// design; they join this list when they are built.
+pub const AUTOMATIC: [&str; 1] = ["unix:/run/vgpu/vgpud.sock"];
+
+/// Largest configuration file: 64 KiB, a thousand times what the keys need.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Which links to try, and who said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Link URIs, the preferred one first; never empty.
+    pub links: Vec<String>,
+    /// Where the choice comes from, for messages: a variable, a file, or "the default".
+    pub origin: String,
+}
+
+/// Says why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there and cannot be read.
+    #[error("reading {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML, has an unknown key, or is too long.
+    #[error("understanding {path}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where; with line and column.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// The variable holds bytes that are not UTF-8.
+    #[error("reading the environment variable {VARIABLE}, which is not UTF-8")]
+    Variable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    link: Option<String>,
+}
+
+/// Reads this process's configuration.
+///
+/// The variable is ignored in a process with raised rights, whose environment belongs to a user
+/// who must not choose what it talks to.
+pub fn choice() -> Result<Choice, ConfigError> {
+    let variable = (!process::runs_with_raised_rights()).then(|| std::env::var_os(VARIABLE));
+    choose(variable.flatten(), Path::new(FILE))
+}
+
+fn choose(variable: Option<OsString>, file: &Path) -> Result<Choice, ConfigError> {
+    if let Some(value) = variable.filter(|value| !value.is_empty() && value != "auto") {
+        let link = value.into_string().map_err(|_| ConfigError::Variable)?;
+        return Ok(Choice { links: vec![link], origin: VARIABLE.to_owned() });
+    }
+    if let Some(link) = from_file(file)?.filter(|link| !link.is_empty() && link != "auto") {
+        return Ok(Choice { links: vec![link], origin: file.display().to_string() });
+    }
+    let links = AUTOMATIC.map(str::to_owned).to_vec();
+    Ok(Choice { links, origin: "the default".to_owned() })
+}
+
+fn from_file(path: &Path) -> Result<Option<String>, ConfigError> {
+    let read = |source| ConfigError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    match std::fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(read(error)),
+        // A longer file is cut, and then fails to parse or names what it says in its beginning.
+        Ok(file) => file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(read)?,
+    };
+    let parsed: File = toml::from_str(&text)
+        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+    Ok(parsed.link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("guest.toml");
+        std::fs::write(&path, text).unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn the_variable_outranks_the_file_and_the_file_the_default() {
+        let (_directory, path) = file("link = \"unix:/from/file\"\n");
+        let chosen = choose(Some("unix:/from/env".into()), &path).unwrap();
+        assert_eq!(chosen.links, ["unix:/from/env"]);
+        assert_eq!(chosen.origin, "VGPU_LINK");
+        let chosen = choose(None, &path).unwrap();
+        assert_eq!(chosen.links, ["unix:/from/file"]);
+        assert_eq!(chosen.origin, path.display().to_string());
+        let chosen = choose(None, Path::new("/nonexistent/guest.toml")).unwrap();
+        assert_eq!(chosen.links, AUTOMATIC);
+    }
+
+    #[test]
+    fn auto_and_empty_mean_the_default() {
+        let (_directory, path) = file("link = \"auto\"\n");
+        for value in ["", "auto"] {
+            assert_eq!(choose(Some(value.into()), &path).unwrap().links, AUTOMATIC);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_its_line() {
+        let (_directory, path) = file("# where\nlnik = \"unix:/run/x\"\n");
+        let error = choose(None, &path).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.to_string().contains("guest.toml"), "{error}");
+        assert!(source.contains("line 2") && source.contains("lnik"), "{source}");
+    }
+}
