@@ -19,6 +19,14 @@ pub trait Fault: Copy + 'static {
     const INSUFFICIENT_SIZE: Self;
     /// Answers every call in a child process that was forked after the connection was made.
     const NOT_INITIALIZED: Self;
+    /// Answers the first call when no host can be reached.
+    const NO_HOST: Self;
+    /// Answers every call after the connection to the host ended.
+    const LOST: Self;
+
+    /// Makes the error of a code that the host sent; a code that is none becomes
+    /// [`Fault::UNKNOWN`].
+    fn from_code(code: u32) -> Self;
 }
 
 /// Runs the body of an exported function and answers what C may see of it.

@@ -9,20 +9,21 @@
 
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::process::Pid;
 
 static MARK: OnceLock<Mark> = OnceLock::new();
+static CONNECTED: AtomicBool = AtomicBool::new(false);
 
 enum Mark {
     Page(&'static AtomicU8),
     ProcessId(Pid),
 }
 
-/// Remembers this process as the owner of the connection. Later calls change nothing.
-pub(crate) fn mark_owner() {
+/// Remembers this process as the owner of the connection that it has or is about to make.
+pub(crate) fn claim() {
     MARK.get_or_init(|| match wiped_page() {
         Some(byte) => {
             byte.store(1, Relaxed);
@@ -30,15 +31,22 @@ pub(crate) fn mark_owner() {
         }
         None => Mark::ProcessId(rustix::process::getpid()),
     });
+    CONNECTED.store(true, Relaxed);
 }
 
-/// Says whether this process was forked from the one that made the connection.
+/// Forgets the claim: the connection was not made, so a later child may make its own.
+pub(crate) fn release() {
+    CONNECTED.store(false, Relaxed);
+}
+
+/// Says whether this process was forked from one that has a connection or was making one.
 pub(crate) fn is_forked_child() -> bool {
-    match MARK.get() {
-        None => false,
-        Some(Mark::Page(byte)) => byte.load(Relaxed) == 0,
-        Some(Mark::ProcessId(owner)) => rustix::process::getpid() != *owner,
-    }
+    CONNECTED.load(Relaxed)
+        && match MARK.get() {
+            None => false,
+            Some(Mark::Page(byte)) => byte.load(Relaxed) == 0,
+            Some(Mark::ProcessId(owner)) => rustix::process::getpid() != *owner,
+        }
 }
 
 fn wiped_page() -> Option<&'static AtomicU8> {
@@ -66,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_forked_child_is_told_from_its_parent() {
-        mark_owner();
+        claim();
         assert!(!is_forked_child());
         // SAFETY: the child only reads a byte and leaves at once; it takes no lock.
         let child = unsafe { libc::fork() };

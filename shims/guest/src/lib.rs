@@ -14,6 +14,7 @@ pub mod boundary;
 pub mod config;
 pub mod convert;
 pub mod count;
+pub mod current;
 
 mod fork;
 pub mod log;

@@ -12,4 +12,10 @@ impl Fault for TestError {
     const NOT_SUPPORTED: Self = Self(801);
     const INSUFFICIENT_SIZE: Self = Self(2);
     const NOT_INITIALIZED: Self = Self(3);
+    const NO_HOST: Self = Self(100);
+    const LOST: Self = Self(46);
+
+    fn from_code(code: u32) -> Self {
+        Self(code)
+    }
 }
