@@ -9,8 +9,11 @@
 pub mod codec;
 pub mod control;
 pub mod header;
+pub mod limits;
 pub mod message;
+pub mod text;
 
 pub use codec::{Malformed, Reader, Writer};
 pub use header::{Header, Kind};
 pub use message::{Payload, Request};
+pub use text::Text;
