@@ -1,1 +1,4 @@
-//! The test harness.
+//! What the tests of the whole share.
+
+pub mod stand_in;
+pub mod system;

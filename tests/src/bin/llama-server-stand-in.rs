@@ -1,0 +1,7 @@
+//! Behaves like Ollama's `llama-server --list-devices`, over the real ggml.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vgpu_tests::stand_in::serve::llama_server()
+}

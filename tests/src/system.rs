@@ -1,0 +1,16 @@
+//! The system test's own room: a Debian container with systemd as PID 1, Ollama's layout in it,
+//! and the story that the test and `cargo xtask demo` both tell.
+//!
+//! Nothing here knows what the shims do; it installs them as a user would and looks from outside.
+
+mod bounded;
+mod container;
+mod error;
+mod layout;
+mod root;
+
+pub use bounded::{Finished, run};
+pub use container::{Bind, Container};
+pub use error::{Error, Result};
+pub use layout::{Layout, Parts};
+pub use root::{MACHINE_PACKAGES, ROOT_PACKAGES, Release, tarball};
