@@ -60,6 +60,20 @@ pub struct Header {
 }
 
 impl Header {
+    /// Makes a header without context, status or sizes; a link fills in the sizes.
+    pub fn new(kind: Kind, opcode: u32) -> Self {
+        Self {
+            kind,
+            opcode,
+            sequence: 0,
+            context: 0,
+            thread: 0,
+            status: 0,
+            payload_bytes: 0,
+            bulk_bytes: 0,
+        }
+    }
+
     /// Encodes the header.
     pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
         let mut out = Vec::with_capacity(HEADER_BYTES);

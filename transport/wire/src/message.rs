@@ -9,6 +9,13 @@ pub trait Payload: Sized {
     /// Reads and checks the fields.
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
 
+    /// Writes a whole payload.
+    fn to_payload(&self) -> Vec<u8> {
+        let mut payload = Vec::new();
+        self.write(&mut Writer::new(&mut payload));
+        payload
+    }
+
     /// Reads a whole payload: what follows the fields is an error.
     fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(payload);

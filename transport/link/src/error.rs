@@ -1,0 +1,194 @@
+//! What can go wrong on a link.
+
+use std::io;
+
+use crate::wire::Malformed;
+use crate::wire::control::{Reason, Refusal};
+
+/// Says what a link was doing and why it could not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// A text is no link URI.
+    #[error("reading the link \"{uri}\": {problem}")]
+    Uri {
+        /// The text as given.
+        uri: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The URI is right, but this build cannot open such links.
+    #[error("opening the link {uri}: this version only has {available}")]
+    NotBuilt {
+        /// The URI.
+        uri: String,
+        /// The schemes that work.
+        available: &'static str,
+    },
+    /// Nobody could be reached at the address.
+    #[error("connecting to {uri}")]
+    Connect {
+        /// The URI.
+        uri: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The host cannot listen at the address.
+    #[error("{verb} {path}")]
+    Listen {
+        /// What was being done, such as "listening on".
+        verb: &'static str,
+        /// The socket's path.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another daemon answers at the address.
+    #[error("listening on {path}: another program answers there")]
+    InUse {
+        /// The socket's path.
+        path: String,
+    },
+    /// The host turned us away.
+    #[error("the host refused the connection: {text}")]
+    Refused {
+        /// The reason.
+        refusal: Refusal,
+        /// Version of the wire format that the host speaks.
+        version: u16,
+        /// The host's words.
+        text: String,
+    },
+    /// The peer speaks another version of the wire format.
+    #[error("the peer speaks version {theirs} of the wire format, this program version {ours}")]
+    WrongVersion {
+        /// The peer's version.
+        theirs: u16,
+        /// Ours.
+        ours: u16,
+    },
+    /// The peer ended the connection and said why.
+    #[error("the peer ended the connection: {text}")]
+    Goodbye {
+        /// The reason.
+        reason: Reason,
+        /// The peer's words.
+        text: String,
+    },
+    /// The peer is gone.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The peer went within a frame.
+    #[error("the connection ended within a frame's {part}, after {received} of {expected} bytes")]
+    Truncated {
+        /// "header", "payload" or "bulk part".
+        part: &'static str,
+        /// Bytes of that part that came.
+        received: usize,
+        /// Bytes of that part that should have come.
+        expected: usize,
+    },
+    /// A frame or message could not be understood.
+    #[error("understanding the peer's {what}")]
+    Malformed {
+        /// "frame header", or the name of the message.
+        what: &'static str,
+        /// Where and why.
+        source: Malformed,
+    },
+    /// A frame announced more than the limits allow.
+    #[error("the peer announced a {part} of {bytes} bytes, more than {bytes_max}")]
+    Oversized {
+        /// "payload" or "bulk part".
+        part: &'static str,
+        /// Bytes announced.
+        bytes: usize,
+        /// Bytes allowed.
+        bytes_max: usize,
+    },
+    /// A reply carries more memory contents than were asked for.
+    #[error("the peer sent {bytes} bytes where {room} were asked for")]
+    BulkMismatch {
+        /// Bytes announced.
+        bytes: usize,
+        /// Bytes of room.
+        room: usize,
+    },
+    /// A frame of ours would exceed the limits; nothing was sent.
+    #[error("sending a {part} of {bytes} bytes: a frame holds at most {bytes_max}")]
+    TooLarge {
+        /// "payload" or "bulk part".
+        part: &'static str,
+        /// Bytes given.
+        bytes: usize,
+        /// Bytes allowed.
+        bytes_max: usize,
+    },
+    /// A message came that has no place here.
+    #[error("the peer sent message {opcode:#x} where {expected} was due")]
+    Unexpected {
+        /// Opcode of the message.
+        opcode: u32,
+        /// What was due.
+        expected: &'static str,
+    },
+    /// The peer did nothing for too long.
+    #[error("waiting for the peer: it did not answer in time")]
+    TimedOut,
+    /// The system failed us.
+    #[error("{verb}")]
+    Io {
+        /// What was being done, such as "sending to the peer".
+        verb: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl LinkError {
+    /// Tells whether a new connection, tried later, can succeed without anybody's help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Closed | Self::Truncated { .. } | Self::TimedOut => true,
+            Self::Goodbye { reason, .. } => matches!(reason, Reason::Done | Reason::Stopping),
+            Self::Refused { refusal, .. } => matches!(refusal, Refusal::Full | Refusal::NoDevice),
+            _ => false,
+        }
+    }
+
+    /// Gives the remedy, as one whole sentence.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Uri { .. } => Some(
+                "Write unix:/run/vgpu/vgpud.sock, pci:auto, pci:0000:00:05.0, vsock:2:6475 or \
+                 tls:gpu-host:6475.",
+            ),
+            Self::NotBuilt { .. } => Some("Use unix:/run/vgpu/vgpud.sock."),
+            Self::Connect { source, .. } => connect_hint(source),
+            Self::Listen { .. } => {
+                Some("Check that the directory exists and that this user may write to it.")
+            }
+            Self::InUse { .. } => {
+                Some("Stop the other vgpud, or give this one another --listen address.")
+            }
+            Self::Refused { refusal: Refusal::Version, .. } | Self::WrongVersion { .. } => {
+                Some("Install the same version of vgpu-ollama in the guest and on the host.")
+            }
+            Self::Refused { refusal: Refusal::Full, .. } => {
+                Some("End some clients, or raise clients_max in /etc/vgpu/host.toml.")
+            }
+            Self::TimedOut => Some("Check that vgpud runs and that its machine is not overloaded."),
+            _ => None,
+        }
+    }
+}
+
+fn connect_hint(source: &io::Error) -> Option<&'static str> {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            Some("Start vgpud on the host, and check the address in /etc/vgpu/guest.toml.")
+        }
+        io::ErrorKind::PermissionDenied => Some("Add this user to the group that owns the socket."),
+        _ => None,
+    }
+}

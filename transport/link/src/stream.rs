@@ -1,0 +1,199 @@
+//! Frames over a stream of bytes.
+
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+use crate::wire::control::{Goodbye, Reason, opcode};
+use crate::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX};
+use crate::wire::{Header, Kind, Payload};
+use crate::{Bulk, Link, LinkError};
+
+/// Bytes read ahead: 8 KiB holds a burst of some 100 launches, and is the most of a bulk part
+/// that is ever copied once more than needed.
+const AHEAD_BYTES: usize = 8 << 10;
+
+/// How long a failed send looks for the peer's last words, which then lie ready or never come.
+const LAST_WORDS_MS: u64 = 50;
+
+/// Moves bytes both ways, in order.
+pub trait Stream: Send {
+    /// Waits until something can be read, and reads some of it; 0 means the peer closed.
+    ///
+    /// # Errors
+    /// `TimedOut` when `limit` has passed, else what the system says.
+    fn read(&mut self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize>;
+
+    /// Waits until something can be written, and writes some of `parts`. Raises no signal.
+    ///
+    /// # Errors
+    /// `TimedOut` when `limit` has passed, `BrokenPipe` if the peer closed, else what the system
+    /// says.
+    fn write(&mut self, parts: &[IoSlice<'_>], limit: Option<Instant>) -> io::Result<usize>;
+}
+
+/// A link over any stream of bytes.
+#[derive(Debug)]
+pub struct StreamLink<S> {
+    stream: S,
+    limit: Option<Instant>,
+    ahead: Box<[u8]>,
+    /// Unread bytes of `ahead`.
+    unread: std::ops::Range<usize>,
+}
+
+impl<S: Stream> StreamLink<S> {
+    /// Speaks frames over `stream`, which must be at the start of one.
+    pub fn new(stream: S) -> Self {
+        Self { stream, limit: None, ahead: vec![0; AHEAD_BYTES].into(), unread: 0..0 }
+    }
+
+    /// Borrows the stream, to ask it for what frames do not show.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Fills `into`: from what was read ahead, then straight from the stream.
+    fn fill(&mut self, into: &mut [u8], part: &'static str) -> Result<(), LinkError> {
+        let mut done = self.unread.len().min(into.len());
+        let start = self.unread.start;
+        into[..done].copy_from_slice(&self.ahead[start..start + done]);
+        self.unread.start += done;
+        while done < into.len() {
+            done += match self.read_some(&mut into[done..])? {
+                0 if part == "header" && done == 0 => return Err(LinkError::Closed),
+                0 => {
+                    let expected = into.len();
+                    return Err(LinkError::Truncated { part, received: done, expected });
+                }
+                count => count,
+            };
+        }
+        Ok(())
+    }
+
+    /// Reads into a large rest directly, and through the read-ahead otherwise.
+    fn read_some(&mut self, rest: &mut [u8]) -> Result<usize, LinkError> {
+        if rest.len() >= AHEAD_BYTES {
+            return self.stream.read(rest, self.limit).or_else(read_failed);
+        }
+        let count = self.stream.read(&mut self.ahead, self.limit).or_else(read_failed)?;
+        let taken = count.min(rest.len());
+        rest[..taken].copy_from_slice(&self.ahead[..taken]);
+        self.unread = taken..count;
+        Ok(taken)
+    }
+
+    fn header(&mut self) -> Result<Header, LinkError> {
+        let mut bytes = [0; HEADER_BYTES];
+        self.fill(&mut bytes, "header")?;
+        let size = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize
+        };
+        for (part, bytes, bytes_max) in
+            [("payload", size(0), PAYLOAD_BYTES_MAX), ("bulk part", size(4), BULK_BYTES_MAX)]
+        {
+            if bytes > bytes_max {
+                return Err(LinkError::Oversized { part, bytes, bytes_max });
+            }
+        }
+        Header::from_bytes(&bytes)
+            .map_err(|source| LinkError::Malformed { what: "frame header", source })
+    }
+
+    fn write_all(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<(), LinkError> {
+        while parts.iter().any(|part| !part.is_empty()) {
+            match self.stream.write(parts, self.limit) {
+                Ok(count) => IoSlice::advance_slices(&mut parts, count),
+                Err(source) if is_gone(&source) => return Err(self.last_words()),
+                Err(source) if source.kind() == io::ErrorKind::TimedOut => {
+                    return Err(LinkError::TimedOut);
+                }
+                Err(source) => return Err(LinkError::Io { verb: "sending to the peer", source }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on after a failed send: a peer that ends the connection says why first.
+    fn last_words(&mut self) -> LinkError {
+        self.limit = Some(Instant::now() + Duration::from_millis(LAST_WORDS_MS));
+        let (mut payload, mut bulk) = (Vec::new(), Vec::new());
+        loop {
+            match self.receive(&mut payload, Bulk::Grow(&mut bulk)) {
+                Ok(header) if header.opcode == opcode::REFUSED => {
+                    return crate::handshake::refused(&payload);
+                }
+                Ok(_) => {}
+                Err(goodbye @ LinkError::Goodbye { .. }) => return goodbye,
+                Err(_) => return LinkError::Closed,
+            }
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// A reset is the end as well: the peer went without reading all that we had sent.
+fn read_failed(source: io::Error) -> Result<usize, LinkError> {
+    match source.kind() {
+        io::ErrorKind::TimedOut => Err(LinkError::TimedOut),
+        _ if is_gone(&source) => Ok(0),
+        _ => Err(LinkError::Io { verb: "receiving from the peer", source }),
+    }
+}
+
+fn check_size(part: &'static str, bytes: usize, bytes_max: usize) -> Result<u32, LinkError> {
+    match u32::try_from(bytes) {
+        Ok(size) if bytes <= bytes_max => Ok(size),
+        _ => Err(LinkError::TooLarge { part, bytes, bytes_max }),
+    }
+}
+
+/// Turns a `Goodbye` into the error that it stands for.
+fn goodbye(payload: &[u8]) -> LinkError {
+    match Goodbye::from_payload(payload) {
+        Ok(Goodbye { reason: Reason::Done, .. }) => LinkError::Closed,
+        Ok(Goodbye { reason, text }) => LinkError::Goodbye { reason, text: text.to_string() },
+        Err(source) => LinkError::Malformed { what: "Goodbye", source },
+    }
+}
+
+impl<S: Stream> Link for StreamLink<S> {
+    fn send(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
+        let header = Header {
+            payload_bytes: check_size("payload", payload.len(), PAYLOAD_BYTES_MAX)?,
+            bulk_bytes: check_size("bulk part", bulk.len(), BULK_BYTES_MAX)?,
+            ..*header
+        };
+        let header = header.to_bytes();
+        let mut parts = [IoSlice::new(&header), IoSlice::new(payload), IoSlice::new(bulk)];
+        self.write_all(&mut parts)
+    }
+
+    fn receive(&mut self, payload: &mut Vec<u8>, bulk: Bulk<'_>) -> Result<Header, LinkError> {
+        let header = self.header()?;
+        let bulk_bytes = header.bulk_bytes as usize;
+        payload.resize(header.payload_bytes as usize, 0);
+        self.fill(payload, "payload")?;
+        if header.opcode == opcode::GOODBYE && header.kind == Kind::Post {
+            return Err(goodbye(payload));
+        }
+        match bulk {
+            Bulk::Into(room) if bulk_bytes > room.len() => {
+                return Err(LinkError::BulkMismatch { bytes: bulk_bytes, room: room.len() });
+            }
+            Bulk::Into(room) => self.fill(&mut room[..bulk_bytes], "bulk part")?,
+            Bulk::Grow(buffer) => {
+                buffer.resize(bulk_bytes, 0);
+                self.fill(buffer, "bulk part")?;
+            }
+        }
+        Ok(header)
+    }
+
+    fn wait_until(&mut self, limit: Option<Instant>) {
+        self.limit = limit;
+    }
+}
