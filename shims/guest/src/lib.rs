@@ -12,6 +12,8 @@
 
 pub mod boundary;
 pub mod config;
+mod connect;
+mod conversation;
 pub mod convert;
 pub mod count;
 pub mod current;
@@ -19,8 +21,11 @@ pub mod current;
 mod fork;
 pub mod log;
 mod process;
+pub mod session;
 #[cfg(test)]
 mod testing;
 
 pub use boundary::{Fault, boundary, unimplemented};
 pub use count::Counter;
+pub use session::Failure;
+pub use vgpu_link::wire;

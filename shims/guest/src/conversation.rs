@@ -1,0 +1,184 @@
+//! One conversation over a link: requests, answers, and what must agree between them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use vgpu_link::wire::control::{Snapshot, SnapshotReply};
+use vgpu_link::wire::{Header, Kind, Payload, Request, Writer};
+use vgpu_link::{Bulk, Link};
+
+use crate::current::Caller;
+use crate::session::Failure;
+use crate::{count, log};
+
+/// Most parts of a copy that are under way: 4. One is being sent, one lies in the socket, one is
+/// being done, and one answer is on its way back; more only fills memory.
+const PARTS_UNDER_WAY_MAX: usize = 4;
+
+/// Speaks with the host after the handshake.
+pub(crate) struct Conversation {
+    link: Box<dyn Link>,
+    sequence: u32,
+    payload: Vec<u8>,
+    snapshot: Option<Arc<SnapshotReply>>,
+}
+
+/// What an answer must repeat.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    opcode: u32,
+    sequence: u32,
+}
+
+impl Conversation {
+    /// Continues where the handshake ended.
+    pub(crate) fn new(link: Box<dyn Link>) -> Self {
+        // The introduction was request 0.
+        Self { link, sequence: 1, payload: Vec::new(), snapshot: None }
+    }
+
+    pub(crate) fn snapshot(&mut self, caller: Caller) -> Result<Arc<SnapshotReply>, Failure> {
+        if let Some(snapshot) = &self.snapshot {
+            return Ok(Arc::clone(snapshot));
+        }
+        let snapshot = Arc::new(self.call(caller, &Snapshot)?);
+        self.snapshot = Some(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    pub(crate) fn call<R: Request>(
+        &mut self,
+        caller: Caller,
+        request: &R,
+    ) -> Result<R::Reply, Failure> {
+        let began = Instant::now();
+        let asked = self.send(Kind::Call, caller, request, &[])?;
+        let reply = self.answer::<R>(asked, &mut []);
+        count::note_wait(began.elapsed());
+        reply
+    }
+
+    pub(crate) fn post<R: Request>(
+        &mut self,
+        caller: Caller,
+        request: &R,
+        bulk: &[u8],
+    ) -> Result<(), Failure> {
+        self.send(Kind::Post, caller, request, bulk).map(drop)
+    }
+
+    pub(crate) fn send_parts<'a, R: Request>(
+        &mut self,
+        caller: Caller,
+        parts: impl Iterator<Item = (R, &'a [u8])>,
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        let mut parts = parts;
+        let mut under_way = VecDeque::new();
+        let mut refusal = None;
+        loop {
+            while refusal.is_none() && under_way.len() < PARTS_UNDER_WAY_MAX {
+                let Some((request, bulk)) = parts.next() else { break };
+                under_way.push_back(self.send(Kind::Call, caller, &request, bulk)?);
+            }
+            let Some(asked) = under_way.pop_front() else { break };
+            match self.answer::<R>(asked, &mut []) {
+                Err(Failure::Lost) => return Err(Failure::Lost),
+                Err(failure) => refusal = refusal.or(Some(failure)),
+                Ok(_) => {}
+            }
+        }
+        count::note_wait(began.elapsed());
+        refusal.map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn fetch_parts<'a, R: Request>(
+        &mut self,
+        caller: Caller,
+        parts: impl Iterator<Item = (R, &'a mut [u8])>,
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        let mut parts = parts;
+        let mut under_way = VecDeque::new();
+        let mut refusal = None;
+        loop {
+            while refusal.is_none() && under_way.len() < PARTS_UNDER_WAY_MAX {
+                let Some((request, place)) = parts.next() else { break };
+                under_way.push_back((self.send(Kind::Call, caller, &request, &[])?, place));
+            }
+            let Some((asked, place)) = under_way.pop_front() else { break };
+            match self.answer::<R>(asked, place) {
+                Err(Failure::Lost) => return Err(Failure::Lost),
+                Err(failure) => refusal = refusal.or(Some(failure)),
+                Ok(_) => {}
+            }
+        }
+        count::note_wait(began.elapsed());
+        refusal.map_or(Ok(()), Err)
+    }
+
+    fn send<R: Request>(
+        &mut self,
+        kind: Kind,
+        caller: Caller,
+        request: &R,
+        bulk: &[u8],
+    ) -> Result<Asked, Failure> {
+        self.payload.clear();
+        request.write(&mut Writer::new(&mut self.payload));
+        let asked = Asked { opcode: R::OPCODE, sequence: self.sequence };
+        self.sequence = self.sequence.wrapping_add(1);
+        // The link fills in the sizes, and refuses what is too long for a frame.
+        let header = Header {
+            sequence: asked.sequence,
+            context: caller.context,
+            thread: caller.thread,
+            ..Header::new(kind, R::OPCODE)
+        };
+        self.link.send(&header, &self.payload, bulk).map_err(|error| lost(&error))?;
+        Ok(asked)
+    }
+
+    /// Receives the answer; its bulk part must fill `place`.
+    fn answer<R: Request>(&mut self, asked: Asked, place: &mut [u8]) -> Result<R::Reply, Failure> {
+        let expected_bytes = place.len();
+        let header = self
+            .link
+            .receive(&mut self.payload, Bulk::Into(place))
+            .map_err(|error| lost(&error))?;
+        let (opcode, sequence) = (header.opcode, header.sequence);
+        if (header.kind, opcode, sequence) != (Kind::Reply, asked.opcode, asked.sequence) {
+            return Err(broken("an answer to something that was not asked"));
+        }
+        if header.status != 0 {
+            return Err(Failure::Refused { code: header.status });
+        }
+        if header.bulk_bytes as usize != expected_bytes {
+            return Err(broken("memory contents of another length than asked for"));
+        }
+        R::Reply::from_payload(&self.payload).map_err(|malformed| lost(&malformed))
+    }
+}
+
+fn lost(error: &dyn std::error::Error) -> Failure {
+    let mut causes = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        causes.push_str(": ");
+        causes.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    broken(&causes)
+}
+
+fn broken(what: &str) -> Failure {
+    log::warn(format_args!(
+        "the connection to the GPU host is lost ({what}); this process cannot use the GPU any \
+         more: look at the host's log and start the program again"
+    ));
+    Failure::Lost
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The one connection of this library in this process.
+//!
+//! It is made by the first call that needs the host, by no thread of its own. All threads share
+//! it: a call holds the connection until its answer is there.
+//!
+//! - **No host**: the attempt ends within [`CONNECT_TIME_MAX`], one line says why and what to do,
+//!   and the call is answered [`Failure::NoHost`]. The next call tries again, but not before a
+//!   pause that grows with each failure: a host that was early or late is still found, and a
+//!   program that asks in a loop is not held up.
+//! - **A lost connection** stays lost: the host has freed what this process had on its devices,
+//!   so every later call is answered [`Failure::Lost`]. Only a library that keeps nothing there
+//!   may begin anew ([`forget_lost`]).
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use vgpu_link::wire::Request;
+use vgpu_link::wire::control::SnapshotReply;
+
+use crate::boundary::Fault;
+use crate::connect::connect;
+use crate::conversation::Conversation;
+use crate::current::Caller;
+use crate::{current, fork, log};
+
+/// Longest time that an attempt to reach the host may take, all links together: 0.9 s, so that
+/// `cuInit` answers within the second that the design promises.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_millis(900);
+
+/// First pause after a failed attempt; it doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// Longest pause between two attempts: a host that comes up is found within this time.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Says why the host did not do what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The host did not do it and gave the library's own result code.
+    #[error("the host refused with code {code}")]
+    Refused {
+        /// Code in the numbers of the library that was called, never 0.
+        code: u16,
+    },
+    /// There is no host, or it turned us away; the log says why.
+    #[error("no host can be reached")]
+    NoHost,
+    /// The connection ended, or the peer broke the protocol.
+    #[error("the connection to the host is lost")]
+    Lost,
+}
+
+impl Failure {
+    /// Names the failure in the numbers of a library.
+    pub fn fault<E: Fault>(self) -> E {
+        match self {
+            Self::Refused { code } => E::from_code(u32::from(code)),
+            Self::NoHost => E::NO_HOST,
+            Self::Lost => E::LOST,
+        }
+    }
+}
+
+enum State {
+    Down { pause: Duration, not_before: Option<Instant> },
+    Up(Box<Conversation>),
+    Lost,
+}
+
+const FRESH: State = State::Down { pause: PAUSE_MIN, not_before: None };
+
+static STATE: Mutex<State> = Mutex::new(FRESH);
+
+/// Returns what the host told about its devices, connecting first if need be.
+pub fn snapshot() -> Result<Arc<SnapshotReply>, Failure> {
+    with(|conversation, caller| conversation.snapshot(caller))
+}
+
+/// Asks, and waits for the answer.
+pub fn call<R: Request>(request: &R) -> Result<R::Reply, Failure> {
+    with(|conversation, caller| conversation.call(caller, request))
+}
+
+/// Asks for something that is not answered; its error comes with a later synchronising call.
+pub fn post<R: Request>(request: &R) -> Result<(), Failure> {
+    with(|conversation, caller| conversation.post(caller, request, &[]))
+}
+
+/// Sends memory contents with requests that are not answered, one for each part.
+///
+/// The contents are sent, or copied, when this returns: the caller may change them.
+pub fn post_parts<'a, R: Request>(
+    parts: impl Iterator<Item = (R, &'a [u8])>,
+) -> Result<(), Failure> {
+    with(|conversation, caller| {
+        for (request, bulk) in parts {
+            conversation.post(caller, &request, bulk)?;
+        }
+        Ok(())
+    })
+}
+
+/// Sends memory contents, one request for each part, and waits until the host has done them all.
+///
+/// Each part holds at most [`vgpu_link::wire::header::BULK_BYTES_MAX`] bytes. After the first
+/// refusal no further part is sent.
+pub fn send_parts<'a, R: Request>(
+    parts: impl Iterator<Item = (R, &'a [u8])>,
+) -> Result<(), Failure> {
+    with(|conversation, caller| conversation.send_parts(caller, parts))
+}
+
+/// Fetches memory contents, one request for each part, into the given places.
+///
+/// Each part holds at most [`vgpu_link::wire::header::BULK_BYTES_MAX`] bytes. After the first
+/// refusal no further part is asked for; what was fetched until then is in its place.
+pub fn fetch_parts<'a, R: Request>(
+    parts: impl Iterator<Item = (R, &'a mut [u8])>,
+) -> Result<(), Failure> {
+    with(|conversation, caller| conversation.fetch_parts(caller, parts))
+}
+
+/// Lets the next call connect anew after the connection was lost.
+///
+/// Only for a library whose calls leave nothing on the host, such as NVML.
+pub fn forget_lost() {
+    if let Some(mut state) = lock()
+        && matches!(*state, State::Lost)
+    {
+        *state = FRESH;
+    }
+}
+
+fn lock() -> Option<MutexGuard<'static, State>> {
+    // A panic in the middle of a frame leaves the conversation out of step: it counts as lost.
+    STATE.lock().ok()
+}
+
+fn with<T>(
+    work: impl FnOnce(&mut Conversation, Caller) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let caller = current::caller();
+    let mut state = lock().ok_or(Failure::Lost)?;
+    if let State::Down { pause, not_before } = &*state {
+        let wait = not_before.is_some_and(|not_before| Instant::now() < not_before);
+        *state = if wait { return Err(Failure::NoHost) } else { attempt(*pause) };
+    }
+    match &mut *state {
+        State::Up(conversation) => {
+            let outcome = work(conversation, caller);
+            if matches!(outcome, Err(Failure::Lost)) {
+                *state = State::Lost;
+            }
+            outcome
+        }
+        State::Down { .. } => Err(Failure::NoHost),
+        State::Lost => Err(Failure::Lost),
+    }
+}
+
+fn attempt(pause: Duration) -> State {
+    static SAID: log::Once = log::Once::new();
+    // Claimed before the attempt: a child that another thread forks meanwhile inherits the lock
+    // that we hold, and must be turned away before it waits for it.
+    fork::claim();
+    match connect(Instant::now() + CONNECT_TIME_MAX) {
+        Ok(conversation) => State::Up(Box::new(conversation)),
+        Err(error) => {
+            fork::release();
+            SAID.warn(format_args!("{}", error.line()));
+            let not_before = Some(Instant::now() + pause);
+            State::Down { pause: (pause * 2).min(PAUSE_MAX), not_before }
+        }
+    }
+}
