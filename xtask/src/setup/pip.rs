@@ -36,6 +36,8 @@ pub(super) fn install(paths: &Paths, needs: &Needs, groups: &[Group]) -> Result<
         run(
             "installing from PyPI",
             Command::new("python3")
+                // We are not touching root's own Python, which is what pip would warn about.
+                .env("PIP_ROOT_USER_ACTION", "ignore")
                 .args(["-m", "pip", "install", "--require-hashes", "--no-deps"])
                 .args(["--only-binary", ":all:", "--no-compile", "--target"])
                 .arg(&directory)
