@@ -8,11 +8,9 @@ mod container;
 mod error;
 mod layout;
 mod root;
-mod tree;
 
 pub use bounded::{Finished, run};
 pub use container::{Bind, Container};
 pub use error::{Error, Result};
 pub use layout::{Layout, Parts};
 pub use root::{MACHINE_PACKAGES, ROOT_PACKAGES, Release, tarball};
-pub use tree::{Change, Except, Tree};

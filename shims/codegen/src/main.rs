@@ -1,3 +1,7 @@
 //! Writes exports, messages, dispatch and docs from one description.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vgpu_codegen::command::run()
+}

@@ -8,6 +8,8 @@
 
 pub mod codec;
 pub mod control;
+#[path = "generated/cuda.rs"]
+pub mod cuda;
 pub mod header;
 pub mod limits;
 pub mod message;

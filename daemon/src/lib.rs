@@ -1,0 +1,3 @@
+//! The host daemon.
+
+pub mod dispatch;
