@@ -1,4 +1,13 @@
-//! What the tests of the whole share.
+//! What the tests of the whole share: where the built files are, a host daemon for one test,
+//! environments for clients, bounded runs of programs, and the container of the system test.
 
+pub mod client;
+pub mod host;
+pub mod profile;
+pub mod stage;
 pub mod stand_in;
 pub mod system;
+
+pub use host::Vgpud;
+pub use stage::Stage;
+pub use system::{Finished, run};

@@ -9,8 +9,10 @@ mod error;
 mod layout;
 mod root;
 
+pub(crate) use bounded::wait;
 pub use bounded::{Finished, run};
 pub use container::{Bind, Container};
+pub(crate) use error::at;
 pub use error::{Error, Result};
 pub use layout::{Layout, Parts};
 pub use root::{MACHINE_PACKAGES, ROOT_PACKAGES, Release, tarball};

@@ -68,7 +68,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Finished> {
 }
 
 /// Waits for a child's end; at the deadline kills it, reaps it and answers `None`.
-pub(super) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::Other)?;
     let handle = pidfd_open(pid, PidfdFlags::empty())?;
     let deadline = Instant::now() + limit;

@@ -89,7 +89,7 @@ impl Error {
 }
 
 /// Turns an I/O error into ours, with the verb and the path.
-pub(super) fn at(verb: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn at(verb: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
     let path = path.into();
     move |source| Error::File { verb, path, source }
 }

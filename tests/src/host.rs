@@ -1,0 +1,129 @@
+//! A host daemon for one test: started from the stage, on a socket of its own, ended with it.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Stage;
+use crate::system::{Error, Result, at, wait};
+
+/// A daemon on a busy two-core machine needs well under a second; the rest is patience.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long the daemon may take to end its workers when it is asked to.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// A running `vgpud --device sim`. Dropping it ends it.
+#[derive(Debug)]
+pub struct Vgpud {
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Vgpud {
+    /// Starts the stage's daemon and waits until it says `READY=1` (`sd_notify(3)`), which it does
+    /// once its socket accepts connections.
+    ///
+    /// # Errors
+    /// If it does not start, ends early or is not ready in time; with what it logged.
+    pub fn start(stage: &Stage) -> Result<Self> {
+        Self::start_with(stage, &[])
+    }
+
+    /// Starts it with further arguments.
+    ///
+    /// # Errors
+    /// As [`Vgpud::start`].
+    pub fn start_with(stage: &Stage, arguments: &[&str]) -> Result<Self> {
+        let directory = tempfile::tempdir().map_err(at("creating", "a temporary directory"))?;
+        let notify = directory.path().join("notify.sock");
+        let ready = UnixDatagram::bind(&notify).map_err(at("binding", &notify))?;
+        let log = directory.path().join("log");
+        let file = File::create(&log).map_err(at("creating", &log))?;
+        let output = file.try_clone().map_err(at("opening", &log))?;
+        let program = stage.vgpud();
+        let child = Command::new(&program)
+            .args(["--device", "sim", "--listen"])
+            .arg(format!("unix:{}", directory.path().join("vgpud.sock").display()))
+            .args(arguments)
+            .env("NOTIFY_SOCKET", &notify)
+            .env_remove("LD_LIBRARY_PATH")
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(file)
+            .spawn()
+            .map_err(at("starting", program))?;
+        let mut daemon = Self { child, directory };
+        daemon.wait_until_ready(&ready)?;
+        Ok(daemon)
+    }
+
+    /// The link that clients are given in `VGPU_LINK`.
+    pub fn link(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+
+    /// The path of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("vgpud.sock")
+    }
+
+    /// What it wrote so far, on both streams.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.directory.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the datagram in short turns, so that a daemon that died is told from a slow one.
+    fn wait_until_ready(&mut self, ready: &UnixDatagram) -> Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        let turn = Duration::from_millis(100);
+        ready.set_read_timeout(Some(turn)).map_err(at("waiting on", "the notify socket"))?;
+        let mut message = [0; 512];
+        loop {
+            match ready.recv(&mut message) {
+                Ok(length) if message[..length].split(|byte| *byte == b'\n').any(is_ready) => {
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(at("waiting on", "the notify socket")(error)),
+            }
+            let ended = self.child.try_wait().map_err(at("waiting for", "vgpud"))?;
+            if ended.is_some() || Instant::now() > deadline {
+                return Err(Error::Missing {
+                    what: "READY=1".into(),
+                    place: match ended {
+                        Some(status) => format!("vgpud, which ended with {status}"),
+                        None => format!("vgpud within {READY_LIMIT:?}"),
+                    },
+                    output: self.log(),
+                });
+            }
+        }
+    }
+}
+
+fn is_ready(line: &[u8]) -> bool {
+    line == b"READY=1"
+}
+
+impl Drop for Vgpud {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // Asked first, so that it can end its workers; `wait` kills what does not listen. There is
+        // nobody to tell if even that fails, and the test's own outcome matters more.
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        let _ = wait(&mut self.child, END_LIMIT);
+    }
+}
