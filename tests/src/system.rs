@@ -8,6 +8,7 @@ mod container;
 mod error;
 mod layout;
 mod root;
+mod tree;
 
 pub(crate) use bounded::wait;
 pub use bounded::{Finished, run};
@@ -16,3 +17,4 @@ pub(crate) use error::at;
 pub use error::{Error, Result};
 pub use layout::{Layout, Parts};
 pub use root::{MACHINE_PACKAGES, ROOT_PACKAGES, Release, tarball};
+pub use tree::{Change, Except, Tree};

@@ -1,3 +1,21 @@
-//! The logic behind the Justfile and .ci/run.
+//! The logic behind the Justfile and .ci/run: what a person or a machine runs by name.
+//!
+//! `cargo xtask test` is the whole truth for a newcomer. Everything it needs from outside stands in
+//! `xtask/needs.toml`, everything that is shipped in `packaging/manifest.toml`.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod bench;
+mod cli;
+mod demo;
+mod error;
+mod paths;
+mod process;
+mod regen;
+mod setup;
+mod stage;
+mod test;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -20,11 +20,13 @@ pub mod current;
 
 mod fault;
 mod fork;
+pub mod identity;
 pub mod log;
 mod process;
 pub mod session;
 #[cfg(test)]
 mod testing;
+pub mod visible;
 
 pub use boundary::{Fault, boundary, unimplemented};
 pub use count::Counter;

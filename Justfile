@@ -1,0 +1,40 @@
+# A thin front for `cargo xtask`, which holds the logic; everything here works without just, too.
+
+# List the recipes.
+default:
+    @just --list
+
+# Run the tests: all, or the parts that are named (lint, unit, tidy, clients, elf, system).
+[group('check')]
+test *names:
+    cargo xtask test {{ names }}
+
+# Run the test that boots a container with systemd.
+[group('check')]
+test-system:
+    cargo xtask test system
+
+# Show the main job end to end: install, find the GPU, roll back.
+[group('show')]
+demo:
+    cargo xtask demo
+
+# Measure, and print a table and JSON.
+[group('show')]
+bench:
+    cargo xtask bench
+
+# Build what the packages ship into target/stage-release.
+[group('build')]
+stage:
+    cargo xtask stage --release
+
+# Make the committed generated files anew from headers and shims/api.
+[group('build')]
+regen:
+    cargo xtask regen
+
+# Install what the tests need from outside; says what and why first.
+[group('build')]
+setup:
+    cargo xtask setup

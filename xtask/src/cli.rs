@@ -1,0 +1,85 @@
+//! The command line: names, help texts and dispatch.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, report};
+use crate::paths::Paths;
+use crate::stage::Profile;
+use crate::{bench, demo, regen, setup, stage, test};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests, measures and shows vgpu-ollama")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the main job end to end in a container: install, find the GPU, roll back.
+    Demo,
+    /// Run the tests: everything, or only what is named (lint, unit, a test file, a test's name).
+    Test {
+        /// Names: lint, unit, a file of tests/tests (tidy, clients, ...), or part of a test's name.
+        names: Vec<String>,
+    },
+    /// Build what the packages ship and lay it out under target/stage (or stage-release).
+    Stage {
+        /// Build with cargo-zigbuild for glibc 2.28, optimised: what the packages ship.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Install what the tests need from outside (xtask/needs.toml says what and why).
+    Setup {
+        /// Groups: headers clients release system; all of them when none is named.
+        groups: Vec<setup::Group>,
+    },
+    /// Measure, and print a table and a JSON document.
+    Bench {
+        /// Write the JSON document to this file instead of standard output.
+        #[arg(long, value_name = "FILE")]
+        json: Option<std::path::PathBuf>,
+    },
+    /// Regenerate the committed generated files from the headers and shims/api.
+    Regen,
+}
+
+/// Runs the task that the command line names and turns its outcome into an exit code.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            let help = !usage.use_stderr();
+            // Nothing is left to tell when even the usage text cannot be printed.
+            let _ = usage.print();
+            return if help { ExitCode::SUCCESS } else { ExitCode::from(64) };
+        }
+    };
+    match dispatch(arguments.task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(task: Task) -> Result<(), Error> {
+    let paths = Paths::of_this_checkout();
+    match task {
+        Task::Demo => demo::run(&paths),
+        Task::Test { names } => test::run(&paths, &names),
+        Task::Stage { release } => {
+            let profile = if release { Profile::Release } else { Profile::Dev };
+            if release {
+                setup::run(&paths, &[setup::Group::Release])?;
+            }
+            stage::run(&paths, profile).map(drop)
+        }
+        Task::Setup { groups } => setup::run(&paths, &groups),
+        Task::Bench { json } => bench::run(&paths, json.as_deref()),
+        Task::Regen => regen::run(&paths),
+    }
+}

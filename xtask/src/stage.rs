@@ -1,0 +1,184 @@
+//! `cargo xtask stage`: builds what the packages ship and lays it out by target path.
+//!
+//! Packages, containers and tests take their files from here, never from target/debug, which cargo
+//! puts on LD_LIBRARY_PATH and where no library has its SONAME as its name.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::paths::Paths;
+use crate::process;
+
+/// How the shipped files are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Plain cargo, unoptimised: what most tests run.
+    Dev,
+    /// Optimised, by cargo-zigbuild, needing no glibc newer than 2.28: what the packages ship.
+    Release,
+}
+
+/// The release builds' target, with the oldest glibc they may need (that of Ollama's own build).
+const RELEASE_TARGET: &str = "x86_64-unknown-linux-gnu.2.28";
+
+impl Profile {
+    /// Where this profile's packages are laid out.
+    pub(crate) fn directory(self, paths: &Paths) -> PathBuf {
+        paths.target.join(match self {
+            Self::Dev => "stage",
+            Self::Release => "stage-release",
+        })
+    }
+
+    fn artefacts(self, paths: &Paths) -> PathBuf {
+        paths.target.join(match self {
+            Self::Dev => "debug",
+            Self::Release => "x86_64-unknown-linux-gnu/release",
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    entry: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Entry {
+    package: String,
+    target: PathBuf,
+    #[serde(flatten)]
+    source: Source,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Source {
+    Cargo {
+        #[serde(rename = "crate")]
+        from: String,
+        artefact: String,
+        mode: String,
+    },
+    File {
+        file: PathBuf,
+        mode: String,
+    },
+    Link {
+        link: PathBuf,
+    },
+}
+
+/// Builds and lays out every package; answers the directory that holds them.
+///
+/// The old layout is replaced as a whole at the end: a program that runs from it keeps its files.
+pub(crate) fn run(paths: &Paths, profile: Profile) -> Result<PathBuf, Error> {
+    let manifest: Manifest = toml::from_str(include_str!("../../packaging/manifest.toml"))
+        .map_err(|source| Error::Description { file: "packaging/manifest.toml", source })?;
+    build(paths, profile, &manifest)?;
+    let stage = profile.directory(paths);
+    let fresh = stage.with_extension("new");
+    let old = stage.with_extension("old");
+    for leftover in [&fresh, &old] {
+        remove(leftover)?;
+    }
+    for entry in &manifest.entry {
+        place(paths, profile, &fresh, entry)?;
+    }
+    if stage.exists() {
+        rename(&stage, &old)?;
+    }
+    rename(&fresh, &stage)?;
+    remove(&old)?;
+    println!("staged {} files in {}", manifest.entry.len(), stage.display());
+    Ok(stage)
+}
+
+fn build(paths: &Paths, profile: Profile, manifest: &Manifest) -> Result<(), Error> {
+    let crates: BTreeSet<&str> = manifest
+        .entry
+        .iter()
+        .filter_map(|entry| match &entry.source {
+            Source::Cargo { from, .. } => Some(from.as_str()),
+            _ => None,
+        })
+        .collect();
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(&paths.root);
+    match profile {
+        Profile::Dev => cargo.arg("build"),
+        Profile::Release => {
+            let zig = paths.zig();
+            let mut search = zig.join("bin").into_os_string();
+            if let Some(path) = std::env::var_os("PATH") {
+                search.push(":");
+                search.push(path);
+            }
+            cargo
+                .env("PATH", search)
+                .env("CARGO_ZIGBUILD_ZIG_PATH", zig.join("ziglang/zig"))
+                .env("CARGO_ZIGBUILD_CACHE_DIR", zig.join("wrappers"))
+                .args(["zigbuild", "--release", "--target", RELEASE_TARGET])
+        }
+    };
+    for name in crates {
+        cargo.args(["--package", name]);
+    }
+    process::run("building what is shipped", &mut cargo)
+}
+
+fn place(paths: &Paths, profile: Profile, stage: &Path, entry: &Entry) -> Result<(), Error> {
+    let target = stage.join(&entry.package).join(&entry.target);
+    let directory = target.parent().unwrap_or(stage);
+    std::fs::create_dir_all(directory).map_err(|source| Error::File {
+        verb: "creating",
+        path: directory.to_path_buf(),
+        source,
+    })?;
+    match &entry.source {
+        Source::Cargo { from, artefact, mode } => {
+            let built = profile.artefacts(paths).join(artefact);
+            if !built.exists() {
+                return Err(Error::NoArtefact { artefact: artefact.clone(), from: from.clone() });
+            }
+            copy(&built, &target, mode)
+        }
+        Source::File { file, mode } => copy(&paths.root.join(file), &target, mode),
+        Source::Link { link } => symlink(link, &target).map_err(|source| Error::File {
+            verb: "linking",
+            path: target,
+            source,
+        }),
+    }
+}
+
+fn copy(from: &Path, to: &Path, mode: &str) -> Result<(), Error> {
+    // A mode that is no octal number falls to 0, which no test of the staged files survives.
+    let mode = u32::from_str_radix(mode, 8).unwrap_or(0);
+    std::fs::copy(from, to)
+        .and_then(|_| std::fs::set_permissions(to, std::fs::Permissions::from_mode(mode)))
+        .map_err(|source| Error::File { verb: "copying", path: from.to_path_buf(), source })
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    std::fs::rename(from, to).map_err(|source| Error::File {
+        verb: "renaming",
+        path: from.to_path_buf(),
+        source,
+    })
+}
+
+fn remove(directory: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::File { verb: "removing", path: directory.to_path_buf(), source })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,152 @@
+//! `cargo xtask test`: everything that must hold, or the parts that are named.
+//!
+//! It fetches what is missing, lays out both stages, and then is a thin front for cargo: fmt,
+//! clippy and `cargo test`, whose own result lines stay on the screen. All parts run even when an
+//! early one fails, so one run tells everything.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, report};
+use crate::paths::Paths;
+use crate::setup::Group;
+use crate::stage::Profile;
+use crate::{process, setup, stage};
+
+/// Tells every test where the stages, the headers and the fetched clients lie.
+///
+/// The names are read by `tests/src/stage.rs` and by the tests of single crates.
+pub(crate) fn environment(paths: &Paths, command: &mut Command) {
+    command
+        .env("VGPU_STAGE", Profile::Dev.directory(paths))
+        .env("VGPU_STAGE_RELEASE", Profile::Release.directory(paths))
+        .env("VGPU_CACHE", &paths.cache)
+        .env("VGPU_HEADERS", paths.headers())
+        .env("VGPU_PYTHON_CLIENTS", paths.python())
+        .env("VGPU_NODE", paths.node())
+        .env("VGPU_NODE_CLIENTS", paths.npm_clients());
+}
+
+/// One part of the run: its name, what it wants from outside, and the stages it takes files from.
+struct Part {
+    name: &'static str,
+    groups: &'static [Group],
+    stages: &'static [Profile],
+    what: What,
+}
+
+enum What {
+    /// fmt and clippy.
+    Lint,
+    /// The tests inside and beside the crates, without the tests crate.
+    Unit,
+    /// One file of tests/tests.
+    File,
+}
+
+use Group::{Clients, Headers, Release, System};
+
+const DEV: &[Profile] = &[Profile::Dev];
+const RELEASE: &[Profile] = &[Profile::Release];
+
+/// All parts, in the order of a full run: what fails fast comes first. A file of tests/tests that
+/// is not listed here is found by the tidy test.
+const PARTS: &[Part] = &[
+    Part { name: "lint", groups: &[], stages: &[], what: What::Lint },
+    Part { name: "tidy", groups: &[], stages: &[], what: What::File },
+    Part { name: "unit", groups: &[Headers], stages: &[], what: What::Unit },
+    Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
+    Part { name: "elf", groups: &[Release], stages: RELEASE, what: What::File },
+    Part { name: "system", groups: &[Clients, Release, System], stages: RELEASE, what: What::File },
+];
+
+/// Runs the named parts, or all; a name that is no part selects tests by their names.
+pub(crate) fn run(paths: &Paths, names: &[String]) -> Result<(), Error> {
+    let began = Instant::now();
+    let is_part = |name: &String| PARTS.iter().any(|part| part.name == name.as_str());
+    let filters: Vec<&String> = names.iter().filter(|name| !is_part(name)).collect();
+    let chosen: Vec<&Part> = PARTS
+        .iter()
+        .filter(|part| {
+            names.is_empty()
+                || names.iter().any(|name| name == part.name)
+                || (filters.len() == names.len() && !matches!(part.what, What::Lint))
+        })
+        .filter(|part| exists(paths, part))
+        .collect();
+    prepare(paths, &chosen)?;
+    let mut outcomes = Vec::new();
+    for part in &chosen {
+        println!("\n== {}", part.name);
+        let began = Instant::now();
+        let outcome = run_part(paths, part, &filters);
+        if let Err(error) = &outcome {
+            report(error);
+        }
+        outcomes.push((part.name, outcome.is_ok(), began.elapsed()));
+    }
+    summarise(&outcomes, began.elapsed())
+}
+
+/// Fetches and builds what the chosen parts have in common, once.
+fn prepare(paths: &Paths, chosen: &[&Part]) -> Result<(), Error> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut stages: Vec<Profile> = Vec::new();
+    for part in chosen {
+        groups.extend(
+            part.groups.iter().filter(|group| !groups.contains(group)).copied().collect::<Vec<_>>(),
+        );
+        stages.extend(
+            part.stages.iter().filter(|stage| !stages.contains(stage)).copied().collect::<Vec<_>>(),
+        );
+    }
+    if !groups.is_empty() {
+        println!("== setup");
+        setup::run(paths, &groups)?;
+    }
+    for profile in stages {
+        println!("\n== stage {profile:?}");
+        stage::run(paths, profile)?;
+    }
+    Ok(())
+}
+
+fn exists(paths: &Paths, part: &Part) -> bool {
+    let tests = paths.root.join("tests/tests");
+    !matches!(part.what, What::File)
+        || tests.join(part.name).with_extension("rs").exists()
+        || tests.join(part.name).join("main.rs").exists()
+}
+
+fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error> {
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(&paths.root).args(arguments);
+        environment(paths, &mut cargo);
+        cargo
+    };
+    let mut tests = match part.what {
+        What::Lint => {
+            process::run("checking the layout", &mut cargo(&["fmt", "--all", "--check"]))?;
+            let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+            return process::run("linting", &mut cargo(&clippy));
+        }
+        What::Unit => cargo(&["test", "--workspace", "--exclude", "vgpu-tests", "--no-fail-fast"]),
+        What::File => cargo(&["test", "--package", "vgpu-tests", "--test", part.name]),
+    };
+    tests.arg("--").args(filters);
+    process::run("testing", &mut tests)
+}
+
+/// Prints one line for each part and fails when one of them failed.
+fn summarise(outcomes: &[(&str, bool, Duration)], whole: Duration) -> Result<(), Error> {
+    println!();
+    for (name, passed, took) in outcomes {
+        let word = if *passed { "ok" } else { "FAILED" };
+        println!("{name:<10} {word:<8} {:>7.1} s", took.as_secs_f64());
+    }
+    println!("{:<10} {:<8} {:>7.1} s", "all", "", whole.as_secs_f64());
+    let failed: Vec<&str> =
+        outcomes.iter().filter(|(_, passed, _)| !passed).map(|(name, ..)| *name).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Error::Steps { steps: failed.join(", ") }) }
+}
