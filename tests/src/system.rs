@@ -6,8 +6,10 @@
 mod bounded;
 mod container;
 mod error;
+mod guest;
 mod layout;
 mod root;
+mod setting;
 mod tree;
 
 pub(crate) use bounded::wait;
@@ -15,6 +17,8 @@ pub use bounded::{Finished, run};
 pub use container::{Bind, Container};
 pub(crate) use error::at;
 pub use error::{Error, Result};
+pub use guest::{ALWAYS, APT, Discovery, Files, Guest};
 pub use layout::{Layout, Parts};
 pub use root::{MACHINE_PACKAGES, ROOT_PACKAGES, Release, tarball};
+pub use setting::Setting;
 pub use tree::{Change, Except, Tree};

@@ -1,0 +1,206 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use super::{
+    Bind, Container, Error, Except, Finished, Layout, Result, Setting, Tree, error::at, run,
+};
+
+/// Longest time for an installation or a removal; measured below 3 s.
+const INSTALL: Duration = Duration::from_secs(120);
+
+/// Where the guest keeps the deb while apt reads it.
+const DEB: &str = "/root/vgpu-ollama.deb";
+
+/// What changes on the disk of any running Debian, with us or without.
+pub const ALWAYS: &[Except] = &[
+    Except { path: "proc", because: "not on the disk" },
+    Except { path: "sys", because: "not on the disk" },
+    Except { path: "dev", because: "not on the disk" },
+    Except { path: "run", because: "not on the disk" },
+    Except { path: "tmp", because: "not on the disk" },
+    Except { path: "var/tmp", because: "systemd makes directories for running services there" },
+    Except { path: "var/log", because: "logs grow" },
+    Except { path: "var/lib/systemd", because: "timers keep when they last ran" },
+];
+
+/// What apt and dpkg keep about every package that was ever installed.
+pub const APT: &[Except] = &[
+    Except { path: "var/lib/dpkg", because: "dpkg's own records" },
+    Except { path: "var/lib/apt", because: "apt's own records" },
+    Except { path: "var/cache", because: "apt's and ldconfig's caches" },
+];
+
+/// How our files get into the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// They lie there already, as a package would put them; nothing was set up.
+    Laid,
+    /// They come with the deb.
+    Deb,
+}
+
+/// Is a virtual machine's Debian with an Ollama in it.
+#[derive(Debug)]
+pub struct Guest {
+    container: Container,
+    /// Where and how Ollama was laid out.
+    pub layout: Layout,
+}
+
+/// Says what Ollama found at one start of its service.
+#[derive(Debug)]
+pub struct Discovery {
+    /// Its `inference compute` line.
+    pub compute: String,
+    /// All lines of this start.
+    pub lines: Vec<String>,
+}
+
+impl Discovery {
+    /// Is the line with which ggml's CUDA backend says that it found a device.
+    pub fn backend(&self) -> Option<&str> {
+        let line = self.lines.iter().find(|line| line.contains("ggml_cuda_init: found"))?;
+        line.split("msg=\"").nth(1)?.split('"').next()
+    }
+
+    /// Lists the CUDA libraries that the children of Ollama had loaded, each once, sorted.
+    pub fn mapped(&self) -> Vec<&str> {
+        let mut paths: Vec<_> = self
+            .lines
+            .iter()
+            .filter_map(|line| line.split("msg=\"mapped ").nth(1)?.split('"').next())
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+}
+
+impl Guest {
+    /// Boots a Debian with an Ollama that is running; the host's sockets, if it is given their
+    /// directory, appear in /run/vgpu.
+    ///
+    /// # Errors
+    /// Whatever this machine or the container refuses.
+    pub fn boot(
+        setting: &Setting,
+        layout: Layout,
+        files: Files,
+        host: Option<&Path>,
+    ) -> Result<Self> {
+        let socket = host.map(|here| Bind { here: here.to_owned(), there: "/run/vgpu".into() });
+        let binds = Vec::from_iter(socket);
+        let container = Container::boot(&setting.containers, &setting.tarball, &binds, |root| {
+            layout.lay(root, &setting.parts)?;
+            match files {
+                Files::Laid => graft(&setting.stage.join("vgpu-ollama"), root),
+                Files::Deb => {
+                    let there = root.join(DEB.trim_start_matches('/'));
+                    fs::copy(&setting.deb, there).map_err(at("copying", &setting.deb)).map(drop)
+                }
+            }
+        })?;
+        layout.settle(&container)?;
+        let guest = Self { container, layout };
+        // So that the first comparison does not see a cache that the second ldconfig makes.
+        guest.sh("ldconfig")?;
+        guest.discovery()?;
+        Ok(guest)
+    }
+
+    /// Is the guest's root directory, seen from here.
+    pub fn root(&self) -> PathBuf {
+        self.container.root()
+    }
+
+    /// Runs a shell script that has to succeed; answers its standard output.
+    ///
+    /// # Errors
+    /// With everything that it said, if it fails or takes longer than a minute.
+    pub fn sh(&self, script: &str) -> Result<String> {
+        self.container.sh(script)
+    }
+
+    /// Runs vgpu-install.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not end; its own failure is in the answer.
+    pub fn vgpu_install(&self, arguments: &[&str]) -> Result<Finished> {
+        self.container.run(&[&["vgpu-install"], arguments].concat(), INSTALL)
+    }
+
+    /// Runs apt-get without questions and without a network.
+    ///
+    /// # Errors
+    /// As [`Guest::vgpu_install`].
+    pub fn apt(&self, arguments: &[&str]) -> Result<Finished> {
+        self.container.run(&[&["apt-get", "--yes"], arguments].concat(), INSTALL)
+    }
+
+    /// Installs the deb as a user would.
+    ///
+    /// # Errors
+    /// With apt's words, if it fails.
+    pub fn install_deb(&self) -> Result<String> {
+        self.apt(&["install", DEB])?.success()
+    }
+
+    /// Restarts Ollama's service and waits for what it finds.
+    ///
+    /// # Errors
+    /// If there is no `inference compute` line within a minute.
+    pub fn restart_ollama(&self) -> Result<Discovery> {
+        self.sh("systemctl restart ollama")?;
+        self.discovery()
+    }
+
+    /// Waits for what Ollama's service finds at the start that it is in.
+    ///
+    /// # Errors
+    /// If there is no `inference compute` line within a minute.
+    pub fn discovery(&self) -> Result<Discovery> {
+        let script = "id=$(systemctl show --property=InvocationID --value ollama)
+            unit=_SYSTEMD_INVOCATION_ID=$id
+            grep -m1 'inference compute' < <(journalctl -o cat -f -n all $unit)
+            journalctl -o cat $unit";
+        let limit = Duration::from_secs(60);
+        let said = self.container.run(&["bash", "-ec", script], limit)?.success()?;
+        let mut lines = said.lines().map(str::to_owned);
+        let compute = lines.next().ok_or_else(|| Error::Missing {
+            what: "an \"inference compute\" line".to_owned(),
+            place: "the journal of ollama.service".to_owned(),
+            output: said.clone(),
+        })?;
+        Ok(Discovery { compute, lines: lines.collect() })
+    }
+
+    /// Is the environment of the running `ollama serve`, one variable in each line.
+    ///
+    /// # Errors
+    /// If the service is not running.
+    pub fn environment(&self) -> Result<String> {
+        let pid = "$(systemctl show --property=MainPID --value ollama)";
+        self.sh(&format!("tr '\\0' '\\n' < /proc/{pid}/environ"))
+    }
+
+    /// Reads the guest's disk, without [`ALWAYS`] and the further exceptions.
+    ///
+    /// # Errors
+    /// If something cannot be read.
+    pub fn tree(&self, exceptions: &[&[Except]]) -> Result<Tree> {
+        // What is still in the page cache is seen from here too: it is the same directory.
+        Tree::read(&self.root(), &[&[ALWAYS], exceptions].concat().concat())
+    }
+}
+
+/// Copies a staged package over a root, keeping modes and links, owned by root.
+fn graft(stage: &Path, root: &Path) -> Result<()> {
+    let mut cp = Command::new("cp");
+    cp.args(["--recursive", "--no-dereference", "--preserve=mode,timestamps,links"]);
+    cp.arg(stage.join("usr")).arg(root);
+    run(&mut cp, Duration::from_secs(60))?.success().map(drop)
+}
