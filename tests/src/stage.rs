@@ -143,6 +143,23 @@ pub fn headers() -> PathBuf {
     present(place("VGPU_HEADERS", "cache/headers"), "cargo xtask setup headers")
 }
 
+/// What `cargo xtask` fetched and built once (`VGPU_CACHE`).
+///
+/// # Panics
+/// As [`python_clients`].
+pub fn cache() -> PathBuf {
+    present(place("VGPU_CACHE", "cache"), "cargo xtask setup")
+}
+
+/// The deb of one package, of this workspace's version, in `VGPU_DEB`.
+///
+/// # Panics
+/// As [`Stage::package`].
+pub fn deb(package: &str) -> PathBuf {
+    let name = format!("{package}_{}_amd64.deb", env!("CARGO_PKG_VERSION"));
+    present(place("VGPU_DEB", "deb").join(name), "cargo xtask deb")
+}
+
 /// The repository's root.
 pub fn repository() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::error::{Error, report};
 use crate::paths::Paths;
 use crate::stage::Profile;
-use crate::{bench, demo, regen, setup, stage, test};
+use crate::{bench, deb, demo, regen, setup, stage, test};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, tests, measures and shows vgpu-ollama")]
@@ -31,6 +31,8 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    /// Pack the release stage into debs under target/deb.
+    Deb,
     /// Install what the tests need from outside (xtask/needs.toml says what and why).
     Setup {
         /// Groups: headers clients release system; all of them when none is named.
@@ -77,6 +79,11 @@ fn dispatch(task: Task) -> Result<(), Error> {
                 setup::run(&paths, &[setup::Group::Release])?;
             }
             stage::run(&paths, profile).map(drop)
+        }
+        Task::Deb => {
+            setup::run(&paths, &[setup::Group::Release, setup::Group::System])?;
+            stage::run(&paths, Profile::Release)?;
+            deb::run(&paths)
         }
         Task::Setup { groups } => setup::run(&paths, &groups),
         Task::Bench { json } => bench::run(&paths, json.as_deref()),

@@ -7,6 +7,7 @@
 
 mod bench;
 mod cli;
+mod deb;
 mod demo;
 mod error;
 mod paths;

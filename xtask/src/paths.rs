@@ -51,6 +51,16 @@ impl Paths {
         self.cache.join("npm")
     }
 
+    /// Where cargo-deb lies.
+    pub(crate) fn cargo_deb(&self) -> PathBuf {
+        self.cache.join("cargo-deb")
+    }
+
+    /// Where the debs are put.
+    pub(crate) fn debs(&self) -> PathBuf {
+        self.target.join("deb")
+    }
+
     /// Where cargo-zigbuild and zig lie.
     pub(crate) fn zig(&self) -> PathBuf {
         self.cache.join("zig")

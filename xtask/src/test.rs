@@ -11,7 +11,7 @@ use crate::error::{Error, report};
 use crate::paths::Paths;
 use crate::setup::Group;
 use crate::stage::Profile;
-use crate::{process, setup, stage};
+use crate::{deb, process, setup, stage};
 
 /// Tells every test where the stages, the headers and the fetched clients lie.
 ///
@@ -21,6 +21,7 @@ pub(crate) fn environment(paths: &Paths, command: &mut Command) {
         .env("VGPU_STAGE", Profile::Dev.directory(paths))
         .env("VGPU_STAGE_RELEASE", Profile::Release.directory(paths))
         .env("VGPU_CACHE", &paths.cache)
+        .env("VGPU_DEB", paths.debs())
         .env("VGPU_HEADERS", paths.headers())
         .env("VGPU_PYTHON_CLIENTS", paths.python())
         .env("VGPU_NODE", paths.node())
@@ -44,7 +45,7 @@ enum What {
     File,
 }
 
-use Group::{Clients, Headers, Release, System};
+use Group::{Clients, Headers, Release};
 
 const DEV: &[Profile] = &[Profile::Dev];
 const RELEASE: &[Profile] = &[Profile::Release];
@@ -57,7 +58,7 @@ const PARTS: &[Part] = &[
     Part { name: "unit", groups: &[Headers], stages: &[], what: What::Unit },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "elf", groups: &[Release], stages: RELEASE, what: What::File },
-    Part { name: "system", groups: &[Clients, Release, System], stages: RELEASE, what: What::File },
+    Part { name: "system", groups: Group::ALL, stages: RELEASE, what: What::File },
 ];
 
 /// Runs the named parts, or all; a name that is no part selects tests by their names.
@@ -107,6 +108,10 @@ fn prepare(paths: &Paths, chosen: &[&Part]) -> Result<(), Error> {
     for profile in stages {
         println!("\n== stage {profile:?}");
         stage::run(paths, profile)?;
+    }
+    if chosen.iter().any(|part| part.name == "system") {
+        println!("\n== deb");
+        deb::run(paths)?;
     }
     Ok(())
 }

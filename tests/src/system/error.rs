@@ -65,12 +65,6 @@ pub enum Error {
     /// This machine lacks the right to make namespaces.
     #[error("starting a container as an ordinary user")]
     NotRoot,
-    /// A variable with a place is not set.
-    #[error("reading the environment variable {name}")]
-    Environment {
-        /// The variable.
-        name: &'static str,
-    },
     /// Something that the story needs was not there.
     #[error("looking for {what} in {place}\n{output}")]
     Missing {
@@ -89,9 +83,6 @@ impl Error {
         match self {
             Self::NoArchive => Some("run it on Debian or Ubuntu, with `deb` sources in apt"),
             Self::NotRoot => Some("run it as root: systemd-nspawn has to make namespaces"),
-            Self::Environment { .. } => {
-                Some("start it by `cargo xtask test system`, which builds and fetches its parts")
-            }
             _ => None,
         }
     }

@@ -97,7 +97,7 @@ impl Guest {
         let container = Container::boot(&setting.containers, &setting.tarball, &binds, |root| {
             layout.lay(root, &setting.parts)?;
             match files {
-                Files::Laid => graft(&setting.stage.join("vgpu-ollama"), root),
+                Files::Laid => graft(&setting.stage.package("vgpu-ollama"), root),
                 Files::Deb => {
                     let there = root.join(DEB.trim_start_matches('/'));
                     fs::copy(&setting.deb, there).map_err(at("copying", &setting.deb)).map(drop)

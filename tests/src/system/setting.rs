@@ -1,16 +1,13 @@
-use std::{
-    env,
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use super::{Error, Parts, Release, Result, tarball};
+use super::{Parts, Release, Result, tarball};
+use crate::{Stage, stage};
 
 /// Knows where `cargo xtask` has put what the story needs.
 #[derive(Debug)]
 pub struct Setting {
-    /// The staged packages, one directory for each.
-    pub stage: PathBuf,
+    /// The staged packages.
+    pub stage: Stage,
     /// The guest's deb.
     pub deb: PathBuf,
     /// Where containers are unpacked.
@@ -24,36 +21,32 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Reads the environment that `cargo xtask test` and `cargo xtask demo` give, and makes the
-    /// container's root if there is none yet.
+    /// Finds everything, and makes the container's root if there is none yet.
     ///
     /// # Errors
-    /// `Environment` without one of the variables; whatever making the root fails with.
-    pub fn from_environment() -> Result<Self> {
-        let stage = PathBuf::from(variable("VGPU_STAGE_RELEASE")?);
-        let cache = PathBuf::from(variable("VGPU_CACHE")?);
-        let headers = PathBuf::from(variable("VGPU_HEADERS")?);
-        let npm = Path::new(&variable("VGPU_NODE_CLIENTS")?).join("node_modules");
-        let programs = stage.join("vgpu-tests/usr/lib/vgpu-tests");
+    /// If this machine has no archive, or mmdebstrap fails.
+    ///
+    /// # Panics
+    /// If something was not built or fetched: the message names the command.
+    pub fn of_this_checkout() -> Result<Self> {
+        let stage = Stage::release();
         let release = Release::of_this_machine()?;
+        let cache = stage::cache();
+        let headers = stage::headers();
         Ok(Self {
-            deb: PathBuf::from(variable("VGPU_DEB")?),
-            containers: cache.with_file_name("containers"),
+            deb: stage::deb("vgpu-ollama"),
+            containers: cache.parent().unwrap_or(Path::new("/tmp")).join("containers"),
             tarball: tarball(&cache, &release)?,
             suite: release.suite().to_owned(),
             parts: Parts {
-                ollama: programs.join("ollama-stand-in"),
-                llama_server: programs.join("llama-server-stand-in"),
-                ggml: npm.join("@node-llama-cpp/linux-x64-cuda/bins/linux-x64-cuda"),
-                ggml_12: npm.join("@fugood/node-llama-linux-x64-cuda/index.node"),
+                ollama: stage.test_program("ollama-stand-in"),
+                llama_server: stage.test_program("llama-server-stand-in"),
+                ggml: stage::ggml_cuda13(),
+                ggml_12: stage::ggml_cuda12(),
                 cudart_13: headers.join("nvidia/cu13/lib/libcudart.so.13"),
                 cudart_12: headers.join("nvidia/cuda_runtime/lib/libcudart.so.12"),
             },
             stage,
         })
     }
-}
-
-fn variable(name: &'static str) -> Result<OsString> {
-    env::var_os(name).ok_or(Error::Environment { name })
 }
