@@ -5,20 +5,24 @@
 
 mod bounded;
 mod container;
+mod demo;
 mod error;
 mod guest;
 mod layout;
 mod root;
 mod setting;
+mod story;
 mod tree;
 
 pub(crate) use bounded::wait;
 pub use bounded::{Finished, run};
 pub use container::{Bind, Container};
+pub use demo::demo;
 pub(crate) use error::at;
 pub use error::{Error, Result};
 pub use guest::{ALWAYS, APT, Discovery, Files, Guest};
 pub use layout::{Layout, Parts};
 pub use root::{MACHINE_PACKAGES, ROOT_PACKAGES, Release, tarball};
 pub use setting::Setting;
+pub use story::{Plot, Story, story};
 pub use tree::{Change, Except, Tree};

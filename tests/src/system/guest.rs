@@ -61,10 +61,19 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Is the line with which ggml's CUDA backend says that it found a device.
-    pub fn backend(&self) -> Option<&str> {
-        let line = self.lines.iter().find(|line| line.contains("ggml_cuda_init: found"))?;
-        line.split("msg=\"").nth(1)?.split('"').next()
+    /// Lists the lines with which ggml's CUDA backend says what it found, each once.
+    pub fn backend_lines(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        for line in &self.lines {
+            let said = line.split("msg=\"").nth(1).and_then(|rest| rest.split("\" libdir=").next());
+            if let Some(said) = said
+                && (said.contains("ggml_cuda_init: found") || said.contains("Device 0:"))
+                && !found.contains(&said)
+            {
+                found.push(said);
+            }
+        }
+        found
     }
 
     /// Lists the CUDA libraries that the children of Ollama had loaded, each once, sorted.
@@ -107,7 +116,7 @@ impl Guest {
         layout.settle(&container)?;
         let guest = Self { container, layout };
         // So that the first comparison does not see a cache that the second ldconfig makes.
-        guest.sh("ldconfig")?;
+        guest.ldconfig()?;
         guest.discovery()?;
         Ok(guest)
     }
@@ -185,6 +194,27 @@ impl Guest {
     pub fn environment(&self) -> Result<String> {
         let pid = "$(systemctl show --property=MainPID --value ollama)";
         self.sh(&format!("tr '\\0' '\\n' < /proc/{pid}/environ"))
+    }
+
+    /// Names the user of the running `ollama serve`.
+    ///
+    /// # Errors
+    /// If the service is not running.
+    pub fn user(&self) -> Result<String> {
+        let pid = "$(systemctl show --property=MainPID --value ollama)";
+        Ok(self.sh(&format!("stat --format=%U /proc/{pid}"))?.trim().to_owned())
+    }
+
+    /// Runs ldconfig, as the installation of any library does. It renames its cache into /etc,
+    /// and /etc gets its time back: what a comparison finds there is then the installer's.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn ldconfig(&self) -> Result<()> {
+        self.sh("touch --reference=/etc /run/time-of-etc
+             ldconfig
+             touch --reference=/run/time-of-etc /etc")
+            .map(drop)
     }
 
     /// Reads the guest's disk, without [`ALWAYS`] and the further exceptions.

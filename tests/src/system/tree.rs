@@ -86,6 +86,14 @@ impl Tree {
         Ok(Self(entries))
     }
 
+    /// Is the same tree with the times of its directories forgotten.
+    pub fn without_directory_times(mut self) -> Self {
+        for entry in self.0.values_mut().filter(|entry| entry.content == Content::Directory) {
+            entry.modified = (0, 0);
+        }
+        self
+    }
+
     /// Is one number for the whole tree, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();

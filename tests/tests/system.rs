@@ -1,0 +1,101 @@
+//! The installed system, in a Debian container with systemd as PID 1 and Ollama's layout in it.
+//!
+//! Real: Debian, systemd, apt, ld.so, the published CUDA backends, our deb from the release stage.
+//! Imitated: the GPU (`vgpud --device sim`), `ollama` and `llama-server` (see `vgpu_tests::stand_in`).
+
+use std::path::Path;
+
+use vgpu_tests::{
+    Vgpud,
+    system::{Files, Guest, Layout, Plot, Setting, story},
+};
+
+const DEBUG: &str = "OLLAMA_DEBUG=2";
+const USR_LOCAL: Layout = Layout { prefix: "/usr/local", environment: &[DEBUG] };
+const USR: Layout = Layout { prefix: "/usr", environment: &[DEBUG] };
+
+/// Tells one story with a host and fails with all that is wrong in it.
+fn check(plot: Plot) {
+    let setting = Setting::of_this_checkout().unwrap();
+    let host = Vgpud::start(&setting.stage).unwrap();
+    let told = story(&setting, plot, host.socket().parent(), &mut |_| {}).unwrap();
+    let faults = told.faults();
+    assert!(faults.is_empty(), "{}\nhost:\n{}", faults.join("\n"), host.log());
+}
+
+#[test]
+fn the_service_finds_the_gpu_and_rollback_restores_every_byte() {
+    check(Plot { layout: USR_LOCAL, files: Files::Laid, scope: "service" });
+}
+
+#[test]
+fn the_bundle_finds_the_gpu_and_rollback_restores_every_byte() {
+    check(Plot { layout: USR, files: Files::Laid, scope: "bundle" });
+}
+
+#[test]
+fn the_deb_sets_ollama_up_and_purge_leaves_nothing() {
+    check(Plot { layout: USR_LOCAL, files: Files::Deb, scope: "service" });
+}
+
+/// Boots a guest with the deb beside it and no host that answers.
+fn alone(layout: Layout) -> Guest {
+    let setting = Setting::of_this_checkout().unwrap();
+    Guest::boot(&setting, layout, Files::Deb, None).unwrap()
+}
+
+#[test]
+fn without_a_host_apt_succeeds_and_ollama_carries_on_with_the_cpu() {
+    let guest = alone(USR_LOCAL);
+    guest.install_deb().unwrap();
+    let found = guest.restart_ollama().unwrap();
+    assert!(found.compute.contains("library=cpu"), "{}", found.compute);
+    let why: Vec<_> = found.lines.iter().filter(|line| line.contains("vgpu")).collect();
+    assert!(!why.is_empty(), "nothing says why there is no GPU: {:#?}", found.lines);
+    assert_eq!(guest.sh("dpkg --verify vgpu-ollama").unwrap(), "");
+    guest.apt(&["remove", "vgpu-ollama"]).unwrap().success().unwrap();
+    let environment = guest.environment().unwrap();
+    assert!(!environment.contains("vgpu"), "{environment}");
+}
+
+#[test]
+fn without_ollama_apt_succeeds_and_says_what_is_missing() {
+    let guest = alone(USR_LOCAL);
+    guest
+        .sh("systemctl disable --quiet --now ollama
+             rm -r /etc/systemd/system/ollama.service /usr/local/bin/ollama /usr/local/lib/ollama
+             systemctl daemon-reload")
+        .unwrap();
+    let said = guest.apt(&["install", "/root/vgpu-ollama.deb"]).unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let words = format!("{}{}", said.stdout, said.stderr).to_lowercase();
+    assert!(words.contains("ollama"), "{words}");
+    assert_eq!(
+        guest.sh("dpkg-query --show --showformat='${Status}' vgpu-ollama").unwrap(),
+        "install ok installed"
+    );
+    guest.apt(&["purge", "vgpu-ollama"]).unwrap().success().unwrap();
+    assert!(!Path::new(&guest.root()).join("var/lib/vgpu").exists());
+}
+
+#[test]
+fn an_environment_that_the_unit_had_is_kept() {
+    let layout = Layout {
+        prefix: "/usr/local",
+        environment: &[DEBUG, "LD_LIBRARY_PATH=/opt/site/lib", "LD_PRELOAD=/opt/site/libsite.so"],
+    };
+    let guest = alone(layout);
+    guest.install_deb().unwrap();
+    guest.restart_ollama().unwrap();
+    let environment = guest.environment().unwrap();
+    let value = |name: &str| {
+        let line = environment.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("no {name} in:\n{environment}"))
+    };
+    let paths: Vec<_> = value("LD_LIBRARY_PATH").split(':').collect();
+    assert!(paths.contains(&"/opt/site/lib"), "{paths:?}");
+    assert!(paths.contains(&"/usr/lib/x86_64-linux-gnu/vgpu"), "{paths:?}");
+    let preloads: Vec<_> = value("LD_PRELOAD").split([':', ' ']).collect();
+    assert!(preloads.contains(&"/opt/site/libsite.so"), "{preloads:?}");
+    assert!(preloads.iter().any(|path| path.ends_with("/vgpu/libcudart.so.13")), "{preloads:?}");
+}
