@@ -4,17 +4,20 @@ use std::process::Command;
 
 use crate::error::Error;
 use crate::paths::Paths;
-use crate::{process, setup, stage, test};
+use crate::{deb, process, setup, stage, test};
 
-/// Runs the system test's scenario with its output on the screen.
+/// Fetches and builds what the story needs, then tells it on the screen.
 pub(crate) fn run(paths: &Paths) -> Result<(), Error> {
+    println!("1. What has to be fetched");
     setup::run(paths, setup::Group::ALL)?;
+    println!("\n2. The libraries, the installer and the host, for glibc 2.28");
     stage::run(paths, stage::Profile::Release)?;
+    println!("\n3. The deb");
+    deb::run(paths)?;
+    println!("\n4. The story");
     let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(&paths.root)
-        .args(["test", "--quiet", "--package", "vgpu-tests", "--test", "system", "--", "demo"])
-        .args(["--exact", "--nocapture"]);
+    cargo.current_dir(&paths.root);
+    cargo.args(["run", "--quiet", "--package", "vgpu-tests", "--bin", "demo"]);
     test::environment(paths, &mut cargo);
     process::run("showing the main job", &mut cargo)
 }

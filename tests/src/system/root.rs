@@ -1,5 +1,5 @@
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -82,10 +82,14 @@ fn source(line: &str, suite: &str) -> Option<String> {
 /// Whatever mmdebstrap says. A root that was not finished is never found by a later call.
 pub fn tarball(cache: &Path, release: &Release) -> Result<PathBuf> {
     let path = cache.join(release.key());
+    fs::create_dir_all(cache).map_err(at("creating", cache))?;
+    // Tests run side by side, and the first one makes the root for all.
+    let lock = path.with_extension("lock");
+    let held = File::create(&lock).map_err(at("creating", &lock))?;
+    held.lock().map_err(at("locking", lock))?;
     if path.exists() {
         return Ok(path);
     }
-    fs::create_dir_all(cache).map_err(at("creating", cache))?;
     let unfinished = path.with_extension("unfinished.tar");
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--variant=minbase", "--format=tar"]);
