@@ -2,8 +2,8 @@
 //!
 //! Every path comes from an environment variable that `cargo xtask test` sets; without it the
 //! checkout's own target directory is meant, so that plain `cargo test` works after one
-//! `cargo xtask test`. What is not there fails the test with the command that makes it: a test never
-//! skips itself.
+//! `cargo xtask test`. What is not there fails the test with the command that makes it: a test
+//! never skips itself.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ impl Stage {
     ///
     /// # Panics
     /// As [`Stage::package`].
-    pub fn test_program(&self, name: &str) -> PathBuf {
+    pub fn program_of_tests(&self, name: &str) -> PathBuf {
         let programs = self.package("vgpu-tests").join("usr/lib/vgpu-tests");
         present(programs.join(name), self.made_by)
     }

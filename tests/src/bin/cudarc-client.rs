@@ -3,6 +3,8 @@
 //! Prints one JSON object with what it saw; any CUDA error ends it with the error's own text on
 //! standard error. With `--count-only` it asks for no more than the number of devices.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use cudarc::driver::{CudaContext, DriverError, sys};

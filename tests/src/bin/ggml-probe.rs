@@ -3,9 +3,9 @@
 //!
 //! `ggml-probe LIBRARY... [--backend LIBRARY] --list-devices | --roundtrip BYTES`
 //!
-//! The libraries are opened in the order given, and names are looked up in all of them: a ggml that
-//! comes in parts (libggml-base.so, libggml.so) and one that comes in one piece both work. A backend
-//! is loaded by ggml's own `ggml_backend_load`, as Ollama's llama-server does.
+//! The libraries are opened in the order given, and names are looked up in all of them: a ggml
+//! that comes in parts (libggml-base.so, libggml.so) and one that comes in one piece both work. A
+//! backend is loaded by ggml's own `ggml_backend_load`, as Ollama's llama-server does.
 //!
 //! One line for each device on standard output; what ggml says goes to standard error.
 
