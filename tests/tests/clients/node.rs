@@ -1,0 +1,47 @@
+//! The npm clients: programs of others around the published backends.
+
+use std::process::Command;
+
+use vgpu_tests::client::{Way, over};
+use vgpu_tests::{Stage, Vgpud, profile, stage};
+
+use crate::ggml::nccl_stub;
+use crate::{answer, host};
+
+fn script(way: Way, host: &Vgpud, name: &str) -> Command {
+    let mut node = over(&Stage::dev(), way, &host.link(), stage::node());
+    node.arg(stage::repository().join("tests/clients/node").join(name));
+    node.env("VGPU_NODE_CLIENTS", stage::node_clients());
+    node
+}
+
+#[test]
+fn node_llama_cpp_reports_cuda_with_the_device_and_its_80_gib() {
+    let host = host();
+    for way in Way::ALL {
+        let seen = answer(&mut script(way, &host, "llama.mjs"), &host);
+        assert_eq!(seen["gpu"], "cuda", "{way:?}: {seen}");
+        assert_eq!(seen["names"], serde_json::json!([profile::NAME]), "{way:?}: {seen}");
+        assert_eq!(seen["vram"]["total"], profile::TOTAL_MEMORY, "{way:?}: {seen}");
+    }
+}
+
+#[test]
+fn the_addon_for_cuda_12_lists_the_device_inside_node() {
+    let host = host();
+    let nccl = nccl_stub();
+    for way in Way::ALL {
+        let mut node = script(way, &host, "fugood.mjs");
+        let search = match way {
+            Way::SearchPath => {
+                let ours = Stage::dev().libraries();
+                std::env::join_paths([nccl.directory(), &ours]).expect("no colon in these paths")
+            }
+            Way::Preload => nccl.directory().as_os_str().to_owned(),
+        };
+        let seen = answer(node.env("LD_LIBRARY_PATH", search), &host);
+        let devices = seen["devices"].as_array().expect("a list of devices");
+        let cuda = devices.iter().find(|device| device.to_string().contains(profile::NAME));
+        assert!(cuda.is_some(), "{way:?}: {seen}");
+    }
+}
