@@ -85,7 +85,7 @@ impl Stage {
     ///
     /// # Panics
     /// As [`Stage::package`].
-    pub fn program_of_tests(&self, name: &str) -> PathBuf {
+    pub fn test_program(&self, name: &str) -> PathBuf {
         let programs = self.package("vgpu-tests").join("usr/lib/vgpu-tests");
         present(programs.join(name), self.made_by)
     }
