@@ -1,3 +1,46 @@
-//! The host daemon.
+//! `vgpud`, the host daemon: gives guests without a GPU the use of this machine's.
+//!
+//! The **host** process ([`host`]) listens, hands every connection to a **worker** process of its
+//! own ([`worker`]) and keeps the ledger of device memory. A worker speaks with its one client and
+//! with a [`device`]. The host process never touches a device: a fault there ends one worker.
 
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod desk;
+mod device;
 pub mod dispatch;
+mod error;
+mod host;
+mod log;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Reads the command line and runs as host or as worker.
+///
+/// Exit codes: 0 ended as asked, 1 failed, 64 wrong usage (sysexits(3)).
+pub fn main() -> ExitCode {
+    let arguments = match cli::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing can be done about a closed terminal.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    let ended = match arguments.command {
+        Some(cli::Command::Worker(options)) => worker::run(&options),
+        None => config::Config::load(&arguments).and_then(|config| host::run(&config)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,3 +1,5 @@
-//! The host daemon.
+//! The host daemon's program: see the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    vgpud::main()
+}

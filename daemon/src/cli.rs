@@ -1,0 +1,61 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Gives guests without a GPU the use of this machine's.
+#[derive(Debug, Parser)]
+#[command(name = "vgpud", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    /// Device to serve: sim (a simulated H100). Later versions: nvidia, replay=FILE
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+
+    /// Address to listen at, such as unix:/run/vgpu/vgpud.sock; may be given several times
+    #[arg(long, value_name = "URI")]
+    pub listen: Vec<String>,
+
+    /// Permission bits of the sockets, octal; connecting needs write permission
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+
+    /// Group of the sockets: a name of /etc/group, or a number
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+
+    /// Most clients at a time
+    #[arg(long, value_name = "COUNT")]
+    pub clients_max: Option<u32>,
+
+    /// Simulated GPUs of --device sim
+    #[arg(long, value_name = "COUNT")]
+    pub sim_gpus: Option<u32>,
+
+    /// Configuration file; without it /etc/vgpu/host.toml is read if it is there
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else this program can be.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves one client; started by the host process only.
+    #[command(hide = true)]
+    Worker(WorkerOptions),
+}
+
+/// What the host process tells a worker at its start.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkerOptions {
+    /// Number that tells this run of the host from others.
+    #[arg(long)]
+    pub epoch: u64,
+
+    /// Simulated GPUs.
+    #[arg(long)]
+    pub sim_gpus: u32,
+}

@@ -1,0 +1,220 @@
+//! What the command line and the configuration file say together.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use vgpu_link::{Access, Uri};
+
+use crate::cli::Arguments;
+use crate::error::DaemonError;
+
+/// Read when no other file is named, if it is there.
+const DEFAULT_FILE: &str = "/etc/vgpu/host.toml";
+
+/// Where guests look first (design: links).
+const DEFAULT_ADDRESS: &str = "unix:/run/vgpu/vgpud.sock";
+
+/// Owner and group may connect; packages give the socket to the group `vgpu`.
+const DEFAULT_MODE: u32 = 0o660;
+
+/// Each client is one process of about 5 MiB; 64 of them hold every guest of a large machine.
+const DEFAULT_CLIENTS_MAX: u32 = 64;
+
+/// The limit of `clients_max`: each client takes two file descriptors of the host's 1,024 or more.
+const CLIENTS_MAX: u32 = 400;
+
+/// The wire's limit of devices in a snapshot.
+const SIM_GPUS_MAX: u32 = 64;
+
+/// Everything that can be configured, checked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Sockets to listen at; empty: ours by default, unless systemd hands over others.
+    pub listen: Vec<PathBuf>,
+    /// Who may connect.
+    pub access: Access,
+    /// Most clients at a time.
+    pub clients_max: usize,
+    /// Simulated GPUs.
+    pub sim_gpus: u32,
+}
+
+/// The file's layout.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    device: Option<String>,
+    #[serde(default)]
+    listen: Vec<String>,
+    mode: Option<String>,
+    group: Option<String>,
+    clients_max: Option<u32>,
+    sim_gpus: Option<u32>,
+}
+
+impl Config {
+    /// Joins command line and file; the command line wins.
+    ///
+    /// # Errors
+    /// [`DaemonError`] that names the file or option, what is wrong with it, and the remedy.
+    pub fn load(arguments: &Arguments) -> Result<Self, DaemonError> {
+        let file = File::read(arguments.config.as_deref())?;
+        check_device(arguments.device.as_deref().or(file.device.as_deref()))?;
+        let listen = if arguments.listen.is_empty() { &file.listen } else { &arguments.listen };
+        let mode = arguments.mode.as_ref().or(file.mode.as_ref());
+        let group = arguments.group.as_ref().or(file.group.as_ref());
+        let clients_max = arguments.clients_max.or(file.clients_max);
+        let sim_gpus = arguments.sim_gpus.or(file.sim_gpus).unwrap_or(1);
+        Ok(Self {
+            listen: listen.iter().map(|address| socket_path(address)).collect::<Result<_, _>>()?,
+            access: Access {
+                mode: mode.map_or(Ok(DEFAULT_MODE), |mode| parse_mode(mode))?,
+                group: group.map(|group| find_group(group)).transpose()?,
+            },
+            clients_max: within(
+                "clients_max",
+                clients_max.unwrap_or(DEFAULT_CLIENTS_MAX),
+                CLIENTS_MAX,
+            )? as usize,
+            sim_gpus: within("sim_gpus", sim_gpus, SIM_GPUS_MAX)?,
+        })
+    }
+
+    /// The socket where nothing else is configured.
+    pub fn default_socket() -> PathBuf {
+        DEFAULT_ADDRESS.trim_start_matches("unix:").into()
+    }
+}
+
+impl File {
+    fn read(named: Option<&Path>) -> Result<Self, DaemonError> {
+        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(source) => {
+                return Err(DaemonError::File { verb: "reading", path: path.into(), source });
+            }
+        };
+        toml::from_str(&text)
+            .map_err(|source| DaemonError::Config { path: path.into(), source: Box::new(source) })
+    }
+}
+
+fn check_device(device: Option<&str>) -> Result<(), DaemonError> {
+    let not_built = |device: &str| DaemonError::DeviceNotBuilt { device: device.to_owned() };
+    match device {
+        None => Err(DaemonError::NoDevice),
+        Some("sim") => Ok(()),
+        Some(device) if device == "nvidia" || device.starts_with("replay=") => {
+            Err(not_built(device))
+        }
+        Some(device) => Err(DaemonError::UnknownDevice { device: device.to_owned() }),
+    }
+}
+
+fn socket_path(address: &str) -> Result<PathBuf, DaemonError> {
+    match address.parse::<Uri>()? {
+        Uri::Unix(path) => Ok(path),
+        uri => Err(vgpu_link::LinkError::NotBuilt { uri: uri.to_string(), available: "unix:" })?,
+    }
+}
+
+fn parse_mode(mode: &str) -> Result<u32, DaemonError> {
+    let plain = !mode.is_empty() && mode.bytes().all(|byte| byte.is_ascii_digit());
+    plain
+        .then(|| u32::from_str_radix(mode, 8).ok().filter(|&bits| bits <= 0o777))
+        .flatten()
+        .ok_or_else(|| DaemonError::Value { name: "mode", value: mode.to_owned(), asks: "0660" })
+}
+
+fn within(name: &'static str, value: u32, max: u32) -> Result<u32, DaemonError> {
+    if (1..=max).contains(&value) {
+        return Ok(value);
+    }
+    let asks = if name == "sim_gpus" { "1 to 64" } else { "1 to 400" };
+    Err(DaemonError::Value { name, value: value.to_string(), asks })
+}
+
+/// Finds a group by number or by its line in /etc/group (group(5)), where packages make theirs.
+fn find_group(group: &str) -> Result<u32, DaemonError> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let path = Path::new("/etc/group");
+    let groups = std::fs::read_to_string(path).map_err(|source| DaemonError::File {
+        verb: "reading",
+        path: path.into(),
+        source,
+    })?;
+    let number = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    });
+    number.ok_or_else(|| DaemonError::NoGroup { group: group.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn load(arguments: &[&str], file: &str) -> Result<Config, DaemonError> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("host.toml");
+        std::fs::write(&path, file).expect("written");
+        let path = path.to_str().expect("UTF-8");
+        let all = [&["vgpud", "--config", path], arguments].concat();
+        Config::load(&Arguments::try_parse_from(all).expect("right usage"))
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let file = "device = \"nvidia\"\nlisten = [\"unix:/a\"]\nmode = \"600\"\nsim_gpus = 3\n";
+        let config = load(&["--device", "sim", "--listen", "unix:/b"], file).expect("right");
+        assert_eq!(config.listen, [PathBuf::from("/b")]);
+        assert_eq!(config.access, Access { mode: 0o600, group: None });
+        assert_eq!((config.sim_gpus, config.clients_max), (3, 64));
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_with_a_hint() {
+        for (arguments, file) in [
+            (&["--device", "nvidia"][..], ""),
+            (&["--device", "replay=/x"], ""),
+            (&["--device", "voodoo"], ""),
+            (&[], ""),
+            (&["--device", "sim", "--listen", "udp:1"], ""),
+            (&["--device", "sim", "--listen", "vsock:2:6475"], ""),
+            (&["--device", "sim", "--mode", "rw"], ""),
+            (&["--device", "sim", "--mode", "1777"], ""),
+            (&["--device", "sim", "--sim-gpus", "0"], ""),
+            (&["--device", "sim", "--sim-gpus", "65"], ""),
+            (&["--device", "sim", "--clients-max", "0"], ""),
+            (&["--device", "sim", "--group", "no-such-group"], ""),
+            (&["--device", "sim"], "listens = []"),
+            (&["--device", "sim"], "mode = 660"),
+            (&["--config", "/nonexistent/host.toml"], ""),
+        ] {
+            let error = match arguments {
+                ["--config", _] => {
+                    let all = [&["vgpud"], arguments].concat();
+                    Config::load(&Arguments::try_parse_from(all).expect("right usage"))
+                }
+                _ => load(arguments, file),
+            }
+            .expect_err(&format!("{arguments:?} {file}"));
+            assert!(error.hint().is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_found_by_name_and_by_number() {
+        assert_eq!(find_group("root").expect("every system has it"), 0);
+        assert_eq!(find_group("4711").expect("a number"), 4711);
+    }
+}

@@ -1,0 +1,104 @@
+//! What can end the daemon.
+
+use std::io;
+use std::path::PathBuf;
+
+use vgpu_link::LinkError;
+
+/// Says what the daemon was doing and why it could not.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    /// A file could not be read.
+    #[error("{verb} {}", path.display())]
+    File {
+        /// What was being done.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configuration file is wrong.
+    #[error("understanding {}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Line and problem.
+        source: Box<toml::de::Error>,
+    },
+    /// An option has a value that it cannot have.
+    #[error("{name} = \"{value}\" is not {asks}")]
+    Value {
+        /// The option.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should look like.
+        asks: &'static str,
+    },
+    /// No device was named.
+    #[error("no device is configured")]
+    NoDevice,
+    /// The device exists in the design only.
+    #[error("device \"{device}\" is not in this version")]
+    DeviceNotBuilt {
+        /// The device as given.
+        device: String,
+    },
+    /// There is no such device.
+    #[error("there is no device called \"{device}\"")]
+    UnknownDevice {
+        /// The device as given.
+        device: String,
+    },
+    /// There is no such group.
+    #[error("there is no group \"{group}\" in /etc/group")]
+    NoGroup {
+        /// The group as given.
+        group: String,
+    },
+    /// A link failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The other process of ours went, or sent what it cannot have sent.
+    #[error("{verb}: the message makes no sense")]
+    Desk {
+        /// What was being done.
+        verb: &'static str,
+        /// Where the message stopped making sense.
+        source: vgpu_link::wire::Malformed,
+    },
+    /// The system failed us.
+    #[error("{verb}")]
+    System {
+        /// What was being done, such as "starting a worker".
+        verb: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl DaemonError {
+    /// Gives the remedy, as one whole sentence.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::File { .. } => Some("Check that the file exists and that this user may read it."),
+            Self::Config { .. } => Some(
+                "Known keys are device, listen, mode, group, clients_max and sim_gpus \
+                 (docs/protocol.md describes the addresses).",
+            ),
+            Self::Value { .. } => Some("Run vgpud --help for what each option takes."),
+            Self::NoDevice | Self::DeviceNotBuilt { .. } | Self::UnknownDevice { .. } => {
+                Some("Use --device sim, the simulated H100.")
+            }
+            Self::NoGroup { .. } => Some("Create the group, or name another one with --group."),
+            Self::Link(error) => error.hint(),
+            Self::Desk { .. } | Self::System { .. } => None,
+        }
+    }
+
+    /// Wraps what a system call said.
+    pub fn system(verb: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |errno| Self::System { verb, source: errno.into() }
+    }
+}

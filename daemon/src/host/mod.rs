@@ -1,0 +1,278 @@
+//! The host process: listens, hands each connection to a worker, keeps the ledger.
+//!
+//! One thread, one loop, nothing that waits for a client: the handshake is the worker's, so a
+//! client that says nothing holds up its own worker only.
+
+mod ledger;
+mod sockets;
+mod workers;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use vgpu_link::wire::control::Refusal;
+use vgpu_link::{Link, Listener, handshake, unix_link};
+
+use crate::config::Config;
+use crate::desk::{Ask, Tell};
+use crate::device;
+use crate::error::DaemonError;
+use crate::log;
+use ledger::Ledger;
+use workers::Workers;
+
+/// How long accepting rests after a failure, such as no file descriptors left, which only the end
+/// of another client can mend.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// How long workers may take to say goodbye when the daemon is stopped. systemd's own limit is 90
+/// seconds; a goodbye takes microseconds unless the client does not read.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`DaemonError`] if it cannot listen or cannot go on.
+pub(crate) fn run(config: &Config) -> Result<(), DaemonError> {
+    let signals = signals()?;
+    let totals = device::memory_totals(config.sim_gpus);
+    let listeners = sockets::open(config)?;
+    let mut host = Host {
+        listeners,
+        signals,
+        workers: Workers::new(epoch(), config.sim_gpus, config.clients_max),
+        ledger: Ledger::new(totals),
+        sessions: 0,
+        accept_after: None,
+    };
+    host.workers.refill()?;
+    // Not being under systemd is no failure.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    log::event("ready", &[("device", &"sim"), ("gpus", &config.sim_gpus)]);
+    let served = host.serve();
+    host.stop();
+    served
+}
+
+/// Makes a socket that becomes readable on SIGTERM and SIGINT.
+fn signals() -> Result<UnixStream, DaemonError> {
+    let failed = |source| DaemonError::System { verb: "preparing for signals", source };
+    let (read, write) = UnixStream::pair().map_err(failed)?;
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        let write = write.try_clone().map_err(failed)?;
+        signal_hook::low_level::pipe::register(signal, write).map_err(failed)?;
+    }
+    Ok(read)
+}
+
+/// Makes a number that differs between two starts: nanoseconds since 1970.
+fn epoch() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64
+}
+
+/// What the host process holds.
+#[derive(Debug)]
+struct Host {
+    listeners: Vec<Listener>,
+    signals: UnixStream,
+    workers: Workers,
+    ledger: Ledger,
+    /// Connections so far.
+    sessions: u64,
+    /// Set while accepting rests.
+    accept_after: Option<Instant>,
+}
+
+/// What woke the loop.
+#[derive(Debug, Default)]
+struct Ready {
+    signal: bool,
+    accept: bool,
+    /// Process ids of workers that said something or ended.
+    workers: Vec<u32>,
+}
+
+impl Host {
+    fn serve(&mut self) -> Result<(), DaemonError> {
+        loop {
+            let ready = self.wait()?;
+            if ready.signal {
+                return Ok(());
+            }
+            for pid in ready.workers {
+                self.hear(pid);
+            }
+            if ready.accept {
+                self.accept();
+            }
+            if let Err(error) = self.workers.refill() {
+                // The next client tries again; those that are served are not disturbed.
+                log::event("no-worker", &[("because", &log::chain(&error))]);
+            }
+        }
+    }
+
+    /// Waits for signals, clients and workers.
+    fn wait(&mut self) -> Result<Ready, DaemonError> {
+        let rest = self.accept_after.map(|after| after.saturating_duration_since(Instant::now()));
+        let accepting = rest.is_none_or(|rest| rest.is_zero());
+        if accepting {
+            self.accept_after = None;
+        }
+        let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let listeners = if accepting { &self.listeners[..] } else { &[] };
+        watched.extend(listeners.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        let first_worker = watched.len();
+        let workers = self.workers.all();
+        watched.extend(workers.iter().map(|worker| PollFd::new(&worker.desk, PollFlags::IN)));
+        let limit = rest.filter(|_| !accepting).and_then(|rest| Timespec::try_from(rest).ok());
+        match poll(&mut watched, limit.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Ready::default()),
+            Err(errno) => return Err(DaemonError::system("waiting for clients")(errno)),
+        }
+        let woken = |watched: &PollFd<'_>| !watched.revents().is_empty();
+        let said = watched[first_worker..].iter().zip(workers);
+        Ok(Ready {
+            signal: woken(&watched[0]),
+            accept: watched[1..first_worker].iter().any(woken),
+            workers: said.filter(|(fd, _)| woken(fd)).map(|(_, worker)| worker.pid()).collect(),
+        })
+    }
+
+    /// Accepts one client of each socket; the loop comes back for more.
+    fn accept(&mut self) {
+        let mut accepted = Vec::new();
+        for listener in &self.listeners {
+            match listener.accept() {
+                Ok(client) => accepted.extend(client),
+                Err(error) => {
+                    log::event("cannot-accept", &[("because", &log::chain(&error))]);
+                    self.accept_after = Some(Instant::now() + ACCEPT_REST);
+                }
+            }
+        }
+        for client in accepted {
+            self.take_on(client);
+        }
+    }
+
+    fn take_on(&mut self, client: OwnedFd) {
+        self.sessions += 1;
+        let session = self.sessions;
+        if self.workers.is_full() {
+            let text = format!("{} clients are served, and no more may be", self.workers.serving());
+            log::event("refused", &[("session", &session), ("because", &text)]);
+            refuse(client, Refusal::Full, &text);
+            return;
+        }
+        match self.workers.hand_over(&client, session) {
+            Ok(pid) => log::event("client", &[("session", &session), ("worker", &pid)]),
+            Err(error) => {
+                let because = log::chain(&error);
+                log::event("refused", &[("session", &session), ("because", &because)]);
+                refuse(client, Refusal::NoDevice, "the host could not start a worker");
+            }
+        }
+    }
+
+    /// Hears one message of a worker, or its end.
+    fn hear(&mut self, pid: u32) {
+        let Some(worker) = self.workers.all().iter().find(|worker| worker.pid() == pid) else {
+            return;
+        };
+        let heard = worker.desk.receive::<Ask>().and_then(|heard| match (heard, worker.session) {
+            (None, _) => Ok(false),
+            (Some((ask, _)), Some(session)) => match answer(&mut self.ledger, session, ask) {
+                Some(tell) => worker.desk.send(&tell, None).map(|()| true),
+                None => Ok(true),
+            },
+            // A worker without a client has nothing to ask.
+            (Some(_), None) => Ok(false),
+        });
+        match heard {
+            Ok(true) => {}
+            Ok(false) => self.bury(pid),
+            Err(error) => {
+                log::event("worker-failed", &[("worker", &pid), ("because", &log::chain(&error))]);
+                self.bury(pid);
+            }
+        }
+    }
+
+    /// Collects a worker that ended and gives back what its client held.
+    fn bury(&mut self, pid: u32) {
+        let Some(worker) = self.workers.take(pid) else { return };
+        let session = worker.session;
+        let ended = worker.end();
+        if let Some(session) = session {
+            let freed = self.ledger.close(session);
+            let fields: [(&str, &dyn std::fmt::Display); 4] =
+                [("session", &session), ("worker", &pid), ("freed", &freed), ("ended", &ended)];
+            log::event("gone", &fields);
+        } else {
+            log::event("idle-worker-gone", &[("worker", &pid), ("ended", &ended)]);
+        }
+    }
+
+    /// Ends all workers in good order; those that hang are ended the hard way.
+    fn stop(mut self) {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        log::event("stopping", &[("clients", &self.workers.serving())]);
+        self.listeners.clear();
+        let limit = Instant::now() + STOP_LIMIT;
+        for worker in self.workers.all() {
+            worker.ask_to_stop();
+        }
+        while !self.workers.all().is_empty() && Instant::now() < limit {
+            let left = limit.saturating_duration_since(Instant::now());
+            let mut watched: Vec<PollFd<'_>> = (self.workers.all().iter())
+                .map(|worker| PollFd::from_borrowed_fd(worker.desk.as_fd(), PollFlags::IN))
+                .collect();
+            let Ok(left) = Timespec::try_from(left) else { break };
+            if poll(&mut watched, Some(&left)).is_err() {
+                continue;
+            }
+            let woken: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
+            let pids: Vec<u32> = self.workers.all().iter().map(|worker| worker.pid()).collect();
+            for (pid, _) in pids.into_iter().zip(woken).filter(|(_, woken)| *woken) {
+                self.hear(pid);
+            }
+        }
+        while let Some(pid) = self.workers.all().first().map(|worker| worker.pid()) {
+            self.bury(pid);
+        }
+    }
+}
+
+/// Does what a worker asks; `None` where no answer is due.
+fn answer(ledger: &mut Ledger, session: u64, ask: Ask) -> Option<Tell> {
+    match ask {
+        Ask::Introduce { pid, name } => {
+            ledger.introduce(session, pid, name);
+            None
+        }
+        Ask::Reserve { device, bytes } => {
+            Some(Tell::Granted(ledger.reserve(session, device, bytes)))
+        }
+        Ask::Release { device, bytes } => {
+            if !ledger.release(session, device, bytes) {
+                log::event("miscounted", &[("session", &session), ("bytes", &bytes)]);
+            }
+            None
+        }
+        Ask::Usage { device } => Some(Tell::Usage(ledger.usage(device))),
+    }
+}
+
+/// Turns a client away without waiting for it.
+fn refuse(client: OwnedFd, refusal: Refusal, text: &str) {
+    let mut link = unix_link(client);
+    link.wait_until(Some(Instant::now()));
+    // A fresh socket has room for the few bytes; a client that is gone needs no answer.
+    let _ = handshake::refuse(&mut link, refusal, text);
+}

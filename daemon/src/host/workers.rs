@@ -1,0 +1,134 @@
+//! The worker processes: started ahead of need, one for each client, gone with it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::desk::{Desk, Tell};
+use crate::error::DaemonError;
+
+/// Workers that wait for a client: one takes it at once while the next is started.
+const IDLE_TARGET: usize = 2;
+
+/// One worker process.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Our end of the socket between us.
+    pub desk: Desk,
+    /// Number of the connection that it serves; `None` while it waits for one.
+    pub session: Option<u64>,
+    process: Child,
+}
+
+impl Worker {
+    fn start(epoch: u64, sim_gpus: u32) -> Result<Self, DaemonError> {
+        let (desk, theirs) = Desk::pair()?;
+        let process = Command::new("/proc/self/exe")
+            .arg("worker")
+            .args(["--epoch", &epoch.to_string(), "--sim-gpus", &sim_gpus.to_string()])
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            // These are between systemd and the host process.
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("LISTEN_FDS")
+            .env_remove("LISTEN_PID")
+            .env_remove("LISTEN_FDNAMES")
+            .spawn()
+            .map_err(|source| DaemonError::System { verb: "starting a worker", source })?;
+        Ok(Self { desk, session: None, process })
+    }
+
+    /// Process id, as the log names it.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Asks the worker to say goodbye to its client and to end.
+    pub fn ask_to_stop(&self) {
+        if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
+            // Fails only if it is gone already; `wait` has not been called, so no other process
+            // can have its id.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Ends what is left of the process and collects it; returns how it ended.
+    pub fn end(mut self) -> String {
+        // A worker that closed its end without ending is no longer of use; one that ended ignores
+        // this.
+        let _ = self.process.kill();
+        match self.process.wait() {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+/// All workers.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    epoch: u64,
+    sim_gpus: u32,
+    clients_max: usize,
+    all: Vec<Worker>,
+}
+
+impl Workers {
+    /// Prepares to start workers; starts none yet.
+    pub fn new(epoch: u64, sim_gpus: u32, clients_max: usize) -> Self {
+        Self { epoch, sim_gpus, clients_max, all: Vec::new() }
+    }
+
+    /// All workers, waiting or serving.
+    pub fn all(&self) -> &[Worker] {
+        &self.all
+    }
+
+    /// Says whether no more clients are to be served.
+    pub fn is_full(&self) -> bool {
+        self.serving() >= self.clients_max
+    }
+
+    /// Counts the workers that serve a client.
+    pub fn serving(&self) -> usize {
+        self.all.iter().filter(|worker| worker.session.is_some()).count()
+    }
+
+    /// Starts workers until enough are waiting.
+    ///
+    /// # Errors
+    /// [`DaemonError::System`] if the system starts no more processes.
+    pub fn refill(&mut self) -> Result<(), DaemonError> {
+        let waiting = self.all.len() - self.serving();
+        let target = IDLE_TARGET.min(self.clients_max - self.serving());
+        for _ in waiting..target {
+            self.all.push(Worker::start(self.epoch, self.sim_gpus)?);
+        }
+        Ok(())
+    }
+
+    /// Hands a connection to a waiting worker, or to a new one; returns its process id.
+    ///
+    /// # Errors
+    /// [`DaemonError`] if no worker could be had; the connection is closed then.
+    pub fn hand_over(&mut self, client: &OwnedFd, session: u64) -> Result<u32, DaemonError> {
+        if self.serving() == self.all.len() {
+            self.all.push(Worker::start(self.epoch, self.sim_gpus)?);
+        }
+        let worker = self
+            .all
+            .iter_mut()
+            .find(|worker| worker.session.is_none())
+            .expect("one was started just above if none was waiting");
+        worker.desk.send(&Tell::Serve { session }, Some(client.as_fd()))?;
+        worker.session = Some(session);
+        Ok(worker.pid())
+    }
+
+    /// Takes a worker out of the list.
+    pub fn take(&mut self, pid: u32) -> Option<Worker> {
+        let at = self.all.iter().position(|worker| worker.pid() == pid)?;
+        Some(self.all.swap_remove(at))
+    }
+}

@@ -1,0 +1,69 @@
+//! A worker process: serves one client, then ends, and all that the client held ends with it.
+
+mod bank;
+mod deferred;
+mod session;
+mod stop;
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+use vgpu_link::wire::Text;
+use vgpu_link::wire::control::{Hello, Reason, Welcome};
+use vgpu_link::{LinkError, handshake, unix_link};
+
+use crate::cli::WorkerOptions;
+use crate::desk::{Desk, Tell};
+use crate::device::{Profile, Sim};
+use crate::error::DaemonError;
+use crate::log;
+use bank::HostBank;
+use session::Session;
+
+/// How long a client may take to introduce itself (design: links).
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Waits for a client, serves it, and returns when it is gone.
+///
+/// # Errors
+/// [`DaemonError`] if the host process cannot be heard. What a client does wrong is no error of
+/// ours: it is logged, and the worker ends all the same.
+pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
+    // With the host process gone nobody keeps the ledger, so no client may go on.
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(DaemonError::system("binding the worker to the host process"))?;
+    let stop = stop::Stop::watch()?;
+    let desk = Desk::from_stdin()?;
+    // All of the device that does not need a client, so that a client need not wait for it.
+    let profile = Profile::load(options.sim_gpus);
+    let Some((Tell::Serve { session }, Some(client))) = desk.receive()? else {
+        return Ok(());
+    };
+    stop.cut_off(&client)?;
+    let mut link = unix_link(client);
+    let ended = match handshake::meet(&mut link, Instant::now() + HANDSHAKE_LIMIT) {
+        Ok(hello) => {
+            let Hello { pid, exe, .. } = hello;
+            log::event("hello", &[("session", &session), ("pid", &pid), ("exe", &exe)]);
+            let device = Sim::new(profile, HostBank::open(desk, pid, exe)?);
+            let welcome = Welcome {
+                host_version: Text::cut(env!("CARGO_PKG_VERSION")),
+                epoch: options.epoch,
+                session,
+            };
+            handshake::welcome(&mut link, &welcome)
+                .and_then(|()| Session::new(&mut link, device).serve())
+        }
+        Err(error) => Err(error),
+    };
+    match ended {
+        Err(LinkError::Closed) if stop.is_asked() => {
+            let _ = handshake::goodbye(&mut link, Reason::Stopping, "the host is being stopped");
+        }
+        Err(LinkError::Closed) | Ok(()) => {}
+        Err(error) => {
+            log::event("parted", &[("session", &session), ("because", &log::chain(&error))]);
+        }
+    }
+    Ok(())
+}

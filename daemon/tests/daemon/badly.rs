@@ -1,0 +1,1 @@
+//! What clients do wrong, and that nobody beside them notices.

@@ -1,0 +1,6 @@
+//! The real daemon behind a real socket: what its clients, and those beside them, may rely on.
+
+mod badly;
+mod life;
+mod process;
+mod serving;

@@ -1,0 +1,187 @@
+//! A daemon of a test's own, and its clients.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use vgpu_link::wire::control::{
+    DeviceState, DeviceStateReply, Hello, Role, Snapshot, SnapshotReply, Welcome,
+};
+use vgpu_link::wire::{Header, Kind, Payload, Request, Text};
+use vgpu_link::{Bulk, Link, LinkError, Uri, connect};
+
+/// Bounds every wait of these tests: far above what a loaded machine needs.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// A running `vgpud`, ended with the test.
+pub struct Vgpud {
+    child: Child,
+    log: Receiver<String>,
+    /// Holds the socket.
+    pub directory: tempfile::TempDir,
+}
+
+impl Vgpud {
+    /// Starts a daemon with a simulated device at a socket of its own.
+    pub fn start(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = format!("unix:{}", directory.path().join("vgpud.sock").display());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+        command.args(["--device", "sim", "--listen", &socket]).args(arguments);
+        Self::spawn(command, directory)
+    }
+
+    /// Starts a prepared command and waits until the daemon is ready.
+    pub fn spawn(mut command: Command, directory: tempfile::TempDir) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("vgpud starts");
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let (send, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let daemon = Self { child, log, directory };
+        daemon.wait_for(&["vgpud: ready"]);
+        daemon
+    }
+
+    /// Waits for a line of the log that holds all of `parts`.
+    pub fn wait_for(&self, parts: &[&str]) -> String {
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let line = self
+                .log
+                .recv_timeout(limit.saturating_duration_since(Instant::now()))
+                .unwrap_or_else(|error| panic!("no line with {parts:?}: {error}"));
+            if parts.iter().all(|part| line.contains(part)) {
+                return line;
+            }
+        }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("vgpud.sock")
+    }
+
+    /// Connects as a guest does.
+    pub fn try_client(&self) -> Result<Client, LinkError> {
+        let hello = Hello { role: Role::Guest, pid: 4711, exe: Text::cut("test client") };
+        let (link, welcome) = connect(&Uri::Unix(self.socket()), &hello, LIMIT)?;
+        Ok(Client { link, welcome, context: 0, sequence: 0 })
+    }
+
+    pub fn client(&self) -> Client {
+        self.try_client().expect("the daemon welcomes us")
+    }
+
+    /// Connects without a word.
+    pub fn raw(&self) -> UnixStream {
+        let raw = UnixStream::connect(self.socket()).expect("somebody listens");
+        raw.set_read_timeout(Some(LIMIT)).expect("a limit");
+        raw
+    }
+
+    /// Sends a signal by number or name, as kill(1) takes it.
+    pub fn signal(&self, signal: &str) {
+        kill(self.child.id(), signal);
+    }
+
+    /// Waits until the daemon ended.
+    pub fn ended(&mut self) -> ExitStatus {
+        let limit = Instant::now() + LIMIT;
+        // The log ends with the last process that holds it: daemon and workers.
+        while self.log.recv_timeout(limit.saturating_duration_since(Instant::now())).is_ok() {}
+        self.child.wait().expect("it is our child")
+    }
+}
+
+impl Drop for Vgpud {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a process.
+pub fn kill(pid: u32, signal: &str) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process id");
+    let signal = match signal {
+        "TERM" => rustix::process::Signal::TERM,
+        "INT" => rustix::process::Signal::INT,
+        "KILL" => rustix::process::Signal::KILL,
+        other => panic!("signal {other}"),
+    };
+    rustix::process::kill_process(pid, signal).expect("it is there");
+}
+
+/// One connection that was welcomed.
+pub struct Client {
+    pub link: Box<dyn Link>,
+    pub welcome: Welcome,
+    /// Sent with every request, as the current context.
+    pub context: u64,
+    sequence: u32,
+}
+
+impl Client {
+    fn header<R: Request>(&mut self, kind: Kind) -> Header {
+        self.sequence = self.sequence.wrapping_add(1);
+        Header { sequence: self.sequence, context: self.context, ..Header::new(kind, R::OPCODE) }
+    }
+
+    /// Calls and returns the reply or the status.
+    pub fn call<R: Request>(&mut self, request: &R) -> Result<R::Reply, u16> {
+        self.call_with(request, &[], &mut [])
+    }
+
+    /// The same with memory contents; `out` must be filled entirely by a call that was done.
+    pub fn call_with<R: Request>(
+        &mut self,
+        request: &R,
+        bulk: &[u8],
+        out: &mut [u8],
+    ) -> Result<R::Reply, u16> {
+        let header = self.header::<R>(Kind::Call);
+        self.link.send(&header, &request.to_payload(), bulk).expect("the worker reads");
+        self.link.wait_until(Some(Instant::now() + LIMIT));
+        let (mut payload, room) = (Vec::new(), out.len());
+        let reply = self.link.receive(&mut payload, Bulk::Into(out)).expect("a reply");
+        assert_eq!((reply.kind, reply.opcode), (Kind::Reply, R::OPCODE));
+        assert_eq!(reply.sequence, header.sequence);
+        if reply.status != 0 {
+            assert_eq!((reply.payload_bytes, reply.bulk_bytes), (0, 0));
+            return Err(reply.status);
+        }
+        assert_eq!(reply.bulk_bytes as usize, room);
+        Ok(R::Reply::from_payload(&payload).expect("a right reply"))
+    }
+
+    pub fn post_with<R: Request>(&mut self, request: &R, bulk: &[u8]) {
+        let header = self.header::<R>(Kind::Post);
+        self.link.send(&header, &request.to_payload(), bulk).expect("the worker reads");
+    }
+
+    pub fn snapshot(&mut self) -> SnapshotReply {
+        self.call(&Snapshot).expect("a snapshot")
+    }
+
+    pub fn state(&mut self, device: u32) -> DeviceStateReply {
+        self.call(&DeviceState { device }).expect("a state")
+    }
+
+    /// Waits for the end of the connection.
+    pub fn ended(&mut self) -> LinkError {
+        self.link.wait_until(Some(Instant::now() + LIMIT));
+        match self.link.receive(&mut Vec::new(), Bulk::Into(&mut [])) {
+            Ok(header) => panic!("a frame came: {header:?}"),
+            Err(error) => error,
+        }
+    }
+}
