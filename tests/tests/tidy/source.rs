@@ -119,7 +119,7 @@ fn no_test_sleeps() {
 }
 
 #[test]
-fn test_names_are_sentences_without_a_prefix() {
+fn names_of_tests_are_sentences_without_a_prefix() {
     let mut offences = Vec::new();
     for file in rust() {
         let lines: Vec<&str> = file.text.lines().map(str::trim_start).collect();

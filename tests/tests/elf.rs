@@ -1,0 +1,198 @@
+//! The shipped libraries as the loader sees them: names, versions, flags, needs and the oldest
+//! glibc. Read from the release stage, because only that build is shipped.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+
+use goblin::elf::Elf;
+use goblin::elf::dynamic::{DF_1_NODELETE, DF_1_NOW, DF_BIND_NOW};
+use goblin::elf::program_header::PT_GNU_STACK;
+use goblin::elf::section_header::SHN_UNDEF;
+use vgpu_tests::{Stage, stage};
+
+/// What each library must be: its SONAME is its file name; `names` is its list of exports below
+/// shims/api/names; `versioned` libraries carry one version node with the SONAME as its name.
+struct Shape {
+    soname: &'static str,
+    names: &'static str,
+    versioned: bool,
+}
+
+const SHAPES: [Shape; 6] = [
+    Shape { soname: "libcuda.so.1", names: "libcuda-names-union.txt", versioned: false },
+    Shape { soname: "libnvidia-ml.so.1", names: "libnvml-550-exports.txt", versioned: false },
+    Shape { soname: "libcudart.so.12", names: "libcudart-12.9.79-exports.txt", versioned: true },
+    Shape { soname: "libcudart.so.13", names: "libcudart-13.5.37-exports.txt", versioned: true },
+    Shape { soname: "libcublas.so.12", names: "libcublas-12.9.3.13-exports.txt", versioned: true },
+    Shape { soname: "libcublas.so.13", names: "libcublas-13.10.0.20-exports.txt", versioned: true },
+];
+
+/// glibc of Ubuntu 20.04's and Debian 10's time, and what Ollama's own build needs.
+const GLIBC_FLOOR: (u32, u32) = (2, 28);
+
+/// Runs one check over all libraries and fails with every offence.
+#[track_caller]
+fn over_all(check: impl Fn(&Shape, &Elf) -> Vec<String>) {
+    let mut offences = Vec::new();
+    for shape in &SHAPES {
+        let bytes = std::fs::read(Stage::release().library(shape.soname)).expect("a staged file");
+        let elf = Elf::parse(&bytes).expect("a shipped library is an ELF file");
+        offences
+            .extend(check(shape, &elf).into_iter().map(|one| format!("{}: {one}", shape.soname)));
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+/// The defined dynamic symbols that others can bind to, with the name of their version node.
+fn exports(elf: &Elf) -> Vec<(String, Option<String>)> {
+    let node_of = |index: u16| {
+        let nodes = elf.verdef.as_ref()?;
+        let node = nodes.iter().find(|node| node.vd_ndx == index & 0x7fff)?;
+        elf.dynstrtab.get_at(node.iter().next()?.vda_name).map(str::to_owned)
+    };
+    let exported = |symbol: &goblin::elf::Sym| {
+        symbol.st_shndx != SHN_UNDEF as usize && symbol.st_bind() != 0 && symbol.st_name != 0
+    };
+    elf.dynsyms
+        .iter()
+        .enumerate()
+        .filter(|(_, symbol)| exported(symbol))
+        .map(|(at, symbol)| {
+            let version = elf.versym.as_ref().and_then(|table| table.get_at(at));
+            // 0 is local and 1 is global without a node.
+            let node =
+                version.filter(|one| one.vs_val & 0x7fff > 1).and_then(|one| node_of(one.vs_val));
+            (elf.dynstrtab.get_at(symbol.st_name).unwrap_or_default().to_owned(), node)
+        })
+        .collect()
+}
+
+#[test]
+fn every_library_is_called_as_applications_ask_for_it() {
+    over_all(|shape, elf| match elf.soname {
+        Some(soname) if soname == shape.soname => vec![],
+        other => vec![format!("its SONAME is {other:?}")],
+    });
+}
+
+#[test]
+fn every_library_exports_exactly_the_names_of_its_list() {
+    over_all(|shape, elf| {
+        let list = stage::repository().join("shims/api/names").join(shape.names);
+        let text = std::fs::read_to_string(list).expect("a tracked list");
+        let listed: BTreeSet<&str> =
+            text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        assert!(listed.len() > 300, "{} holds the whole list", shape.names);
+        let exported = exports(elf);
+        // A version node is itself a symbol in some linkers' output; it is no function.
+        let exported: BTreeSet<&str> = exported
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| *name != shape.soname)
+            .collect();
+        let missing = listed.difference(&exported).map(|name| format!("lacks {name}"));
+        let extra = exported.difference(&listed).map(|name| format!("also exports {name}"));
+        missing.chain(extra).collect()
+    });
+}
+
+#[test]
+fn exported_names_carry_the_version_node_that_real_clients_ask_for() {
+    over_all(|shape, elf| {
+        let expected = shape.versioned.then_some(shape.soname);
+        exports(elf)
+            .into_iter()
+            .filter(|(name, node)| name != shape.soname && node.as_deref() != expected)
+            .map(|(name, node)| format!("{name} is at {node:?}, not {expected:?}"))
+            .collect()
+    });
+}
+
+#[test]
+fn every_library_is_bound_at_once_and_stays_loaded() {
+    over_all(|_, elf| {
+        let Some(dynamic) = &elf.dynamic else { return vec!["has no dynamic section".into()] };
+        let (flags, flags_1) = (dynamic.info.flags, dynamic.info.flags_1);
+        let mut offences = Vec::new();
+        if flags & DF_BIND_NOW == 0 && flags_1 & DF_1_NOW == 0 {
+            offences.push("was linked without -z now".into());
+        }
+        if flags_1 & DF_1_NODELETE == 0 {
+            offences.push("was linked without -z nodelete".into());
+        }
+        offences
+    });
+}
+
+#[test]
+fn no_library_needs_a_glibc_newer_than_2_28() {
+    over_all(|_, elf| {
+        let needs = elf.verneed.iter().flat_map(|needs| needs.iter());
+        let versions =
+            needs.flat_map(|need| need.iter().map(|one| one.vna_name).collect::<Vec<_>>());
+        let names: BTreeSet<&str> = versions.filter_map(|at| elf.dynstrtab.get_at(at)).collect();
+        assert!(
+            names.iter().any(|name| name.starts_with("GLIBC_")),
+            "the needs were read: {names:?}"
+        );
+        names
+            .into_iter()
+            .filter(|name| newer_than_the_floor(name))
+            .map(|name| format!("needs {name}"))
+            .collect()
+    });
+}
+
+fn newer_than_the_floor(version: &str) -> bool {
+    let Some(numbers) = version.strip_prefix("GLIBC_") else { return false };
+    let mut parts = numbers.split('.').map(|part| part.parse::<u32>().unwrap_or(u32::MAX));
+    (parts.next().unwrap_or(u32::MAX), parts.next().unwrap_or(0)) > GLIBC_FLOOR
+}
+
+#[test]
+fn only_the_standard_library_runs_code_at_load_time() {
+    // std remembers argc and argv; the compiler's start files register frames. Both were there
+    // before a line of ours.
+    let known = ["really_init", "ARGV_INIT_ARRAY", "frame_dummy"];
+    over_all(|_, elf| {
+        let sections = elf.section_headers.iter().filter(|section| {
+            matches!(elf.shdr_strtab.get_at(section.sh_name), Some(".init_array" | ".ctors"))
+        });
+        let ranges: Vec<_> =
+            sections.map(|section| section.sh_addr..section.sh_addr + section.sh_size).collect();
+        let entries = elf
+            .dynrelas
+            .iter()
+            .filter(|one| ranges.iter().any(|range| range.contains(&one.r_offset)));
+        entries
+            .filter_map(|entry| {
+                let address = entry.r_addend?.unsigned_abs();
+                let symbol = elf
+                    .syms
+                    .iter()
+                    .find(|symbol| symbol.st_value == address && symbol.is_function());
+                let name =
+                    symbol.and_then(|symbol| elf.strtab.get_at(symbol.st_name)).unwrap_or("?");
+                (!known.iter().any(|known| name.contains(known))).then(|| format!("runs {name}"))
+            })
+            .collect()
+    });
+}
+
+#[test]
+fn no_library_asks_for_an_executable_stack_or_for_more_than_libc() {
+    let allowed = ["libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "libgcc_s.so.1"];
+    over_all(|_, elf| {
+        let foreign = elf
+            .libraries
+            .iter()
+            .filter(|name| !allowed.contains(name) && !name.starts_with("ld-linux"));
+        let mut offences: Vec<String> = foreign.map(|name| format!("needs {name}")).collect();
+        let stack = elf.program_headers.iter().find(|header| header.p_type == PT_GNU_STACK);
+        if stack.is_none_or(|header| header.is_executable()) {
+            offences.push("asks for an executable stack".into());
+        }
+        offences
+    });
+}
