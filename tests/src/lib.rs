@@ -1,6 +1,7 @@
 //! What the tests of the whole share: where the built files are, a host daemon for one test,
 //! environments for clients, bounded runs of programs, and the container of the system test.
 
+pub mod bench;
 pub mod client;
 pub mod host;
 pub mod profile;

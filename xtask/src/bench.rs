@@ -1,11 +1,23 @@
-//! `cargo xtask bench`: measures, and prints a table and a JSON document.
+//! `cargo xtask bench`: measures the release build, and prints a table and a JSON document.
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::error::Error;
 use crate::paths::Paths;
+use crate::{deb, process, setup, stage, test};
 
-/// Measures everything in one run.
-pub(crate) fn run(_paths: &Paths, _json: Option<&Path>) -> Result<(), Error> {
-    Err(Error::Measurement { what: "everything", why: "nothing is measured yet".into() })
+/// Builds what is shipped and measures it; the method stands in docs/benchmarks.md.
+pub(crate) fn run(paths: &Paths, json: Option<&Path>) -> Result<(), Error> {
+    setup::run(paths, setup::Group::ALL)?;
+    stage::run(paths, stage::Profile::Release)?;
+    deb::run(paths)?;
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(&paths.root);
+    cargo.args(["run", "--quiet", "--package", "vgpu-tests", "--bin", "bench", "--"]);
+    if let Some(file) = json {
+        cargo.arg("--json").arg(std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf()));
+    }
+    test::environment(paths, &mut cargo);
+    process::run("measuring", &mut cargo)
 }

@@ -45,15 +45,6 @@ pub(crate) enum Error {
         #[source]
         source: toml::de::Error,
     },
-    /// A program printed something else than the JSON document that was expected.
-    #[error("reading what {program} printed")]
-    Answer {
-        /// The program.
-        program: String,
-        /// Where and why.
-        #[source]
-        source: serde_json::Error,
-    },
     /// Debian packages are missing and this user may not install them.
     #[error("these Debian packages are missing, and only root may install them: {packages}")]
     NotRoot {
@@ -79,14 +70,6 @@ pub(crate) enum Error {
         artefact: String,
         /// The crate that should make it.
         from: String,
-    },
-    /// A measurement did not come to an end with a usable value.
-    #[error("measuring {what}: {why}")]
-    Measurement {
-        /// What was measured.
-        what: &'static str,
-        /// What was seen instead.
-        why: String,
     },
 }
 

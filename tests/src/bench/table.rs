@@ -1,0 +1,91 @@
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Renders the document as Markdown: one row for each figure, with what it stands beside.
+pub(super) fn render(document: &Value) -> String {
+    let mut text = String::new();
+    let machine = &document["machine"];
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{} cores of {}, {}, Linux {}; link {}, device {}.\n",
+        machine["cores"],
+        word(&machine["cpu"]),
+        word(&machine["memory"]),
+        word(&machine["kernel"]),
+        word(&document["link"]),
+        word(&document["client"]["device"]),
+    );
+    text.push_str("| what | figure | beside it |\n|---|---|---|\n");
+    let calls = &document["client"]["calls"];
+    row(&mut text, "sync call, median", us(&calls["sync_call_ns"]), "");
+    row(&mut text, "async submit, median", us(&calls["async_submit_ns"]), "");
+    for copy in document["client"]["copies"].as_array().into_iter().flatten() {
+        let size = size(copy["bytes"].as_u64().unwrap_or_default());
+        let plain = format!("plain memcpy {}", rate(&copy["memcpy_gb_s"]));
+        for (way, name) in [("htod", "host to device"), ("dtoh", "device to host")] {
+            let share = copy[format!("{way}_ratio")].as_f64().unwrap_or(f64::NAN) * 100.0;
+            let figure = format!("{} ({share:.0} %)", rate(&copy[format!("{way}_gb_s")]));
+            row(&mut text, &format!("copy {size}, {name}"), figure, &plain);
+        }
+    }
+    let discovery = &document["discovery"];
+    let bare = format!("{} without the CUDA backend", ms(&discovery["without_cuda_backend_ms"]));
+    row(&mut text, "discovery, one process", ms(&discovery["one_process_ms"]), &bare);
+    let many = &discovery["processes"];
+    let serial = format!("discovery, {many} processes one after the other");
+    row(&mut text, &serial, ms(&discovery["serial_ms"]), "");
+    row(&mut text, &format!("discovery, {many} at once"), ms(&discovery["parallel_ms"]), "");
+    let install = &document["install"];
+    let beside = format!("ldconfig -p {}", ms(&install["ldconfig_p_ms"]));
+    for name in ["scan", "plan", "apply", "rollback"] {
+        row(&mut text, name, ms(&install[format!("{name}_ms")]), &beside);
+    }
+    text
+}
+
+fn row(text: &mut String, what: &str, figure: String, beside: &str) {
+    let _ = writeln!(text, "| {what} | {figure} | {beside} |");
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("unknown")
+}
+
+fn us(nanoseconds: &Value) -> String {
+    format!("{:.2} µs", nanoseconds.as_f64().unwrap_or(f64::NAN) / 1e3)
+}
+
+fn ms(milliseconds: &Value) -> String {
+    format!("{:.1} ms", milliseconds.as_f64().unwrap_or(f64::NAN))
+}
+
+fn rate(gigabytes: &Value) -> String {
+    format!("{:.2} GB/s", gigabytes.as_f64().unwrap_or(f64::NAN))
+}
+
+fn size(bytes: u64) -> String {
+    if bytes >= 1 << 20 { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_figure_stands_in_a_row_beside_the_machines_own() {
+        let copy = json!({
+            "bytes": 1 << 20, "memcpy_gb_s": 10.0, "htod_gb_s": 5.0, "dtoh_gb_s": 2.5,
+            "htod_ratio": 0.5, "dtoh_ratio": 0.25,
+        });
+        let document = json!({ "client": { "copies": [copy] } });
+        let text = render(&document);
+        let up = "| copy 1 MiB, host to device | 5.00 GB/s (50 %) | plain memcpy 10.00 GB/s |";
+        let down = "| copy 1 MiB, device to host | 2.50 GB/s (25 %) | plain memcpy 10.00 GB/s |";
+        assert!(text.lines().any(|line| line == up), "{text}");
+        assert!(text.lines().any(|line| line == down), "{text}");
+    }
+}
