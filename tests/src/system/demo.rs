@@ -29,7 +29,7 @@ fn show() -> Result<bool> {
     tell("look for the container's root (made on the first run, 20 s)");
     let setting = Setting::of_this_checkout()?;
     tell("start vgpud --device sim on this machine, outside the container");
-    let host = Vgpud::start(&setting.stage)?;
+    let host = Vgpud::start_with(&setting.stage, &["--mode", "0666"])?;
     let plot = Plot {
         layout: Layout { prefix: "/usr/local", environment: &["OLLAMA_DEBUG=2"] },
         files: Files::Deb,

@@ -1,5 +1,6 @@
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -101,6 +102,11 @@ impl Guest {
         files: Files,
         host: Option<&Path>,
     ) -> Result<Self> {
+        if let Some(here) = host {
+            // Ollama's user has to get through it to the socket.
+            fs::set_permissions(here, fs::Permissions::from_mode(0o755))
+                .map_err(at("changing", here))?;
+        }
         let socket = host.map(|here| Bind { here: here.to_owned(), there: "/run/vgpu".into() });
         let binds = Vec::from_iter(socket);
         let container = Container::boot(&setting.containers, &setting.tarball, &binds, |root| {
