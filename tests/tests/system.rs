@@ -3,10 +3,10 @@
 //! Real: Debian, systemd, apt, ld.so, the published CUDA backends, our deb from the release stage.
 //! Imitated: the GPU (`vgpud --device sim`), `ollama` and `llama-server` (see `vgpu_tests::stand_in`).
 
-use std::path::Path;
+use std::fs;
 
 use vgpu_tests::{
-    Vgpud,
+    Vgpud, stage,
     system::{Files, Guest, Layout, Plot, Setting, story},
 };
 
@@ -75,7 +75,7 @@ fn without_ollama_apt_succeeds_and_says_what_is_missing() {
         "install ok installed"
     );
     guest.apt(&["purge", "vgpu-ollama"]).unwrap().success().unwrap();
-    assert!(!Path::new(&guest.root()).join("var/lib/vgpu").exists());
+    assert!(!guest.root().join("var/lib/vgpu").exists());
 }
 
 #[test]
@@ -98,4 +98,30 @@ fn an_environment_that_the_unit_had_is_kept() {
     let preloads: Vec<_> = value("LD_PRELOAD").split([':', ' ']).collect();
     assert!(preloads.contains(&"/opt/site/libsite.so"), "{preloads:?}");
     assert!(preloads.iter().any(|path| path.ends_with("/vgpu/libcudart.so.13")), "{preloads:?}");
+}
+
+#[test]
+fn the_host_package_serves_the_gpu_to_its_group() {
+    let guest = alone(USR_LOCAL);
+    let deb = "/root/vgpu-host.deb";
+    let there = guest.root().join(deb.trim_start_matches('/'));
+    fs::copy(stage::deb("vgpu-host"), there).unwrap();
+    guest.apt(&["install", deb]).unwrap().success().unwrap();
+    // Nothing is served before somebody says what.
+    assert_eq!(guest.sh("systemctl is-active vgpud || true").unwrap(), "inactive\n");
+    guest
+        .sh("mkdir -p /etc/vgpu
+             echo 'device = \"sim\"' > /etc/vgpu/host.toml
+             systemctl start vgpud
+             usermod --append --groups vgpu ollama")
+        .unwrap();
+    let socket = "stat --format='%a %U %G' /run/vgpu/vgpud.sock";
+    assert_eq!(guest.sh(socket).unwrap(), "660 vgpu vgpu\n");
+    assert_eq!(guest.sh("dpkg --verify vgpu-host").unwrap(), "");
+    guest.install_deb().unwrap();
+    let found = guest.restart_ollama().unwrap();
+    assert!(found.compute.contains("library=CUDA"), "{:#?}", found.lines);
+    guest.apt(&["purge", "vgpu-host"]).unwrap().success().unwrap();
+    assert_eq!(guest.sh("systemctl is-active vgpud || true").unwrap(), "inactive\n");
+    assert_eq!(guest.sh("ls /etc/vgpu/host.toml 2>/dev/null || true").unwrap(), "");
 }

@@ -11,7 +11,7 @@ use crate::process::{run as call, succeeds};
 use crate::stage::Profile;
 
 /// The crates that describe a deb.
-const CRATES: [&str; 1] = ["vgpu-install"];
+const CRATES: [&str; 2] = ["vgpu-install", "vgpud"];
 
 /// The pinned packer; its dependencies are pinned by the lock file that it is published with.
 const CARGO_DEB: &str = "3.8.0";
