@@ -3,6 +3,8 @@
 //! Real: Debian, systemd, apt, ld.so, the published CUDA backends, our deb from the release stage.
 //! Imitated: the GPU (`vgpud --device sim`), `ollama` and `llama-server` (see `vgpu_tests::stand_in`).
 
+#![forbid(unsafe_code)]
+
 use std::fs;
 
 use vgpu_tests::{

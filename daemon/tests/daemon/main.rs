@@ -1,5 +1,7 @@
 //! The real daemon behind a real socket: what its clients, and those beside them, may rely on.
 
+#![forbid(unsafe_code)]
+
 mod badly;
 mod life;
 mod process;

@@ -1,5 +1,7 @@
 //! The last screen of `cargo xtask demo`.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -68,7 +68,7 @@ fn no_module_is_named_for_nothing() {
 const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("/wor", "k/", "no path of a developer's machine: name it relative to the repository"),
     ("/tmp/", "wt", "no path of a developer's machine: name it relative to the repository"),
-    ("/roo", "t/", "no path of a developer's machine: take HOME or a temporary directory"),
+    ("/root", "/.", "no path of a developer's machine: take HOME or a temporary directory"),
     ("/hom", "e/", "no path of a developer's machine: take HOME or a temporary directory"),
     ("npmjs.", "org", "the npm client knows its registry"),
     ("pypi.", "org", "pip knows its index"),

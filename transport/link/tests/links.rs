@@ -1,6 +1,8 @@
 //! One body of tests over every link: frames arrive whole, and whatever a peer does wrong ends in
 //! its own typed error, on both sides where the peer still listens.
 
+#![forbid(unsafe_code)]
+
 use std::io::IoSlice;
 use std::os::unix::net::UnixStream;
 use std::thread;

@@ -1,5 +1,7 @@
 //! What only a socket in the file system does: addresses, access, listening, connecting.
 
+#![forbid(unsafe_code)]
+
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;

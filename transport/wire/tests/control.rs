@@ -1,5 +1,7 @@
 //! Control messages: golden bytes, round trips, and decoding of whatever a hostile peer may send.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Debug;
 
 use vgpu_wire::control::*;
