@@ -1,6 +1,5 @@
 //! The driver API (CUDA Driver API, Data types used by CUDA driver).
 
-#[allow(non_camel_case_types, reason = "the names are C's")]
 #[path = "generated/cuda.rs"]
 mod generated;
 

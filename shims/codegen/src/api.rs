@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::signature::parse;
 
 /// Describes the functions of one library that we implement, by their C names.
 pub type Api = BTreeMap<String, Row>;
@@ -12,14 +13,16 @@ pub type Api = BTreeMap<String, Row>;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// How the function is answered.
-    pub class: Class,
+    /// How the function is answered; left out with `same_as`.
+    pub class: Option<Class>,
     /// Number of its message; for `sync` and `async` only. Never reused, never changed.
     pub opcode: Option<u32>,
     /// Module of `api` with the body; without one the wrapper sends the message by itself.
     pub body: Option<String>,
-    /// Another function whose body answers this one too.
+    /// Another function whose row describes this one too, apart from its own parameter types.
     pub same_as: Option<String>,
+    /// What a function without a result code answers if its body fails; a Rust expression.
+    pub otherwise: Option<String>,
     /// Roles of the parameters that are not plain values.
     #[serde(default)]
     pub params: BTreeMap<String, Role>,
@@ -90,11 +93,5 @@ impl Role {
 
 /// Reads the description of one library.
 pub fn read(path: &Path) -> Result<Api> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::File {
-        verb: "reading",
-        path: path.into(),
-        source,
-    })?;
-    toml::from_str(&text)
-        .map_err(|source| Error::Toml { path: path.into(), source: Box::new(source) })
+    parse(path)
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::{Error, Result};
-use crate::generate;
+use crate::{Outputs, distil, generate};
 
 /// Writes exports, messages, dispatch and docs from shims/api.
 #[derive(Debug, Parser)]
@@ -14,6 +14,9 @@ struct Arguments {
     /// The workspace to work on.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))]
     root: PathBuf,
+    /// Directory with the unpacked header packages: distils them anew first.
+    #[arg(long)]
+    headers: Option<PathBuf>,
 }
 
 /// Runs the program; prints which files changed.
@@ -27,14 +30,24 @@ pub fn run() -> ExitCode {
                 eprintln!("     because: {reason}");
                 cause = reason.source();
             }
+            if let Some(hint) = error.hint() {
+                eprintln!("     try:     {hint}");
+            }
             ExitCode::FAILURE
         }
     }
 }
 
 fn work(arguments: &Arguments) -> Result<()> {
-    for (path, text) in generate(&arguments.root)? {
-        if write_if_changed(&arguments.root.join(&path), &text)? {
+    if let Some(headers) = &arguments.headers {
+        write_all(&arguments.root, distil(&arguments.root, headers)?)?;
+    }
+    write_all(&arguments.root, generate(&arguments.root)?)
+}
+
+fn write_all(root: &Path, outputs: Outputs) -> Result<()> {
+    for (path, text) in outputs {
+        if write_if_changed(&root.join(&path), &text)? {
             println!("{}", path.display());
         }
     }

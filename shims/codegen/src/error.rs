@@ -35,6 +35,18 @@ pub enum Error {
         /// What does not fit.
         problem: Problem,
     },
+    /// A header is not where it should be.
+    #[error("looking for {header} of CUDA {major} below {}", directory.display())]
+    NoHeader {
+        /// The header.
+        header: &'static str,
+        /// The major version of CUDA.
+        major: u32,
+        /// The public Python package that holds it.
+        package: &'static str,
+        /// Where we looked.
+        directory: PathBuf,
+    },
     /// A tool (rustfmt, cc) refused its input.
     #[error("running {tool} on {what}: {complaint}")]
     Tool {
@@ -45,6 +57,19 @@ pub enum Error {
         /// The first line that it complained with.
         complaint: String,
     },
+}
+
+impl Error {
+    /// Says what to do about it, where we know.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoHeader { package, major, .. } => Some(format!(
+                "unpack the Python package {package} for CUDA {major} there; `cargo xtask test` \
+                 fetches it"
+            )),
+            _ => None,
+        }
+    }
 }
 
 /// Says what does not fit in a row of a description.
@@ -81,6 +106,21 @@ pub enum Problem {
     /// A local function is answered by a body, so the row must say in which module it is.
     #[error("class local needs a body")]
     NoBody,
+    /// A row says neither how the function is answered nor which other row does.
+    #[error("the row has neither a class nor same_as")]
+    NoClass,
+    /// `same_as` names no row, or one that itself points elsewhere.
+    #[error("there is no row of its own for {0}")]
+    NoOther(String),
+    /// `otherwise` is for functions that do not return a result code, and for all of them.
+    #[error("otherwise belongs to functions without a result code")]
+    Otherwise,
+    /// No library exports the function.
+    #[error("no library exports it")]
+    NotExported,
+    /// A structure that is passed by value needs a layout.
+    #[error("the layout of {0} is not in types.toml")]
+    NoLayout(String),
     /// A value of this type cannot travel.
     #[error("parameter {parameter} of type {kind} has no form on the wire")]
     NoWireForm {

@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod command;
+pub mod distil;
 mod emit;
 pub mod error;
 pub mod generate;
@@ -17,5 +18,6 @@ mod model;
 mod naming;
 pub mod signature;
 
+pub use distil::distil;
 pub use error::Error;
 pub use generate::{Outputs, generate};

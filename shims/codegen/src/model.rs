@@ -7,10 +7,10 @@ use crate::error::{Error, Problem, Result};
 use crate::naming;
 use crate::signature::Signatures;
 
-/// Names what sets one library's generated code apart.
+/// Names what sets one library's description apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Library {
-    /// Stem of its description files.
+    /// Stem of its description file.
     pub name: &'static str,
     /// Prefix of its functions.
     pub prefix: &'static str,
@@ -21,14 +21,27 @@ pub(crate) struct Library {
 pub(crate) struct Function<'a> {
     /// The C name.
     pub name: &'a str,
-    /// The C name without the library's prefix, in snake case.
+    /// The C name without the library's prefix, in snake case; with `same_as`, the other's.
     pub snake: String,
-    /// The C name without the library's prefix, in camel case.
+    /// The C name without the library's prefix, in camel case; with `same_as`, the other's.
     pub camel: String,
-    /// Its row.
+    /// Its row; with `same_as`, the other's.
     pub row: &'a Row,
+    /// How it is answered.
+    pub class: Class,
+    /// Whether the row belongs to another function.
+    pub is_alias: bool,
+    /// What it returns, if not the library's result code.
+    pub returns: Option<&'a str>,
     /// Its parameters.
     pub parameters: Vec<Bound<'a>>,
+}
+
+impl Function<'_> {
+    /// Says whether this row defines a message.
+    pub(crate) fn has_message(&self) -> bool {
+        self.row.opcode.is_some() && !self.is_alias
+    }
 }
 
 /// One parameter with its role.
@@ -49,28 +62,40 @@ pub(crate) struct Bound<'a> {
 }
 
 /// Joins the rows of a library with its signatures, in the order of opcodes, then of names.
+///
+/// `exported` says whether a library exports a name: rows of other majors are left out.
 pub(crate) fn join<'a>(
     library: Library,
     api: &'a Api,
     signatures: &'a Signatures,
+    exported: impl Fn(&str) -> bool,
 ) -> Result<Vec<Function<'a>>> {
     let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
     let mut functions = Vec::new();
-    for (name, row) in api {
+    for (name, own) in api.iter().filter(|(name, _)| exported(name)) {
         let refused =
             |problem| Error::Row { library: library.name.into(), function: name.clone(), problem };
-        check_class(row).map_err(refused)?;
-        if let Some(opcode) = row.opcode
+        let described_by = own.same_as.as_ref().unwrap_or(name);
+        let row = api
+            .get(described_by)
+            .filter(|row| row.same_as.is_none())
+            .ok_or_else(|| refused(Problem::NoOther(described_by.clone())))?;
+        let returns = signatures.returns.get(name).map(String::as_str);
+        let class = check(row, returns).map_err(refused)?;
+        if let Some(opcode) = own.opcode
             && let Some(other) = owners.insert(opcode, name)
         {
             return Err(refused(Problem::OpcodeTaken { opcode, other: other.into() }));
         }
-        let bare = naming::without_prefix(name, library.prefix);
+        let bare = naming::without_prefix(described_by, library.prefix);
         functions.push(Function {
             name,
             snake: naming::snake(bare),
             camel: naming::camel(bare),
             row,
+            class,
+            is_alias: own.same_as.is_some(),
+            returns,
             parameters: bind(name, row, signatures).map_err(refused)?,
         });
     }
@@ -78,13 +103,15 @@ pub(crate) fn join<'a>(
     Ok(functions)
 }
 
-fn check_class(row: &Row) -> std::result::Result<(), Problem> {
-    match (row.class, row.opcode) {
+fn check(row: &Row, returns: Option<&str>) -> std::result::Result<Class, Problem> {
+    let class = row.class.ok_or(Problem::NoClass)?;
+    match (class, row.opcode) {
         (Class::Local, None) if row.body.is_none() => Err(Problem::NoBody),
         (Class::Local, Some(_)) => Err(Problem::Opcode("local")),
         (Class::Sync, None) => Err(Problem::Opcode("sync")),
         (Class::Async, None) => Err(Problem::Opcode("async")),
-        _ => Ok(()),
+        _ if returns.is_some() != row.otherwise.is_some() => Err(Problem::Otherwise),
+        _ => Ok(class),
     }
 }
 
@@ -109,7 +136,7 @@ fn bind<'a>(
         let role = row.params.get(parameter.name);
         match (role, parameter.pointee()) {
             (None, Some(_)) => return Err(Problem::NoRole(parameter.name.into())),
-            (Some(role), None) if *role != Role::Raw && *role != Role::Memory => {
+            (Some(role), None) if !matches!(role, Role::Raw | Role::Memory) => {
                 let role = format!("{role:?}");
                 return Err(Problem::BadRole { parameter: parameter.name.into(), role });
             }

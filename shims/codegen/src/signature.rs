@@ -1,6 +1,6 @@
 //! What the headers say, distilled: signatures, constants, layouts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 #[serde(deny_unknown_fields)]
 pub struct Signatures {
     /// Parameters of each function, as `name: type` with Rust's spelling of the type.
+    #[serde(default)]
     pub functions: BTreeMap<String, Vec<String>>,
     /// Return types of the functions that do not return the library's result code.
     #[serde(default)]
@@ -37,6 +38,21 @@ pub struct Layout {
     pub fields: Vec<(String, String, usize)>,
 }
 
+/// Names the enums and structures of a library whose numbers we keep.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Enums, by typedef or tag.
+    pub enums: Vec<String>,
+    /// Structures, by typedef or tag; what they hold by value comes along.
+    pub structs: Vec<String>,
+}
+
+/// Reads which enums and structures we keep, by library.
+pub fn wanted(path: &Path) -> Result<BTreeMap<String, Wanted>> {
+    parse(path)
+}
+
 /// One parameter of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {
@@ -56,13 +72,43 @@ impl<'a> Parameter<'a> {
 impl Signatures {
     /// Reads the distilled form of one library.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::File {
-            verb: "reading",
-            path: path.into(),
-            source,
-        })?;
-        toml::from_str(&text)
-            .map_err(|source| Error::Toml { path: path.into(), source: Box::new(source) })
+        parse(path)
+    }
+
+    /// Adds what only the other description knows.
+    pub(crate) fn fill(&mut self, other: &Self) {
+        fn add<T: Clone>(own: &mut BTreeMap<String, T>, other: &BTreeMap<String, T>) {
+            for (name, value) in other {
+                own.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        add(&mut self.functions, &other.functions);
+        add(&mut self.returns, &other.returns);
+        add(&mut self.types, &other.types);
+        add(&mut self.enums, &other.enums);
+        add(&mut self.structs, &other.structs);
+    }
+
+    /// Keeps the named types and what they are made of; functions are left out.
+    pub(crate) fn reachable(&self, names: BTreeSet<String>) -> Self {
+        let mut kept = Self::default();
+        let mut open: Vec<String> = names.into_iter().collect();
+        while let Some(name) = open.pop() {
+            let Some(meaning) = self.types.get(&name) else { continue };
+            if kept.types.insert(name.clone(), meaning.clone()).is_some() {
+                continue;
+            }
+            let word = |kind: &str| kind.rsplit(' ').next().unwrap_or(kind).to_owned();
+            open.push(word(meaning));
+            if let Some(constants) = self.enums.get(&name) {
+                kept.enums.insert(name.clone(), constants.clone());
+            }
+            if let Some(layout) = self.structs.get(&name) {
+                open.extend(layout.fields.iter().map(|(_, kind, _)| word(kind)));
+                kept.structs.insert(name, layout.clone());
+            }
+        }
+        kept
     }
 
     /// Returns the parameters of a function, or `None` if no header declares it.
@@ -77,4 +123,15 @@ impl Signatures {
                 .collect(),
         )
     }
+}
+
+/// Reads a description.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::File {
+        verb: "reading",
+        path: path.into(),
+        source,
+    })?;
+    toml::from_str(&text)
+        .map_err(|source| Error::Toml { path: path.into(), source: Box::new(source) })
 }

@@ -1,1 +1,3 @@
-//! Shim.
+//! cuBLAS for both majors.
+
+pub mod api;

@@ -1,1 +1,7 @@
-//! Shim.
+//! `libnvidia-ml.so.1`: NVML, answered from what the host tells about its devices.
+//!
+//! `generated/exports.rs` holds every exported name; `api` holds the bodies of those that are
+//! implemented. A body does not know that it is called from C.
+
+#[path = "generated/exports.rs"]
+mod exports;

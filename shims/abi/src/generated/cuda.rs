@@ -333,10 +333,1316 @@ pub(crate) const CODES: [(u32, &CStr, &CStr); 106] = [
     (999, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
 
+/// Structure of C type `CUDA_MEMCPY2D_v2`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_MEMCPY2D_v2 {
+    /// `srcXInBytes`.
+    pub srcXInBytes: usize,
+    /// `srcY`.
+    pub srcY: usize,
+    /// `srcMemoryType`.
+    pub srcMemoryType: CUmemorytype,
+    /// `srcHost`.
+    pub srcHost: *const std::ffi::c_void,
+    /// `srcDevice`.
+    pub srcDevice: CUdeviceptr,
+    /// `srcArray`.
+    pub srcArray: CUarray,
+    /// `srcPitch`.
+    pub srcPitch: usize,
+    /// `dstXInBytes`.
+    pub dstXInBytes: usize,
+    /// `dstY`.
+    pub dstY: usize,
+    /// `dstMemoryType`.
+    pub dstMemoryType: CUmemorytype,
+    /// `dstHost`.
+    pub dstHost: *mut std::ffi::c_void,
+    /// `dstDevice`.
+    pub dstDevice: CUdeviceptr,
+    /// `dstArray`.
+    pub dstArray: CUarray,
+    /// `dstPitch`.
+    pub dstPitch: usize,
+    /// `WidthInBytes`.
+    pub WidthInBytes: usize,
+    /// `Height`.
+    pub Height: usize,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_MEMCPY2D_v2>() == 128);
+    assert!(align_of::<CUDA_MEMCPY2D_v2>() == 8);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, srcXInBytes) == 0);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, srcY) == 8);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, srcMemoryType) == 16);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, srcHost) == 24);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, srcDevice) == 32);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, srcArray) == 40);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, srcPitch) == 48);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, dstXInBytes) == 56);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, dstY) == 64);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, dstMemoryType) == 72);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, dstHost) == 80);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, dstDevice) == 88);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, dstArray) == 96);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, dstPitch) == 104);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, WidthInBytes) == 112);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, Height) == 120);
+};
+
+/// Structure of C type `CUDA_MEMCPY3D_PEER_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_MEMCPY3D_PEER_v1 {
+    /// `srcXInBytes`.
+    pub srcXInBytes: usize,
+    /// `srcY`.
+    pub srcY: usize,
+    /// `srcZ`.
+    pub srcZ: usize,
+    /// `srcLOD`.
+    pub srcLOD: usize,
+    /// `srcMemoryType`.
+    pub srcMemoryType: CUmemorytype,
+    /// `srcHost`.
+    pub srcHost: *const std::ffi::c_void,
+    /// `srcDevice`.
+    pub srcDevice: CUdeviceptr,
+    /// `srcArray`.
+    pub srcArray: CUarray,
+    /// `srcContext`.
+    pub srcContext: CUcontext,
+    /// `srcPitch`.
+    pub srcPitch: usize,
+    /// `srcHeight`.
+    pub srcHeight: usize,
+    /// `dstXInBytes`.
+    pub dstXInBytes: usize,
+    /// `dstY`.
+    pub dstY: usize,
+    /// `dstZ`.
+    pub dstZ: usize,
+    /// `dstLOD`.
+    pub dstLOD: usize,
+    /// `dstMemoryType`.
+    pub dstMemoryType: CUmemorytype,
+    /// `dstHost`.
+    pub dstHost: *mut std::ffi::c_void,
+    /// `dstDevice`.
+    pub dstDevice: CUdeviceptr,
+    /// `dstArray`.
+    pub dstArray: CUarray,
+    /// `dstContext`.
+    pub dstContext: CUcontext,
+    /// `dstPitch`.
+    pub dstPitch: usize,
+    /// `dstHeight`.
+    pub dstHeight: usize,
+    /// `WidthInBytes`.
+    pub WidthInBytes: usize,
+    /// `Height`.
+    pub Height: usize,
+    /// `Depth`.
+    pub Depth: usize,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_MEMCPY3D_PEER_v1>() == 200);
+    assert!(align_of::<CUDA_MEMCPY3D_PEER_v1>() == 8);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcXInBytes) == 0);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcY) == 8);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcZ) == 16);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcLOD) == 24);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcMemoryType) == 32);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcHost) == 40);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcDevice) == 48);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcArray) == 56);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcContext) == 64);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcPitch) == 72);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, srcHeight) == 80);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstXInBytes) == 88);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstY) == 96);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstZ) == 104);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstLOD) == 112);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstMemoryType) == 120);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstHost) == 128);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstDevice) == 136);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstArray) == 144);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstContext) == 152);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstPitch) == 160);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, dstHeight) == 168);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, WidthInBytes) == 176);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, Height) == 184);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_PEER_v1, Depth) == 192);
+};
+
+/// Structure of C type `CUDA_MEMCPY3D_v2`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_MEMCPY3D_v2 {
+    /// `srcXInBytes`.
+    pub srcXInBytes: usize,
+    /// `srcY`.
+    pub srcY: usize,
+    /// `srcZ`.
+    pub srcZ: usize,
+    /// `srcLOD`.
+    pub srcLOD: usize,
+    /// `srcMemoryType`.
+    pub srcMemoryType: CUmemorytype,
+    /// `srcHost`.
+    pub srcHost: *const std::ffi::c_void,
+    /// `srcDevice`.
+    pub srcDevice: CUdeviceptr,
+    /// `srcArray`.
+    pub srcArray: CUarray,
+    /// `reserved0`.
+    pub reserved0: *mut std::ffi::c_void,
+    /// `srcPitch`.
+    pub srcPitch: usize,
+    /// `srcHeight`.
+    pub srcHeight: usize,
+    /// `dstXInBytes`.
+    pub dstXInBytes: usize,
+    /// `dstY`.
+    pub dstY: usize,
+    /// `dstZ`.
+    pub dstZ: usize,
+    /// `dstLOD`.
+    pub dstLOD: usize,
+    /// `dstMemoryType`.
+    pub dstMemoryType: CUmemorytype,
+    /// `dstHost`.
+    pub dstHost: *mut std::ffi::c_void,
+    /// `dstDevice`.
+    pub dstDevice: CUdeviceptr,
+    /// `dstArray`.
+    pub dstArray: CUarray,
+    /// `reserved1`.
+    pub reserved1: *mut std::ffi::c_void,
+    /// `dstPitch`.
+    pub dstPitch: usize,
+    /// `dstHeight`.
+    pub dstHeight: usize,
+    /// `WidthInBytes`.
+    pub WidthInBytes: usize,
+    /// `Height`.
+    pub Height: usize,
+    /// `Depth`.
+    pub Depth: usize,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_MEMCPY3D_v2>() == 200);
+    assert!(align_of::<CUDA_MEMCPY3D_v2>() == 8);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcXInBytes) == 0);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcY) == 8);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcZ) == 16);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcLOD) == 24);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcMemoryType) == 32);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcHost) == 40);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcDevice) == 48);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcArray) == 56);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, reserved0) == 64);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcPitch) == 72);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, srcHeight) == 80);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstXInBytes) == 88);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstY) == 96);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstZ) == 104);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstLOD) == 112);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstMemoryType) == 120);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstHost) == 128);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstDevice) == 136);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstArray) == 144);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, reserved1) == 152);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstPitch) == 160);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, dstHeight) == 168);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, WidthInBytes) == 176);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, Height) == 184);
+    assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, Depth) == 192);
+};
+
+/// Handle of C type `CUarray`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUarray(pub u64);
+
+/// Constant of C type `CUcomputemode`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUcomputemode(pub u32);
+
+impl CUcomputemode {
+    /// `CU_COMPUTEMODE_DEFAULT`.
+    pub const DEFAULT: Self = Self(0);
+    /// `CU_COMPUTEMODE_PROHIBITED`.
+    pub const PROHIBITED: Self = Self(2);
+    /// `CU_COMPUTEMODE_EXCLUSIVE_PROCESS`.
+    pub const EXCLUSIVE_PROCESS: Self = Self(3);
+}
+
+/// Handle of C type `CUcontext`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUcontext(pub u64);
+
+/// Constant of C type `CUctx_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUctx_flags(pub u32);
+
+impl CUctx_flags {
+    /// `CU_CTX_SCHED_AUTO`.
+    pub const SCHED_AUTO: Self = Self(0);
+    /// `CU_CTX_SCHED_SPIN`.
+    pub const SCHED_SPIN: Self = Self(1);
+    /// `CU_CTX_SCHED_YIELD`.
+    pub const SCHED_YIELD: Self = Self(2);
+    /// `CU_CTX_SCHED_BLOCKING_SYNC`.
+    pub const SCHED_BLOCKING_SYNC: Self = Self(4);
+    /// `CU_CTX_BLOCKING_SYNC`.
+    pub const BLOCKING_SYNC: Self = Self(4);
+    /// `CU_CTX_SCHED_MASK`.
+    pub const SCHED_MASK: Self = Self(7);
+    /// `CU_CTX_MAP_HOST`.
+    pub const MAP_HOST: Self = Self(8);
+    /// `CU_CTX_LMEM_RESIZE_TO_MAX`.
+    pub const LMEM_RESIZE_TO_MAX: Self = Self(16);
+    /// `CU_CTX_COREDUMP_ENABLE`.
+    pub const COREDUMP_ENABLE: Self = Self(32);
+    /// `CU_CTX_USER_COREDUMP_ENABLE`.
+    pub const USER_COREDUMP_ENABLE: Self = Self(64);
+    /// `CU_CTX_SYNC_MEMOPS`.
+    pub const SYNC_MEMOPS: Self = Self(128);
+    /// `CU_CTX_FLAGS_MASK`.
+    pub const FLAGS_MASK: Self = Self(255);
+}
+
+/// Constant of C type `CUdevice_P2PAttribute`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUdevice_P2PAttribute(pub u32);
+
+impl CUdevice_P2PAttribute {
+    /// `CU_DEVICE_P2P_ATTRIBUTE_PERFORMANCE_RANK`.
+    pub const PERFORMANCE_RANK: Self = Self(1);
+    /// `CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED`.
+    pub const ACCESS_SUPPORTED: Self = Self(2);
+    /// `CU_DEVICE_P2P_ATTRIBUTE_NATIVE_ATOMIC_SUPPORTED`.
+    pub const NATIVE_ATOMIC_SUPPORTED: Self = Self(3);
+    /// `CU_DEVICE_P2P_ATTRIBUTE_ACCESS_ACCESS_SUPPORTED`.
+    pub const ACCESS_ACCESS_SUPPORTED: Self = Self(4);
+    /// `CU_DEVICE_P2P_ATTRIBUTE_CUDA_ARRAY_ACCESS_SUPPORTED`.
+    pub const CUDA_ARRAY_ACCESS_SUPPORTED: Self = Self(4);
+    /// `CU_DEVICE_P2P_ATTRIBUTE_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED`.
+    pub const ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED: Self = Self(5);
+}
+
+/// Constant of C type `CUdevice_attribute`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUdevice_attribute(pub u32);
+
+impl CUdevice_attribute {
+    /// `CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK`.
+    pub const MAX_THREADS_PER_BLOCK: Self = Self(1);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X`.
+    pub const MAX_BLOCK_DIM_X: Self = Self(2);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y`.
+    pub const MAX_BLOCK_DIM_Y: Self = Self(3);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z`.
+    pub const MAX_BLOCK_DIM_Z: Self = Self(4);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X`.
+    pub const MAX_GRID_DIM_X: Self = Self(5);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y`.
+    pub const MAX_GRID_DIM_Y: Self = Self(6);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z`.
+    pub const MAX_GRID_DIM_Z: Self = Self(7);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK`.
+    pub const MAX_SHARED_MEMORY_PER_BLOCK: Self = Self(8);
+    /// `CU_DEVICE_ATTRIBUTE_SHARED_MEMORY_PER_BLOCK`.
+    pub const SHARED_MEMORY_PER_BLOCK: Self = Self(8);
+    /// `CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY`.
+    pub const TOTAL_CONSTANT_MEMORY: Self = Self(9);
+    /// `CU_DEVICE_ATTRIBUTE_WARP_SIZE`.
+    pub const WARP_SIZE: Self = Self(10);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_PITCH`.
+    pub const MAX_PITCH: Self = Self(11);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK`.
+    pub const MAX_REGISTERS_PER_BLOCK: Self = Self(12);
+    /// `CU_DEVICE_ATTRIBUTE_REGISTERS_PER_BLOCK`.
+    pub const REGISTERS_PER_BLOCK: Self = Self(12);
+    /// `CU_DEVICE_ATTRIBUTE_CLOCK_RATE`.
+    pub const CLOCK_RATE: Self = Self(13);
+    /// `CU_DEVICE_ATTRIBUTE_TEXTURE_ALIGNMENT`.
+    pub const TEXTURE_ALIGNMENT: Self = Self(14);
+    /// `CU_DEVICE_ATTRIBUTE_GPU_OVERLAP`.
+    pub const GPU_OVERLAP: Self = Self(15);
+    /// `CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT`.
+    pub const MULTIPROCESSOR_COUNT: Self = Self(16);
+    /// `CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT`.
+    pub const KERNEL_EXEC_TIMEOUT: Self = Self(17);
+    /// `CU_DEVICE_ATTRIBUTE_INTEGRATED`.
+    pub const INTEGRATED: Self = Self(18);
+    /// `CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY`.
+    pub const CAN_MAP_HOST_MEMORY: Self = Self(19);
+    /// `CU_DEVICE_ATTRIBUTE_COMPUTE_MODE`.
+    pub const COMPUTE_MODE: Self = Self(20);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE1D_WIDTH`.
+    pub const MAXIMUM_TEXTURE1D_WIDTH: Self = Self(21);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_WIDTH`.
+    pub const MAXIMUM_TEXTURE2D_WIDTH: Self = Self(22);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_HEIGHT`.
+    pub const MAXIMUM_TEXTURE2D_HEIGHT: Self = Self(23);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_WIDTH`.
+    pub const MAXIMUM_TEXTURE3D_WIDTH: Self = Self(24);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_HEIGHT`.
+    pub const MAXIMUM_TEXTURE3D_HEIGHT: Self = Self(25);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_DEPTH`.
+    pub const MAXIMUM_TEXTURE3D_DEPTH: Self = Self(26);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_WIDTH`.
+    pub const MAXIMUM_TEXTURE2D_LAYERED_WIDTH: Self = Self(27);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_HEIGHT`.
+    pub const MAXIMUM_TEXTURE2D_LAYERED_HEIGHT: Self = Self(28);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_LAYERS`.
+    pub const MAXIMUM_TEXTURE2D_LAYERED_LAYERS: Self = Self(29);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_ARRAY_WIDTH`.
+    pub const MAXIMUM_TEXTURE2D_ARRAY_WIDTH: Self = Self(27);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_ARRAY_HEIGHT`.
+    pub const MAXIMUM_TEXTURE2D_ARRAY_HEIGHT: Self = Self(28);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_ARRAY_NUMSLICES`.
+    pub const MAXIMUM_TEXTURE2D_ARRAY_NUMSLICES: Self = Self(29);
+    /// `CU_DEVICE_ATTRIBUTE_SURFACE_ALIGNMENT`.
+    pub const SURFACE_ALIGNMENT: Self = Self(30);
+    /// `CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS`.
+    pub const CONCURRENT_KERNELS: Self = Self(31);
+    /// `CU_DEVICE_ATTRIBUTE_ECC_ENABLED`.
+    pub const ECC_ENABLED: Self = Self(32);
+    /// `CU_DEVICE_ATTRIBUTE_PCI_BUS_ID`.
+    pub const PCI_BUS_ID: Self = Self(33);
+    /// `CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID`.
+    pub const PCI_DEVICE_ID: Self = Self(34);
+    /// `CU_DEVICE_ATTRIBUTE_TCC_DRIVER`.
+    pub const TCC_DRIVER: Self = Self(35);
+    /// `CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE`.
+    pub const MEMORY_CLOCK_RATE: Self = Self(36);
+    /// `CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH`.
+    pub const GLOBAL_MEMORY_BUS_WIDTH: Self = Self(37);
+    /// `CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE`.
+    pub const L2_CACHE_SIZE: Self = Self(38);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR`.
+    pub const MAX_THREADS_PER_MULTIPROCESSOR: Self = Self(39);
+    /// `CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT`.
+    pub const ASYNC_ENGINE_COUNT: Self = Self(40);
+    /// `CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING`.
+    pub const UNIFIED_ADDRESSING: Self = Self(41);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE1D_LAYERED_WIDTH`.
+    pub const MAXIMUM_TEXTURE1D_LAYERED_WIDTH: Self = Self(42);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE1D_LAYERED_LAYERS`.
+    pub const MAXIMUM_TEXTURE1D_LAYERED_LAYERS: Self = Self(43);
+    /// `CU_DEVICE_ATTRIBUTE_CAN_TEX2D_GATHER`.
+    pub const CAN_TEX2D_GATHER: Self = Self(44);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_GATHER_WIDTH`.
+    pub const MAXIMUM_TEXTURE2D_GATHER_WIDTH: Self = Self(45);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_GATHER_HEIGHT`.
+    pub const MAXIMUM_TEXTURE2D_GATHER_HEIGHT: Self = Self(46);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_WIDTH_ALTERNATE`.
+    pub const MAXIMUM_TEXTURE3D_WIDTH_ALTERNATE: Self = Self(47);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_HEIGHT_ALTERNATE`.
+    pub const MAXIMUM_TEXTURE3D_HEIGHT_ALTERNATE: Self = Self(48);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_DEPTH_ALTERNATE`.
+    pub const MAXIMUM_TEXTURE3D_DEPTH_ALTERNATE: Self = Self(49);
+    /// `CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID`.
+    pub const PCI_DOMAIN_ID: Self = Self(50);
+    /// `CU_DEVICE_ATTRIBUTE_TEXTURE_PITCH_ALIGNMENT`.
+    pub const TEXTURE_PITCH_ALIGNMENT: Self = Self(51);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURECUBEMAP_WIDTH`.
+    pub const MAXIMUM_TEXTURECUBEMAP_WIDTH: Self = Self(52);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURECUBEMAP_LAYERED_WIDTH`.
+    pub const MAXIMUM_TEXTURECUBEMAP_LAYERED_WIDTH: Self = Self(53);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURECUBEMAP_LAYERED_LAYERS`.
+    pub const MAXIMUM_TEXTURECUBEMAP_LAYERED_LAYERS: Self = Self(54);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE1D_WIDTH`.
+    pub const MAXIMUM_SURFACE1D_WIDTH: Self = Self(55);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE2D_WIDTH`.
+    pub const MAXIMUM_SURFACE2D_WIDTH: Self = Self(56);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE2D_HEIGHT`.
+    pub const MAXIMUM_SURFACE2D_HEIGHT: Self = Self(57);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE3D_WIDTH`.
+    pub const MAXIMUM_SURFACE3D_WIDTH: Self = Self(58);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE3D_HEIGHT`.
+    pub const MAXIMUM_SURFACE3D_HEIGHT: Self = Self(59);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE3D_DEPTH`.
+    pub const MAXIMUM_SURFACE3D_DEPTH: Self = Self(60);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE1D_LAYERED_WIDTH`.
+    pub const MAXIMUM_SURFACE1D_LAYERED_WIDTH: Self = Self(61);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE1D_LAYERED_LAYERS`.
+    pub const MAXIMUM_SURFACE1D_LAYERED_LAYERS: Self = Self(62);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE2D_LAYERED_WIDTH`.
+    pub const MAXIMUM_SURFACE2D_LAYERED_WIDTH: Self = Self(63);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE2D_LAYERED_HEIGHT`.
+    pub const MAXIMUM_SURFACE2D_LAYERED_HEIGHT: Self = Self(64);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACE2D_LAYERED_LAYERS`.
+    pub const MAXIMUM_SURFACE2D_LAYERED_LAYERS: Self = Self(65);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACECUBEMAP_WIDTH`.
+    pub const MAXIMUM_SURFACECUBEMAP_WIDTH: Self = Self(66);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACECUBEMAP_LAYERED_WIDTH`.
+    pub const MAXIMUM_SURFACECUBEMAP_LAYERED_WIDTH: Self = Self(67);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_SURFACECUBEMAP_LAYERED_LAYERS`.
+    pub const MAXIMUM_SURFACECUBEMAP_LAYERED_LAYERS: Self = Self(68);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE1D_LINEAR_WIDTH`.
+    pub const MAXIMUM_TEXTURE1D_LINEAR_WIDTH: Self = Self(69);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LINEAR_WIDTH`.
+    pub const MAXIMUM_TEXTURE2D_LINEAR_WIDTH: Self = Self(70);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LINEAR_HEIGHT`.
+    pub const MAXIMUM_TEXTURE2D_LINEAR_HEIGHT: Self = Self(71);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LINEAR_PITCH`.
+    pub const MAXIMUM_TEXTURE2D_LINEAR_PITCH: Self = Self(72);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_MIPMAPPED_WIDTH`.
+    pub const MAXIMUM_TEXTURE2D_MIPMAPPED_WIDTH: Self = Self(73);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_MIPMAPPED_HEIGHT`.
+    pub const MAXIMUM_TEXTURE2D_MIPMAPPED_HEIGHT: Self = Self(74);
+    /// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR`.
+    pub const COMPUTE_CAPABILITY_MAJOR: Self = Self(75);
+    /// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR`.
+    pub const COMPUTE_CAPABILITY_MINOR: Self = Self(76);
+    /// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE1D_MIPMAPPED_WIDTH`.
+    pub const MAXIMUM_TEXTURE1D_MIPMAPPED_WIDTH: Self = Self(77);
+    /// `CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED`.
+    pub const STREAM_PRIORITIES_SUPPORTED: Self = Self(78);
+    /// `CU_DEVICE_ATTRIBUTE_GLOBAL_L1_CACHE_SUPPORTED`.
+    pub const GLOBAL_L1_CACHE_SUPPORTED: Self = Self(79);
+    /// `CU_DEVICE_ATTRIBUTE_LOCAL_L1_CACHE_SUPPORTED`.
+    pub const LOCAL_L1_CACHE_SUPPORTED: Self = Self(80);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR`.
+    pub const MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: Self = Self(81);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR`.
+    pub const MAX_REGISTERS_PER_MULTIPROCESSOR: Self = Self(82);
+    /// `CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY`.
+    pub const MANAGED_MEMORY: Self = Self(83);
+    /// `CU_DEVICE_ATTRIBUTE_MULTI_GPU_BOARD`.
+    pub const MULTI_GPU_BOARD: Self = Self(84);
+    /// `CU_DEVICE_ATTRIBUTE_MULTI_GPU_BOARD_GROUP_ID`.
+    pub const MULTI_GPU_BOARD_GROUP_ID: Self = Self(85);
+    /// `CU_DEVICE_ATTRIBUTE_HOST_NATIVE_ATOMIC_SUPPORTED`.
+    pub const HOST_NATIVE_ATOMIC_SUPPORTED: Self = Self(86);
+    /// `CU_DEVICE_ATTRIBUTE_SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO`.
+    pub const SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO: Self = Self(87);
+    /// `CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS`.
+    pub const PAGEABLE_MEMORY_ACCESS: Self = Self(88);
+    /// `CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS`.
+    pub const CONCURRENT_MANAGED_ACCESS: Self = Self(89);
+    /// `CU_DEVICE_ATTRIBUTE_COMPUTE_PREEMPTION_SUPPORTED`.
+    pub const COMPUTE_PREEMPTION_SUPPORTED: Self = Self(90);
+    /// `CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM`.
+    pub const CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM: Self = Self(91);
+    /// `CU_DEVICE_ATTRIBUTE_CAN_USE_STREAM_MEM_OPS_V1`.
+    pub const CAN_USE_STREAM_MEM_OPS_V1: Self = Self(92);
+    /// `CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS_V1`.
+    pub const CAN_USE_64_BIT_STREAM_MEM_OPS_V1: Self = Self(93);
+    /// `CU_DEVICE_ATTRIBUTE_CAN_USE_STREAM_WAIT_VALUE_NOR_V1`.
+    pub const CAN_USE_STREAM_WAIT_VALUE_NOR_V1: Self = Self(94);
+    /// `CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH`.
+    pub const COOPERATIVE_LAUNCH: Self = Self(95);
+    /// `CU_DEVICE_ATTRIBUTE_COOPERATIVE_MULTI_DEVICE_LAUNCH`.
+    pub const COOPERATIVE_MULTI_DEVICE_LAUNCH: Self = Self(96);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN`.
+    pub const MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: Self = Self(97);
+    /// `CU_DEVICE_ATTRIBUTE_CAN_FLUSH_REMOTE_WRITES`.
+    pub const CAN_FLUSH_REMOTE_WRITES: Self = Self(98);
+    /// `CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED`.
+    pub const HOST_REGISTER_SUPPORTED: Self = Self(99);
+    /// `CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES`.
+    pub const PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES: Self = Self(100);
+    /// `CU_DEVICE_ATTRIBUTE_DIRECT_MANAGED_MEM_ACCESS_FROM_HOST`.
+    pub const DIRECT_MANAGED_MEM_ACCESS_FROM_HOST: Self = Self(101);
+    /// `CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED`.
+    pub const VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED: Self = Self(102);
+    /// `CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED`.
+    pub const VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED: Self = Self(102);
+    /// `CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED`.
+    pub const HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED: Self = Self(103);
+    /// `CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_WIN32_HANDLE_SUPPORTED`.
+    pub const HANDLE_TYPE_WIN32_HANDLE_SUPPORTED: Self = Self(104);
+    /// `CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_WIN32_KMT_HANDLE_SUPPORTED`.
+    pub const HANDLE_TYPE_WIN32_KMT_HANDLE_SUPPORTED: Self = Self(105);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR`.
+    pub const MAX_BLOCKS_PER_MULTIPROCESSOR: Self = Self(106);
+    /// `CU_DEVICE_ATTRIBUTE_GENERIC_COMPRESSION_SUPPORTED`.
+    pub const GENERIC_COMPRESSION_SUPPORTED: Self = Self(107);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_PERSISTING_L2_CACHE_SIZE`.
+    pub const MAX_PERSISTING_L2_CACHE_SIZE: Self = Self(108);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_ACCESS_POLICY_WINDOW_SIZE`.
+    pub const MAX_ACCESS_POLICY_WINDOW_SIZE: Self = Self(109);
+    /// `CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED`.
+    pub const GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED: Self = Self(110);
+    /// `CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK`.
+    pub const RESERVED_SHARED_MEMORY_PER_BLOCK: Self = Self(111);
+    /// `CU_DEVICE_ATTRIBUTE_SPARSE_CUDA_ARRAY_SUPPORTED`.
+    pub const SPARSE_CUDA_ARRAY_SUPPORTED: Self = Self(112);
+    /// `CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED`.
+    pub const READ_ONLY_HOST_REGISTER_SUPPORTED: Self = Self(113);
+    /// `CU_DEVICE_ATTRIBUTE_TIMELINE_SEMAPHORE_INTEROP_SUPPORTED`.
+    pub const TIMELINE_SEMAPHORE_INTEROP_SUPPORTED: Self = Self(114);
+    /// `CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED`.
+    pub const MEMORY_POOLS_SUPPORTED: Self = Self(115);
+    /// `CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED`.
+    pub const GPU_DIRECT_RDMA_SUPPORTED: Self = Self(116);
+    /// `CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS`.
+    pub const GPU_DIRECT_RDMA_FLUSH_WRITES_OPTIONS: Self = Self(117);
+    /// `CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING`.
+    pub const GPU_DIRECT_RDMA_WRITES_ORDERING: Self = Self(118);
+    /// `CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES`.
+    pub const MEMPOOL_SUPPORTED_HANDLE_TYPES: Self = Self(119);
+    /// `CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH`.
+    pub const CLUSTER_LAUNCH: Self = Self(120);
+    /// `CU_DEVICE_ATTRIBUTE_DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED`.
+    pub const DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED: Self = Self(121);
+    /// `CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS`.
+    pub const CAN_USE_64_BIT_STREAM_MEM_OPS: Self = Self(122);
+    /// `CU_DEVICE_ATTRIBUTE_CAN_USE_STREAM_WAIT_VALUE_NOR`.
+    pub const CAN_USE_STREAM_WAIT_VALUE_NOR: Self = Self(123);
+    /// `CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED`.
+    pub const DMA_BUF_SUPPORTED: Self = Self(124);
+    /// `CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED`.
+    pub const IPC_EVENT_SUPPORTED: Self = Self(125);
+    /// `CU_DEVICE_ATTRIBUTE_MEM_SYNC_DOMAIN_COUNT`.
+    pub const MEM_SYNC_DOMAIN_COUNT: Self = Self(126);
+    /// `CU_DEVICE_ATTRIBUTE_TENSOR_MAP_ACCESS_SUPPORTED`.
+    pub const TENSOR_MAP_ACCESS_SUPPORTED: Self = Self(127);
+    /// `CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_FABRIC_SUPPORTED`.
+    pub const HANDLE_TYPE_FABRIC_SUPPORTED: Self = Self(128);
+    /// `CU_DEVICE_ATTRIBUTE_UNIFIED_FUNCTION_POINTERS`.
+    pub const UNIFIED_FUNCTION_POINTERS: Self = Self(129);
+    /// `CU_DEVICE_ATTRIBUTE_NUMA_CONFIG`.
+    pub const NUMA_CONFIG: Self = Self(130);
+    /// `CU_DEVICE_ATTRIBUTE_NUMA_ID`.
+    pub const NUMA_ID: Self = Self(131);
+    /// `CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED`.
+    pub const MULTICAST_SUPPORTED: Self = Self(132);
+    /// `CU_DEVICE_ATTRIBUTE_MPS_ENABLED`.
+    pub const MPS_ENABLED: Self = Self(133);
+    /// `CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID`.
+    pub const HOST_NUMA_ID: Self = Self(134);
+    /// `CU_DEVICE_ATTRIBUTE_D3D12_CIG_SUPPORTED`.
+    pub const D3D12_CIG_SUPPORTED: Self = Self(135);
+    /// `CU_DEVICE_ATTRIBUTE_MEM_DECOMPRESS_ALGORITHM_MASK`.
+    pub const MEM_DECOMPRESS_ALGORITHM_MASK: Self = Self(136);
+    /// `CU_DEVICE_ATTRIBUTE_MEM_DECOMPRESS_MAXIMUM_LENGTH`.
+    pub const MEM_DECOMPRESS_MAXIMUM_LENGTH: Self = Self(137);
+    /// `CU_DEVICE_ATTRIBUTE_VULKAN_CIG_SUPPORTED`.
+    pub const VULKAN_CIG_SUPPORTED: Self = Self(138);
+    /// `CU_DEVICE_ATTRIBUTE_GPU_PCI_DEVICE_ID`.
+    pub const GPU_PCI_DEVICE_ID: Self = Self(139);
+    /// `CU_DEVICE_ATTRIBUTE_GPU_PCI_SUBSYSTEM_ID`.
+    pub const GPU_PCI_SUBSYSTEM_ID: Self = Self(140);
+    /// `CU_DEVICE_ATTRIBUTE_HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED`.
+    pub const HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED: Self = Self(141);
+    /// `CU_DEVICE_ATTRIBUTE_HOST_NUMA_MEMORY_POOLS_SUPPORTED`.
+    pub const HOST_NUMA_MEMORY_POOLS_SUPPORTED: Self = Self(142);
+    /// `CU_DEVICE_ATTRIBUTE_HOST_NUMA_MULTINODE_IPC_SUPPORTED`.
+    pub const HOST_NUMA_MULTINODE_IPC_SUPPORTED: Self = Self(143);
+    /// `CU_DEVICE_ATTRIBUTE_HOST_MEMORY_POOLS_SUPPORTED`.
+    pub const HOST_MEMORY_POOLS_SUPPORTED: Self = Self(144);
+    /// `CU_DEVICE_ATTRIBUTE_HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED`.
+    pub const HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED: Self = Self(145);
+    /// `CU_DEVICE_ATTRIBUTE_HOST_ALLOC_DMA_BUF_SUPPORTED`.
+    pub const HOST_ALLOC_DMA_BUF_SUPPORTED: Self = Self(146);
+    /// `CU_DEVICE_ATTRIBUTE_ONLY_PARTIAL_HOST_NATIVE_ATOMIC_SUPPORTED`.
+    pub const ONLY_PARTIAL_HOST_NATIVE_ATOMIC_SUPPORTED: Self = Self(147);
+    /// `CU_DEVICE_ATTRIBUTE_ATOMIC_REDUCTION_SUPPORTED`.
+    pub const ATOMIC_REDUCTION_SUPPORTED: Self = Self(148);
+    /// `CU_DEVICE_ATTRIBUTE_LOCALITY_DOMAIN_COUNT`.
+    pub const LOCALITY_DOMAIN_COUNT: Self = Self(149);
+    /// `CU_DEVICE_ATTRIBUTE_MAX_OVERSIZED_SHARED_MEMORY_PER_BLOCK`.
+    pub const MAX_OVERSIZED_SHARED_MEMORY_PER_BLOCK: Self = Self(150);
+    /// `CU_DEVICE_ATTRIBUTE_D3D12_CIG_STREAMS_SUPPORTED`.
+    pub const D3D12_CIG_STREAMS_SUPPORTED: Self = Self(151);
+    /// `CU_DEVICE_ATTRIBUTE_DMA_BUF_MMAP_SUPPORTED`.
+    pub const DMA_BUF_MMAP_SUPPORTED: Self = Self(152);
+    /// `CU_DEVICE_ATTRIBUTE_LOGICAL_ENDPOINT_UNICAST_SUPPORTED`.
+    pub const LOGICAL_ENDPOINT_UNICAST_SUPPORTED: Self = Self(153);
+    /// `CU_DEVICE_ATTRIBUTE_LOGICAL_ENDPOINT_MULTICAST_SUPPORTED`.
+    pub const LOGICAL_ENDPOINT_MULTICAST_SUPPORTED: Self = Self(154);
+    /// `CU_DEVICE_ATTRIBUTE_LOGICAL_ENDPOINT_COUNTED_OPS_SUPPORTED`.
+    pub const LOGICAL_ENDPOINT_COUNTED_OPS_SUPPORTED: Self = Self(155);
+    /// `CU_DEVICE_ATTRIBUTE_LOGICAL_ENDPOINT_UNICAST_ACCESS_ON_OWNER_DEVICE_SUPPORTED`.
+    pub const LOGICAL_ENDPOINT_UNICAST_ACCESS_ON_OWNER_DEVICE_SUPPORTED: Self = Self(156);
+    /// `CU_DEVICE_ATTRIBUTE_LOCALITY_DOMAIN_MULTIPROCESSOR_COUNT`.
+    pub const LOCALITY_DOMAIN_MULTIPROCESSOR_COUNT: Self = Self(157);
+    /// `CU_DEVICE_ATTRIBUTE_LOGICAL_ENDPOINT_SUPPORTED_HANDLE_TYPES`.
+    pub const LOGICAL_ENDPOINT_SUPPORTED_HANDLE_TYPES: Self = Self(158);
+    /// `CU_DEVICE_ATTRIBUTE_VULKAN_CIG_STREAMS_SUPPORTED`.
+    pub const VULKAN_CIG_STREAMS_SUPPORTED: Self = Self(159);
+    /// `CU_DEVICE_ATTRIBUTE_TENSOR_MAP_LARGE_TENSOR_MIN_SIZE`.
+    pub const TENSOR_MAP_LARGE_TENSOR_MIN_SIZE: Self = Self(160);
+    /// `CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_LOCALIZED_MEMORY_SUPPORTED`.
+    pub const GPU_DIRECT_RDMA_WITH_LOCALIZED_MEMORY_SUPPORTED: Self = Self(161);
+    /// `CU_DEVICE_ATTRIBUTE_MAX`.
+    pub const MAX: Self = Self(162);
+}
+
 /// `CUdeviceptr` of C.
-pub type CUdeviceptr = u64;
+pub type CUdeviceptr = CUdeviceptr_v2;
+
+/// `CUdeviceptr_v2` of C.
+pub type CUdeviceptr_v2 = u64;
+
+/// Structure of C type `CUdevprop_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUdevprop_v1 {
+    /// `maxThreadsPerBlock`.
+    pub maxThreadsPerBlock: i32,
+    /// `maxThreadsDim`.
+    pub maxThreadsDim: [i32; 3],
+    /// `maxGridSize`.
+    pub maxGridSize: [i32; 3],
+    /// `sharedMemPerBlock`.
+    pub sharedMemPerBlock: i32,
+    /// `totalConstantMemory`.
+    pub totalConstantMemory: i32,
+    /// `SIMDWidth`.
+    pub SIMDWidth: i32,
+    /// `memPitch`.
+    pub memPitch: i32,
+    /// `regsPerBlock`.
+    pub regsPerBlock: i32,
+    /// `clockRate`.
+    pub clockRate: i32,
+    /// `textureAlign`.
+    pub textureAlign: i32,
+}
+
+const _: () = {
+    assert!(size_of::<CUdevprop_v1>() == 56);
+    assert!(align_of::<CUdevprop_v1>() == 4);
+    assert!(std::mem::offset_of!(CUdevprop_v1, maxThreadsPerBlock) == 0);
+    assert!(std::mem::offset_of!(CUdevprop_v1, maxThreadsDim) == 4);
+    assert!(std::mem::offset_of!(CUdevprop_v1, maxGridSize) == 16);
+    assert!(std::mem::offset_of!(CUdevprop_v1, sharedMemPerBlock) == 28);
+    assert!(std::mem::offset_of!(CUdevprop_v1, totalConstantMemory) == 32);
+    assert!(std::mem::offset_of!(CUdevprop_v1, SIMDWidth) == 36);
+    assert!(std::mem::offset_of!(CUdevprop_v1, memPitch) == 40);
+    assert!(std::mem::offset_of!(CUdevprop_v1, regsPerBlock) == 44);
+    assert!(std::mem::offset_of!(CUdevprop_v1, clockRate) == 48);
+    assert!(std::mem::offset_of!(CUdevprop_v1, textureAlign) == 52);
+};
+
+/// Constant of C type `CUdriverProcAddressQueryResult`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUdriverProcAddressQueryResult(pub u32);
+
+impl CUdriverProcAddressQueryResult {
+    /// `CU_GET_PROC_ADDRESS_SUCCESS`.
+    pub const SUCCESS: Self = Self(0);
+    /// `CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND`.
+    pub const SYMBOL_NOT_FOUND: Self = Self(1);
+    /// `CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT`.
+    pub const VERSION_NOT_SUFFICIENT: Self = Self(2);
+}
+
+/// Constant of C type `CUdriverProcAddress_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUdriverProcAddress_flags(pub u32);
+
+impl CUdriverProcAddress_flags {
+    /// `CU_GET_PROC_ADDRESS_DEFAULT`.
+    pub const DEFAULT: Self = Self(0);
+    /// `CU_GET_PROC_ADDRESS_LEGACY_STREAM`.
+    pub const LEGACY_STREAM: Self = Self(1);
+    /// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`.
+    pub const PER_THREAD_DEFAULT_STREAM: Self = Self(2);
+}
+
+/// Constant of C type `CUevent_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUevent_flags(pub u32);
+
+impl CUevent_flags {
+    /// `CU_EVENT_DEFAULT`.
+    pub const DEFAULT: Self = Self(0);
+    /// `CU_EVENT_BLOCKING_SYNC`.
+    pub const BLOCKING_SYNC: Self = Self(1);
+    /// `CU_EVENT_DISABLE_TIMING`.
+    pub const DISABLE_TIMING: Self = Self(2);
+    /// `CU_EVENT_INTERPROCESS`.
+    pub const INTERPROCESS: Self = Self(4);
+}
+
+/// Constant of C type `CUevent_record_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUevent_record_flags(pub u32);
+
+impl CUevent_record_flags {
+    /// `CU_EVENT_RECORD_DEFAULT`.
+    pub const DEFAULT: Self = Self(0);
+    /// `CU_EVENT_RECORD_EXTERNAL`.
+    pub const EXTERNAL: Self = Self(1);
+}
+
+/// Constant of C type `CUevent_wait_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUevent_wait_flags(pub u32);
+
+impl CUevent_wait_flags {
+    /// `CU_EVENT_WAIT_DEFAULT`.
+    pub const DEFAULT: Self = Self(0);
+    /// `CU_EVENT_WAIT_EXTERNAL`.
+    pub const EXTERNAL: Self = Self(1);
+}
+
+/// Constant of C type `CUfunc_cache`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUfunc_cache(pub u32);
+
+impl CUfunc_cache {
+    /// `CU_FUNC_CACHE_PREFER_NONE`.
+    pub const NONE: Self = Self(0);
+    /// `CU_FUNC_CACHE_PREFER_SHARED`.
+    pub const SHARED: Self = Self(1);
+    /// `CU_FUNC_CACHE_PREFER_L1`.
+    pub const L1: Self = Self(2);
+    /// `CU_FUNC_CACHE_PREFER_EQUAL`.
+    pub const EQUAL: Self = Self(3);
+}
+
+/// Constant of C type `CUfunction_attribute`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUfunction_attribute(pub u32);
+
+impl CUfunction_attribute {
+    /// `CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK`.
+    pub const MAX_THREADS_PER_BLOCK: Self = Self(0);
+    /// `CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES`.
+    pub const SHARED_SIZE_BYTES: Self = Self(1);
+    /// `CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES`.
+    pub const CONST_SIZE_BYTES: Self = Self(2);
+    /// `CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES`.
+    pub const LOCAL_SIZE_BYTES: Self = Self(3);
+    /// `CU_FUNC_ATTRIBUTE_NUM_REGS`.
+    pub const NUM_REGS: Self = Self(4);
+    /// `CU_FUNC_ATTRIBUTE_PTX_VERSION`.
+    pub const PTX_VERSION: Self = Self(5);
+    /// `CU_FUNC_ATTRIBUTE_BINARY_VERSION`.
+    pub const BINARY_VERSION: Self = Self(6);
+    /// `CU_FUNC_ATTRIBUTE_CACHE_MODE_CA`.
+    pub const CACHE_MODE_CA: Self = Self(7);
+    /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
+    pub const MAX_DYNAMIC_SHARED_SIZE_BYTES: Self = Self(8);
+    /// `CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT`.
+    pub const PREFERRED_SHARED_MEMORY_CARVEOUT: Self = Self(9);
+    /// `CU_FUNC_ATTRIBUTE_CLUSTER_SIZE_MUST_BE_SET`.
+    pub const CLUSTER_SIZE_MUST_BE_SET: Self = Self(10);
+    /// `CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH`.
+    pub const REQUIRED_CLUSTER_WIDTH: Self = Self(11);
+    /// `CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT`.
+    pub const REQUIRED_CLUSTER_HEIGHT: Self = Self(12);
+    /// `CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH`.
+    pub const REQUIRED_CLUSTER_DEPTH: Self = Self(13);
+    /// `CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED`.
+    pub const NON_PORTABLE_CLUSTER_SIZE_ALLOWED: Self = Self(14);
+    /// `CU_FUNC_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE`.
+    pub const CLUSTER_SCHEDULING_POLICY_PREFERENCE: Self = Self(15);
+    /// `CU_FUNC_ATTRIBUTE_DEVICE_NODE_UPDATE_SUPPORTED`.
+    pub const DEVICE_NODE_UPDATE_SUPPORTED: Self = Self(16);
+    /// `CU_FUNC_ATTRIBUTE_SHARED_MEMORY_MODE`.
+    pub const SHARED_MEMORY_MODE: Self = Self(17);
+    /// `CU_FUNC_ATTRIBUTE_MAX`.
+    pub const MAX: Self = Self(18);
+}
+
+/// Structure of C type `CUipcEventHandle_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUipcEventHandle_v1 {
+    /// `reserved`.
+    pub reserved: [u8; 64],
+}
+
+const _: () = {
+    assert!(size_of::<CUipcEventHandle_v1>() == 64);
+    assert!(align_of::<CUipcEventHandle_v1>() == 1);
+    assert!(std::mem::offset_of!(CUipcEventHandle_v1, reserved) == 0);
+};
+
+/// Structure of C type `CUipcMemHandle_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUipcMemHandle_v1 {
+    /// `reserved`.
+    pub reserved: [u8; 64],
+}
+
+const _: () = {
+    assert!(size_of::<CUipcMemHandle_v1>() == 64);
+    assert!(align_of::<CUipcMemHandle_v1>() == 1);
+    assert!(std::mem::offset_of!(CUipcMemHandle_v1, reserved) == 0);
+};
+
+/// Constant of C type `CUjit_option`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUjit_option(pub u32);
+
+impl CUjit_option {
+    /// `CU_JIT_MAX_REGISTERS`.
+    pub const MAX_REGISTERS: Self = Self(0);
+    /// `CU_JIT_THREADS_PER_BLOCK`.
+    pub const THREADS_PER_BLOCK: Self = Self(1);
+    /// `CU_JIT_WALL_TIME`.
+    pub const WALL_TIME: Self = Self(2);
+    /// `CU_JIT_INFO_LOG_BUFFER`.
+    pub const INFO_LOG_BUFFER: Self = Self(3);
+    /// `CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES`.
+    pub const INFO_LOG_BUFFER_SIZE_BYTES: Self = Self(4);
+    /// `CU_JIT_ERROR_LOG_BUFFER`.
+    pub const ERROR_LOG_BUFFER: Self = Self(5);
+    /// `CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES`.
+    pub const ERROR_LOG_BUFFER_SIZE_BYTES: Self = Self(6);
+    /// `CU_JIT_OPTIMIZATION_LEVEL`.
+    pub const OPTIMIZATION_LEVEL: Self = Self(7);
+    /// `CU_JIT_TARGET_FROM_CUCONTEXT`.
+    pub const TARGET_FROM_CUCONTEXT: Self = Self(8);
+    /// `CU_JIT_TARGET`.
+    pub const TARGET: Self = Self(9);
+    /// `CU_JIT_FALLBACK_STRATEGY`.
+    pub const FALLBACK_STRATEGY: Self = Self(10);
+    /// `CU_JIT_GENERATE_DEBUG_INFO`.
+    pub const GENERATE_DEBUG_INFO: Self = Self(11);
+    /// `CU_JIT_LOG_VERBOSE`.
+    pub const LOG_VERBOSE: Self = Self(12);
+    /// `CU_JIT_GENERATE_LINE_INFO`.
+    pub const GENERATE_LINE_INFO: Self = Self(13);
+    /// `CU_JIT_CACHE_MODE`.
+    pub const CACHE_MODE: Self = Self(14);
+    /// `CU_JIT_NEW_SM3X_OPT`.
+    pub const NEW_SM3X_OPT: Self = Self(15);
+    /// `CU_JIT_FAST_COMPILE`.
+    pub const FAST_COMPILE: Self = Self(16);
+    /// `CU_JIT_GLOBAL_SYMBOL_NAMES`.
+    pub const GLOBAL_SYMBOL_NAMES: Self = Self(17);
+    /// `CU_JIT_GLOBAL_SYMBOL_ADDRESSES`.
+    pub const GLOBAL_SYMBOL_ADDRESSES: Self = Self(18);
+    /// `CU_JIT_GLOBAL_SYMBOL_COUNT`.
+    pub const GLOBAL_SYMBOL_COUNT: Self = Self(19);
+    /// `CU_JIT_LTO`.
+    pub const LTO: Self = Self(20);
+    /// `CU_JIT_FTZ`.
+    pub const FTZ: Self = Self(21);
+    /// `CU_JIT_PREC_DIV`.
+    pub const PREC_DIV: Self = Self(22);
+    /// `CU_JIT_PREC_SQRT`.
+    pub const PREC_SQRT: Self = Self(23);
+    /// `CU_JIT_FMA`.
+    pub const FMA: Self = Self(24);
+    /// `CU_JIT_REFERENCED_KERNEL_NAMES`.
+    pub const REFERENCED_KERNEL_NAMES: Self = Self(25);
+    /// `CU_JIT_REFERENCED_KERNEL_COUNT`.
+    pub const REFERENCED_KERNEL_COUNT: Self = Self(26);
+    /// `CU_JIT_REFERENCED_VARIABLE_NAMES`.
+    pub const REFERENCED_VARIABLE_NAMES: Self = Self(27);
+    /// `CU_JIT_REFERENCED_VARIABLE_COUNT`.
+    pub const REFERENCED_VARIABLE_COUNT: Self = Self(28);
+    /// `CU_JIT_OPTIMIZE_UNUSED_DEVICE_VARIABLES`.
+    pub const OPTIMIZE_UNUSED_DEVICE_VARIABLES: Self = Self(29);
+    /// `CU_JIT_POSITION_INDEPENDENT_CODE`.
+    pub const POSITION_INDEPENDENT_CODE: Self = Self(30);
+    /// `CU_JIT_MIN_CTA_PER_SM`.
+    pub const MIN_CTA_PER_SM: Self = Self(31);
+    /// `CU_JIT_MAX_THREADS_PER_BLOCK`.
+    pub const MAX_THREADS_PER_BLOCK: Self = Self(32);
+    /// `CU_JIT_OVERRIDE_DIRECTIVE_VALUES`.
+    pub const OVERRIDE_DIRECTIVE_VALUES: Self = Self(33);
+    /// `CU_JIT_SPLIT_COMPILE`.
+    pub const SPLIT_COMPILE: Self = Self(34);
+    /// `CU_JIT_BINARY_LOADER_THREAD_COUNT`.
+    pub const BINARY_LOADER_THREAD_COUNT: Self = Self(35);
+    /// `CU_JIT_NUM_OPTIONS`.
+    pub const NUM_OPTIONS: Self = Self(36);
+}
+
+/// Constant of C type `CUjit_target`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUjit_target(pub u32);
+
+impl CUjit_target {
+    /// `CU_TARGET_COMPUTE_30`.
+    pub const _30: Self = Self(30);
+    /// `CU_TARGET_COMPUTE_32`.
+    pub const _32: Self = Self(32);
+    /// `CU_TARGET_COMPUTE_35`.
+    pub const _35: Self = Self(35);
+    /// `CU_TARGET_COMPUTE_37`.
+    pub const _37: Self = Self(37);
+    /// `CU_TARGET_COMPUTE_50`.
+    pub const _50: Self = Self(50);
+    /// `CU_TARGET_COMPUTE_52`.
+    pub const _52: Self = Self(52);
+    /// `CU_TARGET_COMPUTE_53`.
+    pub const _53: Self = Self(53);
+    /// `CU_TARGET_COMPUTE_60`.
+    pub const _60: Self = Self(60);
+    /// `CU_TARGET_COMPUTE_61`.
+    pub const _61: Self = Self(61);
+    /// `CU_TARGET_COMPUTE_62`.
+    pub const _62: Self = Self(62);
+    /// `CU_TARGET_COMPUTE_70`.
+    pub const _70: Self = Self(70);
+    /// `CU_TARGET_COMPUTE_72`.
+    pub const _72: Self = Self(72);
+    /// `CU_TARGET_COMPUTE_75`.
+    pub const _75: Self = Self(75);
+    /// `CU_TARGET_COMPUTE_80`.
+    pub const _80: Self = Self(80);
+    /// `CU_TARGET_COMPUTE_86`.
+    pub const _86: Self = Self(86);
+    /// `CU_TARGET_COMPUTE_87`.
+    pub const _87: Self = Self(87);
+    /// `CU_TARGET_COMPUTE_89`.
+    pub const _89: Self = Self(89);
+    /// `CU_TARGET_COMPUTE_90`.
+    pub const _90: Self = Self(90);
+    /// `CU_TARGET_COMPUTE_100`.
+    pub const _100: Self = Self(100);
+    /// `CU_TARGET_COMPUTE_110`.
+    pub const _110: Self = Self(110);
+    /// `CU_TARGET_COMPUTE_103`.
+    pub const _103: Self = Self(103);
+    /// `CU_TARGET_COMPUTE_107`.
+    pub const _107: Self = Self(107);
+    /// `CU_TARGET_COMPUTE_120`.
+    pub const _120: Self = Self(120);
+    /// `CU_TARGET_COMPUTE_121`.
+    pub const _121: Self = Self(121);
+    /// `CU_TARGET_COMPUTE_90A`.
+    pub const _90A: Self = Self(65626);
+    /// `CU_TARGET_COMPUTE_100A`.
+    pub const _100A: Self = Self(65636);
+    /// `CU_TARGET_COMPUTE_110A`.
+    pub const _110A: Self = Self(65646);
+    /// `CU_TARGET_COMPUTE_103A`.
+    pub const _103A: Self = Self(65639);
+    /// `CU_TARGET_COMPUTE_107A`.
+    pub const _107A: Self = Self(65643);
+    /// `CU_TARGET_COMPUTE_120A`.
+    pub const _120A: Self = Self(65656);
+    /// `CU_TARGET_COMPUTE_121A`.
+    pub const _121A: Self = Self(65657);
+    /// `CU_TARGET_COMPUTE_100F`.
+    pub const _100F: Self = Self(131172);
+    /// `CU_TARGET_COMPUTE_110F`.
+    pub const _110F: Self = Self(131182);
+    /// `CU_TARGET_COMPUTE_103F`.
+    pub const _103F: Self = Self(131175);
+    /// `CU_TARGET_COMPUTE_107F`.
+    pub const _107F: Self = Self(131179);
+    /// `CU_TARGET_COMPUTE_120F`.
+    pub const _120F: Self = Self(131192);
+    /// `CU_TARGET_COMPUTE_121F`.
+    pub const _121F: Self = Self(131193);
+}
+
+/// Structure of C type `CUlaunchAttribute`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUlaunchAttribute {
+    /// `id`.
+    pub id: CUlaunchAttributeID,
+    /// `pad`.
+    pub pad: [u8; 4],
+    /// `value`.
+    pub value: CUlaunchAttributeValue,
+}
+
+const _: () = {
+    assert!(size_of::<CUlaunchAttribute>() == 72);
+    assert!(align_of::<CUlaunchAttribute>() == 8);
+    assert!(std::mem::offset_of!(CUlaunchAttribute, id) == 0);
+    assert!(std::mem::offset_of!(CUlaunchAttribute, pad) == 4);
+    assert!(std::mem::offset_of!(CUlaunchAttribute, value) == 8);
+};
+
+/// Constant of C type `CUlaunchAttributeID`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUlaunchAttributeID(pub u32);
+
+/// `CUlaunchAttributeValue` of C.
+pub type CUlaunchAttributeValue = CUlaunchAttributeValue_union;
+
+/// Structure of C type `CUlaunchAttributeValue_union`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUlaunchAttributeValue_union {
+    /// `bytes`.
+    pub bytes: [u64; 8],
+}
+
+const _: () = {
+    assert!(size_of::<CUlaunchAttributeValue_union>() == 64);
+    assert!(align_of::<CUlaunchAttributeValue_union>() == 8);
+    assert!(std::mem::offset_of!(CUlaunchAttributeValue_union, bytes) == 0);
+};
+
+/// Structure of C type `CUlaunchConfig`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUlaunchConfig {
+    /// `gridDimX`.
+    pub gridDimX: u32,
+    /// `gridDimY`.
+    pub gridDimY: u32,
+    /// `gridDimZ`.
+    pub gridDimZ: u32,
+    /// `blockDimX`.
+    pub blockDimX: u32,
+    /// `blockDimY`.
+    pub blockDimY: u32,
+    /// `blockDimZ`.
+    pub blockDimZ: u32,
+    /// `sharedMemBytes`.
+    pub sharedMemBytes: u32,
+    /// `hStream`.
+    pub hStream: CUstream,
+    /// `attrs`.
+    pub attrs: *mut CUlaunchAttribute,
+    /// `numAttrs`.
+    pub numAttrs: u32,
+}
+
+const _: () = {
+    assert!(size_of::<CUlaunchConfig>() == 56);
+    assert!(align_of::<CUlaunchConfig>() == 8);
+    assert!(std::mem::offset_of!(CUlaunchConfig, gridDimX) == 0);
+    assert!(std::mem::offset_of!(CUlaunchConfig, gridDimY) == 4);
+    assert!(std::mem::offset_of!(CUlaunchConfig, gridDimZ) == 8);
+    assert!(std::mem::offset_of!(CUlaunchConfig, blockDimX) == 12);
+    assert!(std::mem::offset_of!(CUlaunchConfig, blockDimY) == 16);
+    assert!(std::mem::offset_of!(CUlaunchConfig, blockDimZ) == 20);
+    assert!(std::mem::offset_of!(CUlaunchConfig, sharedMemBytes) == 24);
+    assert!(std::mem::offset_of!(CUlaunchConfig, hStream) == 32);
+    assert!(std::mem::offset_of!(CUlaunchConfig, attrs) == 40);
+    assert!(std::mem::offset_of!(CUlaunchConfig, numAttrs) == 48);
+};
+
+/// Constant of C type `CUlimit`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUlimit(pub u32);
+
+impl CUlimit {
+    /// `CU_LIMIT_STACK_SIZE`.
+    pub const STACK_SIZE: Self = Self(0);
+    /// `CU_LIMIT_PRINTF_FIFO_SIZE`.
+    pub const PRINTF_FIFO_SIZE: Self = Self(1);
+    /// `CU_LIMIT_MALLOC_HEAP_SIZE`.
+    pub const MALLOC_HEAP_SIZE: Self = Self(2);
+    /// `CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH`.
+    pub const DEV_RUNTIME_SYNC_DEPTH: Self = Self(3);
+    /// `CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT`.
+    pub const DEV_RUNTIME_PENDING_LAUNCH_COUNT: Self = Self(4);
+    /// `CU_LIMIT_MAX_L2_FETCH_GRANULARITY`.
+    pub const MAX_L2_FETCH_GRANULARITY: Self = Self(5);
+    /// `CU_LIMIT_PERSISTING_L2_CACHE_SIZE`.
+    pub const PERSISTING_L2_CACHE_SIZE: Self = Self(6);
+    /// `CU_LIMIT_SHMEM_SIZE`.
+    pub const SHMEM_SIZE: Self = Self(7);
+    /// `CU_LIMIT_CIG_ENABLED`.
+    pub const CIG_ENABLED: Self = Self(8);
+    /// `CU_LIMIT_CIG_SHMEM_FALLBACK_ENABLED`.
+    pub const CIG_SHMEM_FALLBACK_ENABLED: Self = Self(9);
+    /// `CU_LIMIT_PER_BLOCK_MEMORY_SIZE`.
+    pub const PER_BLOCK_MEMORY_SIZE: Self = Self(10);
+    /// `CU_LIMIT_MAX`.
+    pub const MAX: Self = Self(11);
+}
+
+/// Constant of C type `CUmemAttach_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemAttach_flags(pub u32);
+
+impl CUmemAttach_flags {
+    /// `CU_MEM_ATTACH_GLOBAL`.
+    pub const GLOBAL: Self = Self(1);
+    /// `CU_MEM_ATTACH_HOST`.
+    pub const HOST: Self = Self(2);
+    /// `CU_MEM_ATTACH_SINGLE`.
+    pub const SINGLE: Self = Self(4);
+}
+
+/// Constant of C type `CUmemorytype`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemorytype(pub u32);
+
+impl CUmemorytype {
+    /// `CU_MEMORYTYPE_HOST`.
+    pub const HOST: Self = Self(1);
+    /// `CU_MEMORYTYPE_DEVICE`.
+    pub const DEVICE: Self = Self(2);
+    /// `CU_MEMORYTYPE_ARRAY`.
+    pub const ARRAY: Self = Self(3);
+    /// `CU_MEMORYTYPE_UNIFIED`.
+    pub const UNIFIED: Self = Self(4);
+}
+
+/// Constant of C type `CUmoduleLoadingMode`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmoduleLoadingMode(pub u32);
+
+impl CUmoduleLoadingMode {
+    /// `CU_MODULE_EAGER_LOADING`.
+    pub const EAGER_LOADING: Self = Self(1);
+    /// `CU_MODULE_LAZY_LOADING`.
+    pub const LAZY_LOADING: Self = Self(2);
+}
+
+/// Constant of C type `CUpointer_attribute`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUpointer_attribute(pub u32);
+
+impl CUpointer_attribute {
+    /// `CU_POINTER_ATTRIBUTE_CONTEXT`.
+    pub const CONTEXT: Self = Self(1);
+    /// `CU_POINTER_ATTRIBUTE_MEMORY_TYPE`.
+    pub const MEMORY_TYPE: Self = Self(2);
+    /// `CU_POINTER_ATTRIBUTE_DEVICE_POINTER`.
+    pub const DEVICE_POINTER: Self = Self(3);
+    /// `CU_POINTER_ATTRIBUTE_HOST_POINTER`.
+    pub const HOST_POINTER: Self = Self(4);
+    /// `CU_POINTER_ATTRIBUTE_P2P_TOKENS`.
+    pub const P2P_TOKENS: Self = Self(5);
+    /// `CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`.
+    pub const SYNC_MEMOPS: Self = Self(6);
+    /// `CU_POINTER_ATTRIBUTE_BUFFER_ID`.
+    pub const BUFFER_ID: Self = Self(7);
+    /// `CU_POINTER_ATTRIBUTE_IS_MANAGED`.
+    pub const IS_MANAGED: Self = Self(8);
+    /// `CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL`.
+    pub const DEVICE_ORDINAL: Self = Self(9);
+    /// `CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE`.
+    pub const IS_LEGACY_CUDA_IPC_CAPABLE: Self = Self(10);
+    /// `CU_POINTER_ATTRIBUTE_RANGE_START_ADDR`.
+    pub const RANGE_START_ADDR: Self = Self(11);
+    /// `CU_POINTER_ATTRIBUTE_RANGE_SIZE`.
+    pub const RANGE_SIZE: Self = Self(12);
+    /// `CU_POINTER_ATTRIBUTE_MAPPED`.
+    pub const MAPPED: Self = Self(13);
+    /// `CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES`.
+    pub const ALLOWED_HANDLE_TYPES: Self = Self(14);
+    /// `CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE`.
+    pub const IS_GPU_DIRECT_RDMA_CAPABLE: Self = Self(15);
+    /// `CU_POINTER_ATTRIBUTE_ACCESS_FLAGS`.
+    pub const ACCESS_FLAGS: Self = Self(16);
+    /// `CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE`.
+    pub const MEMPOOL_HANDLE: Self = Self(17);
+    /// `CU_POINTER_ATTRIBUTE_MAPPING_SIZE`.
+    pub const MAPPING_SIZE: Self = Self(18);
+    /// `CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR`.
+    pub const MAPPING_BASE_ADDR: Self = Self(19);
+    /// `CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID`.
+    pub const MEMORY_BLOCK_ID: Self = Self(20);
+    /// `CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE`.
+    pub const IS_HW_DECOMPRESS_CAPABLE: Self = Self(21);
+    /// `CU_POINTER_ATTRIBUTE_LOCALITY_DOMAIN_ORDINAL`.
+    pub const LOCALITY_DOMAIN_ORDINAL: Self = Self(22);
+}
+
+/// Constant of C type `CUsharedconfig`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUsharedconfig(pub u32);
+
+impl CUsharedconfig {
+    /// `CU_SHARED_MEM_CONFIG_DEFAULT_BANK_SIZE`.
+    pub const DEFAULT_BANK_SIZE: Self = Self(0);
+    /// `CU_SHARED_MEM_CONFIG_FOUR_BYTE_BANK_SIZE`.
+    pub const FOUR_BYTE_BANK_SIZE: Self = Self(1);
+    /// `CU_SHARED_MEM_CONFIG_EIGHT_BYTE_BANK_SIZE`.
+    pub const EIGHT_BYTE_BANK_SIZE: Self = Self(2);
+}
 
 /// Handle of C type `CUstream`: a number that only its maker can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct CUstream(pub u64);
+
+/// Constant of C type `CUstreamCaptureMode`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUstreamCaptureMode(pub u32);
+
+impl CUstreamCaptureMode {
+    /// `CU_STREAM_CAPTURE_MODE_GLOBAL`.
+    pub const GLOBAL: Self = Self(0);
+    /// `CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`.
+    pub const THREAD_LOCAL: Self = Self(1);
+    /// `CU_STREAM_CAPTURE_MODE_RELAXED`.
+    pub const RELAXED: Self = Self(2);
+}
+
+/// Constant of C type `CUstreamCaptureStatus`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUstreamCaptureStatus(pub u32);
+
+impl CUstreamCaptureStatus {
+    /// `CU_STREAM_CAPTURE_STATUS_NONE`.
+    pub const NONE: Self = Self(0);
+    /// `CU_STREAM_CAPTURE_STATUS_ACTIVE`.
+    pub const ACTIVE: Self = Self(1);
+    /// `CU_STREAM_CAPTURE_STATUS_INVALIDATED`.
+    pub const INVALIDATED: Self = Self(2);
+}
+
+/// Constant of C type `CUstreamUpdateCaptureDependencies_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUstreamUpdateCaptureDependencies_flags(pub u32);
+
+impl CUstreamUpdateCaptureDependencies_flags {
+    /// `CU_STREAM_ADD_CAPTURE_DEPENDENCIES`.
+    pub const ADD_CAPTURE_DEPENDENCIES: Self = Self(0);
+    /// `CU_STREAM_SET_CAPTURE_DEPENDENCIES`.
+    pub const SET_CAPTURE_DEPENDENCIES: Self = Self(1);
+}
+
+/// Constant of C type `CUstream_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUstream_flags(pub u32);
+
+impl CUstream_flags {
+    /// `CU_STREAM_DEFAULT`.
+    pub const DEFAULT: Self = Self(0);
+    /// `CU_STREAM_NON_BLOCKING`.
+    pub const NON_BLOCKING: Self = Self(1);
+}
+
+/// Structure of C type `CUuuid`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUuuid {
+    /// `bytes`.
+    pub bytes: [u8; 16],
+}
+
+const _: () = {
+    assert!(size_of::<CUuuid>() == 16);
+    assert!(align_of::<CUuuid>() == 1);
+    assert!(std::mem::offset_of!(CUuuid, bytes) == 0);
+};

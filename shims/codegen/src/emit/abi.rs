@@ -12,10 +12,87 @@ use crate::signature::{Layout, Signatures};
 pub(crate) struct Results {
     /// The C enum.
     pub kind: &'static str,
+    /// The type that functions return: the enum or another name of it.
+    pub returned: &'static str,
     /// What its constants begin with, beyond the name that we keep.
     pub prefixes: &'static [&'static str],
     /// Names the library in docs.
     pub title: &'static str,
+}
+
+/// Returns how the result type of a library is called.
+///
+/// # Panics
+/// For a name that is none of the four libraries.
+pub(crate) fn results(library: &str) -> Results {
+    match library {
+        "cuda" => Results {
+            kind: "CUresult",
+            returned: "CUresult",
+            prefixes: &["CUDA_ERROR_", "CUDA_"],
+            title: "the driver API",
+        },
+        "cudart" => Results {
+            kind: "cudaError",
+            returned: "cudaError_t",
+            prefixes: &["cudaError", "cuda"],
+            title: "the runtime API",
+        },
+        "nvml" => Results {
+            kind: "nvmlReturn_t",
+            returned: "nvmlReturn_t",
+            prefixes: &["NVML_ERROR_", "NVML_"],
+            title: "NVML",
+        },
+        "cublas" => Results {
+            kind: "cublasStatus_t",
+            returned: "cublasStatus_t",
+            prefixes: &["CUBLAS_STATUS_"],
+            title: "cuBLAS",
+        },
+        _ => unreachable!("the four libraries are listed in generate"),
+    }
+}
+
+/// Splits the types of two majors into the common ones and those that differ.
+///
+/// An enum is common: the newer header only adds constants.
+pub(crate) fn split(
+    twelve: Signatures,
+    mut thirteen: Signatures,
+) -> (Signatures, Signatures, Signatures) {
+    let (mut own12, mut own13) = (Signatures::default(), Signatures::default());
+    let mut common = thirteen.clone();
+    for (name, constants) in &twelve.enums {
+        let merged = common.enums.entry(name.clone()).or_default();
+        for constant in constants {
+            if !merged.iter().any(|(name, _)| *name == constant.0) {
+                merged.push(constant.clone());
+            }
+        }
+    }
+    common.fill(&twelve);
+    for (name, layout) in &twelve.structs {
+        if let Some(other) = thirteen.structs.remove(name).filter(|other| other != layout) {
+            common.types.remove(name);
+            common.structs.remove(name);
+            own12.types.insert(name.clone(), "struct".into());
+            own13.types.insert(name.clone(), "struct".into());
+            own12.structs.insert(name.clone(), layout.clone());
+            own13.structs.insert(name.clone(), other);
+        }
+    }
+    (common, own12, own13)
+}
+
+/// Writes the types that differ between the majors of the runtime.
+pub(crate) fn emit_major(signatures: &Signatures) -> String {
+    let mut out = format!("{HEAD}//! Structures whose layout is this major's own.\n\n");
+    out.push_str("use crate::cudart::*;\n\n");
+    for (name, layout) in &signatures.structs {
+        structure(&mut out, name, layout);
+    }
+    out
 }
 
 /// Writes the types of one library.
@@ -145,9 +222,8 @@ fn structure(out: &mut String, name: &str, layout: &Layout) {
         out,
         "/// Structure of C type `{name}`.
          #[derive(Debug, Clone, Copy)]
-         #[repr(C, align({}))]
+         #[repr(C)]
          pub struct {name} {{",
-        layout.align
     );
     for (field, kind, _) in &layout.fields {
         let rust = naming::field(field);
@@ -155,8 +231,11 @@ fn structure(out: &mut String, name: &str, layout: &Layout) {
         let kind = kind.replace("c_char", "std::ffi::c_char");
         let _ = writeln!(out, "/// `{field}`.\npub {rust}: {kind},");
     }
-    let _ =
-        writeln!(out, "}}\n\nconst _: () = {{\nassert!(size_of::<{name}>() == {});", layout.size);
+    let _ = writeln!(
+        out,
+        "}}\n\nconst _: () = {{\nassert!(size_of::<{name}>() == {});\nassert!(align_of::<{name}>() == {});",
+        layout.size, layout.align
+    );
     for (field, _, offset) in &layout.fields {
         let rust = naming::field(field);
         let _ = writeln!(out, "assert!(std::mem::offset_of!({name}, {rust}) == {offset});");

@@ -34,11 +34,11 @@ pub(crate) fn emit(
     signatures: &Signatures,
     functions: &[Function<'_>],
 ) -> Result<String, (String, Problem)> {
-    let sent: Vec<_> = functions.iter().filter(|function| function.row.opcode.is_some()).collect();
+    let sent: Vec<_> = functions.iter().filter(|function| function.has_message()).collect();
     let mut out = format!("{HEAD}//! What a device answers, and which message asks for it.\n\n");
     out.push_str(
         "use vgpu_abi::cuda::Error;
-         use vgpu_link::wire::{Malformed, cuda};
+         use vgpu_link::wire::{Malformed, Request, cuda};
 
          use super::{Answer, Call};
 
@@ -71,7 +71,7 @@ pub(crate) fn emit(
     }
     out.push_str("_ => { answer.refuse(Error::NOT_SUPPORTED); Ok(()) } } }\n");
     Ok(out.replace(
-        "use vgpu_link::wire::{Malformed, cuda};",
+        "use vgpu_link::wire::{Malformed, Request, cuda};",
         "use vgpu_link::wire::{Malformed, Request, cuda};",
     ))
 }

@@ -27,45 +27,74 @@ pub(crate) fn emit(
     target: Target,
     signatures: &Signatures,
     functions: &[Function<'_>],
-    names: &BTreeSet<&str>,
+    names: &BTreeSet<String>,
 ) -> Result<String, (String, Problem)> {
-    let mut out = format!("{HEAD}//! Every exported name.\n\n");
-    let _ = writeln!(
-        out,
-        "#![allow(non_snake_case, reason = \"the names are C's\")]
-
-         use std::ffi::*;
-
-         use vgpu_abi::{abi}::*;
-         use vgpu_guest::{{Counter, boundary, convert}};
-         use vgpu_link::wire::cuda;
-
-         use {bodies} as api;
-         use crate::remote;\n",
-        abi = target.abi,
-        bodies = target.bodies,
-    );
+    let mut text = String::new();
     let mut done = BTreeSet::new();
     for function in functions {
         for suffix in ["", "_ptsz", "_ptds"] {
             let name = format!("{}{suffix}", function.name);
-            if names.contains(name.as_str()) {
-                wrapper(&mut out, target, signatures, function, &name)
+            let own = !suffix.is_empty() && functions.iter().any(|other| other.name == name);
+            if names.contains(&name) && !own {
+                wrapper(&mut text, target, signatures, function, &name)
                     .map_err(|problem| (name.clone(), problem))?;
                 done.insert(name);
             }
         }
     }
-    unimplemented(&mut out, target);
-    out.push_str("unimplemented! {\n");
-    for name in names.iter().filter(|name| !done.contains(**name)) {
-        let _ = writeln!(out, "    {name},");
+    let missing = || names.iter().filter(|name| !done.contains(*name));
+    let (odd, plain): (Vec<_>, Vec<_>) =
+        missing().partition(|name| signatures.returns.contains_key(*name));
+    unimplemented(&mut text, target, &plain);
+    for name in odd {
+        let returns = signatures.returns[name].as_str();
+        let value = otherwise(returns).ok_or((name.clone(), Problem::Otherwise))?;
+        unimplemented_value(&mut text, target, name, returns, value);
     }
-    out.push_str("}\n");
-    Ok(out)
+    Ok(format!("{HEAD}//! Every exported name.\n\n{}{text}", imports(target, &text)))
 }
 
-fn unimplemented(out: &mut String, target: Target) {
+/// Brings in what the text uses.
+fn imports(target: Target, text: &str) -> String {
+    let mut out = String::from(
+        "#![allow(non_snake_case, reason = \"the names are C's\")]\n\
+         #![allow(clippy::too_many_arguments, reason = \"the parameters are C's\")]\n\n",
+    );
+    let std: Vec<&str> =
+        ["c_char", "c_void"].into_iter().filter(|name| text.contains(name)).collect();
+    if !std.is_empty() {
+        let _ = writeln!(out, "use std::ffi::{{{}}};\n", std.join(", "));
+    }
+    let _ = writeln!(out, "use vgpu_abi::{}::*;", target.abi);
+    out.push_str("use vgpu_guest::Counter;\n");
+    for (word, path) in [
+        ("boundary(", "vgpu_guest::boundary"),
+        ("boundary_value(", "vgpu_guest::boundary::boundary_value"),
+        ("convert::", "vgpu_guest::convert"),
+        ("cuda::", "vgpu_link::wire::cuda"),
+    ] {
+        if text.contains(word) {
+            let _ = writeln!(out, "use {path};");
+        }
+    }
+    out.push('\n');
+    for (word, path) in [("api::", target.bodies), ("remote::", "crate::remote")] {
+        if text.contains(word) {
+            let _ = writeln!(out, "use {path};");
+        }
+    }
+    out.push('\n');
+    out
+}
+
+/// The assembler's line that gives a symbol its version node; it must stand in the same module.
+fn symver(target: Target, name: &str) -> String {
+    target.node.map_or_else(String::new, |node| {
+        format!("std::arch::global_asm!(\".symver {name}, {name}@@@{node}\");\n")
+    })
+}
+
+fn unimplemented(out: &mut String, target: Target, names: &[&String]) {
     let symver = target.node.map_or_else(String::new, |node| {
         format!(
             "std::arch::global_asm!(concat!(\".symver \", stringify!($name), \", \", \
@@ -85,8 +114,50 @@ fn unimplemented(out: &mut String, target: Target) {
                  }}
                  {symver}
              )* }};
-         }}\n",
+         }}\n\nunimplemented! {{",
         target.result
+    );
+    for name in names {
+        let _ = writeln!(out, "    {name},");
+    }
+    out.push_str("}\n\n");
+}
+
+/// What a function that is not implemented and has no result code answers: nothing that could be
+/// taken for a result.
+fn otherwise(returns: &str) -> Option<&'static str> {
+    Some(match returns {
+        "()" => "()",
+        "f32" => "f32::NAN",
+        "f64" => "f64::NAN",
+        "c_char" | "i32" | "u32" | "usize" => "0",
+        "cudaChannelFormatDesc" => {
+            "cudaChannelFormatDesc { x: 0, y: 0, z: 0, w: 0, f: cudaChannelFormatKind::NONE }"
+        }
+        "cuComplex" => "cuComplex { x: f32::NAN, y: f32::NAN }",
+        "cuDoubleComplex" => "cuDoubleComplex { x: f64::NAN, y: f64::NAN }",
+        pointer if pointer.starts_with("*const") => "std::ptr::null()",
+        pointer if pointer.starts_with("*mut") => "std::ptr::null_mut()",
+        _ => return None,
+    })
+}
+
+fn unimplemented_value(out: &mut String, target: Target, name: &str, returns: &str, value: &str) {
+    let (arrow, value) = match returns {
+        "()" => (String::new(), ""),
+        _ => (format!("-> {returns}"), value),
+    };
+    let _ = writeln!(
+        out,
+        "/// Counts `{name}`, which is not implemented and has no result code.
+         #[unsafe(no_mangle)]
+         extern \"C\" fn {name}() {arrow} {{
+             static CALLS: Counter = Counter::new(\"{name}\");
+             let _: {} = vgpu_guest::unimplemented(&CALLS);
+             {value}
+         }}\n{}",
+        target.result,
+        symver(target, name)
     );
 }
 
@@ -97,26 +168,38 @@ fn wrapper(
     function: &Function<'_>,
     name: &str,
 ) -> Result<(), Problem> {
-    let place = match function.row.class {
+    let place = match function.class {
         Class::Local => "in the guest",
         Class::Async => "on the host, without waiting",
         Class::Sync => "on the host",
     };
     let _ = writeln!(
         out,
-        "/// Answers `{name}` {place}.\n///\n/// # Safety\n/// The caller's promise (`vgpu_guest::convert`)."
+        "/// Answers `{name}` {place}.\n///\n/// # Safety\n\
+         /// The caller's promise (`vgpu_guest::convert`)."
     );
     let parameters: Vec<String> =
         function.parameters.iter().map(|bound| format!("{}: {}", bound.name, bound.kind)).collect();
+    let arrow = match function.returns {
+        None => format!("-> {}", target.result),
+        Some("()") => String::new(),
+        Some(kind) => format!("-> {kind}"),
+    };
     let _ = writeln!(
         out,
-        "#[unsafe(no_mangle)]\npub unsafe extern \"C\" fn {name}({}) -> {} {{",
+        "#[unsafe(no_mangle)]\npub unsafe extern \"C\" fn {name}({}) {arrow} {{",
         parameters.join(", "),
-        target.result
     );
     let _ = writeln!(out, "static CALLS: Counter = Counter::new(\"{name}\");");
     let body = body(signatures, function, name.len() > function.name.len())?;
-    let _ = writeln!(out, "boundary(&CALLS, || {body})\n}}\n");
+    let _ = match function.returns {
+        None => writeln!(out, "boundary(&CALLS, || {body})"),
+        Some(_) => {
+            let otherwise = function.row.otherwise.as_deref().unwrap_or_default();
+            writeln!(out, "boundary_value(&CALLS, {otherwise}, || {body})")
+        }
+    };
+    let _ = writeln!(out, "}}\n{}", symver(target, name));
     Ok(())
 }
 
@@ -131,50 +214,42 @@ fn body(
     if !conversions.is_empty() {
         let names: Vec<&str> = conversions.iter().map(|(name, _)| name.as_str()).collect();
         let values: Vec<&str> = conversions.iter().map(|(_, value)| value.as_str()).collect();
-        let (names, values) = match names.len() {
-            1 => (names.concat(), values.concat()),
-            _ => (format!("({})", names.join(", ")), format!("({})", values.join(", "))),
-        };
         let _ = writeln!(
             out,
             "// SAFETY: the caller's promise, by calling a documented function.\n\
-             let {names} = unsafe {{ {values} }};"
+             let {} = unsafe {{ {} }};",
+            tuple(&names),
+            tuple(&values)
         );
     }
     let results: Vec<&Bound<'_>> =
         function.parameters.iter().filter(|bound| is_result(bound)).collect();
-    let call = match &function.row.body {
-        Some(module) => {
-            format!("api::{module}::{}({})", function.snake, arguments(function, per_thread))
-        }
-        None => message(signatures, function, per_thread)?,
+    let Some(module) = &function.row.body else {
+        message(&mut out, signatures, function, per_thread)?;
+        return Ok(out);
     };
+    let call = format!("api::{module}::{}({})", function.snake, arguments(function, per_thread));
     if results.is_empty() {
-        let _ = writeln!(out, "{call} }}");
+        let pointer = if function.returns == Some("*const c_char") { ".as_ptr()" } else { "" };
+        let _ = writeln!(out, "{call}{pointer} }}");
         return Ok(out);
     }
-    if function.row.body.is_some() {
-        let names: Vec<String> =
-            results.iter().map(|bound| format!("{}_value", bound.name)).collect();
-        let pattern =
-            if names.len() == 1 { names.concat() } else { format!("({})", names.join(", ")) };
-        let _ = writeln!(out, "let {pattern} = {call}?;");
-        for (bound, name) in results.iter().zip(&names) {
-            store(&mut out, bound, name);
-        }
-    } else {
-        let _ = writeln!(out, "let reply = {call}?;");
-        for (bound, field) in results.iter().zip(wire::reply(signatures, function)?) {
-            let value = match field.form {
-                wire::Form::Size => format!("reply.{} as usize", field.name),
-                wire::Form::Wrapped { kind, .. } => format!("{kind}(reply.{})", field.name),
-                _ => format!("reply.{}", field.name),
-            };
-            store(&mut out, bound, &value);
-        }
+    let names: Vec<String> = results.iter().map(|bound| format!("{}_value", bound.name)).collect();
+    let pattern: Vec<&str> = names.iter().map(String::as_str).collect();
+    let _ = writeln!(out, "let {} = {call}?;", tuple(&pattern));
+    for (bound, name) in results.iter().zip(&names) {
+        store(&mut out, bound, name);
     }
     out.push_str("Ok(()) }");
     Ok(out)
+}
+
+/// Spells one item as itself and several as a tuple.
+fn tuple(items: &[&str]) -> String {
+    match items {
+        [item] => (*item).to_owned(),
+        items => format!("({})", items.join(", ")),
+    }
 }
 
 fn store(out: &mut String, bound: &Bound<'_>, value: &str) {
@@ -198,7 +273,8 @@ fn conversion(bound: &Bound<'_>) -> Option<(String, String)> {
     let length = bound.length.as_deref().unwrap_or_default();
     let value = match bound.role? {
         Role::Out => {
-            return Some((format!("mut {name}"), format!("convert::output::<_, Error>({name})?")));
+            let value = format!("convert::output::<_, Error>({name})?");
+            return Some((format!("mut {name}"), value));
         }
         Role::OptionalOut => format!("convert::optional_output({name})"),
         Role::Inout => format!("convert::exchanged::<_, Error>({name})?"),
@@ -231,12 +307,14 @@ fn arguments(function: &Function<'_>, per_thread: bool) -> String {
     taken.map(|bound| plain(bound, per_thread)).collect::<Vec<_>>().join(", ")
 }
 
+/// Writes the call of a function that is nothing but a message.
 fn message(
+    out: &mut String,
     signatures: &Signatures,
     function: &Function<'_>,
     per_thread: bool,
-) -> Result<String, Problem> {
-    let how = if function.row.class == Class::Async { "post" } else { "call" };
+) -> Result<(), Problem> {
+    let how = if function.class == Class::Async { "post" } else { "call" };
     let mut fields = Vec::new();
     for field in wire::request(signatures, function)? {
         let bound = function.parameters.iter().find(|bound| bound.name == field.name);
@@ -245,7 +323,10 @@ fn message(
             wire::Form::Size => format!("{value} as u64"),
             wire::Form::Wrapped { .. } => format!("{value}.0"),
             wire::Form::Text => format!("{value}.to_string_lossy().into_owned()"),
-            _ => value,
+            wire::Form::Plain(_) => value,
+            wire::Form::Bytes(_) => {
+                return Err(Problem::NoWireForm { parameter: field.name, kind: value });
+            }
         };
         fields.push(if value == field.name { value } else { format!("{}: {value}", field.name) });
     }
@@ -255,5 +336,22 @@ fn message(
     } else {
         format!("{camel} {{ {} }}", fields.join(", "))
     };
-    Ok(format!("remote::{how}(&cuda::{message})"))
+    let call = format!("remote::{how}(&cuda::{message})");
+    let replies = wire::reply(signatures, function)?;
+    if replies.is_empty() {
+        let _ = writeln!(out, "{call} }}");
+        return Ok(());
+    }
+    let _ = writeln!(out, "let reply = {call}?;");
+    let answered = |bound: &&Bound<'_>| is_result(bound) || bound.role == Some(&Role::Inout);
+    for (bound, field) in function.parameters.iter().filter(answered).zip(replies) {
+        let value = match field.form {
+            wire::Form::Size => format!("reply.{} as usize", field.name),
+            wire::Form::Wrapped { kind, .. } => format!("{kind}(reply.{})", field.name),
+            _ => format!("reply.{}", field.name),
+        };
+        store(out, bound, &value);
+    }
+    out.push_str("Ok(()) }");
+    Ok(())
 }

@@ -137,7 +137,7 @@ pub(crate) fn emit(
     let mut out = format!("{HEAD}//! Messages of the driver API.\n\n");
     out.push_str("use crate::codec::{Malformed, Reader, Writer};\n");
     out.push_str("use crate::message::{Payload, Request};\n\n");
-    for function in functions.iter().filter(|function| function.row.opcode.is_some()) {
+    for function in functions.iter().filter(|function| function.has_message()) {
         let failed = |problem| (function.name.to_owned(), problem);
         let request = request(signatures, function).map_err(failed)?;
         let reply = reply(signatures, function).map_err(failed)?;

@@ -4,11 +4,14 @@
 //! Every exported name.
 
 #![allow(non_snake_case, reason = "the names are C's")]
+#![allow(clippy::too_many_arguments, reason = "the parameters are C's")]
 
-use std::ffi::*;
+use std::ffi::c_void;
 
 use vgpu_abi::cuda::*;
-use vgpu_guest::{Counter, boundary, convert};
+use vgpu_guest::Counter;
+use vgpu_guest::boundary;
+use vgpu_guest::convert;
 use vgpu_link::wire::cuda;
 
 use crate::api;
@@ -548,6 +551,7 @@ unimplemented! {
     cuMemGetHandleForAddressRange,
     cuMemGetInfo,
     cuMemGetInfo_v2,
+    cuMemGetLocationInfo,
     cuMemGetMemPool,
     cuMemHostAlloc,
     cuMemHostGetDevicePointer,

@@ -1,0 +1,6 @@
+//! cuBLAS (cuBLAS Library).
+
+#[path = "generated/cublas.rs"]
+mod generated;
+
+pub use generated::*;

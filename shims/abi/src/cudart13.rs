@@ -1,0 +1,7 @@
+//! The runtime API of CUDA 13: the shared types, and the structures with a layout of its own.
+
+#[path = "generated/cudart13.rs"]
+mod generated;
+
+pub use crate::cudart::*;
+pub use generated::*;

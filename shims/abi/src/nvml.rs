@@ -1,0 +1,6 @@
+//! NVML (NVML API Reference Guide).
+
+#[path = "generated/nvml.rs"]
+mod generated;
+
+pub use generated::*;
