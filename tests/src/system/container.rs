@@ -110,7 +110,10 @@ fn start(directory: TempDir, binds: &[Bind]) -> Result<Container> {
     let log = path.join("console.log");
     let console = File::create(&log).map_err(at("creating", &log))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().replace('.', "");
-    let mut command = Command::new("systemd-nspawn");
+    // If this program is killed, the container stops: SIGTERM makes its supervisor power it off,
+    // where SIGKILL would leave its PID 1 behind.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "systemd-nspawn"]);
     command.args(["--boot", "--quiet", "--register=no", "--keep-unit", "--private-network"]);
     command.args(["--console=pipe", "--notify-ready=yes", "--directory"]).arg(path.join("root"));
     command.args(["--machine", &name, "--hostname=guest"]);
