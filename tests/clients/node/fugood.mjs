@@ -9,6 +9,5 @@ const addon = join(packages, "@fugood", "node-llama-linux-x64-cuda", "index.node
 
 const module = { exports: {} };
 process.dlopen(module, addon, constants.dlopen.RTLD_NOW);
-const context = module.exports.LlamaContext;
-const list = context.getBackendDevicesInfo ?? module.exports.getBackendDevicesInfo;
-console.log(JSON.stringify({ devices: list.call(context) }));
+const devices = JSON.parse(module.exports.LlamaContext.getBackendDevicesInfo());
+console.log(JSON.stringify({ devices }));
