@@ -21,6 +21,8 @@ pub struct Row {
     pub body: Option<String>,
     /// Another function whose row describes this one too, apart from its own parameter types.
     pub same_as: Option<String>,
+    /// The only major of the library to which the row applies; elsewhere the name is refused.
+    pub major: Option<u32>,
     /// What a function without a result code answers if its body fails; a Rust expression.
     pub otherwise: Option<String>,
     /// Roles of the parameters that are not plain values.

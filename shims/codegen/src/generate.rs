@@ -22,6 +22,8 @@ struct Shim {
     library: Library,
     /// Directory of its crate below `shims`.
     directory: &'static str,
+    /// Its major, where there are several.
+    major: Option<u32>,
     /// Stem of its distilled signatures; those of cuBLAS are in no small public package.
     signatures: &'static str,
     /// Stem of the list of names that the real library exports.
@@ -35,6 +37,7 @@ const SHIMS: [Shim; 6] = [
     Shim {
         library: CUDA,
         directory: "cuda",
+        major: None,
         signatures: "cuda",
         names: "libcuda-names-union",
         and_declared: true,
@@ -48,6 +51,7 @@ const SHIMS: [Shim; 6] = [
     Shim {
         library: NVML,
         directory: "nvml",
+        major: None,
         signatures: "nvml",
         names: "libnvml-550-exports",
         and_declared: true,
@@ -61,6 +65,7 @@ const SHIMS: [Shim; 6] = [
     Shim {
         library: CUDART,
         directory: "cudart12",
+        major: Some(12),
         signatures: "cudart12",
         names: "libcudart-12.9.79-exports",
         and_declared: false,
@@ -74,6 +79,7 @@ const SHIMS: [Shim; 6] = [
     Shim {
         library: CUDART,
         directory: "cudart13",
+        major: Some(13),
         signatures: "cudart13",
         names: "libcudart-13.5.37-exports",
         and_declared: false,
@@ -87,6 +93,7 @@ const SHIMS: [Shim; 6] = [
     Shim {
         library: CUBLAS,
         directory: "cublas12",
+        major: Some(12),
         signatures: "cublas",
         names: "libcublas-12.9.3.13-exports",
         and_declared: false,
@@ -100,6 +107,7 @@ const SHIMS: [Shim; 6] = [
     Shim {
         library: CUBLAS,
         directory: "cublas13",
+        major: Some(13),
         signatures: "cublas",
         names: "libcublas-13.10.0.20-exports",
         and_declared: false,
@@ -182,7 +190,9 @@ fn exports_of(shim: &Shim, description: &Description, outputs: &mut Outputs) -> 
     let signatures = &description.signatures[shim.signatures];
     let names = &description.names[shim.directory];
     let api = &description.apis[shim.library.name];
-    let functions = model::join(shim.library, api, signatures, |name| names.contains(name))?;
+    let functions = model::join(shim.library, api, signatures, |name, row| {
+        names.contains(name) && (row.major.is_none() || row.major == shim.major)
+    })?;
     let text =
         exports::emit(shim.target, signatures, &functions, names).map_err(refused(shim.library))?;
     outputs.insert(format!("shims/{}/src/generated/exports.rs", shim.directory).into(), text);
@@ -191,7 +201,7 @@ fn exports_of(shim: &Shim, description: &Description, outputs: &mut Outputs) -> 
 
 fn messages(description: &Description, outputs: &mut Outputs) -> Result<()> {
     let (api, signatures) = (&description.apis["cuda"], &description.signatures["cuda"]);
-    let functions = model::join(CUDA, api, signatures, |_| true)?;
+    let functions = model::join(CUDA, api, signatures, |_, _| true)?;
     let text = wire::emit(signatures, &functions).map_err(refused(CUDA))?;
     outputs.insert("transport/wire/src/generated/cuda.rs".into(), text);
     let text = dispatch::emit(signatures, &functions).map_err(refused(CUDA))?;

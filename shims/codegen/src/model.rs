@@ -68,11 +68,11 @@ pub(crate) fn join<'a>(
     library: Library,
     api: &'a Api,
     signatures: &'a Signatures,
-    exported: impl Fn(&str) -> bool,
+    exported: impl Fn(&str, &Row) -> bool,
 ) -> Result<Vec<Function<'a>>> {
     let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
     let mut functions = Vec::new();
-    for (name, own) in api.iter().filter(|(name, _)| exported(name)) {
+    for (name, own) in api.iter().filter(|(name, row)| exported(name, row)) {
         let refused =
             |problem| Error::Row { library: library.name.into(), function: name.clone(), problem };
         let described_by = own.same_as.as_ref().unwrap_or(name);
@@ -134,7 +134,11 @@ fn bind<'a>(
     let mut bound = Vec::new();
     for parameter in &parameters {
         let role = row.params.get(parameter.name);
+        let by_value = signatures.types.get(parameter.kind).is_some_and(|kind| kind == "struct");
         match (role, parameter.pointee()) {
+            (_, None) if by_value && !signatures.structs.contains_key(parameter.kind) => {
+                return Err(Problem::NoLayout(parameter.kind.into()));
+            }
             (None, Some(_)) => return Err(Problem::NoRole(parameter.name.into())),
             (Some(role), None) if !matches!(role, Role::Raw | Role::Memory) => {
                 let role = format!("{role:?}");

@@ -48,9 +48,11 @@ pub(crate) fn parameter(name: &str) -> String {
     }
 }
 
-/// Drops the prefix of the library: `cuMemAlloc_v2` is `MemAlloc_v2`.
+/// Drops the prefix of the library: `cuMemAlloc_v2` is `MemAlloc_v2`, and `__cudaGetKernel` is
+/// `GetKernel`.
 pub(crate) fn without_prefix<'a>(name: &'a str, prefix: &str) -> &'a str {
-    name.strip_prefix(prefix).unwrap_or(name)
+    let bare = name.trim_start_matches('_');
+    bare.strip_prefix(prefix).unwrap_or(bare)
 }
 
 /// Returns the length of what the names of an enum's constants share, up to a word's end.

@@ -70,10 +70,7 @@ pub(crate) fn emit(
         let _ = writeln!(out, "<cuda::{} as Request>::OPCODE => {with_bulk},", function.camel);
     }
     out.push_str("_ => { answer.refuse(Error::NOT_SUPPORTED); Ok(()) } } }\n");
-    Ok(out.replace(
-        "use vgpu_link::wire::{Malformed, Request, cuda};",
-        "use vgpu_link::wire::{Malformed, Request, cuda};",
-    ))
+    Ok(out)
 }
 
 fn method(
