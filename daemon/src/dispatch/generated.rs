@@ -12,6 +12,114 @@ use super::{Answer, Call};
 ///
 /// What a device does not implement is answered NOT_SUPPORTED.
 pub trait Device {
+    /// Does `cuDevicePrimaryCtxRetain`.
+    fn device_primary_ctx_retain(
+        &mut self,
+        call: &Call,
+        request: cuda::DevicePrimaryCtxRetain,
+    ) -> Result<cuda::DevicePrimaryCtxRetainReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuDevicePrimaryCtxRelease_v2`.
+    fn device_primary_ctx_release_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::DevicePrimaryCtxReleaseV2,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuDevicePrimaryCtxReset_v2`.
+    fn device_primary_ctx_reset_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::DevicePrimaryCtxResetV2,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuCtxCreate_v2`.
+    fn ctx_create_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::CtxCreateV2,
+    ) -> Result<cuda::CtxCreateV2Reply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuCtxDestroy_v2`.
+    fn ctx_destroy_v2(&mut self, call: &Call, request: cuda::CtxDestroyV2) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuCtxSynchronize`.
+    fn ctx_synchronize(&mut self, call: &Call, request: cuda::CtxSynchronize) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuCtxSynchronize_v2`.
+    fn ctx_synchronize_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::CtxSynchronizeV2,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuCtxSetLimit`.
+    fn ctx_set_limit(&mut self, call: &Call, request: cuda::CtxSetLimit) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuCtxGetLimit`.
+    fn ctx_get_limit(
+        &mut self,
+        call: &Call,
+        request: cuda::CtxGetLimit,
+    ) -> Result<cuda::CtxGetLimitReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuCtxGetCacheConfig`.
+    fn ctx_get_cache_config(
+        &mut self,
+        call: &Call,
+        request: cuda::CtxGetCacheConfig,
+    ) -> Result<cuda::CtxGetCacheConfigReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuCtxSetCacheConfig`.
+    fn ctx_set_cache_config(
+        &mut self,
+        call: &Call,
+        request: cuda::CtxSetCacheConfig,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuCtxGetStreamPriorityRange`.
+    fn ctx_get_stream_priority_range(
+        &mut self,
+        call: &Call,
+        request: cuda::CtxGetStreamPriorityRange,
+    ) -> Result<cuda::CtxGetStreamPriorityRangeReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
     /// Does `cuMemAlloc_v2`.
     fn mem_alloc_v2(
         &mut self,
@@ -24,6 +132,26 @@ pub trait Device {
 
     /// Does `cuMemFree_v2`.
     fn mem_free_v2(&mut self, call: &Call, request: cuda::MemFreeV2) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemAllocPitch_v2`.
+    fn mem_alloc_pitch_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::MemAllocPitchV2,
+    ) -> Result<cuda::MemAllocPitchV2Reply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemGetInfo_v2`.
+    fn mem_get_info_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::MemGetInfoV2,
+    ) -> Result<cuda::MemGetInfoV2Reply, Error> {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }
@@ -50,12 +178,260 @@ pub trait Device {
         Err(Error::NOT_SUPPORTED)
     }
 
+    /// Does `cuMemcpyDtoD_v2`.
+    fn memcpy_dto_d_v2(&mut self, call: &Call, request: cuda::MemcpyDtoDV2) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemcpyHtoDAsync_v2`.
+    fn memcpy_hto_d_async_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::MemcpyHtoDAsyncV2,
+        bulk: &[u8],
+    ) -> Result<(), Error> {
+        let _ = (call, request, bulk);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemcpyDtoHAsync_v2`.
+    fn memcpy_dto_h_async_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::MemcpyDtoHAsyncV2,
+        bulk: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let _ = (call, request, bulk);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemcpyDtoDAsync_v2`.
+    fn memcpy_dto_d_async_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::MemcpyDtoDAsyncV2,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD8_v2`.
+    fn memset_d8_v2(&mut self, call: &Call, request: cuda::MemsetD8V2) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD16_v2`.
+    fn memset_d16_v2(&mut self, call: &Call, request: cuda::MemsetD16V2) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD32_v2`.
+    fn memset_d32_v2(&mut self, call: &Call, request: cuda::MemsetD32V2) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD2D8_v2`.
+    fn memset_d2_d8_v2(&mut self, call: &Call, request: cuda::MemsetD2D8V2) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD2D16_v2`.
+    fn memset_d2_d16_v2(&mut self, call: &Call, request: cuda::MemsetD2D16V2) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD2D32_v2`.
+    fn memset_d2_d32_v2(&mut self, call: &Call, request: cuda::MemsetD2D32V2) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD8Async`.
+    fn memset_d8_async(&mut self, call: &Call, request: cuda::MemsetD8Async) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD16Async`.
+    fn memset_d16_async(
+        &mut self,
+        call: &Call,
+        request: cuda::MemsetD16Async,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD32Async`.
+    fn memset_d32_async(
+        &mut self,
+        call: &Call,
+        request: cuda::MemsetD32Async,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD2D8Async`.
+    fn memset_d2_d8_async(
+        &mut self,
+        call: &Call,
+        request: cuda::MemsetD2D8Async,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD2D16Async`.
+    fn memset_d2_d16_async(
+        &mut self,
+        call: &Call,
+        request: cuda::MemsetD2D16Async,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuMemsetD2D32Async`.
+    fn memset_d2_d32_async(
+        &mut self,
+        call: &Call,
+        request: cuda::MemsetD2D32Async,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
     /// Does `cuStreamCreate`.
     fn stream_create(
         &mut self,
         call: &Call,
         request: cuda::StreamCreate,
     ) -> Result<cuda::StreamCreateReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuStreamCreateWithPriority`.
+    fn stream_create_with_priority(
+        &mut self,
+        call: &Call,
+        request: cuda::StreamCreateWithPriority,
+    ) -> Result<cuda::StreamCreateWithPriorityReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuStreamDestroy_v2`.
+    fn stream_destroy_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::StreamDestroyV2,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuStreamSynchronize`.
+    fn stream_synchronize(
+        &mut self,
+        call: &Call,
+        request: cuda::StreamSynchronize,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuStreamQuery`.
+    fn stream_query(&mut self, call: &Call, request: cuda::StreamQuery) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuStreamWaitEvent`.
+    fn stream_wait_event(
+        &mut self,
+        call: &Call,
+        request: cuda::StreamWaitEvent,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuStreamGetPriority`.
+    fn stream_get_priority(
+        &mut self,
+        call: &Call,
+        request: cuda::StreamGetPriority,
+    ) -> Result<cuda::StreamGetPriorityReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuEventCreate`.
+    fn event_create(
+        &mut self,
+        call: &Call,
+        request: cuda::EventCreate,
+    ) -> Result<cuda::EventCreateReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuEventDestroy_v2`.
+    fn event_destroy_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::EventDestroyV2,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuEventRecord`.
+    fn event_record(&mut self, call: &Call, request: cuda::EventRecord) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuEventRecordWithFlags`.
+    fn event_record_with_flags(
+        &mut self,
+        call: &Call,
+        request: cuda::EventRecordWithFlags,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuEventSynchronize`.
+    fn event_synchronize(
+        &mut self,
+        call: &Call,
+        request: cuda::EventSynchronize,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuEventQuery`.
+    fn event_query(&mut self, call: &Call, request: cuda::EventQuery) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuEventElapsedTime_v2`.
+    fn event_elapsed_time_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::EventElapsedTimeV2,
+    ) -> Result<cuda::EventElapsedTimeV2Reply, Error> {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }
@@ -72,11 +448,53 @@ pub fn dispatch(
     answer: &mut Answer,
 ) -> Result<(), Malformed> {
     match opcode {
+        <cuda::DevicePrimaryCtxRetain as Request>::OPCODE => {
+            answer.plain(payload, |r| device.device_primary_ctx_retain(call, r))
+        }
+        <cuda::DevicePrimaryCtxReleaseV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.device_primary_ctx_release_v2(call, r))
+        }
+        <cuda::DevicePrimaryCtxResetV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.device_primary_ctx_reset_v2(call, r))
+        }
+        <cuda::CtxCreateV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.ctx_create_v2(call, r))
+        }
+        <cuda::CtxDestroyV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.ctx_destroy_v2(call, r))
+        }
+        <cuda::CtxSynchronize as Request>::OPCODE => {
+            answer.plain(payload, |r| device.ctx_synchronize(call, r))
+        }
+        <cuda::CtxSynchronizeV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.ctx_synchronize_v2(call, r))
+        }
+        <cuda::CtxSetLimit as Request>::OPCODE => {
+            answer.plain(payload, |r| device.ctx_set_limit(call, r))
+        }
+        <cuda::CtxGetLimit as Request>::OPCODE => {
+            answer.plain(payload, |r| device.ctx_get_limit(call, r))
+        }
+        <cuda::CtxGetCacheConfig as Request>::OPCODE => {
+            answer.plain(payload, |r| device.ctx_get_cache_config(call, r))
+        }
+        <cuda::CtxSetCacheConfig as Request>::OPCODE => {
+            answer.plain(payload, |r| device.ctx_set_cache_config(call, r))
+        }
+        <cuda::CtxGetStreamPriorityRange as Request>::OPCODE => {
+            answer.plain(payload, |r| device.ctx_get_stream_priority_range(call, r))
+        }
         <cuda::MemAllocV2 as Request>::OPCODE => {
             answer.plain(payload, |r| device.mem_alloc_v2(call, r))
         }
         <cuda::MemFreeV2 as Request>::OPCODE => {
             answer.plain(payload, |r| device.mem_free_v2(call, r))
+        }
+        <cuda::MemAllocPitchV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.mem_alloc_pitch_v2(call, r))
+        }
+        <cuda::MemGetInfoV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.mem_get_info_v2(call, r))
         }
         <cuda::MemcpyHtoDV2 as Request>::OPCODE => {
             answer.plain(payload, |r| device.memcpy_hto_d_v2(call, r, bulk))
@@ -84,8 +502,95 @@ pub fn dispatch(
         <cuda::MemcpyDtoHV2 as Request>::OPCODE => {
             answer.bulk(payload, |r, out| device.memcpy_dto_h_v2(call, r, out))
         }
+        <cuda::MemcpyDtoDV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memcpy_dto_d_v2(call, r))
+        }
+        <cuda::MemcpyHtoDAsyncV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memcpy_hto_d_async_v2(call, r, bulk))
+        }
+        <cuda::MemcpyDtoHAsyncV2 as Request>::OPCODE => {
+            answer.bulk(payload, |r, out| device.memcpy_dto_h_async_v2(call, r, out))
+        }
+        <cuda::MemcpyDtoDAsyncV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memcpy_dto_d_async_v2(call, r))
+        }
+        <cuda::MemsetD8V2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d8_v2(call, r))
+        }
+        <cuda::MemsetD16V2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d16_v2(call, r))
+        }
+        <cuda::MemsetD32V2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d32_v2(call, r))
+        }
+        <cuda::MemsetD2D8V2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d2_d8_v2(call, r))
+        }
+        <cuda::MemsetD2D16V2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d2_d16_v2(call, r))
+        }
+        <cuda::MemsetD2D32V2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d2_d32_v2(call, r))
+        }
+        <cuda::MemsetD8Async as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d8_async(call, r))
+        }
+        <cuda::MemsetD16Async as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d16_async(call, r))
+        }
+        <cuda::MemsetD32Async as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d32_async(call, r))
+        }
+        <cuda::MemsetD2D8Async as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d2_d8_async(call, r))
+        }
+        <cuda::MemsetD2D16Async as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d2_d16_async(call, r))
+        }
+        <cuda::MemsetD2D32Async as Request>::OPCODE => {
+            answer.plain(payload, |r| device.memset_d2_d32_async(call, r))
+        }
         <cuda::StreamCreate as Request>::OPCODE => {
             answer.plain(payload, |r| device.stream_create(call, r))
+        }
+        <cuda::StreamCreateWithPriority as Request>::OPCODE => {
+            answer.plain(payload, |r| device.stream_create_with_priority(call, r))
+        }
+        <cuda::StreamDestroyV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.stream_destroy_v2(call, r))
+        }
+        <cuda::StreamSynchronize as Request>::OPCODE => {
+            answer.plain(payload, |r| device.stream_synchronize(call, r))
+        }
+        <cuda::StreamQuery as Request>::OPCODE => {
+            answer.plain(payload, |r| device.stream_query(call, r))
+        }
+        <cuda::StreamWaitEvent as Request>::OPCODE => {
+            answer.plain(payload, |r| device.stream_wait_event(call, r))
+        }
+        <cuda::StreamGetPriority as Request>::OPCODE => {
+            answer.plain(payload, |r| device.stream_get_priority(call, r))
+        }
+        <cuda::EventCreate as Request>::OPCODE => {
+            answer.plain(payload, |r| device.event_create(call, r))
+        }
+        <cuda::EventDestroyV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.event_destroy_v2(call, r))
+        }
+        <cuda::EventRecord as Request>::OPCODE => {
+            answer.plain(payload, |r| device.event_record(call, r))
+        }
+        <cuda::EventRecordWithFlags as Request>::OPCODE => {
+            answer.plain(payload, |r| device.event_record_with_flags(call, r))
+        }
+        <cuda::EventSynchronize as Request>::OPCODE => {
+            answer.plain(payload, |r| device.event_synchronize(call, r))
+        }
+        <cuda::EventQuery as Request>::OPCODE => {
+            answer.plain(payload, |r| device.event_query(call, r))
+        }
+        <cuda::EventElapsedTimeV2 as Request>::OPCODE => {
+            answer.plain(payload, |r| device.event_elapsed_time_v2(call, r))
         }
         _ => {
             answer.refuse(Error::NOT_SUPPORTED);

@@ -52,10 +52,14 @@ pub enum Role {
     OptionalOut,
     /// One value, read and changed.
     Inout,
+    /// One value that may be NULL, read and changed.
+    OptionalInout,
     /// One value, read.
     In,
     /// One value that may be NULL, read.
     OptionalIn,
+    /// One structure that points to memory of the program, read.
+    InMemory,
     /// A C text.
     Text,
     /// A buffer for a C text; names the parameter with its capacity.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::api::{self, Api};
-use crate::emit::{abi, dispatch, exports, format, wire};
+use crate::emit::{abi, dispatch, entry_points, exports, format, wire};
 use crate::error::{Error, Problem, Result};
 use crate::model::{self, Library};
 use crate::signature::{self, Signatures, Wanted};
@@ -126,6 +126,7 @@ struct Description {
     signatures: BTreeMap<&'static str, Signatures>,
     wanted: BTreeMap<String, Wanted>,
     texts: BTreeMap<String, String>,
+    versions: BTreeMap<String, Vec<i32>>,
     names: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
@@ -137,6 +138,7 @@ impl Description {
             signatures: BTreeMap::new(),
             wanted: signature::wanted(&directory.join("types.toml"))?,
             texts: signature::parse(&directory.join("texts.toml"))?,
+            versions: signature::parse(&directory.join("signatures/versions.toml"))?,
             names: BTreeMap::new(),
         };
         let undeclared: BTreeMap<String, Signatures> =
@@ -172,6 +174,8 @@ pub fn generate(root: &Path) -> Result<Outputs> {
     for shim in &SHIMS {
         exports_of(shim, &description, &mut outputs)?;
     }
+    let text = entry_points::emit(&description.versions, &description.names["cuda"]);
+    outputs.insert("shims/cuda/src/generated/entry_points.rs".into(), text);
     messages(&description, &mut outputs)?;
     types(&description, &mut outputs)?;
     for (path, text) in &mut outputs {

@@ -1,9 +1,17 @@
 //! `libcuda.so.1`: the CUDA driver API, answered in the guest or by the host.
 //!
 //! `generated/exports.rs` holds every exported name; `api` holds the bodies of those that need
-//! more than a message. A body does not know that it is called from C.
+//! more than a message. A body does not know that it is called from C. What the guest itself
+//! keeps stands beside `api`: devices, contexts, handles, ranges of device memory, pinned memory.
 
 mod api;
+mod contexts;
+mod devices;
+#[path = "generated/entry_points.rs"]
+mod entry_points;
 #[path = "generated/exports.rs"]
 mod exports;
+mod handles;
+mod pinned;
+mod ranges;
 mod remote;

@@ -58,6 +58,20 @@ pub unsafe fn exchanged<'call, T, E: Fault>(place: *mut T) -> Result<&'call mut 
     }
 }
 
+/// Takes a place that is read and then changed, or that the caller left out by giving NULL.
+///
+/// # Safety
+/// As for [`exchanged`].
+pub unsafe fn optional_exchanged<'call, T, E: Fault>(
+    place: *mut T,
+) -> Result<Option<&'call mut T>, E> {
+    if place.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: this function's own contract.
+    unsafe { exchanged(place) }.map(Some)
+}
+
 /// Reads one structure or value; NULL is [`Fault::INVALID_VALUE`].
 ///
 /// # Safety
@@ -150,6 +164,14 @@ impl<'call> Memory<'call> {
         Self { address: address.cast_mut().cast(), call: PhantomData }
     }
 
+    /// Takes an address that C gives as a number, such as the `CUdeviceptr` of `cuMemcpy`.
+    ///
+    /// # Safety
+    /// As for [`Memory::new`].
+    pub unsafe fn at(address: u64) -> Self {
+        Self { address: address as usize as *mut u8, call: PhantomData }
+    }
+
     /// Returns the address as a number, such as a device pointer.
     pub fn address(&self) -> u64 {
         self.address.addr() as u64
@@ -165,6 +187,37 @@ impl<'call> Memory<'call> {
     pub fn bytes_mut<E: Fault>(self, count: usize) -> Result<&'call mut [u8], E> {
         // SAFETY: as in `bytes`; self is consumed, so there is one slice only.
         unsafe { slice_mut(self.address, count) }
+    }
+}
+
+/// A structure of the caller that points to memory, such as the description of a 2D copy.
+#[derive(Debug)]
+pub struct Pointing<'call, T> {
+    value: T,
+    call: PhantomData<&'call mut [u8]>,
+}
+
+impl<'call, T: Copy> Pointing<'call, T> {
+    /// Reads the structure; NULL is [`Fault::INVALID_VALUE`].
+    ///
+    /// # Safety
+    /// The caller's promise: `place` is NULL or holds an initialised `T`, whose pointers keep the
+    /// promise of [`Memory::new`].
+    pub unsafe fn new<E: Fault>(place: *const T) -> Result<Self, E> {
+        // SAFETY: this function's own contract.
+        Ok(Self { value: unsafe { input(place) }?, call: PhantomData })
+    }
+
+    /// Returns the structure.
+    pub fn value(&self) -> T {
+        self.value
+    }
+
+    /// Takes an address `offset` bytes from the one that `pick` chooses among the structure's
+    /// pointers. The body stays within what its function documents.
+    pub fn memory(&self, pick: fn(&T) -> *const c_void, offset: usize) -> Memory<'call> {
+        let address = pick(&self.value).cast::<u8>().cast_mut().wrapping_add(offset);
+        Memory { address, call: PhantomData }
     }
 }
 

@@ -3,6 +3,7 @@
 use vgpu_abi::{cublas, cuda, cudart, nvml};
 
 use crate::boundary::Fault;
+use crate::session::Failure;
 
 impl Fault for cuda::Error {
     const UNKNOWN: Self = Self::UNKNOWN;
@@ -57,5 +58,17 @@ impl Fault for cublas::Error {
 
     fn from_code(code: u32) -> Self {
         Self::new(code).unwrap_or(Self::INTERNAL_ERROR)
+    }
+}
+
+impl From<Failure> for cuda::Error {
+    fn from(failure: Failure) -> Self {
+        failure.fault()
+    }
+}
+
+impl From<Failure> for nvml::Error {
+    fn from(failure: Failure) -> Self {
+        failure.fault()
     }
 }

@@ -333,6 +333,9 @@ pub(crate) const CODES: [(u32, &CStr, &CStr); 106] = [
     (999, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
 
+/// `CUDA_MEMCPY2D` of C.
+pub type CUDA_MEMCPY2D = CUDA_MEMCPY2D_v2;
+
 /// Structure of C type `CUDA_MEMCPY2D_v2`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -588,6 +591,13 @@ impl CUcomputemode {
 #[repr(transparent)]
 pub struct CUcontext(pub u64);
 
+/// Structure of C type `CUctxCreateParams`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct CUctxCreateParams {
+    _opaque: [u8; 0],
+}
+
 /// Constant of C type `CUctx_flags`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -619,6 +629,9 @@ impl CUctx_flags {
     /// `CU_CTX_FLAGS_MASK`.
     pub const FLAGS_MASK: Self = Self(255);
 }
+
+/// `CUdevice` of C.
+pub type CUdevice = CUdevice_v1;
 
 /// Constant of C type `CUdevice_P2PAttribute`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -984,11 +997,17 @@ impl CUdevice_attribute {
     pub const MAX: Self = Self(162);
 }
 
+/// `CUdevice_v1` of C.
+pub type CUdevice_v1 = i32;
+
 /// `CUdeviceptr` of C.
 pub type CUdeviceptr = CUdeviceptr_v2;
 
 /// `CUdeviceptr_v2` of C.
 pub type CUdeviceptr_v2 = u64;
+
+/// `CUdevprop` of C.
+pub type CUdevprop = CUdevprop_v1;
 
 /// Structure of C type `CUdevprop_v1`.
 #[derive(Debug, Clone, Copy)]
@@ -1059,6 +1078,11 @@ impl CUdriverProcAddress_flags {
     pub const PER_THREAD_DEFAULT_STREAM: Self = Self(2);
 }
 
+/// Handle of C type `CUevent`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUevent(pub u64);
+
 /// Constant of C type `CUevent_flags`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -1097,6 +1121,16 @@ impl CUevent_wait_flags {
     pub const DEFAULT: Self = Self(0);
     /// `CU_EVENT_WAIT_EXTERNAL`.
     pub const EXTERNAL: Self = Self(1);
+}
+
+/// `CUexecAffinityParam` of C.
+pub type CUexecAffinityParam = CUexecAffinityParam_v1;
+
+/// Structure of C type `CUexecAffinityParam_v1`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct CUexecAffinityParam_v1 {
+    _opaque: [u8; 0],
 }
 
 /// Constant of C type `CUfunc_cache`. Any number may come from C, so it is not a Rust enum.
@@ -1160,6 +1194,23 @@ impl CUfunction_attribute {
     /// `CU_FUNC_ATTRIBUTE_MAX`.
     pub const MAX: Self = Self(18);
 }
+
+/// Handle of C type `CUgraph`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUgraph(pub u64);
+
+/// Structure of C type `CUgraphEdgeData`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct CUgraphEdgeData {
+    _opaque: [u8; 0],
+}
+
+/// Handle of C type `CUgraphNode`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUgraphNode(pub u64);
 
 /// Structure of C type `CUipcEventHandle_v1`.
 #[derive(Debug, Clone, Copy)]
@@ -1646,3 +1697,6 @@ const _: () = {
     assert!(align_of::<CUuuid>() == 1);
     assert!(std::mem::offset_of!(CUuuid, bytes) == 0);
 };
+
+/// `cuuint64_t` of C.
+pub type cuuint64_t = u64;

@@ -108,7 +108,7 @@ fn unimplemented(out: &mut String, target: Target, names: &[&String]) {
          macro_rules! unimplemented {{
              ($($name:ident,)*) => {{ $(
                  #[unsafe(no_mangle)]
-                 extern \"C\" fn $name() -> {} {{
+                 pub(crate) extern \"C\" fn $name() -> {} {{
                      static CALLS: Counter = Counter::new(stringify!($name));
                      vgpu_guest::unimplemented(&CALLS)
                  }}
@@ -278,6 +278,8 @@ fn conversion(bound: &Bound<'_>) -> Option<(String, String)> {
         }
         Role::OptionalOut => format!("convert::optional_output({name})"),
         Role::Inout => format!("convert::exchanged::<_, Error>({name})?"),
+        Role::OptionalInout => format!("convert::optional_exchanged::<_, Error>({name})?"),
+        Role::InMemory => format!("convert::Pointing::new::<Error>({name})?"),
         Role::In => format!("convert::input::<_, Error>({name})?"),
         Role::OptionalIn => format!("convert::optional_input({name})"),
         Role::Text => format!("convert::text::<Error>({name})?"),
@@ -288,6 +290,7 @@ fn conversion(bound: &Bound<'_>) -> Option<(String, String)> {
         Role::SliceOut(_) => format!("convert::slice_mut::<_, Error>({name}, {length} as usize)?"),
         Role::BulkIn(_) => format!("convert::slice::<u8, Error>({name}.cast(), {length})?"),
         Role::BulkOut(_) => format!("convert::slice_mut::<u8, Error>({name}.cast(), {length})?"),
+        Role::Memory if bound.pointee.is_none() => format!("convert::Memory::at({name})"),
         Role::Memory => format!("convert::Memory::new({name})"),
         Role::Raw => return None,
     };

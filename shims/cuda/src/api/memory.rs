@@ -1,26 +1,61 @@
 //! Device memory (CUDA Driver API, Memory Management).
 
 use vgpu_abi::cuda::{CUdeviceptr, Error};
-use vgpu_guest::session::{self, Failure};
-use vgpu_link::wire::cuda::{MemcpyDtoHV2, MemcpyHtoDV2};
-use vgpu_link::wire::header::BULK_BYTES_MAX;
+use vgpu_guest::wire::cuda::{MemAllocPitchV2, MemAllocV2, MemFreeV2};
 
-/// Copies memory of the program to the device, and waits until it is there.
-pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), Error> {
-    let parts = source.chunks(BULK_BYTES_MAX).zip(0..).map(|(part, index)| {
-        let offset = index * BULK_BYTES_MAX as u64;
-        (MemcpyHtoDV2 { dst_device: target.wrapping_add(offset) }, part)
-    });
-    session::send_parts(parts).map_err(Failure::fault)
+use crate::{contexts, ranges, remote};
+
+/// Allocates device memory; the address is the host's own. No bytes are INVALID_VALUE.
+pub(crate) fn mem_alloc_v2(bytes: usize) -> Result<CUdeviceptr, Error> {
+    remote::ready()?;
+    if bytes == 0 {
+        return Err(Error::INVALID_VALUE);
+    }
+    let (context, _) = contexts::current()?;
+    let start = remote::call(&MemAllocV2 { bytesize: bytes as u64 })?.dptr;
+    ranges::insert(start, bytes as u64, context);
+    Ok(start)
 }
 
-/// Copies memory of the device to the program.
-pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<(), Error> {
-    let parts = target.chunks_mut(BULK_BYTES_MAX).zip(0..).map(|(part, index)| {
-        let offset = index * BULK_BYTES_MAX as u64;
-        let request =
-            MemcpyDtoHV2 { src_device: source.wrapping_add(offset), byte_count: part.len() as u64 };
-        (request, part)
-    });
-    session::fetch_parts(parts).map_err(Failure::fault)
+/// Allocates rows of device memory; the host chooses how far apart they are.
+pub(crate) fn mem_alloc_pitch_v2(
+    width_bytes: usize,
+    rows: usize,
+    element_bytes: u32,
+) -> Result<(CUdeviceptr, usize), Error> {
+    remote::ready()?;
+    if width_bytes == 0 || rows == 0 || ![4, 8, 16].contains(&element_bytes) {
+        return Err(Error::INVALID_VALUE);
+    }
+    let (context, _) = contexts::current()?;
+    let reply = remote::call(&MemAllocPitchV2 {
+        width_in_bytes: width_bytes as u64,
+        height: rows as u64,
+        element_size_bytes: element_bytes,
+    })?;
+    let bytes = reply.p_pitch.checked_mul(rows as u64).ok_or(Error::UNKNOWN)?;
+    ranges::insert(reply.dptr, bytes, context);
+    Ok((reply.dptr, reply.p_pitch as usize))
+}
+
+/// Frees device memory behind everything that was asked before; NULL is nothing to free.
+///
+/// An address that no allocation begins at is refused at once.
+pub(crate) fn mem_free_v2(start: CUdeviceptr) -> Result<(), Error> {
+    remote::ready()?;
+    if start == 0 {
+        return Ok(());
+    }
+    ranges::remove(start)?;
+    remote::post(&MemFreeV2 { dptr: start })
+}
+
+/// Returns the beginning and the length of the allocation that holds an address; none is
+/// NOT_FOUND.
+pub(crate) fn mem_get_address_range_v2(
+    address: CUdeviceptr,
+) -> Result<(CUdeviceptr, usize), Error> {
+    remote::ready()?;
+    let range = ranges::find(address).ok_or(Error::NOT_FOUND)?;
+    Ok((range.start, range.bytes as usize))
 }

@@ -1,4 +1,17 @@
 //! Bodies, one module per noun of the API.
 
+pub(crate) mod attribute;
+pub(crate) mod capture;
+pub(crate) mod context;
+pub(crate) mod copy;
+pub(crate) mod copy2d;
+pub(crate) mod device;
+pub(crate) mod entry;
+pub(crate) mod error;
+pub(crate) mod event;
 pub(crate) mod init;
 pub(crate) mod memory;
+pub(crate) mod pinned;
+pub(crate) mod pointer;
+pub(crate) mod primary;
+pub(crate) mod stream;

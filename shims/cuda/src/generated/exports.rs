@@ -6,7 +6,7 @@
 #![allow(non_snake_case, reason = "the names are C's")]
 #![allow(clippy::too_many_arguments, reason = "the parameters are C's")]
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 
 use vgpu_abi::cuda::*;
 use vgpu_guest::Counter;
@@ -16,6 +16,170 @@ use vgpu_link::wire::cuda;
 
 use crate::api;
 use crate::remote;
+
+/// Answers `cuDevicePrimaryCtxRetain` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(pctx: *mut CUcontext, dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxRetain");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pctx = unsafe { convert::output::<_, Error>(pctx)? };
+        let pctx_value = api::primary::device_primary_ctx_retain(dev)?;
+        pctx.set(pctx_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDevicePrimaryCtxRelease_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxRelease_v2");
+    boundary(&CALLS, || api::primary::device_primary_ctx_release_v2(dev))
+}
+
+/// Answers `cuDevicePrimaryCtxReset_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxReset_v2(dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxReset_v2");
+    boundary(&CALLS, || api::primary::device_primary_ctx_reset_v2(dev))
+}
+
+/// Answers `cuCtxCreate_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxCreate_v2(
+    pctx: *mut CUcontext,
+    flags: u32,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxCreate_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pctx = unsafe { convert::output::<_, Error>(pctx)? };
+        let pctx_value = api::context::ctx_create_v2(flags, dev)?;
+        pctx.set(pctx_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxDestroy_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxDestroy_v2(ctx: CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxDestroy_v2");
+    boundary(&CALLS, || api::context::ctx_destroy_v2(ctx))
+}
+
+/// Answers `cuCtxSynchronize` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxSynchronize() -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxSynchronize");
+    boundary(&CALLS, || remote::call(&cuda::CtxSynchronize))
+}
+
+/// Answers `cuCtxSynchronize_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxSynchronize_v2(ctx: CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxSynchronize_v2");
+    boundary(&CALLS, || remote::call(&cuda::CtxSynchronizeV2 { ctx: ctx.0 }))
+}
+
+/// Answers `cuCtxSetLimit` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxSetLimit(limit: CUlimit, value: usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxSetLimit");
+    boundary(&CALLS, || remote::call(&cuda::CtxSetLimit { limit: limit.0, value: value as u64 }))
+}
+
+/// Answers `cuCtxGetLimit` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetLimit(pvalue: *mut usize, limit: CUlimit) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxGetLimit");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pvalue = unsafe { convert::output::<_, Error>(pvalue)? };
+        let reply = remote::call(&cuda::CtxGetLimit { limit: limit.0 })?;
+        pvalue.set(reply.pvalue as usize);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxGetCacheConfig` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetCacheConfig(pconfig: *mut CUfunc_cache) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxGetCacheConfig");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pconfig = unsafe { convert::output::<_, Error>(pconfig)? };
+        let reply = remote::call(&cuda::CtxGetCacheConfig)?;
+        pconfig.set(CUfunc_cache(reply.pconfig));
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxSetCacheConfig` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxSetCacheConfig(config: CUfunc_cache) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxSetCacheConfig");
+    boundary(&CALLS, || remote::call(&cuda::CtxSetCacheConfig { config: config.0 }))
+}
+
+/// Answers `cuCtxGetStreamPriorityRange` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetStreamPriorityRange(
+    least_priority: *mut i32,
+    greatest_priority: *mut i32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxGetStreamPriorityRange");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (least_priority, greatest_priority) = unsafe {
+            (convert::optional_output(least_priority), convert::optional_output(greatest_priority))
+        };
+        let reply = remote::call(&cuda::CtxGetStreamPriorityRange)?;
+        if let Some(mut least_priority) = least_priority {
+            least_priority.set(reply.least_priority);
+        }
+        if let Some(mut greatest_priority) = greatest_priority {
+            greatest_priority.set(reply.greatest_priority);
+        }
+        Ok(())
+    })
+}
 
 /// Answers `cuMemAlloc_v2` on the host.
 ///
@@ -27,8 +191,8 @@ pub unsafe extern "C" fn cuMemAlloc_v2(dptr: *mut CUdeviceptr, bytesize: usize) 
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut dptr = unsafe { convert::output::<_, Error>(dptr)? };
-        let reply = remote::call(&cuda::MemAllocV2 { bytesize: bytesize as u64 })?;
-        dptr.set(reply.dptr);
+        let dptr_value = api::memory::mem_alloc_v2(bytesize)?;
+        dptr.set(dptr_value);
         Ok(())
     })
 }
@@ -40,7 +204,50 @@ pub unsafe extern "C" fn cuMemAlloc_v2(dptr: *mut CUdeviceptr, bytesize: usize) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemFree_v2(dptr: CUdeviceptr) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemFree_v2");
-    boundary(&CALLS, || remote::post(&cuda::MemFreeV2 { dptr }))
+    boundary(&CALLS, || api::memory::mem_free_v2(dptr))
+}
+
+/// Answers `cuMemAllocPitch_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocPitch_v2(
+    dptr: *mut CUdeviceptr,
+    p_pitch: *mut usize,
+    width_in_bytes: usize,
+    height: usize,
+    element_size_bytes: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAllocPitch_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut dptr, mut p_pitch) =
+            unsafe { (convert::output::<_, Error>(dptr)?, convert::output::<_, Error>(p_pitch)?) };
+        let (dptr_value, p_pitch_value) =
+            api::memory::mem_alloc_pitch_v2(width_in_bytes, height, element_size_bytes)?;
+        dptr.set(dptr_value);
+        p_pitch.set(p_pitch_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemGetInfo_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemGetInfo_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut free, mut total) =
+            unsafe { (convert::output::<_, Error>(free)?, convert::output::<_, Error>(total)?) };
+        let reply = remote::call(&cuda::MemGetInfoV2)?;
+        free.set(reply.free as usize);
+        total.set(reply.total as usize);
+        Ok(())
+    })
 }
 
 /// Answers `cuMemcpyHtoD_v2` on the host.
@@ -57,7 +264,7 @@ pub unsafe extern "C" fn cuMemcpyHtoD_v2(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let src_host = unsafe { convert::slice::<u8, Error>(src_host.cast(), byte_count)? };
-        api::memory::memcpy_hto_d_v2(dst_device, src_host)
+        api::copy::memcpy_hto_d_v2(dst_device, src_host)
     })
 }
 
@@ -75,7 +282,7 @@ pub unsafe extern "C" fn cuMemcpyHtoD_v2_ptds(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let src_host = unsafe { convert::slice::<u8, Error>(src_host.cast(), byte_count)? };
-        api::memory::memcpy_hto_d_v2(dst_device, src_host)
+        api::copy::memcpy_hto_d_v2(dst_device, src_host)
     })
 }
 
@@ -93,7 +300,7 @@ pub unsafe extern "C" fn cuMemcpyDtoH_v2(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let dst_host = unsafe { convert::slice_mut::<u8, Error>(dst_host.cast(), byte_count)? };
-        api::memory::memcpy_dto_h_v2(dst_host, src_device)
+        api::copy::memcpy_dto_h_v2(dst_host, src_device)
     })
 }
 
@@ -111,7 +318,634 @@ pub unsafe extern "C" fn cuMemcpyDtoH_v2_ptds(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let dst_host = unsafe { convert::slice_mut::<u8, Error>(dst_host.cast(), byte_count)? };
-        api::memory::memcpy_dto_h_v2(dst_host, src_device)
+        api::copy::memcpy_dto_h_v2(dst_host, src_device)
+    })
+}
+
+/// Answers `cuMemcpyDtoD_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoD_v2(
+    dst_device: CUdeviceptr,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoD_v2");
+    boundary(&CALLS, || {
+        remote::call(&cuda::MemcpyDtoDV2 { dst_device, src_device, byte_count: byte_count as u64 })
+    })
+}
+
+/// Answers `cuMemcpyDtoD_v2_ptds` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoD_v2_ptds(
+    dst_device: CUdeviceptr,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoD_v2_ptds");
+    boundary(&CALLS, || {
+        remote::call(&cuda::MemcpyDtoDV2 { dst_device, src_device, byte_count: byte_count as u64 })
+    })
+}
+
+/// Answers `cuMemcpyHtoDAsync_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
+    dst_device: CUdeviceptr,
+    src_host: *const c_void,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoDAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::slice::<u8, Error>(src_host.cast(), byte_count)? };
+        api::copy::memcpy_hto_d_async_v2(dst_device, src_host, stream)
+    })
+}
+
+/// Answers `cuMemcpyHtoDAsync_v2_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2_ptsz(
+    dst_device: CUdeviceptr,
+    src_host: *const c_void,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoDAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::slice::<u8, Error>(src_host.cast(), byte_count)? };
+        api::copy::memcpy_hto_d_async_v2(dst_device, src_host, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpyDtoHAsync_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
+    dst_host: *mut c_void,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::slice_mut::<u8, Error>(dst_host.cast(), byte_count)? };
+        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, stream)
+    })
+}
+
+/// Answers `cuMemcpyDtoHAsync_v2_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2_ptsz(
+    dst_host: *mut c_void,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::slice_mut::<u8, Error>(dst_host.cast(), byte_count)? };
+        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpyDtoDAsync_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoDAsync_v2(
+    dst_device: CUdeviceptr,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoDAsync_v2");
+    boundary(&CALLS, || {
+        api::copy::memcpy_dto_d_async_v2(dst_device, src_device, byte_count, stream)
+    })
+}
+
+/// Answers `cuMemcpyDtoDAsync_v2_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoDAsync_v2_ptsz(
+    dst_device: CUdeviceptr,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoDAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        api::copy::memcpy_dto_d_async_v2(dst_device, src_device, byte_count, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemsetD8_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD8_v2(dst_device: CUdeviceptr, uc: u8, n: usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD8_v2");
+    boundary(&CALLS, || remote::call(&cuda::MemsetD8V2 { dst_device, uc, n: n as u64 }))
+}
+
+/// Answers `cuMemsetD8_v2_ptds` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD8_v2_ptds(dst_device: CUdeviceptr, uc: u8, n: usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD8_v2_ptds");
+    boundary(&CALLS, || remote::call(&cuda::MemsetD8V2 { dst_device, uc, n: n as u64 }))
+}
+
+/// Answers `cuMemsetD16_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD16_v2(dst_device: CUdeviceptr, us: u16, n: usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD16_v2");
+    boundary(&CALLS, || remote::call(&cuda::MemsetD16V2 { dst_device, us, n: n as u64 }))
+}
+
+/// Answers `cuMemsetD16_v2_ptds` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD16_v2_ptds(
+    dst_device: CUdeviceptr,
+    us: u16,
+    n: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD16_v2_ptds");
+    boundary(&CALLS, || remote::call(&cuda::MemsetD16V2 { dst_device, us, n: n as u64 }))
+}
+
+/// Answers `cuMemsetD32_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD32_v2(dst_device: CUdeviceptr, ui: u32, n: usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD32_v2");
+    boundary(&CALLS, || remote::call(&cuda::MemsetD32V2 { dst_device, ui, n: n as u64 }))
+}
+
+/// Answers `cuMemsetD32_v2_ptds` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD32_v2_ptds(
+    dst_device: CUdeviceptr,
+    ui: u32,
+    n: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD32_v2_ptds");
+    boundary(&CALLS, || remote::call(&cuda::MemsetD32V2 { dst_device, ui, n: n as u64 }))
+}
+
+/// Answers `cuMemsetD2D8_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D8_v2(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    uc: u8,
+    width: usize,
+    height: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D8_v2");
+    boundary(&CALLS, || {
+        remote::call(&cuda::MemsetD2D8V2 {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            uc,
+            width: width as u64,
+            height: height as u64,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D8_v2_ptds` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D8_v2_ptds(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    uc: u8,
+    width: usize,
+    height: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D8_v2_ptds");
+    boundary(&CALLS, || {
+        remote::call(&cuda::MemsetD2D8V2 {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            uc,
+            width: width as u64,
+            height: height as u64,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D16_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D16_v2(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    us: u16,
+    width: usize,
+    height: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D16_v2");
+    boundary(&CALLS, || {
+        remote::call(&cuda::MemsetD2D16V2 {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            us,
+            width: width as u64,
+            height: height as u64,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D16_v2_ptds` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D16_v2_ptds(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    us: u16,
+    width: usize,
+    height: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D16_v2_ptds");
+    boundary(&CALLS, || {
+        remote::call(&cuda::MemsetD2D16V2 {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            us,
+            width: width as u64,
+            height: height as u64,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D32_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D32_v2(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    ui: u32,
+    width: usize,
+    height: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D32_v2");
+    boundary(&CALLS, || {
+        remote::call(&cuda::MemsetD2D32V2 {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            ui,
+            width: width as u64,
+            height: height as u64,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D32_v2_ptds` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D32_v2_ptds(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    ui: u32,
+    width: usize,
+    height: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D32_v2_ptds");
+    boundary(&CALLS, || {
+        remote::call(&cuda::MemsetD2D32V2 {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            ui,
+            width: width as u64,
+            height: height as u64,
+        })
+    })
+}
+
+/// Answers `cuMemsetD8Async` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD8Async(
+    dst_device: CUdeviceptr,
+    uc: u8,
+    n: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD8Async");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD8Async { dst_device, uc, n: n as u64, stream: stream.0 })
+    })
+}
+
+/// Answers `cuMemsetD8Async_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD8Async_ptsz(
+    dst_device: CUdeviceptr,
+    uc: u8,
+    n: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD8Async_ptsz");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD8Async {
+            dst_device,
+            uc,
+            n: n as u64,
+            stream: stream.per_thread().0,
+        })
+    })
+}
+
+/// Answers `cuMemsetD16Async` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD16Async(
+    dst_device: CUdeviceptr,
+    us: u16,
+    n: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD16Async");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD16Async { dst_device, us, n: n as u64, stream: stream.0 })
+    })
+}
+
+/// Answers `cuMemsetD16Async_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD16Async_ptsz(
+    dst_device: CUdeviceptr,
+    us: u16,
+    n: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD16Async_ptsz");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD16Async {
+            dst_device,
+            us,
+            n: n as u64,
+            stream: stream.per_thread().0,
+        })
+    })
+}
+
+/// Answers `cuMemsetD32Async` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD32Async(
+    dst_device: CUdeviceptr,
+    ui: u32,
+    n: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD32Async");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD32Async { dst_device, ui, n: n as u64, stream: stream.0 })
+    })
+}
+
+/// Answers `cuMemsetD32Async_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD32Async_ptsz(
+    dst_device: CUdeviceptr,
+    ui: u32,
+    n: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD32Async_ptsz");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD32Async {
+            dst_device,
+            ui,
+            n: n as u64,
+            stream: stream.per_thread().0,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D8Async` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D8Async(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    uc: u8,
+    width: usize,
+    height: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D8Async");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD2D8Async {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            uc,
+            width: width as u64,
+            height: height as u64,
+            stream: stream.0,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D8Async_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D8Async_ptsz(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    uc: u8,
+    width: usize,
+    height: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D8Async_ptsz");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD2D8Async {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            uc,
+            width: width as u64,
+            height: height as u64,
+            stream: stream.per_thread().0,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D16Async` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D16Async(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    us: u16,
+    width: usize,
+    height: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D16Async");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD2D16Async {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            us,
+            width: width as u64,
+            height: height as u64,
+            stream: stream.0,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D16Async_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D16Async_ptsz(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    us: u16,
+    width: usize,
+    height: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D16Async_ptsz");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD2D16Async {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            us,
+            width: width as u64,
+            height: height as u64,
+            stream: stream.per_thread().0,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D32Async` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D32Async(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    ui: u32,
+    width: usize,
+    height: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D32Async");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD2D32Async {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            ui,
+            width: width as u64,
+            height: height as u64,
+            stream: stream.0,
+        })
+    })
+}
+
+/// Answers `cuMemsetD2D32Async_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD2D32Async_ptsz(
+    dst_device: CUdeviceptr,
+    dst_pitch: usize,
+    ui: u32,
+    width: usize,
+    height: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemsetD2D32Async_ptsz");
+    boundary(&CALLS, || {
+        remote::post(&cuda::MemsetD2D32Async {
+            dst_device,
+            dst_pitch: dst_pitch as u64,
+            ui,
+            width: width as u64,
+            height: height as u64,
+            stream: stream.per_thread().0,
+        })
     })
 }
 
@@ -125,9 +959,943 @@ pub unsafe extern "C" fn cuStreamCreate(stream: *mut CUstream, flags: u32) -> CU
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut stream = unsafe { convert::output::<_, Error>(stream)? };
-        let reply = remote::call(&cuda::StreamCreate { flags })?;
-        stream.set(CUstream(reply.stream));
+        let stream_value = api::stream::stream_create(flags)?;
+        stream.set(stream_value);
         Ok(())
+    })
+}
+
+/// Answers `cuStreamCreateWithPriority` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamCreateWithPriority(
+    stream: *mut CUstream,
+    flags: u32,
+    priority: i32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamCreateWithPriority");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut stream = unsafe { convert::output::<_, Error>(stream)? };
+        let stream_value = api::stream::stream_create_with_priority(flags, priority)?;
+        stream.set(stream_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamDestroy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamDestroy_v2(stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamDestroy_v2");
+    boundary(&CALLS, || api::stream::stream_destroy_v2(stream))
+}
+
+/// Answers `cuStreamSynchronize` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamSynchronize(stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamSynchronize");
+    boundary(&CALLS, || api::stream::stream_synchronize(stream))
+}
+
+/// Answers `cuStreamSynchronize_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamSynchronize_ptsz(stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamSynchronize_ptsz");
+    boundary(&CALLS, || api::stream::stream_synchronize(stream.per_thread()))
+}
+
+/// Answers `cuStreamQuery` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamQuery(stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamQuery");
+    boundary(&CALLS, || api::stream::stream_query(stream))
+}
+
+/// Answers `cuStreamQuery_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamQuery_ptsz(stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamQuery_ptsz");
+    boundary(&CALLS, || api::stream::stream_query(stream.per_thread()))
+}
+
+/// Answers `cuStreamWaitEvent` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamWaitEvent(
+    stream: CUstream,
+    event: CUevent,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamWaitEvent");
+    boundary(&CALLS, || api::stream::stream_wait_event(stream, event, flags))
+}
+
+/// Answers `cuStreamWaitEvent_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamWaitEvent_ptsz(
+    stream: CUstream,
+    event: CUevent,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamWaitEvent_ptsz");
+    boundary(&CALLS, || api::stream::stream_wait_event(stream.per_thread(), event, flags))
+}
+
+/// Answers `cuStreamGetPriority` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetPriority(stream: CUstream, priority: *mut i32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetPriority");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut priority = unsafe { convert::output::<_, Error>(priority)? };
+        let priority_value = api::stream::stream_get_priority(stream)?;
+        priority.set(priority_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetPriority_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetPriority_ptsz(
+    stream: CUstream,
+    priority: *mut i32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetPriority_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut priority = unsafe { convert::output::<_, Error>(priority)? };
+        let priority_value = api::stream::stream_get_priority(stream.per_thread())?;
+        priority.set(priority_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuEventCreate` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventCreate(event: *mut CUevent, flags: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut event = unsafe { convert::output::<_, Error>(event)? };
+        let event_value = api::event::event_create(flags)?;
+        event.set(event_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuEventDestroy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventDestroy_v2(event: CUevent) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventDestroy_v2");
+    boundary(&CALLS, || api::event::event_destroy_v2(event))
+}
+
+/// Answers `cuEventRecord` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventRecord(event: CUevent, stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventRecord");
+    boundary(&CALLS, || api::event::event_record(event, stream))
+}
+
+/// Answers `cuEventRecord_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventRecord_ptsz(event: CUevent, stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventRecord_ptsz");
+    boundary(&CALLS, || api::event::event_record(event, stream.per_thread()))
+}
+
+/// Answers `cuEventRecordWithFlags` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventRecordWithFlags(
+    event: CUevent,
+    stream: CUstream,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventRecordWithFlags");
+    boundary(&CALLS, || api::event::event_record_with_flags(event, stream, flags))
+}
+
+/// Answers `cuEventRecordWithFlags_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventRecordWithFlags_ptsz(
+    event: CUevent,
+    stream: CUstream,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventRecordWithFlags_ptsz");
+    boundary(&CALLS, || api::event::event_record_with_flags(event, stream.per_thread(), flags))
+}
+
+/// Answers `cuEventSynchronize` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventSynchronize(event: CUevent) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventSynchronize");
+    boundary(&CALLS, || api::event::event_synchronize(event))
+}
+
+/// Answers `cuEventQuery` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventQuery(event: CUevent) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventQuery");
+    boundary(&CALLS, || api::event::event_query(event))
+}
+
+/// Answers `cuEventElapsedTime_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventElapsedTime_v2(
+    p_milliseconds: *mut f32,
+    start: CUevent,
+    end: CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventElapsedTime_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_milliseconds = unsafe { convert::output::<_, Error>(p_milliseconds)? };
+        let p_milliseconds_value = api::event::event_elapsed_time_v2(start, end)?;
+        p_milliseconds.set(p_milliseconds_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxCreate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxCreate(pctx: *mut CUcontext, flags: u32, dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pctx = unsafe { convert::output::<_, Error>(pctx)? };
+        let pctx_value = api::context::ctx_create(flags, dev)?;
+        pctx.set(pctx_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxCreate_v3` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxCreate_v3(
+    pctx: *mut CUcontext,
+    params_array: *mut CUexecAffinityParam,
+    num_params: i32,
+    flags: u32,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxCreate_v3");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pctx = unsafe { convert::output::<_, Error>(pctx)? };
+        let pctx_value = api::context::ctx_create_v3(params_array, num_params, flags, dev)?;
+        pctx.set(pctx_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxCreate_v4` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxCreate_v4(
+    pctx: *mut CUcontext,
+    ctx_create_params: *mut CUctxCreateParams,
+    flags: u32,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxCreate_v4");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pctx = unsafe { convert::output::<_, Error>(pctx)? };
+        let pctx_value = api::context::ctx_create_v4(ctx_create_params, flags, dev)?;
+        pctx.set(pctx_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxDestroy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxDestroy(ctx: CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxDestroy");
+    boundary(&CALLS, || api::context::ctx_destroy(ctx))
+}
+
+/// Answers `cuCtxGetApiVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxGetApiVersion");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut version = unsafe { convert::output::<_, Error>(version)? };
+        let version_value = api::context::ctx_get_api_version(ctx)?;
+        version.set(version_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxGetCurrent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetCurrent(pctx: *mut CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxGetCurrent");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pctx = unsafe { convert::output::<_, Error>(pctx)? };
+        let pctx_value = api::context::ctx_get_current()?;
+        pctx.set(pctx_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxGetDevice` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetDevice(device: *mut CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxGetDevice");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::context::ctx_get_device()?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxGetDevice_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetDevice_v2(device: *mut CUdevice, ctx: CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxGetDevice_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::context::ctx_get_device_v2(ctx)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxGetFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetFlags(flags: *mut u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxGetFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut flags = unsafe { convert::output::<_, Error>(flags)? };
+        let flags_value = api::context::ctx_get_flags()?;
+        flags.set(flags_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxGetId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetId(ctx: CUcontext, ctx_id: *mut u64) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxGetId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut ctx_id = unsafe { convert::output::<_, Error>(ctx_id)? };
+        let ctx_id_value = api::context::ctx_get_id(ctx)?;
+        ctx_id.set(ctx_id_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxPopCurrent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxPopCurrent(pctx: *mut CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxPopCurrent");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let pctx = unsafe { convert::optional_output(pctx) };
+        let pctx_value = api::context::ctx_pop_current()?;
+        if let Some(mut pctx) = pctx {
+            pctx.set(pctx_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxPopCurrent_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxPopCurrent_v2(pctx: *mut CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxPopCurrent_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let pctx = unsafe { convert::optional_output(pctx) };
+        let pctx_value = api::context::ctx_pop_current_v2()?;
+        if let Some(mut pctx) = pctx {
+            pctx.set(pctx_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxPushCurrent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxPushCurrent(ctx: CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxPushCurrent");
+    boundary(&CALLS, || api::context::ctx_push_current(ctx))
+}
+
+/// Answers `cuCtxPushCurrent_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxPushCurrent_v2(ctx: CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxPushCurrent_v2");
+    boundary(&CALLS, || api::context::ctx_push_current_v2(ctx))
+}
+
+/// Answers `cuCtxSetCurrent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxSetCurrent(ctx: CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxSetCurrent");
+    boundary(&CALLS, || api::context::ctx_set_current(ctx))
+}
+
+/// Answers `cuDeviceCanAccessPeer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceCanAccessPeer(
+    can_access_peer: *mut i32,
+    dev: CUdevice,
+    peer_dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceCanAccessPeer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut can_access_peer = unsafe { convert::output::<_, Error>(can_access_peer)? };
+        let can_access_peer_value = api::device::device_can_access_peer(dev, peer_dev)?;
+        can_access_peer.set(can_access_peer_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceComputeCapability` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceComputeCapability(
+    major: *mut i32,
+    minor: *mut i32,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceComputeCapability");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut major, mut minor) =
+            unsafe { (convert::output::<_, Error>(major)?, convert::output::<_, Error>(minor)?) };
+        let (major_value, minor_value) = api::device::device_compute_capability(dev)?;
+        major.set(major_value);
+        minor.set(minor_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceGet` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGet(device: *mut CUdevice, ordinal: i32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGet");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::device::device_get(ordinal)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetAttribute(
+    pi: *mut i32,
+    attrib: CUdevice_attribute,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pi = unsafe { convert::output::<_, Error>(pi)? };
+        let pi_value = api::device::device_get_attribute(attrib, dev)?;
+        pi.set(pi_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceGetByPCIBusId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetByPCIBusId(
+    dev: *mut CUdevice,
+    pci_bus_id: *const c_char,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetByPCIBusId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut dev, pci_bus_id) =
+            unsafe { (convert::output::<_, Error>(dev)?, convert::text::<Error>(pci_bus_id)?) };
+        let dev_value = api::device::device_get_by_pci_bus_id(pci_bus_id)?;
+        dev.set(dev_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceGetCount` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetCount(count: *mut i32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetCount");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut count = unsafe { convert::output::<_, Error>(count)? };
+        let count_value = api::device::device_get_count()?;
+        count.set(count_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceGetName` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: i32, dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetName");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let name = unsafe { convert::TextBuffer::new::<Error>(name, i64::from(len))? };
+        api::device::device_get_name(name, dev)
+    })
+}
+
+/// Answers `cuDeviceGetPCIBusId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetPCIBusId(
+    pci_bus_id: *mut c_char,
+    len: i32,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetPCIBusId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let pci_bus_id = unsafe { convert::TextBuffer::new::<Error>(pci_bus_id, i64::from(len))? };
+        api::device::device_get_pci_bus_id(pci_bus_id, dev)
+    })
+}
+
+/// Answers `cuDeviceGetProperties` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetProperties(prop: *mut CUdevprop, dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetProperties");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut prop = unsafe { convert::output::<_, Error>(prop)? };
+        let prop_value = api::device::device_get_properties(dev)?;
+        prop.set(prop_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceGetUuid` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetUuid(uuid: *mut CUuuid, dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetUuid");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut uuid = unsafe { convert::output::<_, Error>(uuid)? };
+        let uuid_value = api::device::device_get_uuid(dev)?;
+        uuid.set(uuid_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceGetUuid_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetUuid_v2(uuid: *mut CUuuid, dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetUuid_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut uuid = unsafe { convert::output::<_, Error>(uuid)? };
+        let uuid_value = api::device::device_get_uuid_v2(dev)?;
+        uuid.set(uuid_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDevicePrimaryCtxGetState` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxGetState(
+    dev: CUdevice,
+    flags: *mut u32,
+    active: *mut i32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxGetState");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut flags, mut active) =
+            unsafe { (convert::output::<_, Error>(flags)?, convert::output::<_, Error>(active)?) };
+        let (flags_value, active_value) = api::primary::device_primary_ctx_get_state(dev)?;
+        flags.set(flags_value);
+        active.set(active_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDevicePrimaryCtxRelease` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxRelease(dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxRelease");
+    boundary(&CALLS, || api::primary::device_primary_ctx_release(dev))
+}
+
+/// Answers `cuDevicePrimaryCtxReset` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxReset(dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxReset");
+    boundary(&CALLS, || api::primary::device_primary_ctx_reset(dev))
+}
+
+/// Answers `cuDevicePrimaryCtxSetFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxSetFlags(dev: CUdevice, flags: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxSetFlags");
+    boundary(&CALLS, || api::primary::device_primary_ctx_set_flags(dev, flags))
+}
+
+/// Answers `cuDevicePrimaryCtxSetFlags_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxSetFlags_v2(dev: CUdevice, flags: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxSetFlags_v2");
+    boundary(&CALLS, || api::primary::device_primary_ctx_set_flags_v2(dev, flags))
+}
+
+/// Answers `cuDeviceTotalMem` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceTotalMem(bytes: *mut u32, dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceTotalMem");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut bytes = unsafe { convert::output::<_, Error>(bytes)? };
+        let bytes_value = api::device::device_total_mem(dev)?;
+        bytes.set(bytes_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceTotalMem_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceTotalMem_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut bytes = unsafe { convert::output::<_, Error>(bytes)? };
+        let bytes_value = api::device::device_total_mem_v2(dev)?;
+        bytes.set(bytes_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDriverGetVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDriverGetVersion(driver_version: *mut i32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDriverGetVersion");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut driver_version = unsafe { convert::output::<_, Error>(driver_version)? };
+        let driver_version_value = api::init::driver_get_version()?;
+        driver_version.set(driver_version_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuEventDestroy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventDestroy(event: CUevent) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventDestroy");
+    boundary(&CALLS, || api::event::event_destroy(event))
+}
+
+/// Answers `cuEventElapsedTime` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventElapsedTime(
+    p_milliseconds: *mut f32,
+    start: CUevent,
+    end: CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuEventElapsedTime");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_milliseconds = unsafe { convert::output::<_, Error>(p_milliseconds)? };
+        let p_milliseconds_value = api::event::event_elapsed_time(start, end)?;
+        p_milliseconds.set(p_milliseconds_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGetErrorName` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetErrorName(error: CUresult, p_str: *mut *const c_char) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGetErrorName");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_str = unsafe { convert::exchanged::<_, Error>(p_str)? };
+        api::error::get_error_name(error, p_str)
+    })
+}
+
+/// Answers `cuGetErrorString` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetErrorString(error: CUresult, p_str: *mut *const c_char) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGetErrorString");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_str = unsafe { convert::exchanged::<_, Error>(p_str)? };
+        api::error::get_error_string(error, p_str)
+    })
+}
+
+/// Answers `cuGetExportTable` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetExportTable(
+    pp_export_table: *mut *const c_void,
+    p_export_table_id: *const CUuuid,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGetExportTable");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (pp_export_table, p_export_table_id) = unsafe {
+            (
+                convert::exchanged::<_, Error>(pp_export_table)?,
+                convert::input::<_, Error>(p_export_table_id)?,
+            )
+        };
+        api::entry::get_export_table(pp_export_table, p_export_table_id)
+    })
+}
+
+/// Answers `cuGetProcAddress` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetProcAddress(
+    symbol: *const c_char,
+    pfn: *mut *mut c_void,
+    cuda_version: i32,
+    flags: cuuint64_t,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGetProcAddress");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, pfn) =
+            unsafe { (convert::text::<Error>(symbol)?, convert::exchanged::<_, Error>(pfn)?) };
+        api::entry::get_proc_address(symbol, pfn, cuda_version, flags)
+    })
+}
+
+/// Answers `cuGetProcAddress_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetProcAddress_v2(
+    symbol: *const c_char,
+    pfn: *mut *mut c_void,
+    cuda_version: i32,
+    flags: cuuint64_t,
+    symbol_status: *mut CUdriverProcAddressQueryResult,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGetProcAddress_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, pfn, symbol_status) = unsafe {
+            (
+                convert::text::<Error>(symbol)?,
+                convert::exchanged::<_, Error>(pfn)?,
+                convert::optional_exchanged::<_, Error>(symbol_status)?,
+            )
+        };
+        api::entry::get_proc_address_v2(symbol, pfn, cuda_version, flags, symbol_status)
+    })
+}
+
+/// Answers `cuGetProcAddress_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetProcAddress_v2_ptsz(
+    symbol: *const c_char,
+    pfn: *mut *mut c_void,
+    cuda_version: i32,
+    flags: cuuint64_t,
+    symbol_status: *mut CUdriverProcAddressQueryResult,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGetProcAddress_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, pfn, symbol_status) = unsafe {
+            (
+                convert::text::<Error>(symbol)?,
+                convert::exchanged::<_, Error>(pfn)?,
+                convert::optional_exchanged::<_, Error>(symbol_status)?,
+            )
+        };
+        api::entry::get_proc_address_v2(symbol, pfn, cuda_version, flags, symbol_status)
     })
 }
 
@@ -141,12 +1909,822 @@ pub unsafe extern "C" fn cuInit(flags: u32) -> CUresult {
     boundary(&CALLS, || api::init::init(flags))
 }
 
+/// Answers `cuMemAllocHost_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocHost_v2(pp: *mut *mut c_void, bytesize: usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAllocHost_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pp = unsafe { convert::output::<_, Error>(pp)? };
+        let pp_value = api::pinned::mem_alloc_host_v2(bytesize)?;
+        pp.set(pp_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemFreeHost` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemFreeHost(p: *mut c_void) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemFreeHost");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Memory::new(p) };
+        api::pinned::mem_free_host(p)
+    })
+}
+
+/// Answers `cuMemGetAddressRange_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemGetAddressRange_v2(
+    pbase: *mut CUdeviceptr,
+    psize: *mut usize,
+    dptr: CUdeviceptr,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemGetAddressRange_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (pbase, psize) =
+            unsafe { (convert::optional_output(pbase), convert::optional_output(psize)) };
+        let (pbase_value, psize_value) = api::memory::mem_get_address_range_v2(dptr)?;
+        if let Some(mut pbase) = pbase {
+            pbase.set(pbase_value);
+        }
+        if let Some(mut psize) = psize {
+            psize.set(psize_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuMemHostAlloc` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostAlloc(
+    pp: *mut *mut c_void,
+    bytesize: usize,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemHostAlloc");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pp = unsafe { convert::output::<_, Error>(pp)? };
+        let pp_value = api::pinned::mem_host_alloc(bytesize, flags)?;
+        pp.set(pp_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemHostGetFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostGetFlags(p_flags: *mut u32, p: *mut c_void) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemHostGetFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut p_flags, p) =
+            unsafe { (convert::output::<_, Error>(p_flags)?, convert::Memory::new(p)) };
+        let p_flags_value = api::pinned::mem_host_get_flags(p)?;
+        p_flags.set(p_flags_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemHostRegister` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostRegister(
+    p: *mut c_void,
+    bytesize: usize,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemHostRegister");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Memory::new(p) };
+        api::pinned::mem_host_register(p, bytesize, flags)
+    })
+}
+
+/// Answers `cuMemHostRegister_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostRegister_v2(
+    p: *mut c_void,
+    bytesize: usize,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemHostRegister_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Memory::new(p) };
+        api::pinned::mem_host_register_v2(p, bytesize, flags)
+    })
+}
+
+/// Answers `cuMemHostUnregister` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostUnregister(p: *mut c_void) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemHostUnregister");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Memory::new(p) };
+        api::pinned::mem_host_unregister(p)
+    })
+}
+
+/// Answers `cuMemcpy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy(
+    dst: CUdeviceptr,
+    src: CUdeviceptr,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::at(dst), convert::Memory::at(src)) };
+        api::copy::memcpy(dst, src, byte_count)
+    })
+}
+
+/// Answers `cuMemcpy_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy_ptds(
+    dst: CUdeviceptr,
+    src: CUdeviceptr,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::at(dst), convert::Memory::at(src)) };
+        api::copy::memcpy(dst, src, byte_count)
+    })
+}
+
+/// Answers `cuMemcpy2DAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy2DAsync_v2(
+    p_copy: *const CUDA_MEMCPY2D,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy2DAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::copy2d::memcpy2_d_async_v2(p_copy, stream)
+    })
+}
+
+/// Answers `cuMemcpy2DAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy2DAsync_v2_ptsz(
+    p_copy: *const CUDA_MEMCPY2D,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy2DAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::copy2d::memcpy2_d_async_v2(p_copy, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpy2DUnaligned_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy2DUnaligned_v2(p_copy: *const CUDA_MEMCPY2D) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy2DUnaligned_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::copy2d::memcpy2_d_unaligned_v2(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy2DUnaligned_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy2DUnaligned_v2_ptds(p_copy: *const CUDA_MEMCPY2D) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy2DUnaligned_v2_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::copy2d::memcpy2_d_unaligned_v2(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy2D_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy2D_v2(p_copy: *const CUDA_MEMCPY2D) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy2D_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::copy2d::memcpy2_d_v2(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy2D_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy2D_v2_ptds(p_copy: *const CUDA_MEMCPY2D) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy2D_v2_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::copy2d::memcpy2_d_v2(p_copy)
+    })
+}
+
+/// Answers `cuMemcpyAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAsync(
+    dst: CUdeviceptr,
+    src: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::at(dst), convert::Memory::at(src)) };
+        api::copy::memcpy_async(dst, src, byte_count, stream)
+    })
+}
+
+/// Answers `cuMemcpyAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAsync_ptsz(
+    dst: CUdeviceptr,
+    src: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::at(dst), convert::Memory::at(src)) };
+        api::copy::memcpy_async(dst, src, byte_count, stream.per_thread())
+    })
+}
+
+/// Answers `cuModuleGetLoadingMode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleGetLoadingMode(mode: *mut CUmoduleLoadingMode) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleGetLoadingMode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut mode = unsafe { convert::output::<_, Error>(mode)? };
+        let mode_value = api::init::module_get_loading_mode()?;
+        mode.set(mode_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuPointerGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuPointerGetAttribute(
+    data: *mut c_void,
+    attribute: CUpointer_attribute,
+    ptr: CUdeviceptr,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuPointerGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let data = unsafe { convert::Memory::new(data) };
+        api::pointer::pointer_get_attribute(data, attribute, ptr)
+    })
+}
+
+/// Answers `cuStreamDestroy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamDestroy(stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamDestroy");
+    boundary(&CALLS, || api::stream::stream_destroy(stream))
+}
+
+/// Answers `cuStreamGetCaptureInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetCaptureInfo(
+    stream: CUstream,
+    capture_status_out: *mut CUstreamCaptureStatus,
+    id_out: *mut cuuint64_t,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetCaptureInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut capture_status_out, id_out) = unsafe {
+            (convert::output::<_, Error>(capture_status_out)?, convert::optional_output(id_out))
+        };
+        let (capture_status_out_value, id_out_value) =
+            api::capture::stream_get_capture_info(stream)?;
+        capture_status_out.set(capture_status_out_value);
+        if let Some(mut id_out) = id_out {
+            id_out.set(id_out_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetCaptureInfo_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetCaptureInfo_ptsz(
+    stream: CUstream,
+    capture_status_out: *mut CUstreamCaptureStatus,
+    id_out: *mut cuuint64_t,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetCaptureInfo_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut capture_status_out, id_out) = unsafe {
+            (convert::output::<_, Error>(capture_status_out)?, convert::optional_output(id_out))
+        };
+        let (capture_status_out_value, id_out_value) =
+            api::capture::stream_get_capture_info(stream.per_thread())?;
+        capture_status_out.set(capture_status_out_value);
+        if let Some(mut id_out) = id_out {
+            id_out.set(id_out_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetCaptureInfo_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetCaptureInfo_v2(
+    stream: CUstream,
+    capture_status_out: *mut CUstreamCaptureStatus,
+    id_out: *mut cuuint64_t,
+    graph_out: *mut CUgraph,
+    dependencies_out: *mut *const CUgraphNode,
+    num_dependencies_out: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetCaptureInfo_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut capture_status_out, id_out, graph_out, dependencies_out, num_dependencies_out) = unsafe {
+            (
+                convert::output::<_, Error>(capture_status_out)?,
+                convert::optional_output(id_out),
+                convert::optional_output(graph_out),
+                convert::optional_output(dependencies_out),
+                convert::optional_output(num_dependencies_out),
+            )
+        };
+        let (
+            capture_status_out_value,
+            id_out_value,
+            graph_out_value,
+            dependencies_out_value,
+            num_dependencies_out_value,
+        ) = api::capture::stream_get_capture_info_v2(stream)?;
+        capture_status_out.set(capture_status_out_value);
+        if let Some(mut id_out) = id_out {
+            id_out.set(id_out_value);
+        }
+        if let Some(mut graph_out) = graph_out {
+            graph_out.set(graph_out_value);
+        }
+        if let Some(mut dependencies_out) = dependencies_out {
+            dependencies_out.set(dependencies_out_value);
+        }
+        if let Some(mut num_dependencies_out) = num_dependencies_out {
+            num_dependencies_out.set(num_dependencies_out_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetCaptureInfo_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetCaptureInfo_v2_ptsz(
+    stream: CUstream,
+    capture_status_out: *mut CUstreamCaptureStatus,
+    id_out: *mut cuuint64_t,
+    graph_out: *mut CUgraph,
+    dependencies_out: *mut *const CUgraphNode,
+    num_dependencies_out: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetCaptureInfo_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut capture_status_out, id_out, graph_out, dependencies_out, num_dependencies_out) = unsafe {
+            (
+                convert::output::<_, Error>(capture_status_out)?,
+                convert::optional_output(id_out),
+                convert::optional_output(graph_out),
+                convert::optional_output(dependencies_out),
+                convert::optional_output(num_dependencies_out),
+            )
+        };
+        let (
+            capture_status_out_value,
+            id_out_value,
+            graph_out_value,
+            dependencies_out_value,
+            num_dependencies_out_value,
+        ) = api::capture::stream_get_capture_info_v2(stream.per_thread())?;
+        capture_status_out.set(capture_status_out_value);
+        if let Some(mut id_out) = id_out {
+            id_out.set(id_out_value);
+        }
+        if let Some(mut graph_out) = graph_out {
+            graph_out.set(graph_out_value);
+        }
+        if let Some(mut dependencies_out) = dependencies_out {
+            dependencies_out.set(dependencies_out_value);
+        }
+        if let Some(mut num_dependencies_out) = num_dependencies_out {
+            num_dependencies_out.set(num_dependencies_out_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetCaptureInfo_v3` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetCaptureInfo_v3(
+    stream: CUstream,
+    capture_status_out: *mut CUstreamCaptureStatus,
+    id_out: *mut cuuint64_t,
+    graph_out: *mut CUgraph,
+    dependencies_out: *mut *const CUgraphNode,
+    edge_data_out: *mut *const CUgraphEdgeData,
+    num_dependencies_out: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetCaptureInfo_v3");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (
+            mut capture_status_out,
+            id_out,
+            graph_out,
+            dependencies_out,
+            edge_data_out,
+            num_dependencies_out,
+        ) = unsafe {
+            (
+                convert::output::<_, Error>(capture_status_out)?,
+                convert::optional_output(id_out),
+                convert::optional_output(graph_out),
+                convert::optional_output(dependencies_out),
+                convert::optional_output(edge_data_out),
+                convert::optional_output(num_dependencies_out),
+            )
+        };
+        let (
+            capture_status_out_value,
+            id_out_value,
+            graph_out_value,
+            dependencies_out_value,
+            edge_data_out_value,
+            num_dependencies_out_value,
+        ) = api::capture::stream_get_capture_info_v3(stream)?;
+        capture_status_out.set(capture_status_out_value);
+        if let Some(mut id_out) = id_out {
+            id_out.set(id_out_value);
+        }
+        if let Some(mut graph_out) = graph_out {
+            graph_out.set(graph_out_value);
+        }
+        if let Some(mut dependencies_out) = dependencies_out {
+            dependencies_out.set(dependencies_out_value);
+        }
+        if let Some(mut edge_data_out) = edge_data_out {
+            edge_data_out.set(edge_data_out_value);
+        }
+        if let Some(mut num_dependencies_out) = num_dependencies_out {
+            num_dependencies_out.set(num_dependencies_out_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetCaptureInfo_v3_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetCaptureInfo_v3_ptsz(
+    stream: CUstream,
+    capture_status_out: *mut CUstreamCaptureStatus,
+    id_out: *mut cuuint64_t,
+    graph_out: *mut CUgraph,
+    dependencies_out: *mut *const CUgraphNode,
+    edge_data_out: *mut *const CUgraphEdgeData,
+    num_dependencies_out: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetCaptureInfo_v3_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (
+            mut capture_status_out,
+            id_out,
+            graph_out,
+            dependencies_out,
+            edge_data_out,
+            num_dependencies_out,
+        ) = unsafe {
+            (
+                convert::output::<_, Error>(capture_status_out)?,
+                convert::optional_output(id_out),
+                convert::optional_output(graph_out),
+                convert::optional_output(dependencies_out),
+                convert::optional_output(edge_data_out),
+                convert::optional_output(num_dependencies_out),
+            )
+        };
+        let (
+            capture_status_out_value,
+            id_out_value,
+            graph_out_value,
+            dependencies_out_value,
+            edge_data_out_value,
+            num_dependencies_out_value,
+        ) = api::capture::stream_get_capture_info_v3(stream.per_thread())?;
+        capture_status_out.set(capture_status_out_value);
+        if let Some(mut id_out) = id_out {
+            id_out.set(id_out_value);
+        }
+        if let Some(mut graph_out) = graph_out {
+            graph_out.set(graph_out_value);
+        }
+        if let Some(mut dependencies_out) = dependencies_out {
+            dependencies_out.set(dependencies_out_value);
+        }
+        if let Some(mut edge_data_out) = edge_data_out {
+            edge_data_out.set(edge_data_out_value);
+        }
+        if let Some(mut num_dependencies_out) = num_dependencies_out {
+            num_dependencies_out.set(num_dependencies_out_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetCtx` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetCtx(stream: CUstream, pctx: *mut CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetCtx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pctx = unsafe { convert::output::<_, Error>(pctx)? };
+        let pctx_value = api::stream::stream_get_ctx(stream)?;
+        pctx.set(pctx_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetCtx_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetCtx_ptsz(stream: CUstream, pctx: *mut CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetCtx_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pctx = unsafe { convert::output::<_, Error>(pctx)? };
+        let pctx_value = api::stream::stream_get_ctx(stream.per_thread())?;
+        pctx.set(pctx_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetDevice` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetDevice(stream: CUstream, device: *mut CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetDevice");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::stream::stream_get_device(stream)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetDevice_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetDevice_ptsz(
+    stream: CUstream,
+    device: *mut CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetDevice_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::stream::stream_get_device(stream.per_thread())?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetFlags(stream: CUstream, flags: *mut u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut flags = unsafe { convert::output::<_, Error>(flags)? };
+        let flags_value = api::stream::stream_get_flags(stream)?;
+        flags.set(flags_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetFlags_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetFlags_ptsz(stream: CUstream, flags: *mut u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetFlags_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut flags = unsafe { convert::output::<_, Error>(flags)? };
+        let flags_value = api::stream::stream_get_flags(stream.per_thread())?;
+        flags.set(flags_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetId(stream: CUstream, stream_id: *mut u64) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut stream_id = unsafe { convert::output::<_, Error>(stream_id)? };
+        let stream_id_value = api::stream::stream_get_id(stream)?;
+        stream_id.set(stream_id_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamGetId_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamGetId_ptsz(stream: CUstream, stream_id: *mut u64) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamGetId_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut stream_id = unsafe { convert::output::<_, Error>(stream_id)? };
+        let stream_id_value = api::stream::stream_get_id(stream.per_thread())?;
+        stream_id.set(stream_id_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamIsCapturing` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamIsCapturing(
+    stream: CUstream,
+    capture_status: *mut CUstreamCaptureStatus,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamIsCapturing");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut capture_status = unsafe { convert::output::<_, Error>(capture_status)? };
+        let capture_status_value = api::capture::stream_is_capturing(stream)?;
+        capture_status.set(capture_status_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamIsCapturing_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamIsCapturing_ptsz(
+    stream: CUstream,
+    capture_status: *mut CUstreamCaptureStatus,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamIsCapturing_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut capture_status = unsafe { convert::output::<_, Error>(capture_status)? };
+        let capture_status_value = api::capture::stream_is_capturing(stream.per_thread())?;
+        capture_status.set(capture_status_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuThreadExchangeStreamCaptureMode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuThreadExchangeStreamCaptureMode(
+    mode: *mut CUstreamCaptureMode,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuThreadExchangeStreamCaptureMode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mode = unsafe { convert::exchanged::<_, Error>(mode)? };
+        api::capture::thread_exchange_stream_capture_mode(mode)
+    })
+}
+
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
 macro_rules! unimplemented {
              ($($name:ident,)*) => { $(
                  #[unsafe(no_mangle)]
-                 extern "C" fn $name() -> CUresult {
+                 pub(crate) extern "C" fn $name() -> CUresult {
                      static CALLS: Counter = Counter::new(stringify!($name));
                      vgpu_guest::unimplemented(&CALLS)
                  }
@@ -183,55 +2761,25 @@ unimplemented! {
     cuCoredumpSetAttribute,
     cuCoredumpSetAttributeGlobal,
     cuCtxAttach,
-    cuCtxCreate,
-    cuCtxCreate_v2,
-    cuCtxCreate_v3,
-    cuCtxCreate_v4,
-    cuCtxDestroy,
-    cuCtxDestroy_v2,
     cuCtxDetach,
     cuCtxDisablePeerAccess,
     cuCtxEnablePeerAccess,
     cuCtxFromGreenCtx,
-    cuCtxGetApiVersion,
-    cuCtxGetCacheConfig,
-    cuCtxGetCurrent,
     cuCtxGetDevResource,
-    cuCtxGetDevice,
-    cuCtxGetDevice_v2,
     cuCtxGetExecAffinity,
-    cuCtxGetFlags,
-    cuCtxGetId,
-    cuCtxGetLimit,
     cuCtxGetSharedMemConfig,
-    cuCtxGetStreamPriorityRange,
-    cuCtxPopCurrent,
-    cuCtxPopCurrent_v2,
-    cuCtxPushCurrent,
-    cuCtxPushCurrent_v2,
     cuCtxRecordEvent,
     cuCtxResetPersistingL2Cache,
-    cuCtxSetCacheConfig,
-    cuCtxSetCurrent,
     cuCtxSetFlags,
-    cuCtxSetLimit,
     cuCtxSetSharedMemConfig,
-    cuCtxSynchronize,
-    cuCtxSynchronize_v2,
     cuCtxWaitEvent,
     cuDestroyExternalMemory,
     cuDestroyExternalSemaphore,
     cuDevResourceGenerateDesc,
     cuDevSmResourceSplit,
     cuDevSmResourceSplitByCount,
-    cuDeviceCanAccessPeer,
-    cuDeviceComputeCapability,
-    cuDeviceGet,
-    cuDeviceGetAttribute,
-    cuDeviceGetByPCIBusId,
     cuDeviceGetCliqueCount,
     cuDeviceGetCliqueInfo,
-    cuDeviceGetCount,
     cuDeviceGetDefaultMemPool,
     cuDeviceGetDevResource,
     cuDeviceGetExecAffinitySupport,
@@ -240,31 +2788,15 @@ unimplemented! {
     cuDeviceGetHostAtomicCapabilities,
     cuDeviceGetLuid,
     cuDeviceGetMemPool,
-    cuDeviceGetName,
     cuDeviceGetNvSciSyncAttributes,
     cuDeviceGetP2PAtomicCapabilities,
     cuDeviceGetP2PAttribute,
-    cuDeviceGetPCIBusId,
-    cuDeviceGetProperties,
     cuDeviceGetTexture1DLinearMaxWidth,
-    cuDeviceGetUuid,
-    cuDeviceGetUuid_v2,
     cuDeviceGraphMemTrim,
-    cuDevicePrimaryCtxGetState,
-    cuDevicePrimaryCtxRelease,
-    cuDevicePrimaryCtxRelease_v2,
-    cuDevicePrimaryCtxReset,
-    cuDevicePrimaryCtxReset_v2,
-    cuDevicePrimaryCtxRetain,
-    cuDevicePrimaryCtxSetFlags,
-    cuDevicePrimaryCtxSetFlags_v2,
     cuDeviceRegisterAsyncNotification,
     cuDeviceSetGraphMemAttribute,
     cuDeviceSetMemPool,
-    cuDeviceTotalMem,
-    cuDeviceTotalMem_v2,
     cuDeviceUnregisterAsyncNotification,
-    cuDriverGetVersion,
     cuEGLApiInit,
     cuEGLStreamConsumerAcquireFrame,
     cuEGLStreamConsumerConnect,
@@ -275,17 +2807,6 @@ unimplemented! {
     cuEGLStreamProducerDisconnect,
     cuEGLStreamProducerPresentFrame,
     cuEGLStreamProducerReturnFrame,
-    cuEventCreate,
-    cuEventDestroy,
-    cuEventDestroy_v2,
-    cuEventElapsedTime,
-    cuEventElapsedTime_v2,
-    cuEventQuery,
-    cuEventRecord,
-    cuEventRecordWithFlags,
-    cuEventRecordWithFlags_ptsz,
-    cuEventRecord_ptsz,
-    cuEventSynchronize,
     cuExternalMemoryGetMappedBuffer,
     cuExternalMemoryGetMappedMipmappedArray,
     cuFabricCpyBatchAsync,
@@ -319,12 +2840,6 @@ unimplemented! {
     cuGLUnmapBufferObject,
     cuGLUnmapBufferObjectAsync,
     cuGLUnregisterBufferObject,
-    cuGetErrorName,
-    cuGetErrorString,
-    cuGetExportTable,
-    cuGetProcAddress,
-    cuGetProcAddress_v2,
-    cuGetProcAddress_v2_ptsz,
     cuGraphAddBatchMemOpNode,
     cuGraphAddChildGraphNode,
     cuGraphAddDependencies,
@@ -524,10 +3039,8 @@ unimplemented! {
     cuMemAllocFromPoolAsync,
     cuMemAllocFromPoolAsync_ptsz,
     cuMemAllocHost,
-    cuMemAllocHost_v2,
     cuMemAllocManaged,
     cuMemAllocPitch,
-    cuMemAllocPitch_v2,
     cuMemBatchDecompressAsync,
     cuMemBatchDecompressAsync_ptsz,
     cuMemCreate,
@@ -539,10 +3052,8 @@ unimplemented! {
     cuMemFree,
     cuMemFreeAsync,
     cuMemFreeAsync_ptsz,
-    cuMemFreeHost,
     cuMemGetAccess,
     cuMemGetAddressRange,
-    cuMemGetAddressRange_v2,
     cuMemGetAllocationGranularity,
     cuMemGetAllocationPropertiesFromHandle,
     cuMemGetAttribute,
@@ -550,16 +3061,10 @@ unimplemented! {
     cuMemGetDefaultMemPool,
     cuMemGetHandleForAddressRange,
     cuMemGetInfo,
-    cuMemGetInfo_v2,
     cuMemGetLocationInfo,
     cuMemGetMemPool,
-    cuMemHostAlloc,
     cuMemHostGetDevicePointer,
     cuMemHostGetDevicePointer_v2,
-    cuMemHostGetFlags,
-    cuMemHostRegister,
-    cuMemHostRegister_v2,
-    cuMemHostUnregister,
     cuMemImportFromShareableHandle,
     cuMemMap,
     cuMemMapArrayAsync,
@@ -588,16 +3093,9 @@ unimplemented! {
     cuMemSetAccess,
     cuMemSetMemPool,
     cuMemUnmap,
-    cuMemcpy,
     cuMemcpy2D,
     cuMemcpy2DAsync,
-    cuMemcpy2DAsync_v2,
-    cuMemcpy2DAsync_v2_ptsz,
     cuMemcpy2DUnaligned,
-    cuMemcpy2DUnaligned_v2,
-    cuMemcpy2DUnaligned_v2_ptds,
-    cuMemcpy2D_v2,
-    cuMemcpy2D_v2_ptds,
     cuMemcpy3D,
     cuMemcpy3DAsync,
     cuMemcpy3DAsync_v2,
@@ -614,8 +3112,6 @@ unimplemented! {
     cuMemcpy3DWithAttributesAsync_ptsz,
     cuMemcpy3D_v2,
     cuMemcpy3D_v2_ptds,
-    cuMemcpyAsync,
-    cuMemcpyAsync_ptsz,
     cuMemcpyAtoA,
     cuMemcpyAtoA_v2,
     cuMemcpyAtoA_v2_ptds,
@@ -637,14 +3133,8 @@ unimplemented! {
     cuMemcpyDtoA_v2_ptds,
     cuMemcpyDtoD,
     cuMemcpyDtoDAsync,
-    cuMemcpyDtoDAsync_v2,
-    cuMemcpyDtoDAsync_v2_ptsz,
-    cuMemcpyDtoD_v2,
-    cuMemcpyDtoD_v2_ptds,
     cuMemcpyDtoH,
     cuMemcpyDtoHAsync,
-    cuMemcpyDtoHAsync_v2,
-    cuMemcpyDtoHAsync_v2_ptsz,
     cuMemcpyHtoA,
     cuMemcpyHtoAAsync,
     cuMemcpyHtoAAsync_v2,
@@ -653,45 +3143,18 @@ unimplemented! {
     cuMemcpyHtoA_v2_ptds,
     cuMemcpyHtoD,
     cuMemcpyHtoDAsync,
-    cuMemcpyHtoDAsync_v2,
-    cuMemcpyHtoDAsync_v2_ptsz,
     cuMemcpyPeer,
     cuMemcpyPeerAsync,
     cuMemcpyPeerAsync_ptsz,
     cuMemcpyPeer_ptds,
     cuMemcpyWithAttributesAsync,
     cuMemcpyWithAttributesAsync_ptsz,
-    cuMemcpy_ptds,
     cuMemsetD16,
-    cuMemsetD16Async,
-    cuMemsetD16Async_ptsz,
-    cuMemsetD16_v2,
-    cuMemsetD16_v2_ptds,
     cuMemsetD2D16,
-    cuMemsetD2D16Async,
-    cuMemsetD2D16Async_ptsz,
-    cuMemsetD2D16_v2,
-    cuMemsetD2D16_v2_ptds,
     cuMemsetD2D32,
-    cuMemsetD2D32Async,
-    cuMemsetD2D32Async_ptsz,
-    cuMemsetD2D32_v2,
-    cuMemsetD2D32_v2_ptds,
     cuMemsetD2D8,
-    cuMemsetD2D8Async,
-    cuMemsetD2D8Async_ptsz,
-    cuMemsetD2D8_v2,
-    cuMemsetD2D8_v2_ptds,
     cuMemsetD32,
-    cuMemsetD32Async,
-    cuMemsetD32Async_ptsz,
-    cuMemsetD32_v2,
-    cuMemsetD32_v2_ptds,
     cuMemsetD8,
-    cuMemsetD8Async,
-    cuMemsetD8Async_ptsz,
-    cuMemsetD8_v2,
-    cuMemsetD8_v2_ptds,
     cuMipmappedArrayCreate,
     cuMipmappedArrayDestroy,
     cuMipmappedArrayGetLevel,
@@ -702,7 +3165,6 @@ unimplemented! {
     cuModuleGetFunctionCount,
     cuModuleGetGlobal,
     cuModuleGetGlobal_v2,
-    cuModuleGetLoadingMode,
     cuModuleGetSurfRef,
     cuModuleGetTexRef,
     cuModuleLoad,
@@ -730,7 +3192,6 @@ unimplemented! {
     cuParamSetf,
     cuParamSeti,
     cuParamSetv,
-    cuPointerGetAttribute,
     cuPointerGetAttributes,
     cuPointerSetAttribute,
     cuProfilerInitialize,
@@ -758,50 +3219,23 @@ unimplemented! {
     cuStreamBeginRecaptureToGraph_ptsz,
     cuStreamCopyAttributes,
     cuStreamCopyAttributes_ptsz,
-    cuStreamCreateWithPriority,
-    cuStreamDestroy,
-    cuStreamDestroy_v2,
     cuStreamEndCapture,
     cuStreamEndCaptureToCig,
     cuStreamEndCaptureToCig_ptsz,
     cuStreamEndCapture_ptsz,
     cuStreamGetAttribute,
     cuStreamGetAttribute_ptsz,
-    cuStreamGetCaptureInfo,
-    cuStreamGetCaptureInfo_ptsz,
-    cuStreamGetCaptureInfo_v2,
-    cuStreamGetCaptureInfo_v2_ptsz,
-    cuStreamGetCaptureInfo_v3,
-    cuStreamGetCaptureInfo_v3_ptsz,
-    cuStreamGetCtx,
-    cuStreamGetCtx_ptsz,
     cuStreamGetCtx_v2,
     cuStreamGetCtx_v2_ptsz,
     cuStreamGetDevResource,
     cuStreamGetDevResource_ptsz,
-    cuStreamGetDevice,
-    cuStreamGetDevice_ptsz,
-    cuStreamGetFlags,
-    cuStreamGetFlags_ptsz,
     cuStreamGetGreenCtx,
-    cuStreamGetId,
-    cuStreamGetId_ptsz,
-    cuStreamGetPriority,
-    cuStreamGetPriority_ptsz,
-    cuStreamIsCapturing,
-    cuStreamIsCapturing_ptsz,
-    cuStreamQuery,
-    cuStreamQuery_ptsz,
     cuStreamSetAttribute,
     cuStreamSetAttribute_ptsz,
-    cuStreamSynchronize,
-    cuStreamSynchronize_ptsz,
     cuStreamUpdateCaptureDependencies,
     cuStreamUpdateCaptureDependencies_ptsz,
     cuStreamUpdateCaptureDependencies_v2,
     cuStreamUpdateCaptureDependencies_v2_ptsz,
-    cuStreamWaitEvent,
-    cuStreamWaitEvent_ptsz,
     cuStreamWaitValue32,
     cuStreamWaitValue32_ptsz,
     cuStreamWaitValue32_v2,
@@ -864,7 +3298,6 @@ unimplemented! {
     cuTexRefSetMipmapLevelBias,
     cuTexRefSetMipmapLevelClamp,
     cuTexRefSetMipmappedArray,
-    cuThreadExchangeStreamCaptureMode,
     cuUserObjectCreate,
     cuUserObjectRelease,
     cuUserObjectRetain,

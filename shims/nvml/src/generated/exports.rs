@@ -16,7 +16,7 @@ use vgpu_guest::Counter;
 macro_rules! unimplemented {
              ($($name:ident,)*) => { $(
                  #[unsafe(no_mangle)]
-                 extern "C" fn $name() -> nvmlReturn_t {
+                 pub(crate) extern "C" fn $name() -> nvmlReturn_t {
                      static CALLS: Counter = Counter::new(stringify!($name));
                      vgpu_guest::unimplemented(&CALLS)
                  }

@@ -6,6 +6,349 @@
 use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
+/// Asks for `cuDevicePrimaryCtxRetain`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePrimaryCtxRetain {
+    /// dev.
+    pub dev: i32,
+}
+
+impl Payload for DevicePrimaryCtxRetain {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.dev);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dev: reader.i32()? })
+    }
+}
+
+/// Answers `cuDevicePrimaryCtxRetain`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePrimaryCtxRetainReply {
+    /// pctx.
+    pub pctx: u64,
+}
+
+impl Payload for DevicePrimaryCtxRetainReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pctx);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pctx: reader.u64()? })
+    }
+}
+
+impl Request for DevicePrimaryCtxRetain {
+    const OPCODE: u32 = 0x100;
+    type Reply = DevicePrimaryCtxRetainReply;
+}
+
+/// Asks for `cuDevicePrimaryCtxRelease_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePrimaryCtxReleaseV2 {
+    /// dev.
+    pub dev: i32,
+}
+
+impl Payload for DevicePrimaryCtxReleaseV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.dev);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dev: reader.i32()? })
+    }
+}
+
+impl Request for DevicePrimaryCtxReleaseV2 {
+    const OPCODE: u32 = 0x101;
+    type Reply = ();
+}
+
+/// Asks for `cuDevicePrimaryCtxReset_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePrimaryCtxResetV2 {
+    /// dev.
+    pub dev: i32,
+}
+
+impl Payload for DevicePrimaryCtxResetV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.dev);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dev: reader.i32()? })
+    }
+}
+
+impl Request for DevicePrimaryCtxResetV2 {
+    const OPCODE: u32 = 0x102;
+    type Reply = ();
+}
+
+/// Asks for `cuCtxCreate_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxCreateV2 {
+    /// flags.
+    pub flags: u32,
+    /// dev.
+    pub dev: i32,
+}
+
+impl Payload for CtxCreateV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.flags);
+        writer.i32(self.dev);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { flags: reader.u32()?, dev: reader.i32()? })
+    }
+}
+
+/// Answers `cuCtxCreate_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxCreateV2Reply {
+    /// pctx.
+    pub pctx: u64,
+}
+
+impl Payload for CtxCreateV2Reply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pctx);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pctx: reader.u64()? })
+    }
+}
+
+impl Request for CtxCreateV2 {
+    const OPCODE: u32 = 0x103;
+    type Reply = CtxCreateV2Reply;
+}
+
+/// Asks for `cuCtxDestroy_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxDestroyV2 {
+    /// ctx.
+    pub ctx: u64,
+}
+
+impl Payload for CtxDestroyV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.ctx);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { ctx: reader.u64()? })
+    }
+}
+
+impl Request for CtxDestroyV2 {
+    const OPCODE: u32 = 0x104;
+    type Reply = ();
+}
+
+/// Asks for `cuCtxSynchronize`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxSynchronize;
+
+impl Payload for CtxSynchronize {
+    fn write(&self, _: &mut Writer<'_>) {}
+
+    fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self)
+    }
+}
+
+impl Request for CtxSynchronize {
+    const OPCODE: u32 = 0x105;
+    type Reply = ();
+}
+
+/// Asks for `cuCtxSynchronize_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxSynchronizeV2 {
+    /// ctx.
+    pub ctx: u64,
+}
+
+impl Payload for CtxSynchronizeV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.ctx);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { ctx: reader.u64()? })
+    }
+}
+
+impl Request for CtxSynchronizeV2 {
+    const OPCODE: u32 = 0x106;
+    type Reply = ();
+}
+
+/// Asks for `cuCtxSetLimit`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxSetLimit {
+    /// limit.
+    pub limit: u32,
+    /// value.
+    pub value: u64,
+}
+
+impl Payload for CtxSetLimit {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.limit);
+        writer.u64(self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { limit: reader.u32()?, value: reader.u64()? })
+    }
+}
+
+impl Request for CtxSetLimit {
+    const OPCODE: u32 = 0x107;
+    type Reply = ();
+}
+
+/// Asks for `cuCtxGetLimit`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxGetLimit {
+    /// limit.
+    pub limit: u32,
+}
+
+impl Payload for CtxGetLimit {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.limit);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { limit: reader.u32()? })
+    }
+}
+
+/// Answers `cuCtxGetLimit`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxGetLimitReply {
+    /// pvalue.
+    pub pvalue: u64,
+}
+
+impl Payload for CtxGetLimitReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pvalue);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pvalue: reader.u64()? })
+    }
+}
+
+impl Request for CtxGetLimit {
+    const OPCODE: u32 = 0x108;
+    type Reply = CtxGetLimitReply;
+}
+
+/// Asks for `cuCtxGetCacheConfig`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxGetCacheConfig;
+
+impl Payload for CtxGetCacheConfig {
+    fn write(&self, _: &mut Writer<'_>) {}
+
+    fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self)
+    }
+}
+
+/// Answers `cuCtxGetCacheConfig`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxGetCacheConfigReply {
+    /// pconfig.
+    pub pconfig: u32,
+}
+
+impl Payload for CtxGetCacheConfigReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.pconfig);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pconfig: reader.u32()? })
+    }
+}
+
+impl Request for CtxGetCacheConfig {
+    const OPCODE: u32 = 0x109;
+    type Reply = CtxGetCacheConfigReply;
+}
+
+/// Asks for `cuCtxSetCacheConfig`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxSetCacheConfig {
+    /// config.
+    pub config: u32,
+}
+
+impl Payload for CtxSetCacheConfig {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.config);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { config: reader.u32()? })
+    }
+}
+
+impl Request for CtxSetCacheConfig {
+    const OPCODE: u32 = 0x10a;
+    type Reply = ();
+}
+
+/// Asks for `cuCtxGetStreamPriorityRange`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxGetStreamPriorityRange;
+
+impl Payload for CtxGetStreamPriorityRange {
+    fn write(&self, _: &mut Writer<'_>) {}
+
+    fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self)
+    }
+}
+
+/// Answers `cuCtxGetStreamPriorityRange`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxGetStreamPriorityRangeReply {
+    /// least priority.
+    pub least_priority: i32,
+    /// greatest priority.
+    pub greatest_priority: i32,
+}
+
+impl Payload for CtxGetStreamPriorityRangeReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.least_priority);
+        writer.i32(self.greatest_priority);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { least_priority: reader.i32()?, greatest_priority: reader.i32()? })
+    }
+}
+
+impl Request for CtxGetStreamPriorityRange {
+    const OPCODE: u32 = 0x10b;
+    type Reply = CtxGetStreamPriorityRangeReply;
+}
+
 /// Asks for `cuMemAlloc_v2`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemAllocV2 {
@@ -67,6 +410,95 @@ impl Request for MemFreeV2 {
     type Reply = ();
 }
 
+/// Asks for `cuMemAllocPitch_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemAllocPitchV2 {
+    /// width in bytes.
+    pub width_in_bytes: u64,
+    /// height.
+    pub height: u64,
+    /// element size bytes.
+    pub element_size_bytes: u32,
+}
+
+impl Payload for MemAllocPitchV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.width_in_bytes);
+        writer.u64(self.height);
+        writer.u32(self.element_size_bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            width_in_bytes: reader.u64()?,
+            height: reader.u64()?,
+            element_size_bytes: reader.u32()?,
+        })
+    }
+}
+
+/// Answers `cuMemAllocPitch_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemAllocPitchV2Reply {
+    /// dptr.
+    pub dptr: u64,
+    /// p pitch.
+    pub p_pitch: u64,
+}
+
+impl Payload for MemAllocPitchV2Reply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dptr);
+        writer.u64(self.p_pitch);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dptr: reader.u64()?, p_pitch: reader.u64()? })
+    }
+}
+
+impl Request for MemAllocPitchV2 {
+    const OPCODE: u32 = 0x112;
+    type Reply = MemAllocPitchV2Reply;
+}
+
+/// Asks for `cuMemGetInfo_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemGetInfoV2;
+
+impl Payload for MemGetInfoV2 {
+    fn write(&self, _: &mut Writer<'_>) {}
+
+    fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self)
+    }
+}
+
+/// Answers `cuMemGetInfo_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemGetInfoV2Reply {
+    /// free.
+    pub free: u64,
+    /// total.
+    pub total: u64,
+}
+
+impl Payload for MemGetInfoV2Reply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.free);
+        writer.u64(self.total);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { free: reader.u64()?, total: reader.u64()? })
+    }
+}
+
+impl Request for MemGetInfoV2 {
+    const OPCODE: u32 = 0x113;
+    type Reply = MemGetInfoV2Reply;
+}
+
 /// Asks for `cuMemcpyHtoD_v2`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemcpyHtoDV2 {
@@ -114,6 +546,567 @@ impl Request for MemcpyDtoHV2 {
     type Reply = ();
 }
 
+/// Asks for `cuMemcpyDtoD_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemcpyDtoDV2 {
+    /// dst device.
+    pub dst_device: u64,
+    /// src device.
+    pub src_device: u64,
+    /// byte count.
+    pub byte_count: u64,
+}
+
+impl Payload for MemcpyDtoDV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u64(self.src_device);
+        writer.u64(self.byte_count);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dst_device: reader.u64()?, src_device: reader.u64()?, byte_count: reader.u64()? })
+    }
+}
+
+impl Request for MemcpyDtoDV2 {
+    const OPCODE: u32 = 0x122;
+    type Reply = ();
+}
+
+/// Asks for `cuMemcpyHtoDAsync_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemcpyHtoDAsyncV2 {
+    /// dst device.
+    pub dst_device: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemcpyHtoDAsyncV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dst_device: reader.u64()?, stream: reader.u64()? })
+    }
+}
+
+impl Request for MemcpyHtoDAsyncV2 {
+    const OPCODE: u32 = 0x123;
+    type Reply = ();
+}
+
+/// Asks for `cuMemcpyDtoHAsync_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemcpyDtoHAsyncV2 {
+    /// src device.
+    pub src_device: u64,
+    /// byte count.
+    pub byte_count: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemcpyDtoHAsyncV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.src_device);
+        writer.u64(self.byte_count);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { src_device: reader.u64()?, byte_count: reader.u64()?, stream: reader.u64()? })
+    }
+}
+
+impl Request for MemcpyDtoHAsyncV2 {
+    const OPCODE: u32 = 0x124;
+    type Reply = ();
+}
+
+/// Asks for `cuMemcpyDtoDAsync_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemcpyDtoDAsyncV2 {
+    /// dst device.
+    pub dst_device: u64,
+    /// src device.
+    pub src_device: u64,
+    /// byte count.
+    pub byte_count: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemcpyDtoDAsyncV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u64(self.src_device);
+        writer.u64(self.byte_count);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            src_device: reader.u64()?,
+            byte_count: reader.u64()?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemcpyDtoDAsyncV2 {
+    const OPCODE: u32 = 0x125;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD8_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD8V2 {
+    /// dst device.
+    pub dst_device: u64,
+    /// uc.
+    pub uc: u8,
+    /// n.
+    pub n: u64,
+}
+
+impl Payload for MemsetD8V2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u8(self.uc);
+        writer.u64(self.n);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dst_device: reader.u64()?, uc: reader.u8()?, n: reader.u64()? })
+    }
+}
+
+impl Request for MemsetD8V2 {
+    const OPCODE: u32 = 0x130;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD16_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD16V2 {
+    /// dst device.
+    pub dst_device: u64,
+    /// us.
+    pub us: u16,
+    /// n.
+    pub n: u64,
+}
+
+impl Payload for MemsetD16V2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u16(self.us);
+        writer.u64(self.n);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dst_device: reader.u64()?, us: reader.u16()?, n: reader.u64()? })
+    }
+}
+
+impl Request for MemsetD16V2 {
+    const OPCODE: u32 = 0x131;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD32_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD32V2 {
+    /// dst device.
+    pub dst_device: u64,
+    /// ui.
+    pub ui: u32,
+    /// n.
+    pub n: u64,
+}
+
+impl Payload for MemsetD32V2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u32(self.ui);
+        writer.u64(self.n);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dst_device: reader.u64()?, ui: reader.u32()?, n: reader.u64()? })
+    }
+}
+
+impl Request for MemsetD32V2 {
+    const OPCODE: u32 = 0x132;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD2D8_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD2D8V2 {
+    /// dst device.
+    pub dst_device: u64,
+    /// dst pitch.
+    pub dst_pitch: u64,
+    /// uc.
+    pub uc: u8,
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+}
+
+impl Payload for MemsetD2D8V2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u64(self.dst_pitch);
+        writer.u8(self.uc);
+        writer.u64(self.width);
+        writer.u64(self.height);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            dst_pitch: reader.u64()?,
+            uc: reader.u8()?,
+            width: reader.u64()?,
+            height: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemsetD2D8V2 {
+    const OPCODE: u32 = 0x133;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD2D16_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD2D16V2 {
+    /// dst device.
+    pub dst_device: u64,
+    /// dst pitch.
+    pub dst_pitch: u64,
+    /// us.
+    pub us: u16,
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+}
+
+impl Payload for MemsetD2D16V2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u64(self.dst_pitch);
+        writer.u16(self.us);
+        writer.u64(self.width);
+        writer.u64(self.height);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            dst_pitch: reader.u64()?,
+            us: reader.u16()?,
+            width: reader.u64()?,
+            height: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemsetD2D16V2 {
+    const OPCODE: u32 = 0x134;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD2D32_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD2D32V2 {
+    /// dst device.
+    pub dst_device: u64,
+    /// dst pitch.
+    pub dst_pitch: u64,
+    /// ui.
+    pub ui: u32,
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+}
+
+impl Payload for MemsetD2D32V2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u64(self.dst_pitch);
+        writer.u32(self.ui);
+        writer.u64(self.width);
+        writer.u64(self.height);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            dst_pitch: reader.u64()?,
+            ui: reader.u32()?,
+            width: reader.u64()?,
+            height: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemsetD2D32V2 {
+    const OPCODE: u32 = 0x135;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD8Async`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD8Async {
+    /// dst device.
+    pub dst_device: u64,
+    /// uc.
+    pub uc: u8,
+    /// n.
+    pub n: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemsetD8Async {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u8(self.uc);
+        writer.u64(self.n);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            uc: reader.u8()?,
+            n: reader.u64()?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemsetD8Async {
+    const OPCODE: u32 = 0x136;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD16Async`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD16Async {
+    /// dst device.
+    pub dst_device: u64,
+    /// us.
+    pub us: u16,
+    /// n.
+    pub n: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemsetD16Async {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u16(self.us);
+        writer.u64(self.n);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            us: reader.u16()?,
+            n: reader.u64()?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemsetD16Async {
+    const OPCODE: u32 = 0x137;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD32Async`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD32Async {
+    /// dst device.
+    pub dst_device: u64,
+    /// ui.
+    pub ui: u32,
+    /// n.
+    pub n: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemsetD32Async {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u32(self.ui);
+        writer.u64(self.n);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            ui: reader.u32()?,
+            n: reader.u64()?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemsetD32Async {
+    const OPCODE: u32 = 0x138;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD2D8Async`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD2D8Async {
+    /// dst device.
+    pub dst_device: u64,
+    /// dst pitch.
+    pub dst_pitch: u64,
+    /// uc.
+    pub uc: u8,
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemsetD2D8Async {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u64(self.dst_pitch);
+        writer.u8(self.uc);
+        writer.u64(self.width);
+        writer.u64(self.height);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            dst_pitch: reader.u64()?,
+            uc: reader.u8()?,
+            width: reader.u64()?,
+            height: reader.u64()?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemsetD2D8Async {
+    const OPCODE: u32 = 0x139;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD2D16Async`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD2D16Async {
+    /// dst device.
+    pub dst_device: u64,
+    /// dst pitch.
+    pub dst_pitch: u64,
+    /// us.
+    pub us: u16,
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemsetD2D16Async {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u64(self.dst_pitch);
+        writer.u16(self.us);
+        writer.u64(self.width);
+        writer.u64(self.height);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            dst_pitch: reader.u64()?,
+            us: reader.u16()?,
+            width: reader.u64()?,
+            height: reader.u64()?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemsetD2D16Async {
+    const OPCODE: u32 = 0x13a;
+    type Reply = ();
+}
+
+/// Asks for `cuMemsetD2D32Async`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemsetD2D32Async {
+    /// dst device.
+    pub dst_device: u64,
+    /// dst pitch.
+    pub dst_pitch: u64,
+    /// ui.
+    pub ui: u32,
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemsetD2D32Async {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst_device);
+        writer.u64(self.dst_pitch);
+        writer.u32(self.ui);
+        writer.u64(self.width);
+        writer.u64(self.height);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            dst_device: reader.u64()?,
+            dst_pitch: reader.u64()?,
+            ui: reader.u32()?,
+            width: reader.u64()?,
+            height: reader.u64()?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemsetD2D32Async {
+    const OPCODE: u32 = 0x13b;
+    type Reply = ();
+}
+
 /// Asks for `cuStreamCreate`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamCreate {
@@ -151,4 +1144,379 @@ impl Payload for StreamCreateReply {
 impl Request for StreamCreate {
     const OPCODE: u32 = 0x140;
     type Reply = StreamCreateReply;
+}
+
+/// Asks for `cuStreamCreateWithPriority`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamCreateWithPriority {
+    /// flags.
+    pub flags: u32,
+    /// priority.
+    pub priority: i32,
+}
+
+impl Payload for StreamCreateWithPriority {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.flags);
+        writer.i32(self.priority);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { flags: reader.u32()?, priority: reader.i32()? })
+    }
+}
+
+/// Answers `cuStreamCreateWithPriority`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamCreateWithPriorityReply {
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for StreamCreateWithPriorityReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()? })
+    }
+}
+
+impl Request for StreamCreateWithPriority {
+    const OPCODE: u32 = 0x141;
+    type Reply = StreamCreateWithPriorityReply;
+}
+
+/// Asks for `cuStreamDestroy_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamDestroyV2 {
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for StreamDestroyV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()? })
+    }
+}
+
+impl Request for StreamDestroyV2 {
+    const OPCODE: u32 = 0x142;
+    type Reply = ();
+}
+
+/// Asks for `cuStreamSynchronize`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamSynchronize {
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for StreamSynchronize {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()? })
+    }
+}
+
+impl Request for StreamSynchronize {
+    const OPCODE: u32 = 0x143;
+    type Reply = ();
+}
+
+/// Asks for `cuStreamQuery`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamQuery {
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for StreamQuery {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()? })
+    }
+}
+
+impl Request for StreamQuery {
+    const OPCODE: u32 = 0x144;
+    type Reply = ();
+}
+
+/// Asks for `cuStreamWaitEvent`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamWaitEvent {
+    /// stream.
+    pub stream: u64,
+    /// event.
+    pub event: u64,
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for StreamWaitEvent {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+        writer.u64(self.event);
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()?, event: reader.u64()?, flags: reader.u32()? })
+    }
+}
+
+impl Request for StreamWaitEvent {
+    const OPCODE: u32 = 0x145;
+    type Reply = ();
+}
+
+/// Asks for `cuStreamGetPriority`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamGetPriority {
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for StreamGetPriority {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()? })
+    }
+}
+
+/// Answers `cuStreamGetPriority`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamGetPriorityReply {
+    /// priority.
+    pub priority: i32,
+}
+
+impl Payload for StreamGetPriorityReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.priority);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { priority: reader.i32()? })
+    }
+}
+
+impl Request for StreamGetPriority {
+    const OPCODE: u32 = 0x146;
+    type Reply = StreamGetPriorityReply;
+}
+
+/// Asks for `cuEventCreate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventCreate {
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for EventCreate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { flags: reader.u32()? })
+    }
+}
+
+/// Answers `cuEventCreate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventCreateReply {
+    /// event.
+    pub event: u64,
+}
+
+impl Payload for EventCreateReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.event);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { event: reader.u64()? })
+    }
+}
+
+impl Request for EventCreate {
+    const OPCODE: u32 = 0x160;
+    type Reply = EventCreateReply;
+}
+
+/// Asks for `cuEventDestroy_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventDestroyV2 {
+    /// event.
+    pub event: u64,
+}
+
+impl Payload for EventDestroyV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.event);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { event: reader.u64()? })
+    }
+}
+
+impl Request for EventDestroyV2 {
+    const OPCODE: u32 = 0x161;
+    type Reply = ();
+}
+
+/// Asks for `cuEventRecord`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRecord {
+    /// event.
+    pub event: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for EventRecord {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.event);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { event: reader.u64()?, stream: reader.u64()? })
+    }
+}
+
+impl Request for EventRecord {
+    const OPCODE: u32 = 0x162;
+    type Reply = ();
+}
+
+/// Asks for `cuEventRecordWithFlags`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRecordWithFlags {
+    /// event.
+    pub event: u64,
+    /// stream.
+    pub stream: u64,
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for EventRecordWithFlags {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.event);
+        writer.u64(self.stream);
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { event: reader.u64()?, stream: reader.u64()?, flags: reader.u32()? })
+    }
+}
+
+impl Request for EventRecordWithFlags {
+    const OPCODE: u32 = 0x163;
+    type Reply = ();
+}
+
+/// Asks for `cuEventSynchronize`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventSynchronize {
+    /// event.
+    pub event: u64,
+}
+
+impl Payload for EventSynchronize {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.event);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { event: reader.u64()? })
+    }
+}
+
+impl Request for EventSynchronize {
+    const OPCODE: u32 = 0x164;
+    type Reply = ();
+}
+
+/// Asks for `cuEventQuery`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventQuery {
+    /// event.
+    pub event: u64,
+}
+
+impl Payload for EventQuery {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.event);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { event: reader.u64()? })
+    }
+}
+
+impl Request for EventQuery {
+    const OPCODE: u32 = 0x165;
+    type Reply = ();
+}
+
+/// Asks for `cuEventElapsedTime_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventElapsedTimeV2 {
+    /// start.
+    pub start: u64,
+    /// end.
+    pub end: u64,
+}
+
+impl Payload for EventElapsedTimeV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.start);
+        writer.u64(self.end);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { start: reader.u64()?, end: reader.u64()? })
+    }
+}
+
+/// Answers `cuEventElapsedTime_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventElapsedTimeV2Reply {
+    /// p milliseconds.
+    pub p_milliseconds: f32,
+}
+
+impl Payload for EventElapsedTimeV2Reply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.f32(self.p_milliseconds);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { p_milliseconds: reader.f32()? })
+    }
+}
+
+impl Request for EventElapsedTimeV2 {
+    const OPCODE: u32 = 0x166;
+    type Reply = EventElapsedTimeV2Reply;
 }

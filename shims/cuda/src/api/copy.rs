@@ -1,0 +1,145 @@
+//! Copies in one dimension (CUDA Driver API, Memory Management).
+//!
+//! A copy longer than a frame's bulk part travels as several messages, in order.
+//!
+//! What an asynchronous copy promises: the source of a copy to the device is captured before the
+//! call returns, be it pageable or pinned; a copy to the program is complete when the call
+//! returns, which is earlier than the documentation asks for (at the stream's synchronisation).
+
+use vgpu_abi::cuda::{CUdeviceptr, CUstream, Error};
+use vgpu_guest::convert::Memory;
+use vgpu_guest::session;
+use vgpu_guest::wire::cuda::{
+    MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHAsyncV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2,
+    MemcpyHtoDV2,
+};
+use vgpu_guest::wire::header::BULK_BYTES_MAX;
+
+use crate::{handles, ranges, remote};
+
+/// Copies memory of the program to the device, and waits until it is there.
+pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), Error> {
+    remote::ready()?;
+    ranges::check(target, source.len() as u64)?;
+    let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
+    let request = |offset| MemcpyHtoDV2 { dst_device: target + offset };
+    Ok(session::send_parts(parts.map(|(part, offset)| (request(offset), part)))?)
+}
+
+/// Copies memory of the device to the program.
+pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<(), Error> {
+    remote::ready()?;
+    ranges::check(source, target.len() as u64)?;
+    let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
+    let request = |offset, bytes: usize| MemcpyDtoHV2 {
+        src_device: source + offset,
+        byte_count: bytes as u64,
+    };
+    Ok(session::fetch_parts(parts.map(|(part, offset)| (request(offset, part.len()), part)))?)
+}
+
+/// Copies memory of the program to the device behind what the stream does already.
+pub(crate) fn memcpy_hto_d_async_v2(
+    target: CUdeviceptr,
+    source: &[u8],
+    stream: CUstream,
+) -> Result<(), Error> {
+    remote::ready()?;
+    handles::stream(stream)?;
+    ranges::check(target, source.len() as u64)?;
+    let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
+    let request = |offset| MemcpyHtoDAsyncV2 { dst_device: target + offset, stream: stream.0 };
+    Ok(session::post_parts(parts.map(|(part, offset)| (request(offset), part)))?)
+}
+
+/// Copies memory of the device to the program behind what the stream does already, and waits.
+pub(crate) fn memcpy_dto_h_async_v2(
+    target: &mut [u8],
+    source: CUdeviceptr,
+    stream: CUstream,
+) -> Result<(), Error> {
+    remote::ready()?;
+    handles::stream(stream)?;
+    ranges::check(source, target.len() as u64)?;
+    let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
+    let request = |offset, bytes: usize| MemcpyDtoHAsyncV2 {
+        src_device: source + offset,
+        byte_count: bytes as u64,
+        stream: stream.0,
+    };
+    Ok(session::fetch_parts(parts.map(|(part, offset)| (request(offset, part.len()), part)))?)
+}
+
+/// Copies memory of the device to the device behind what the stream does already.
+pub(crate) fn memcpy_dto_d_async_v2(
+    target: CUdeviceptr,
+    source: CUdeviceptr,
+    bytes: usize,
+    stream: CUstream,
+) -> Result<(), Error> {
+    remote::ready()?;
+    handles::stream(stream)?;
+    ranges::check(target, bytes as u64)?;
+    ranges::check(source, bytes as u64)?;
+    remote::post(&MemcpyDtoDAsyncV2 {
+        dst_device: target,
+        src_device: source,
+        byte_count: bytes as u64,
+        stream: stream.0,
+    })
+}
+
+/// Copies between any two addresses, and waits; where each of them lies is looked up.
+pub(crate) fn memcpy(target: Memory<'_>, source: Memory<'_>, bytes: usize) -> Result<(), Error> {
+    remote::ready()?;
+    match (is_device(&target), is_device(&source)) {
+        (true, true) => remote::call(&MemcpyDtoDV2 {
+            dst_device: target.address(),
+            src_device: source.address(),
+            byte_count: bytes as u64,
+        }),
+        (true, false) => memcpy_hto_d_v2(target.address(), source.bytes::<Error>(bytes)?),
+        (false, true) => memcpy_dto_h_v2(target.bytes_mut::<Error>(bytes)?, source.address()),
+        (false, false) => within_program(target, source, bytes),
+    }
+}
+
+/// Copies between any two addresses behind what the stream does already.
+pub(crate) fn memcpy_async(
+    target: Memory<'_>,
+    source: Memory<'_>,
+    bytes: usize,
+    stream: CUstream,
+) -> Result<(), Error> {
+    remote::ready()?;
+    match (is_device(&target), is_device(&source)) {
+        (true, true) => memcpy_dto_d_async_v2(target.address(), source.address(), bytes, stream),
+        (true, false) => {
+            memcpy_hto_d_async_v2(target.address(), source.bytes::<Error>(bytes)?, stream)
+        }
+        (false, true) => {
+            memcpy_dto_h_async_v2(target.bytes_mut::<Error>(bytes)?, source.address(), stream)
+        }
+        (false, false) => {
+            // Behind the stream's work, which may still have to fill the source.
+            super::stream::stream_synchronize(stream)?;
+            within_program(target, source, bytes)
+        }
+    }
+}
+
+fn is_device(memory: &Memory<'_>) -> bool {
+    ranges::find(memory.address()).is_some()
+}
+
+fn within_program(target: Memory<'_>, source: Memory<'_>, bytes: usize) -> Result<(), Error> {
+    // Through a copy: the two ranges may overlap, and two slices may not.
+    let contents = source.bytes::<Error>(bytes)?.to_vec();
+    target.bytes_mut::<Error>(bytes)?.copy_from_slice(&contents);
+    Ok(())
+}
+
+/// Where each part of a copy begins.
+fn offsets() -> impl Iterator<Item = u64> {
+    (0..).map(|index| index * BULK_BYTES_MAX as u64)
+}

@@ -1,0 +1,78 @@
+//! Pinned memory of the program (CUDA Driver API, Memory Management).
+
+use std::ffi::c_void;
+
+use vgpu_abi::cuda::Error;
+use vgpu_guest::convert::Memory;
+
+use crate::{pinned, remote};
+
+/// Flags of `cuMemHostAlloc`: portable, device map, write-combined.
+const ALLOC_FLAGS: u32 = 0x7;
+
+/// Flag that asks for memory which the device sees (`CU_MEMHOSTALLOC_DEVICEMAP`, and
+/// `CU_MEMHOSTREGISTER_DEVICEMAP`, which is the same bit).
+const DEVICE_MAP: u32 = 0x2;
+
+/// Flags of `cuMemHostRegister`: portable, device map, I/O memory, read-only.
+const REGISTER_FLAGS: u32 = 0xf;
+
+/// Flags of `cuMemHostRegister` that only a device which sees the memory can keep: I/O memory and
+/// read-only.
+const REGISTER_FLAGS_REFUSED: u32 = 0xc;
+
+/// Allocates pages that stay where they are.
+pub(crate) fn mem_alloc_host_v2(bytes: usize) -> Result<*mut c_void, Error> {
+    mem_host_alloc(bytes, 0)
+}
+
+/// Allocates pages that stay where they are.
+///
+/// DEVICEMAP is taken, as on a device that has no use for it: under unified addressing the
+/// runtime sets it always. Asking for the device's address of the memory is then refused.
+pub(crate) fn mem_host_alloc(bytes: usize, flags: u32) -> Result<*mut c_void, Error> {
+    remote::ready()?;
+    if bytes == 0 || flags & !ALLOC_FLAGS != 0 {
+        return Err(Error::INVALID_VALUE);
+    }
+    pinned::allocate(bytes, flags & !DEVICE_MAP)
+}
+
+/// Frees pages that were allocated here.
+pub(crate) fn mem_free_host(memory: Memory<'_>) -> Result<(), Error> {
+    remote::ready()?;
+    pinned::free(memory.address())
+}
+
+/// Returns the flags that pinned memory was allocated with; other memory is INVALID_VALUE.
+pub(crate) fn mem_host_get_flags(memory: Memory<'_>) -> Result<u32, Error> {
+    remote::ready()?;
+    pinned::find(memory.address()).map(|(flags, ..)| flags).ok_or(Error::INVALID_VALUE)
+}
+
+/// Notes that the program wants its memory pinned.
+pub(crate) fn mem_host_register_v2(
+    memory: Memory<'_>,
+    bytes: usize,
+    flags: u32,
+) -> Result<(), Error> {
+    remote::ready()?;
+    if memory.address() == 0 || bytes == 0 || flags & !REGISTER_FLAGS != 0 {
+        return Err(Error::INVALID_VALUE);
+    }
+    if flags & REGISTER_FLAGS_REFUSED != 0 {
+        return Err(Error::NOT_SUPPORTED);
+    }
+    pinned::register(memory.address(), bytes, flags & !DEVICE_MAP)
+}
+
+/// As [`mem_host_register_v2`], under its old name.
+pub(crate) fn mem_host_register(memory: Memory<'_>, bytes: usize, flags: u32) -> Result<(), Error> {
+    mem_host_register_v2(memory, bytes, flags)
+}
+
+/// Forgets that the program wanted its memory pinned.
+pub(crate) fn mem_host_unregister(memory: Memory<'_>) -> Result<(), Error> {
+    remote::ready()?;
+    pinned::unregister(memory.address())
+}

@@ -1,0 +1,99 @@
+//! The contexts of this process: which are alive, and what the guest answers about them.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use vgpu_abi::cuda::{CUdevice, Error};
+use vgpu_guest::current;
+
+static CONTEXTS: RwLock<Option<Contexts>> = RwLock::new(None);
+
+/// One context that is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Context {
+    /// The device that it belongs to, in this process's numbers.
+    pub device: CUdevice,
+    /// Flags that it was made with.
+    pub flags: u32,
+    /// Number that no other context of this process ever had (`cuCtxGetId`).
+    pub id: u64,
+    /// Whether it is its device's primary context.
+    pub is_primary: bool,
+}
+
+/// The primary context of one device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Primary {
+    /// Its handle, while it is retained; else 0.
+    pub handle: u64,
+    /// How often it is retained.
+    pub retained: u32,
+    /// Flags for it, which outlive it.
+    pub flags: u32,
+}
+
+#[derive(Debug, Default)]
+struct Contexts {
+    alive: HashMap<u64, Context>,
+    primaries: HashMap<CUdevice, Primary>,
+    last_id: u64,
+}
+
+fn read() -> RwLockReadGuard<'static, Option<Contexts>> {
+    // Entries go in and out whole, so a panic elsewhere leaves no half of one.
+    CONTEXTS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write() -> RwLockWriteGuard<'static, Option<Contexts>> {
+    CONTEXTS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Looks a handle up; one that was never made or is destroyed is INVALID_CONTEXT.
+pub(crate) fn find(handle: u64) -> Result<Context, Error> {
+    let contexts = read();
+    let found = contexts.as_ref().and_then(|contexts| contexts.alive.get(&handle).copied());
+    found.ok_or(Error::INVALID_CONTEXT)
+}
+
+/// Returns the calling thread's current context with its handle.
+///
+/// None is INVALID_CONTEXT; one that another thread destroyed is CONTEXT_IS_DESTROYED, as
+/// `cuCtxDestroy` documents.
+pub(crate) fn current() -> Result<(u64, Context), Error> {
+    let handle = current::top().ok_or(Error::INVALID_CONTEXT)?;
+    let context = find(handle).map_err(|_| Error::CONTEXT_IS_DESTROYED)?;
+    Ok((handle, context))
+}
+
+/// Takes up a context that the host made.
+pub(crate) fn insert(handle: u64, device: CUdevice, flags: u32, is_primary: bool) {
+    let mut contexts = write();
+    let contexts = contexts.get_or_insert_default();
+    contexts.last_id += 1;
+    let id = contexts.last_id;
+    contexts.alive.insert(handle, Context { device, flags, id, is_primary });
+}
+
+/// Forgets a context; `false` if it was not known.
+pub(crate) fn remove(handle: u64) -> bool {
+    write().as_mut().is_some_and(|contexts| contexts.alive.remove(&handle).is_some())
+}
+
+/// Changes the flags of a context that is alive.
+pub(crate) fn change_flags(handle: u64, flags: u32) {
+    if let Some(context) = write().as_mut().and_then(|contexts| contexts.alive.get_mut(&handle)) {
+        context.flags = flags;
+    }
+}
+
+/// Returns the state of a device's primary context.
+pub(crate) fn primary(device: CUdevice) -> Primary {
+    let contexts = read();
+    let found = contexts.as_ref().and_then(|contexts| contexts.primaries.get(&device).copied());
+    found.unwrap_or_default()
+}
+
+/// Changes the state of a device's primary context.
+pub(crate) fn change_primary(device: CUdevice, change: impl FnOnce(&mut Primary)) {
+    change(write().get_or_insert_default().primaries.entry(device).or_default());
+}

@@ -1,0 +1,81 @@
+//! The streams and events of this process: which are alive, and what was said about them.
+//!
+//! A handle that was never made, or is destroyed, is an error at once and not a silent success
+//! that the host would report at the next synchronisation.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vgpu_abi::cuda::{CUcontext, CUevent, CUstream, Error};
+
+use crate::contexts;
+
+static STREAMS: Mutex<Option<HashMap<u64, Stream>>> = Mutex::new(None);
+static EVENTS: Mutex<Option<HashMap<u64, u64>>> = Mutex::new(None);
+
+/// What is known of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stream {
+    /// The context that it belongs to.
+    pub context: u64,
+    /// Flags that it was made with.
+    pub flags: u32,
+}
+
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Entries go in and out whole, so a panic elsewhere leaves no half of one.
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes up a stream that the host made in the current context.
+pub(crate) fn insert_stream(stream: CUstream, flags: u32) -> Result<(), Error> {
+    let (context, _) = contexts::current()?;
+    lock(&STREAMS).get_or_insert_default().insert(stream.0, Stream { context, flags });
+    Ok(())
+}
+
+/// Forgets a stream; a default stream, or one that is not alive, is INVALID_HANDLE.
+pub(crate) fn remove_stream(stream: CUstream) -> Result<(), Error> {
+    let removed = lock(&STREAMS).as_mut().and_then(|streams| streams.remove(&stream.0));
+    removed.map(drop).ok_or(Error::INVALID_HANDLE)
+}
+
+/// Looks a stream up. The default streams belong to the current context.
+pub(crate) fn stream(stream: CUstream) -> Result<Stream, Error> {
+    if stream.0 <= CUstream::PER_THREAD.0 {
+        let (context, _) = contexts::current()?;
+        return Ok(Stream { context, flags: 0 });
+    }
+    let streams = lock(&STREAMS);
+    let found = streams.as_ref().and_then(|streams| streams.get(&stream.0).copied());
+    found.ok_or(Error::INVALID_HANDLE)
+}
+
+/// Takes up an event that the host made in the current context.
+pub(crate) fn insert_event(event: CUevent) -> Result<(), Error> {
+    let (context, _) = contexts::current()?;
+    lock(&EVENTS).get_or_insert_default().insert(event.0, context);
+    Ok(())
+}
+
+/// Forgets an event; one that is not alive is INVALID_HANDLE.
+pub(crate) fn remove_event(event: CUevent) -> Result<(), Error> {
+    let removed = lock(&EVENTS).as_mut().and_then(|events| events.remove(&event.0));
+    removed.map(drop).ok_or(Error::INVALID_HANDLE)
+}
+
+/// Checks that an event is alive.
+pub(crate) fn check_event(event: CUevent) -> Result<(), Error> {
+    let is_alive = lock(&EVENTS).as_ref().is_some_and(|events| events.contains_key(&event.0));
+    if is_alive { Ok(()) } else { Err(Error::INVALID_HANDLE) }
+}
+
+/// Forgets what belonged to a context that is gone.
+pub(crate) fn forget_context(context: CUcontext) {
+    if let Some(streams) = lock(&STREAMS).as_mut() {
+        streams.retain(|_, stream| stream.context != context.0);
+    }
+    if let Some(events) = lock(&EVENTS).as_mut() {
+        events.retain(|_, owner| *owner != context.0);
+    }
+}
