@@ -1,7 +1,17 @@
 //! The simulated device: memory, copies, sets, streams and events are real, in this process's
 //! memory; nothing computes.
+//!
+//! Everything is done when it is asked for. To a client that is a device that is always faster
+//! than its next question, which CUDA's rules allow.
 
+mod answers;
+mod context;
+mod handles;
+mod memory;
 mod profile;
+mod queue;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use profile::Profile;
 
@@ -9,7 +19,9 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
 use super::Bank;
-use crate::dispatch::Device;
+use context::Contexts;
+use memory::Memory;
+use queue::Queues;
 
 /// The sizes of the simulated devices' memories, in bytes.
 pub(crate) fn memory_totals(gpus: u32) -> Vec<u64> {
@@ -20,12 +32,22 @@ pub(crate) fn memory_totals(gpus: u32) -> Vec<u64> {
 pub(crate) struct Sim {
     profile: Profile,
     bank: Box<dyn Bank>,
+    contexts: Contexts,
+    memory: Memory,
+    queues: Queues,
 }
 
 impl Sim {
     /// Gives one client the devices of a profile.
     pub fn new(profile: Profile, bank: impl Bank + 'static) -> Self {
-        Self { profile, bank: Box::new(bank) }
+        let devices = profile.snapshot.devices.len();
+        Self {
+            profile,
+            bank: Box::new(bank),
+            contexts: Contexts::new(devices),
+            memory: Memory::new(devices),
+            queues: Queues::new(),
+        }
     }
 
     /// Describes the devices.
@@ -43,6 +65,88 @@ impl Sim {
         }
         Ok(self.profile.state(self.bank.usage(device)?))
     }
-}
 
-impl Device for Sim {}
+    /// Allocates memory of the current context's device.
+    fn allocate(&mut self, context: u64, bytes: u64) -> Result<u64, Error> {
+        let device = self.contexts.find(context)?.device;
+        if bytes == 0 {
+            return Err(Error::INVALID_VALUE);
+        }
+        let accounted = memory::accounted(bytes).ok_or(Error::OUT_OF_MEMORY)?;
+        self.bank.reserve(device, accounted)?;
+        self.memory
+            .allocate(device, context, bytes)
+            .inspect_err(|_| self.bank.release(device, accounted))
+    }
+
+    fn free(&mut self, context: u64, address: u64) -> Result<(), Error> {
+        self.contexts.find(context)?;
+        if address == 0 {
+            return Ok(());
+        }
+        let (device, bytes) = self.memory.free(address)?;
+        self.give_back(device, bytes);
+        Ok(())
+    }
+
+    fn give_back(&mut self, device: u32, bytes: u64) {
+        let accounted = memory::accounted(bytes).expect("it was accounted when it was reserved");
+        self.bank.release(device, accounted);
+    }
+
+    /// Ends what belonged to a context that has ended.
+    fn bury_context(&mut self, context: u64) {
+        self.queues.end_context(context);
+        for (device, bytes) in self.memory.free_all(context) {
+            self.give_back(device, bytes);
+        }
+    }
+
+    /// Checks a stream and the context that its work needs.
+    fn check_stream(&self, current: u64, stream: u64) -> Result<u64, Error> {
+        self.queues.context_of(&self.contexts, current, stream)
+    }
+
+    /// Sets `count` elements, each to `element`, whose length is the alignment that CUDA asks for.
+    fn set(&mut self, address: u64, element: &[u8], count: u64) -> Result<(), Error> {
+        let width = element.len() as u64;
+        if !address.is_multiple_of(width) {
+            return Err(Error::INVALID_VALUE);
+        }
+        let bytes = count.checked_mul(width).ok_or(Error::INVALID_VALUE)?;
+        if element.iter().all(|&byte| byte == 0) {
+            return self.memory.clear(address, bytes);
+        }
+        let target = self.memory.write(address, bytes)?;
+        match element {
+            [first, rest @ ..] if rest.iter().all(|byte| byte == first) => target.fill(*first),
+            _ => target.chunks_exact_mut(element.len()).for_each(|to| to.copy_from_slice(element)),
+        }
+        Ok(())
+    }
+
+    /// Sets `height` rows of `width` elements, `pitch` bytes apart.
+    fn set_rows(
+        &mut self,
+        address: u64,
+        pitch: u64,
+        element: &[u8],
+        [width, height]: [u64; 2],
+    ) -> Result<(), Error> {
+        let element_bytes = element.len() as u64;
+        let row = width.checked_mul(element_bytes).ok_or(Error::INVALID_VALUE)?;
+        if row == 0 || height == 0 {
+            return Ok(());
+        }
+        if height > 1 && (pitch < row || !pitch.is_multiple_of(element_bytes)) {
+            return Err(Error::INVALID_VALUE);
+        }
+        // The whole span first, so that a set that does not fit leaves nothing half done.
+        let span = (height - 1).checked_mul(pitch).and_then(|rows| rows.checked_add(row));
+        self.memory.read(address, span.ok_or(Error::INVALID_VALUE)?)?;
+        for at in 0..height {
+            self.set(address + at * pitch, element, width)?;
+        }
+        Ok(())
+    }
+}
