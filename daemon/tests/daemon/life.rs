@@ -1,1 +1,192 @@
 //! How the daemon starts, ends, and loses workers.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Command, Output, Stdio};
+
+use vgpu_link::LinkError;
+use vgpu_link::wire::control::Reason;
+use vgpu_link::wire::cuda;
+
+use crate::process::{Client, LIMIT, Vgpud, kill};
+
+const MIB: u64 = 1 << 20;
+
+/// Runs a daemon that is expected to fail at once.
+fn fails(arguments: &[&str]) -> (i32, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_vgpud")).args(arguments).output().expect("it runs");
+    assert!(stdout.is_empty());
+    (status.code().expect("no signal"), String::from_utf8(stderr).expect("UTF-8"))
+}
+
+/// Makes the client hold some memory.
+fn hold(client: &mut Client, bytes: u64) {
+    let retain = cuda::DevicePrimaryCtxRetain { dev: 0 };
+    client.context = client.call(&retain).expect("a device").pctx;
+    client.call(&cuda::MemAllocV2 { bytesize: bytes }).expect("room");
+}
+
+fn pid_in(line: &str, key: &str) -> u32 {
+    let at = line.find(key).expect("the key is there") + key.len();
+    let digits: String = line[at..].chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect("a process id")
+}
+
+#[test]
+fn the_memory_of_a_client_that_went_is_free_again() {
+    let daemon = Vgpud::start(&[]);
+    let (mut observer, mut holder) = (daemon.client(), daemon.client());
+    hold(&mut holder, 64 * MIB);
+    let state = observer.state(0);
+    assert_eq!(state.memory_used, 64 * MIB);
+    let process = &state.processes[0];
+    assert_eq!((process.pid, process.bytes), (4711, 64 * MIB));
+    assert_eq!(process.name.as_str(), "test client");
+    let gone = std::time::Instant::now();
+    drop(holder);
+    daemon.wait_for(&["vgpud: gone", "freed=67108864"]);
+    assert_eq!(observer.state(0).memory_used, 0);
+    eprintln!("the memory was free after {:?}", gone.elapsed());
+}
+
+#[test]
+fn a_killed_worker_frees_its_memory_and_disturbs_nobody() {
+    let daemon = Vgpud::start(&[]);
+    let mut observer = daemon.client();
+    daemon.wait_for(&["vgpud: client"]);
+    let mut holder = daemon.client();
+    let worker = pid_in(&daemon.wait_for(&["vgpud: client"]), "worker=");
+    hold(&mut holder, 64 * MIB);
+    kill(worker, "KILL");
+    assert!(matches!(holder.ended(), LinkError::Closed));
+    daemon.wait_for(&["vgpud: gone", "freed=67108864", "signal: 9"]);
+    assert_eq!(observer.state(0).memory_used, 0);
+}
+
+#[test]
+fn a_worker_asked_to_stop_says_goodbye_to_its_client() {
+    let daemon = Vgpud::start(&[]);
+    let mut client = daemon.client();
+    let worker = pid_in(&daemon.wait_for(&["vgpud: client"]), "worker=");
+    kill(worker, "TERM");
+    let error = client.ended();
+    assert!(matches!(error, LinkError::Goodbye { reason: Reason::Stopping, .. }), "{error}");
+    daemon.client().snapshot();
+}
+
+#[test]
+fn a_signal_ends_the_daemon_its_workers_and_its_socket() {
+    for signal in ["TERM", "INT"] {
+        let mut daemon = Vgpud::start(&[]);
+        let mut clients: Vec<Client> = (0..3).map(|_| daemon.client()).collect();
+        daemon.signal(signal);
+        for client in &mut clients {
+            let error = client.ended();
+            let stopping = matches!(error, LinkError::Goodbye { reason: Reason::Stopping, .. });
+            assert!(stopping && error.is_retryable(), "{error}");
+        }
+        // The log ends with the last process that holds it, so this waits for the workers too.
+        assert!(daemon.ended().success());
+        assert!(!daemon.socket().exists());
+    }
+}
+
+#[test]
+fn workers_end_with_a_killed_daemon() {
+    let mut daemon = Vgpud::start(&[]);
+    let mut client = daemon.client();
+    daemon.signal("KILL");
+    let error = client.ended();
+    assert!(error.is_retryable(), "{error}");
+    assert!(!daemon.ended().success());
+}
+
+#[test]
+fn a_second_daemon_leaves_the_socket_of_the_first_alone() {
+    let first = Vgpud::start(&[]);
+    let address = format!("unix:{}", first.socket().display());
+    let (code, stderr) = fails(&["--device", "sim", "--listen", &address]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("another program answers there"), "{stderr}");
+    assert!(stderr.contains("try:"), "{stderr}");
+    first.client().snapshot();
+}
+
+#[test]
+fn a_daemon_takes_the_place_of_a_killed_one() {
+    let mut first = Vgpud::start(&[]);
+    let address = format!("unix:{}", first.socket().display());
+    first.signal("KILL");
+    first.ended();
+    assert!(first.socket().exists(), "it could not remove its socket");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+    command.args(["--device", "sim", "--listen", &address, "--mode", "0600"]);
+    let second = Vgpud::spawn(command, tempfile::tempdir().expect("a directory"));
+    first.client().snapshot();
+    let mode = std::fs::metadata(first.socket()).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(second);
+}
+
+#[test]
+fn a_daemon_serves_every_socket_it_was_given() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let other = directory.path().join("other.sock");
+    let daemon = Vgpud::start(&["--listen", &format!("unix:{}", other.display())]);
+    daemon.client().snapshot();
+    let hello = vgpu_link::wire::control::Hello {
+        role: vgpu_link::wire::control::Role::Observer,
+        pid: 1,
+        exe: vgpu_link::wire::Text::default(),
+    };
+    vgpu_link::connect(&vgpu_link::Uri::Unix(other), &hello, LIMIT).expect("welcome");
+}
+
+#[test]
+fn what_cannot_be_served_is_said_with_a_remedy() {
+    for (arguments, code, parts) in [
+        (&["--device", "nvidia"][..], 1, &["not in this version", "--device sim"][..]),
+        (&["--device", "replay=/x"], 1, &["not in this version"]),
+        (&["--device", "voodoo"], 1, &["no device called", "try:"]),
+        (&["--config", "/nonexistent.toml"], 1, &["/nonexistent.toml", "because:", "try:"]),
+        (&["--device", "sim", "--listen", "udp:1"], 1, &["udp:1", "try:"]),
+        (&["--device", "sim", "--listen", "unix:/nonexistent/s"], 1, &["/nonexistent/s", "try:"]),
+        (&["--device", "sim", "--unknown"], 64, &["--unknown"]),
+        (&["surplus"], 64, &["surplus"]),
+    ] {
+        let (actual, stderr) = fails(arguments);
+        assert_eq!(actual, code, "{arguments:?}: {stderr}");
+        for part in parts {
+            assert!(stderr.contains(part), "{arguments:?}: {stderr}");
+        }
+    }
+}
+
+/// systemd hands over descriptor 3, names the process it is for, and waits for a datagram
+/// (sd_listen_fds(3), sd_notify(3)).
+#[test]
+fn a_socket_of_systemd_is_served_and_readiness_is_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let listener = UnixListener::bind(directory.path().join("vgpud.sock")).expect("bound");
+    let notify = directory.path().join("notify.sock");
+    let told = UnixDatagram::bind(&notify).expect("bound");
+    told.set_read_timeout(Some(LIMIT)).expect("a limit");
+    let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --device sim";
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script, env!("CARGO_BIN_EXE_vgpud")])
+        .env("NOTIFY_SOCKET", &notify)
+        .stdin(Stdio::from(OwnedFd::from(listener)));
+    let mut daemon = Vgpud::spawn(command, directory);
+    let mut buffer = [0; 64];
+    let count = told.recv(&mut buffer).expect("it told us");
+    assert_eq!(&buffer[..count], b"READY=1\n");
+    daemon.client().snapshot();
+    daemon.signal("TERM");
+    assert!(daemon.ended().success());
+    let count = told.recv(&mut buffer).expect("it told us");
+    assert_eq!(&buffer[..count], b"STOPPING=1\n");
+    assert!(daemon.socket().exists(), "systemd's socket stays systemd's");
+}

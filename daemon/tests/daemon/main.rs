@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod badly;
+mod driving;
 mod life;
 mod process;
 mod serving;
