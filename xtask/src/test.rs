@@ -48,6 +48,7 @@ enum What {
 use Group::{Clients, Headers, Release};
 
 const DEV: &[Profile] = &[Profile::Dev];
+const BOTH: &[Profile] = &[Profile::Dev, Profile::Release];
 const RELEASE: &[Profile] = &[Profile::Release];
 
 /// All parts, in the order of a full run: what fails fast comes first. A file of tests/tests that
@@ -57,7 +58,7 @@ const PARTS: &[Part] = &[
     Part { name: "tidy", groups: &[], stages: &[], what: What::File },
     Part { name: "unit", groups: &[Headers], stages: &[], what: What::Unit },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
-    Part { name: "elf", groups: &[Release], stages: RELEASE, what: What::File },
+    Part { name: "elf", groups: &[Release], stages: BOTH, what: What::File },
     Part { name: "system", groups: Group::ALL, stages: RELEASE, what: What::File },
 ];
 
