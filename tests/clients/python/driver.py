@@ -18,13 +18,18 @@ def check(answer):
     return rest[0] if len(rest) == 1 else rest
 
 
+def text(buffer):
+    """Reads a C string from a buffer that may hold anything after its end mark."""
+    return buffer.split(b"\0", 1)[0].decode()
+
+
 def main():
     check(cuda.cuInit(0))
     count = check(cuda.cuDeviceGetCount())
     device = check(cuda.cuDeviceGet(0))
     attribute = cuda.CUdevice_attribute
     optin = attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-    name = check(cuda.cuDeviceGetName(128, device)).rstrip(b"\0").decode()
+    name = text(check(cuda.cuDeviceGetName(128, device)))
     context = check(cuda.cuDevicePrimaryCtxRetain(device))
     check(cuda.cuCtxSetCurrent(context))
 
@@ -59,7 +64,7 @@ def main():
     freed = cuda.cuMemcpyDtoH(pointer(back), memory, 16)[0].name
     free_after, _ = check(cuda.cuMemGetInfo())
     uuid = bytes(check(cuda.cuDeviceGetUuid(device)).bytes)
-    bus = check(cuda.cuDeviceGetPCIBusId(32, device)).rstrip(b"\0").decode()
+    bus = text(check(cuda.cuDeviceGetPCIBusId(32, device)))
     answer = {
         "devices": count,
         "driver": check(cuda.cuDriverGetVersion()),
