@@ -9,7 +9,7 @@ use std::fs;
 
 use vgpu_tests::{
     Vgpud, stage,
-    system::{Files, Guest, Layout, Plot, Setting, story},
+    system::{APT, Files, Guest, Layout, Plot, Setting, story},
 };
 
 const DEBUG: &str = "OLLAMA_DEBUG=2";
@@ -100,6 +100,29 @@ fn an_environment_that_the_unit_had_is_kept() {
     let preloads: Vec<_> = value("LD_PRELOAD").split([':', ' ']).collect();
     assert!(preloads.contains(&"/opt/site/libsite.so"), "{preloads:?}");
     assert!(preloads.iter().any(|path| path.ends_with("/vgpu/libcudart.so.13")), "{preloads:?}");
+}
+
+#[test]
+fn an_edited_drop_in_survives_the_removal_and_is_named() {
+    let guest = alone(USR_LOCAL);
+    guest.install_deb().unwrap();
+    let drop_in = "/etc/systemd/system/ollama.service.d/50-vgpu.conf";
+    guest.sh(&format!("echo '# mine' >> {drop_in}")).unwrap();
+    let removal = guest.apt(&["remove", "vgpu-ollama"]).unwrap();
+    assert!(removal.status.success(), "{removal:?}");
+    let words = format!("{}{}", removal.stdout, removal.stderr);
+    assert!(words.contains(drop_in), "{words}");
+    assert!(guest.sh(&format!("cat {drop_in}")).unwrap().ends_with("# mine\n"));
+}
+
+#[test]
+fn installing_the_same_deb_again_changes_nothing_for_ollama() {
+    let guest = alone(USR_LOCAL);
+    guest.install_deb().unwrap();
+    let before = guest.tree(&[APT]).unwrap().without_directory_times();
+    guest.apt(&["install", "--reinstall", "/root/vgpu-ollama.deb"]).unwrap().success().unwrap();
+    let after = guest.tree(&[APT]).unwrap().without_directory_times();
+    assert_eq!(before.changes(&after), []);
 }
 
 #[test]

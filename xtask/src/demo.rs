@@ -4,12 +4,13 @@ use std::process::Command;
 
 use crate::error::Error;
 use crate::paths::Paths;
+use crate::setup::Group::{Headers, Release, System};
 use crate::{deb, process, setup, stage, test};
 
 /// Fetches and builds what the story needs, then tells it on the screen.
 pub(crate) fn run(paths: &Paths) -> Result<(), Error> {
     println!("1. What has to be fetched");
-    setup::run(paths, setup::Group::ALL)?;
+    setup::run(paths, &[Headers, Release, System])?;
     println!("\n2. The libraries, the installer and the host, for glibc 2.28");
     stage::run(paths, stage::Profile::Release)?;
     println!("\n3. The deb");
