@@ -33,7 +33,7 @@ pub(crate) fn run(paths: &Paths) -> Result<(), Error> {
 
 /// Compiles cargo-deb once; lightly optimised, which takes 40 s on 2 cores, not minutes.
 fn install(paths: &Paths, program: &str) -> Result<(), Error> {
-    let version = format!("test \"$('{program}' --version)\" = {CARGO_DEB}");
+    let version = format!("test \"$('{program}' --version)\" = 'cargo-deb {CARGO_DEB}'");
     if succeeds(&["sh".into(), "-c".into(), version]) {
         return Ok(());
     }
