@@ -1,5 +1,7 @@
 //! Links the library as the loader and its clients expect it.
 
+#![forbid(unsafe_code)]
+
 fn main() {
     let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let script = format!("--version-script={directory}/exports.map");

@@ -23,7 +23,7 @@ struct Shape {
 
 const SHAPES: [Shape; 6] = [
     shape("libcuda.so.1", "libcuda-names-union.txt", &["cu"], false),
-    shape("libnvidia-ml.so.1", "libnvml-550-exports.txt", &["nvml"], false),
+    shape("libnvidia-ml.so.1", "libnvml-names-union.txt", &["nvml"], false),
     shape("libcudart.so.12", "libcudart-12.9.79-exports.txt", &["cuda", "__cuda"], true),
     shape("libcudart.so.13", "libcudart-13.5.37-exports.txt", &["cuda", "__cuda"], true),
     shape("libcublas.so.12", "libcublas-12.9.3.13-exports.txt", &["cublas"], true),

@@ -28,8 +28,6 @@ struct Shim {
     signatures: &'static str,
     /// Stem of the list of names that the real library exports.
     names: &'static str,
-    /// Whether names that only newer headers know are exported too.
-    and_declared: bool,
     target: exports::Target,
 }
 
@@ -40,7 +38,6 @@ const SHIMS: [Shim; 6] = [
         major: None,
         signatures: "cuda",
         names: "libcuda-names-union",
-        and_declared: true,
         target: exports::Target {
             abi: "cuda",
             bodies: "crate::api",
@@ -53,8 +50,7 @@ const SHIMS: [Shim; 6] = [
         directory: "nvml",
         major: None,
         signatures: "nvml",
-        names: "libnvml-550-exports",
-        and_declared: true,
+        names: "libnvml-names-union",
         target: exports::Target {
             abi: "nvml",
             bodies: "crate::api",
@@ -68,7 +64,6 @@ const SHIMS: [Shim; 6] = [
         major: Some(12),
         signatures: "cudart12",
         names: "libcudart-12.9.79-exports",
-        and_declared: false,
         target: exports::Target {
             abi: "cudart12",
             bodies: "vgpu_cudart::api",
@@ -82,7 +77,6 @@ const SHIMS: [Shim; 6] = [
         major: Some(13),
         signatures: "cudart13",
         names: "libcudart-13.5.37-exports",
-        and_declared: false,
         target: exports::Target {
             abi: "cudart13",
             bodies: "vgpu_cudart::api",
@@ -96,7 +90,6 @@ const SHIMS: [Shim; 6] = [
         major: Some(12),
         signatures: "cublas",
         names: "libcublas-12.9.3.13-exports",
-        and_declared: false,
         target: exports::Target {
             abi: "cublas",
             bodies: "vgpu_cublas::api",
@@ -110,7 +103,6 @@ const SHIMS: [Shim; 6] = [
         major: Some(13),
         signatures: "cublas",
         names: "libcublas-13.10.0.20-exports",
-        and_declared: false,
         target: exports::Target {
             abi: "cublas",
             bodies: "vgpu_cublas::api",
@@ -151,10 +143,7 @@ impl Description {
             let mut signatures =
                 if path.exists() { Signatures::read(&path)? } else { Signatures::default() };
             let path = directory.join(format!("names/{}.txt", shim.names));
-            let mut names = names(&path)?;
-            if shim.and_declared {
-                names.extend(signatures.functions.keys().cloned());
-            }
+            let names = names(&path)?;
             if let Some(undeclared) = undeclared.get(library) {
                 signatures.fill(undeclared);
             }

@@ -1,3 +1,5 @@
 //! cuBLAS for both majors.
 
+#![forbid(unsafe_code)]
+
 pub mod api;

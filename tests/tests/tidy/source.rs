@@ -130,15 +130,11 @@ fn names_of_tests_are_sentences_without_a_prefix() {
     check("a test's name is a sentence", "say what holds, in the present", offences);
 }
 
-/// Says whether a stream holds the keyword, other than as the attribute `#[unsafe(...)]`, which
-/// only marks an exported name.
+/// Says whether a stream holds the keyword. The attribute `#[unsafe(no_mangle)]` counts: a crate
+/// that exports names cannot forbid unsafe code either.
 fn holds_unsafe(stream: TokenStream) -> bool {
-    let trees: Vec<TokenTree> = stream.into_iter().collect();
-    trees.iter().enumerate().any(|(at, tree)| match tree {
-        TokenTree::Ident(word) if word == "unsafe" => {
-            !matches!(trees.get(at + 1), Some(TokenTree::Group(group))
-                if group.delimiter() == proc_macro2::Delimiter::Parenthesis)
-        }
+    stream.into_iter().any(|tree| match tree {
+        TokenTree::Ident(word) => word == "unsafe",
         TokenTree::Group(group) => holds_unsafe(group.stream()),
         _ => false,
     })

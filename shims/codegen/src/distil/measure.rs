@@ -50,7 +50,8 @@ pub(super) fn measure(
             let of = format!("((({kind} *)0)->{field})");
             let _ = writeln!(
                 program,
-                "printf(\"{name}.{field} %zu %zu %zu\\n\", offsetof({kind}, {field}), sizeof {of}, _Alignof(__typeof__({of})));"
+                "printf(\"{name}.{field} %zu %zu %zu\\n\", offsetof({kind}, {field}), sizeof {of}, \
+                 _Alignof(__typeof__({of})));"
             );
         }
     }

@@ -4,6 +4,7 @@
 //! below one directory, and a C compiler. Nothing of the headers' text is carried over: only
 //! names, types and numbers.
 
+mod cursor;
 mod find;
 mod measure;
 mod parse;

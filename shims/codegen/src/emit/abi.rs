@@ -122,7 +122,8 @@ pub(crate) fn emit(
             "callback" => {
                 let _ = writeln!(
                     out,
-                    "/// Address of a function of the application (`{name}` in C).\npub type {name} = *const std::ffi::c_void;\n"
+                    "/// Address of a function of the application (`{name}` in C).\n\
+                     pub type {name} = *const std::ffi::c_void;\n"
                 );
             }
             alias => {
@@ -144,7 +145,8 @@ fn errors(
     let constants = signatures.enums.get(kind).map_or(&[][..], Vec::as_slice);
     let _ = writeln!(
         out,
-        "crate::code::result_type! {{\n/// What a function of {} answers: success, or an [`Error`].\n{kind}\n}}\n",
+        "crate::code::result_type! {{\n\
+         /// What a function of {} answers: success, or an [`Error`].\n{kind}\n}}\n",
         results.title
     );
     out.push_str("impl Error {\n");
@@ -233,7 +235,8 @@ fn structure(out: &mut String, name: &str, layout: &Layout) {
     }
     let _ = writeln!(
         out,
-        "}}\n\nconst _: () = {{\nassert!(size_of::<{name}>() == {});\nassert!(align_of::<{name}>() == {});",
+        "}}\n\nconst _: () = {{\nassert!(size_of::<{name}>() == {});\n\
+         assert!(align_of::<{name}>() == {});",
         layout.size, layout.align
     );
     for (field, _, offset) in &layout.fields {

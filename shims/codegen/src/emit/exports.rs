@@ -71,7 +71,7 @@ fn imports(target: Target, text: &str) -> String {
         ("boundary(", "vgpu_guest::boundary"),
         ("boundary_value(", "vgpu_guest::boundary::boundary_value"),
         ("convert::", "vgpu_guest::convert"),
-        ("cuda::", "vgpu_link::wire::cuda"),
+        ("cuda::", "vgpu_guest::wire::cuda"),
     ] {
         if text.contains(word) {
             let _ = writeln!(out, "use {path};");

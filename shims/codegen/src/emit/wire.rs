@@ -153,7 +153,8 @@ pub(crate) fn emit(
         };
         let _ = writeln!(
             out,
-            "impl Request for {camel} {{ const OPCODE: u32 = {opcode:#x}; type Reply = {answer}; }}\n"
+            "impl Request for {camel} {{\nconst OPCODE: u32 = {opcode:#x};\n\
+             type Reply = {answer};\n}}\n"
         );
     }
     Ok(out)

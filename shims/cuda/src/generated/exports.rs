@@ -12,7 +12,7 @@ use vgpu_abi::cuda::*;
 use vgpu_guest::Counter;
 use vgpu_guest::boundary;
 use vgpu_guest::convert;
-use vgpu_link::wire::cuda;
+use vgpu_guest::wire::cuda;
 
 use crate::api;
 use crate::remote;
