@@ -18,6 +18,9 @@ pub(crate) struct Target {
     pub bodies: &'static str,
     /// Name of the C result type.
     pub result: &'static str,
+    /// Path of what leads into the bodies, `boundary` and `unimplemented`: the guest's own, or the
+    /// crate's where a library does more on the way.
+    pub entry: &'static str,
     /// Version node of the symbols, which is the SONAME; `None` for unversioned ones.
     pub node: Option<&'static str>,
 }
@@ -58,7 +61,8 @@ pub(crate) fn emit(
 fn imports(target: Target, text: &str) -> String {
     let mut out = String::from(
         "#![allow(non_snake_case, reason = \"the names are C's\")]\n\
-         #![allow(clippy::too_many_arguments, reason = \"the parameters are C's\")]\n\n",
+         #![allow(clippy::too_many_arguments, reason = \"the parameters are C's\")]\n\
+         #![allow(clippy::redundant_closure, reason = \"one form for all\")]\n\n",
     );
     let std: Vec<&str> =
         ["c_char", "c_void"].into_iter().filter(|name| text.contains(name)).collect();
@@ -67,8 +71,9 @@ fn imports(target: Target, text: &str) -> String {
     }
     let _ = writeln!(out, "use vgpu_abi::{}::*;", target.abi);
     out.push_str("use vgpu_guest::Counter;\n");
+    let boundary = format!("{}::boundary", target.entry);
     for (word, path) in [
-        ("boundary(", "vgpu_guest::boundary"),
+        ("boundary(", boundary.as_str()),
         ("boundary_value(", "vgpu_guest::boundary::boundary_value"),
         ("convert::", "vgpu_guest::convert"),
         ("cuda::", "vgpu_guest::wire::cuda"),
@@ -110,12 +115,12 @@ fn unimplemented(out: &mut String, target: Target, names: &[&String]) {
                  #[unsafe(no_mangle)]
                  pub(crate) extern \"C\" fn $name() -> {} {{
                      static CALLS: Counter = Counter::new(stringify!($name));
-                     vgpu_guest::unimplemented(&CALLS)
+                     {}::unimplemented(&CALLS)
                  }}
                  {symver}
              )* }};
          }}\n\nunimplemented! {{",
-        target.result
+        target.result, target.entry
     );
     for name in names {
         let _ = writeln!(out, "    {name},");
@@ -153,10 +158,11 @@ fn unimplemented_value(out: &mut String, target: Target, name: &str, returns: &s
          #[unsafe(no_mangle)]
          extern \"C\" fn {name}() {arrow} {{
              static CALLS: Counter = Counter::new(\"{name}\");
-             let _: {} = vgpu_guest::unimplemented(&CALLS);
+             let _: {} = {}::unimplemented(&CALLS);
              {value}
          }}\n{}",
         target.result,
+        target.entry,
         symver(target, name)
     );
 }
