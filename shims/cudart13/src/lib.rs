@@ -1,4 +1,16 @@
 //! `libcudart.so.13`: the exported names of the CUDA runtime 13; the bodies are in `vgpu_cudart`.
 
+use vgpu_cudart::result::Result;
+use vgpu_guest::Counter;
+
 #[path = "generated/exports.rs"]
 mod exports;
+
+/// The version whose names and layouts these are (`CUDART_VERSION` of its headers).
+const VERSION: i32 = 13_050;
+
+fn boundary(counter: &'static Counter, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    vgpu_cudart::boundary(VERSION, counter, body)
+}
+
+use vgpu_cudart::unimplemented;

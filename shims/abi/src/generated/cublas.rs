@@ -34,15 +34,27 @@ impl Error {
 /// Code, name and text of each result, by code.
 pub(crate) const CODES: [(u32, &CStr, &CStr); 10] = [
     (0, c"CUBLAS_STATUS_SUCCESS", c"success"),
-    (1, c"CUBLAS_STATUS_NOT_INITIALIZED", c"not initialized"),
-    (3, c"CUBLAS_STATUS_ALLOC_FAILED", c"alloc failed"),
-    (7, c"CUBLAS_STATUS_INVALID_VALUE", c"invalid value"),
-    (8, c"CUBLAS_STATUS_ARCH_MISMATCH", c"arch mismatch"),
-    (11, c"CUBLAS_STATUS_MAPPING_ERROR", c"mapping error"),
-    (13, c"CUBLAS_STATUS_EXECUTION_FAILED", c"execution failed"),
-    (14, c"CUBLAS_STATUS_INTERNAL_ERROR", c"internal error"),
-    (15, c"CUBLAS_STATUS_NOT_SUPPORTED", c"not supported"),
-    (16, c"CUBLAS_STATUS_LICENSE_ERROR", c"license error"),
+    (1, c"CUBLAS_STATUS_NOT_INITIALIZED", c"the library was not initialized"),
+    (3, c"CUBLAS_STATUS_ALLOC_FAILED", c"the resource allocation failed"),
+    (
+        7,
+        c"CUBLAS_STATUS_INVALID_VALUE",
+        c"an unsupported value or parameter was passed to the function",
+    ),
+    (
+        8,
+        c"CUBLAS_STATUS_ARCH_MISMATCH",
+        c"a feature absent from the device architecture is required",
+    ),
+    (11, c"CUBLAS_STATUS_MAPPING_ERROR", c"an access to GPU memory space failed"),
+    (13, c"CUBLAS_STATUS_EXECUTION_FAILED", c"the GPU program failed to execute"),
+    (14, c"CUBLAS_STATUS_INTERNAL_ERROR", c"an internal cuBLAS operation failed"),
+    (15, c"CUBLAS_STATUS_NOT_SUPPORTED", c"the functionality requested is not supported"),
+    (
+        16,
+        c"CUBLAS_STATUS_LICENSE_ERROR",
+        c"an error was detected when checking the current licensing",
+    ),
 ];
 
 /// Structure of C type `cuComplex`.

@@ -1,1 +1,3 @@
-//! Bodies, one module per noun of the API. None is written yet: every name is refused.
+//! Bodies, one module per noun of the API.
+
+pub mod status;

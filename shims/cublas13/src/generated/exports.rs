@@ -5,11 +5,37 @@
 
 #![allow(non_snake_case, reason = "the names are C's")]
 #![allow(clippy::too_many_arguments, reason = "the parameters are C's")]
+#![allow(clippy::redundant_closure, reason = "one form for all")]
 
 use std::ffi::c_char;
 
 use vgpu_abi::cublas::*;
 use vgpu_guest::Counter;
+use vgpu_guest::boundary::boundary_value;
+
+use vgpu_cublas::api;
+
+/// Answers `cublasGetStatusName` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetStatusName(status: u32) -> *const c_char {
+    static CALLS: Counter = Counter::new("cublasGetStatusName");
+    boundary_value(&CALLS, std::ptr::null(), || api::status::get_status_name(status).as_ptr())
+}
+std::arch::global_asm!(".symver cublasGetStatusName, cublasGetStatusName@@@libcublas.so.13");
+
+/// Answers `cublasGetStatusString` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetStatusString(status: u32) -> *const c_char {
+    static CALLS: Counter = Counter::new("cublasGetStatusString");
+    boundary_value(&CALLS, std::ptr::null(), || api::status::get_status_string(status).as_ptr())
+}
+std::arch::global_asm!(".symver cublasGetStatusString, cublasGetStatusString@@@libcublas.so.13");
 
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
@@ -829,24 +855,6 @@ extern "C" fn cublasGetCudartVersion() -> usize {
     0
 }
 std::arch::global_asm!(".symver cublasGetCudartVersion, cublasGetCudartVersion@@@libcublas.so.13");
-
-/// Counts `cublasGetStatusName`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn cublasGetStatusName() -> *const c_char {
-    static CALLS: Counter = Counter::new("cublasGetStatusName");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
-    std::ptr::null()
-}
-std::arch::global_asm!(".symver cublasGetStatusName, cublasGetStatusName@@@libcublas.so.13");
-
-/// Counts `cublasGetStatusString`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn cublasGetStatusString() -> *const c_char {
-    static CALLS: Counter = Counter::new("cublasGetStatusString");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
-    std::ptr::null()
-}
-std::arch::global_asm!(".symver cublasGetStatusString, cublasGetStatusString@@@libcublas.so.13");
 
 /// Counts `cublasIcamax`, which is not implemented and has no result code.
 #[unsafe(no_mangle)]

@@ -1,1 +1,18 @@
-//! Bodies, one module per noun of the API. None is written yet: every name is refused.
+//! The bodies of the runtime API, one module per noun; names are the C names in snake case.
+
+pub mod context;
+pub mod copy;
+pub mod device;
+pub mod entry_point;
+pub mod error;
+pub mod event;
+pub mod host_memory;
+pub mod launch;
+pub mod memory;
+pub mod peer;
+pub mod pointer;
+pub mod properties;
+pub mod registration;
+pub mod set;
+pub mod stream;
+pub mod version;

@@ -5,11 +5,1943 @@
 
 #![allow(non_snake_case, reason = "the names are C's")]
 #![allow(clippy::too_many_arguments, reason = "the parameters are C's")]
+#![allow(clippy::redundant_closure, reason = "one form for all")]
 
 use std::ffi::{c_char, c_void};
 
+use crate::boundary;
 use vgpu_abi::cudart13::*;
 use vgpu_guest::Counter;
+use vgpu_guest::boundary::boundary_value;
+use vgpu_guest::convert;
+
+use vgpu_cudart::api;
+
+/// Answers `__cudaPopCallConfiguration` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaPopCallConfiguration(
+    grid_dim: *mut dim3,
+    block_dim: *mut dim3,
+    shared_mem: *mut usize,
+    stream: *mut cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("__cudaPopCallConfiguration");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut grid_dim, mut block_dim, mut shared_mem, mut stream) = unsafe {
+            (
+                convert::output::<_, Error>(grid_dim)?,
+                convert::output::<_, Error>(block_dim)?,
+                convert::output::<_, Error>(shared_mem)?,
+                convert::output::<_, Error>(stream)?,
+            )
+        };
+        let (grid_dim_value, block_dim_value, shared_mem_value, stream_value) =
+            api::launch::pop_call_configuration()?;
+        grid_dim.set(grid_dim_value);
+        block_dim.set(block_dim_value);
+        shared_mem.set(shared_mem_value);
+        stream.set(stream_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver __cudaPopCallConfiguration, __cudaPopCallConfiguration@@@libcudart.so.13"
+);
+
+/// Answers `__cudaPushCallConfiguration` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaPushCallConfiguration(
+    grid_dim: dim3,
+    block_dim: dim3,
+    shared_mem: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("__cudaPushCallConfiguration");
+    boundary(&CALLS, || {
+        api::launch::push_call_configuration(grid_dim, block_dim, shared_mem, stream)
+    })
+}
+std::arch::global_asm!(
+    ".symver __cudaPushCallConfiguration, __cudaPushCallConfiguration@@@libcudart.so.13"
+);
+
+/// Answers `__cudaRegisterFatBinary` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaRegisterFatBinary(fat_cubin: *mut c_void) -> *mut *mut c_void {
+    static CALLS: Counter = Counter::new("__cudaRegisterFatBinary");
+    boundary_value(&CALLS, std::ptr::null_mut(), || {
+        api::registration::register_fat_binary(fat_cubin)
+    })
+}
+std::arch::global_asm!(
+    ".symver __cudaRegisterFatBinary, __cudaRegisterFatBinary@@@libcudart.so.13"
+);
+
+/// Answers `__cudaRegisterFatBinaryEnd` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaRegisterFatBinaryEnd(fat_cubin_handle: *mut *mut c_void) {
+    static CALLS: Counter = Counter::new("__cudaRegisterFatBinaryEnd");
+    boundary_value(&CALLS, (), || api::registration::register_fat_binary_end(fat_cubin_handle))
+}
+std::arch::global_asm!(
+    ".symver __cudaRegisterFatBinaryEnd, __cudaRegisterFatBinaryEnd@@@libcudart.so.13"
+);
+
+/// Answers `__cudaRegisterFunction` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaRegisterFunction(
+    fat_cubin_handle: *mut *mut c_void,
+    host_fun: *const c_char,
+    device_fun: *mut c_char,
+    device_name: *const c_char,
+    thread_limit: i32,
+    tid: *mut uint3,
+    bid: *mut uint3,
+    b_dim: *mut dim3,
+    g_dim: *mut dim3,
+    w_size: *mut i32,
+) {
+    static CALLS: Counter = Counter::new("__cudaRegisterFunction");
+    boundary_value(&CALLS, (), || {
+        api::registration::register_function(
+            fat_cubin_handle,
+            host_fun,
+            device_fun,
+            device_name,
+            thread_limit,
+            tid,
+            bid,
+            b_dim,
+            g_dim,
+            w_size,
+        )
+    })
+}
+std::arch::global_asm!(".symver __cudaRegisterFunction, __cudaRegisterFunction@@@libcudart.so.13");
+
+/// Answers `__cudaRegisterVar` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaRegisterVar(
+    fat_cubin_handle: *mut *mut c_void,
+    host_var: *mut c_char,
+    device_address: *mut c_char,
+    device_name: *const c_char,
+    ext: i32,
+    size: usize,
+    constant: i32,
+    global: i32,
+) {
+    static CALLS: Counter = Counter::new("__cudaRegisterVar");
+    boundary_value(&CALLS, (), || {
+        api::registration::register_var(
+            fat_cubin_handle,
+            host_var,
+            device_address,
+            device_name,
+            ext,
+            size,
+            constant,
+            global,
+        )
+    })
+}
+std::arch::global_asm!(".symver __cudaRegisterVar, __cudaRegisterVar@@@libcudart.so.13");
+
+/// Answers `__cudaUnregisterFatBinary` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaUnregisterFatBinary(fat_cubin_handle: *mut *mut c_void) {
+    static CALLS: Counter = Counter::new("__cudaUnregisterFatBinary");
+    boundary_value(&CALLS, (), || api::registration::unregister_fat_binary(fat_cubin_handle))
+}
+std::arch::global_asm!(
+    ".symver __cudaUnregisterFatBinary, __cudaUnregisterFatBinary@@@libcudart.so.13"
+);
+
+/// Answers `cudaCtxResetPersistingL2Cache` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaCtxResetPersistingL2Cache() -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaCtxResetPersistingL2Cache");
+    boundary(&CALLS, || api::context::ctx_reset_persisting_l2_cache())
+}
+std::arch::global_asm!(
+    ".symver cudaCtxResetPersistingL2Cache, cudaCtxResetPersistingL2Cache@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceCanAccessPeer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceCanAccessPeer(
+    can_access_peer: *mut i32,
+    device: i32,
+    peer_device: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceCanAccessPeer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut can_access_peer = unsafe { convert::output::<_, Error>(can_access_peer)? };
+        let can_access_peer_value = api::peer::device_can_access_peer(device, peer_device)?;
+        can_access_peer.set(can_access_peer_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceCanAccessPeer, cudaDeviceCanAccessPeer@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceDisablePeerAccess` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceDisablePeerAccess(peer_device: i32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceDisablePeerAccess");
+    boundary(&CALLS, || api::peer::device_disable_peer_access(peer_device))
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceDisablePeerAccess, cudaDeviceDisablePeerAccess@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceEnablePeerAccess` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceEnablePeerAccess(peer_device: i32, flags: u32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceEnablePeerAccess");
+    boundary(&CALLS, || api::peer::device_enable_peer_access(peer_device, flags))
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceEnablePeerAccess, cudaDeviceEnablePeerAccess@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetAttribute(
+    value: *mut i32,
+    attr: cudaDeviceAttr,
+    device: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut value = unsafe { convert::output::<_, Error>(value)? };
+        let value_value = api::device::device_get_attribute(attr, device)?;
+        value.set(value_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaDeviceGetAttribute, cudaDeviceGetAttribute@@@libcudart.so.13");
+
+/// Answers `cudaDeviceGetByPCIBusId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetByPCIBusId(
+    device: *mut i32,
+    pci_bus_id: *const c_char,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetByPCIBusId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut device, pci_bus_id) =
+            unsafe { (convert::output::<_, Error>(device)?, convert::text::<Error>(pci_bus_id)?) };
+        let device_value = api::device::device_get_by_pci_bus_id(pci_bus_id)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceGetByPCIBusId, cudaDeviceGetByPCIBusId@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceGetCacheConfig` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetCacheConfig(
+    p_cache_config: *mut cudaFuncCache,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetCacheConfig");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_cache_config = unsafe { convert::output::<_, Error>(p_cache_config)? };
+        let p_cache_config_value = api::context::device_get_cache_config()?;
+        p_cache_config.set(p_cache_config_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceGetCacheConfig, cudaDeviceGetCacheConfig@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceGetLimit` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetLimit(p_value: *mut usize, limit: cudaLimit) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetLimit");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_value = unsafe { convert::output::<_, Error>(p_value)? };
+        let p_value_value = api::context::device_get_limit(limit)?;
+        p_value.set(p_value_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaDeviceGetLimit, cudaDeviceGetLimit@@@libcudart.so.13");
+
+/// Answers `cudaDeviceGetP2PAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetP2PAttribute(
+    value: *mut i32,
+    attr: cudaDeviceP2PAttr,
+    src_device: i32,
+    dst_device: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetP2PAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut value = unsafe { convert::output::<_, Error>(value)? };
+        let value_value = api::peer::device_get_p2_p_attribute(attr, src_device, dst_device)?;
+        value.set(value_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceGetP2PAttribute, cudaDeviceGetP2PAttribute@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceGetPCIBusId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetPCIBusId(
+    pci_bus_id: *mut c_char,
+    len: i32,
+    device: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetPCIBusId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let pci_bus_id = unsafe { convert::TextBuffer::new::<Error>(pci_bus_id, i64::from(len))? };
+        api::device::device_get_pci_bus_id(pci_bus_id, device)
+    })
+}
+std::arch::global_asm!(".symver cudaDeviceGetPCIBusId, cudaDeviceGetPCIBusId@@@libcudart.so.13");
+
+/// Answers `cudaDeviceGetSharedMemConfig` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetSharedMemConfig(
+    p_config: *mut cudaSharedMemConfig,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetSharedMemConfig");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_config = unsafe { convert::output::<_, Error>(p_config)? };
+        let p_config_value = api::context::device_get_shared_mem_config()?;
+        p_config.set(p_config_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceGetSharedMemConfig, cudaDeviceGetSharedMemConfig@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceGetStreamPriorityRange` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetStreamPriorityRange(
+    least_priority: *mut i32,
+    greatest_priority: *mut i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetStreamPriorityRange");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (least_priority, greatest_priority) = unsafe {
+            (convert::optional_output(least_priority), convert::optional_output(greatest_priority))
+        };
+        let (least_priority_value, greatest_priority_value) =
+            api::context::device_get_stream_priority_range()?;
+        if let Some(mut least_priority) = least_priority {
+            least_priority.set(least_priority_value);
+        }
+        if let Some(mut greatest_priority) = greatest_priority {
+            greatest_priority.set(greatest_priority_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceGetStreamPriorityRange, cudaDeviceGetStreamPriorityRange@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceReset` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceReset() -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceReset");
+    boundary(&CALLS, || api::device::device_reset())
+}
+std::arch::global_asm!(".symver cudaDeviceReset, cudaDeviceReset@@@libcudart.so.13");
+
+/// Answers `cudaDeviceSetCacheConfig` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceSetCacheConfig(cache_config: cudaFuncCache) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceSetCacheConfig");
+    boundary(&CALLS, || api::context::device_set_cache_config(cache_config))
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceSetCacheConfig, cudaDeviceSetCacheConfig@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceSetLimit` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceSetLimit(limit: cudaLimit, value: usize) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceSetLimit");
+    boundary(&CALLS, || api::context::device_set_limit(limit, value))
+}
+std::arch::global_asm!(".symver cudaDeviceSetLimit, cudaDeviceSetLimit@@@libcudart.so.13");
+
+/// Answers `cudaDeviceSetSharedMemConfig` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceSetSharedMemConfig(config: cudaSharedMemConfig) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceSetSharedMemConfig");
+    boundary(&CALLS, || api::context::device_set_shared_mem_config(config))
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceSetSharedMemConfig, cudaDeviceSetSharedMemConfig@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceSynchronize` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceSynchronize() -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceSynchronize");
+    boundary(&CALLS, || api::device::device_synchronize())
+}
+std::arch::global_asm!(".symver cudaDeviceSynchronize, cudaDeviceSynchronize@@@libcudart.so.13");
+
+/// Answers `cudaDriverGetVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDriverGetVersion(driver_version: *mut i32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDriverGetVersion");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut driver_version = unsafe { convert::output::<_, Error>(driver_version)? };
+        let driver_version_value = api::version::driver_get_version()?;
+        driver_version.set(driver_version_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaDriverGetVersion, cudaDriverGetVersion@@@libcudart.so.13");
+
+/// Answers `cudaEventCreate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventCreate(event: *mut cudaEvent_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut event = unsafe { convert::output::<_, Error>(event)? };
+        let event_value = api::event::event_create()?;
+        event.set(event_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaEventCreate, cudaEventCreate@@@libcudart.so.13");
+
+/// Answers `cudaEventCreateWithFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventCreateWithFlags(
+    event: *mut cudaEvent_t,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventCreateWithFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut event = unsafe { convert::output::<_, Error>(event)? };
+        let event_value = api::event::event_create_with_flags(flags)?;
+        event.set(event_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaEventCreateWithFlags, cudaEventCreateWithFlags@@@libcudart.so.13"
+);
+
+/// Answers `cudaEventDestroy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventDestroy(event: cudaEvent_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventDestroy");
+    boundary(&CALLS, || api::event::event_destroy(event))
+}
+std::arch::global_asm!(".symver cudaEventDestroy, cudaEventDestroy@@@libcudart.so.13");
+
+/// Answers `cudaEventElapsedTime` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventElapsedTime(
+    ms: *mut f32,
+    start: cudaEvent_t,
+    end: cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventElapsedTime");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut ms = unsafe { convert::output::<_, Error>(ms)? };
+        let ms_value = api::event::event_elapsed_time(start, end)?;
+        ms.set(ms_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaEventElapsedTime, cudaEventElapsedTime@@@libcudart.so.13");
+
+/// Answers `cudaEventQuery` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventQuery(event: cudaEvent_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventQuery");
+    boundary(&CALLS, || api::event::event_query(event))
+}
+std::arch::global_asm!(".symver cudaEventQuery, cudaEventQuery@@@libcudart.so.13");
+
+/// Answers `cudaEventRecord` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventRecord(event: cudaEvent_t, stream: cudaStream_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventRecord");
+    boundary(&CALLS, || api::event::event_record(event, stream))
+}
+std::arch::global_asm!(".symver cudaEventRecord, cudaEventRecord@@@libcudart.so.13");
+
+/// Answers `cudaEventRecord_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventRecord_ptsz(
+    event: cudaEvent_t,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventRecord_ptsz");
+    boundary(&CALLS, || api::event::event_record(event, stream.per_thread()))
+}
+std::arch::global_asm!(".symver cudaEventRecord_ptsz, cudaEventRecord_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaEventRecordWithFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventRecordWithFlags(
+    event: cudaEvent_t,
+    stream: cudaStream_t,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventRecordWithFlags");
+    boundary(&CALLS, || api::event::event_record_with_flags(event, stream, flags))
+}
+std::arch::global_asm!(
+    ".symver cudaEventRecordWithFlags, cudaEventRecordWithFlags@@@libcudart.so.13"
+);
+
+/// Answers `cudaEventRecordWithFlags_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventRecordWithFlags_ptsz(
+    event: cudaEvent_t,
+    stream: cudaStream_t,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventRecordWithFlags_ptsz");
+    boundary(&CALLS, || api::event::event_record_with_flags(event, stream.per_thread(), flags))
+}
+std::arch::global_asm!(
+    ".symver cudaEventRecordWithFlags_ptsz, cudaEventRecordWithFlags_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaEventSynchronize` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaEventSynchronize(event: cudaEvent_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaEventSynchronize");
+    boundary(&CALLS, || api::event::event_synchronize(event))
+}
+std::arch::global_asm!(".symver cudaEventSynchronize, cudaEventSynchronize@@@libcudart.so.13");
+
+/// Answers `cudaFree` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFree(dev_ptr: *mut c_void) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFree");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        api::memory::free(dev_ptr)
+    })
+}
+std::arch::global_asm!(".symver cudaFree, cudaFree@@@libcudart.so.13");
+
+/// Answers `cudaFreeHost` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFreeHost(ptr: *mut c_void) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFreeHost");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let ptr = unsafe { convert::Memory::new(ptr) };
+        api::host_memory::free_host(ptr)
+    })
+}
+std::arch::global_asm!(".symver cudaFreeHost, cudaFreeHost@@@libcudart.so.13");
+
+/// Answers `cudaGetDevice` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetDevice(device: *mut i32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetDevice");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::device::get_device()?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaGetDevice, cudaGetDevice@@@libcudart.so.13");
+
+/// Answers `cudaGetDeviceCount` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetDeviceCount(count: *mut i32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetDeviceCount");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut count = unsafe { convert::output::<_, Error>(count)? };
+        let count_value = api::device::get_device_count()?;
+        count.set(count_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaGetDeviceCount, cudaGetDeviceCount@@@libcudart.so.13");
+
+/// Answers `cudaGetDeviceFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetDeviceFlags(flags: *mut u32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetDeviceFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut flags = unsafe { convert::output::<_, Error>(flags)? };
+        let flags_value = api::device::get_device_flags()?;
+        flags.set(flags_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaGetDeviceFlags, cudaGetDeviceFlags@@@libcudart.so.13");
+
+/// Answers `cudaGetDeviceProperties` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetDeviceProperties(
+    prop: *mut cudaDeviceProp,
+    device: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetDeviceProperties");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut prop = unsafe { convert::output::<_, Error>(prop)? };
+        let prop_value = api::properties::get_device_properties(device)?;
+        prop.set(prop_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGetDeviceProperties, cudaGetDeviceProperties@@@libcudart.so.13"
+);
+
+/// Answers `cudaGetDriverEntryPoint` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetDriverEntryPoint(
+    symbol: *const c_char,
+    func_ptr: *mut *mut c_void,
+    flags: u64,
+    driver_status: *mut cudaDriverEntryPointQueryResult,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetDriverEntryPoint");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, mut func_ptr, driver_status) = unsafe {
+            (
+                convert::text::<Error>(symbol)?,
+                convert::output::<_, Error>(func_ptr)?,
+                convert::optional_output(driver_status),
+            )
+        };
+        let (func_ptr_value, driver_status_value) =
+            api::entry_point::get_driver_entry_point(symbol, flags)?;
+        func_ptr.set(func_ptr_value);
+        if let Some(mut driver_status) = driver_status {
+            driver_status.set(driver_status_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGetDriverEntryPoint, cudaGetDriverEntryPoint@@@libcudart.so.13"
+);
+
+/// Answers `cudaGetDriverEntryPointByVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetDriverEntryPointByVersion(
+    symbol: *const c_char,
+    func_ptr: *mut *mut c_void,
+    cuda_version: u32,
+    flags: u64,
+    driver_status: *mut cudaDriverEntryPointQueryResult,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetDriverEntryPointByVersion");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, mut func_ptr, driver_status) = unsafe {
+            (
+                convert::text::<Error>(symbol)?,
+                convert::output::<_, Error>(func_ptr)?,
+                convert::optional_output(driver_status),
+            )
+        };
+        let (func_ptr_value, driver_status_value) =
+            api::entry_point::get_driver_entry_point_by_version(symbol, cuda_version, flags)?;
+        func_ptr.set(func_ptr_value);
+        if let Some(mut driver_status) = driver_status {
+            driver_status.set(driver_status_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGetDriverEntryPointByVersion, cudaGetDriverEntryPointByVersion@@@libcudart.so.13"
+);
+
+/// Answers `cudaGetDriverEntryPointByVersion_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetDriverEntryPointByVersion_ptsz(
+    symbol: *const c_char,
+    func_ptr: *mut *mut c_void,
+    cuda_version: u32,
+    flags: u64,
+    driver_status: *mut cudaDriverEntryPointQueryResult,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetDriverEntryPointByVersion_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, mut func_ptr, driver_status) = unsafe {
+            (
+                convert::text::<Error>(symbol)?,
+                convert::output::<_, Error>(func_ptr)?,
+                convert::optional_output(driver_status),
+            )
+        };
+        let (func_ptr_value, driver_status_value) =
+            api::entry_point::get_driver_entry_point_by_version_ptsz(symbol, cuda_version, flags)?;
+        func_ptr.set(func_ptr_value);
+        if let Some(mut driver_status) = driver_status {
+            driver_status.set(driver_status_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGetDriverEntryPointByVersion_ptsz, cudaGetDriverEntryPointByVersion_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaGetDriverEntryPoint_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetDriverEntryPoint_ptsz(
+    symbol: *const c_char,
+    func_ptr: *mut *mut c_void,
+    flags: u64,
+    driver_status: *mut cudaDriverEntryPointQueryResult,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetDriverEntryPoint_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, mut func_ptr, driver_status) = unsafe {
+            (
+                convert::text::<Error>(symbol)?,
+                convert::output::<_, Error>(func_ptr)?,
+                convert::optional_output(driver_status),
+            )
+        };
+        let (func_ptr_value, driver_status_value) =
+            api::entry_point::get_driver_entry_point_ptsz(symbol, flags)?;
+        func_ptr.set(func_ptr_value);
+        if let Some(mut driver_status) = driver_status {
+            driver_status.set(driver_status_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGetDriverEntryPoint_ptsz, cudaGetDriverEntryPoint_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaGetErrorName` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetErrorName(error: cudaError_t) -> *const c_char {
+    static CALLS: Counter = Counter::new("cudaGetErrorName");
+    boundary_value(&CALLS, std::ptr::null(), || api::error::get_error_name(error).as_ptr())
+}
+std::arch::global_asm!(".symver cudaGetErrorName, cudaGetErrorName@@@libcudart.so.13");
+
+/// Answers `cudaGetErrorString` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetErrorString(error: cudaError_t) -> *const c_char {
+    static CALLS: Counter = Counter::new("cudaGetErrorString");
+    boundary_value(&CALLS, std::ptr::null(), || api::error::get_error_string(error).as_ptr())
+}
+std::arch::global_asm!(".symver cudaGetErrorString, cudaGetErrorString@@@libcudart.so.13");
+
+/// Answers `cudaGetLastError` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetLastError() -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetLastError");
+    boundary(&CALLS, || api::error::get_last_error())
+}
+std::arch::global_asm!(".symver cudaGetLastError, cudaGetLastError@@@libcudart.so.13");
+
+/// Answers `cudaHostAlloc` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaHostAlloc(
+    p_host: *mut *mut c_void,
+    size: usize,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaHostAlloc");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_host = unsafe { convert::output::<_, Error>(p_host)? };
+        let p_host_value = api::host_memory::host_alloc(size, flags)?;
+        p_host.set(p_host_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaHostAlloc, cudaHostAlloc@@@libcudart.so.13");
+
+/// Answers `cudaHostGetDevicePointer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaHostGetDevicePointer(
+    p_device: *mut *mut c_void,
+    p_host: *mut c_void,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaHostGetDevicePointer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut p_device, p_host) =
+            unsafe { (convert::output::<_, Error>(p_device)?, convert::Memory::new(p_host)) };
+        let p_device_value = api::host_memory::host_get_device_pointer(p_host, flags)?;
+        p_device.set(p_device_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaHostGetDevicePointer, cudaHostGetDevicePointer@@@libcudart.so.13"
+);
+
+/// Answers `cudaHostGetFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaHostGetFlags(p_flags: *mut u32, p_host: *mut c_void) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaHostGetFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut p_flags, p_host) =
+            unsafe { (convert::output::<_, Error>(p_flags)?, convert::Memory::new(p_host)) };
+        let p_flags_value = api::host_memory::host_get_flags(p_host)?;
+        p_flags.set(p_flags_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaHostGetFlags, cudaHostGetFlags@@@libcudart.so.13");
+
+/// Answers `cudaHostRegister` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaHostRegister(
+    ptr: *mut c_void,
+    size: usize,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaHostRegister");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let ptr = unsafe { convert::Memory::new(ptr) };
+        api::host_memory::host_register(ptr, size, flags)
+    })
+}
+std::arch::global_asm!(".symver cudaHostRegister, cudaHostRegister@@@libcudart.so.13");
+
+/// Answers `cudaHostUnregister` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaHostUnregister(ptr: *mut c_void) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaHostUnregister");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let ptr = unsafe { convert::Memory::new(ptr) };
+        api::host_memory::host_unregister(ptr)
+    })
+}
+std::arch::global_asm!(".symver cudaHostUnregister, cudaHostUnregister@@@libcudart.so.13");
+
+/// Answers `cudaInitDevice` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaInitDevice(device: i32, device_flags: u32, flags: u32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaInitDevice");
+    boundary(&CALLS, || api::device::init_device(device, device_flags, flags))
+}
+std::arch::global_asm!(".symver cudaInitDevice, cudaInitDevice@@@libcudart.so.13");
+
+/// Answers `cudaMalloc` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMalloc(dev_ptr: *mut *mut c_void, size: usize) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMalloc");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut dev_ptr = unsafe { convert::output::<_, Error>(dev_ptr)? };
+        let dev_ptr_value = api::memory::malloc(size)?;
+        dev_ptr.set(dev_ptr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaMalloc, cudaMalloc@@@libcudart.so.13");
+
+/// Answers `cudaMallocHost` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMallocHost(ptr: *mut *mut c_void, size: usize) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMallocHost");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut ptr = unsafe { convert::output::<_, Error>(ptr)? };
+        let ptr_value = api::host_memory::malloc_host(size)?;
+        ptr.set(ptr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaMallocHost, cudaMallocHost@@@libcudart.so.13");
+
+/// Answers `cudaMallocManaged` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMallocManaged(
+    dev_ptr: *mut *mut c_void,
+    size: usize,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMallocManaged");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut dev_ptr = unsafe { convert::output::<_, Error>(dev_ptr)? };
+        let dev_ptr_value = api::memory::malloc_managed(size, flags)?;
+        dev_ptr.set(dev_ptr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaMallocManaged, cudaMallocManaged@@@libcudart.so.13");
+
+/// Answers `cudaMallocPitch` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMallocPitch(
+    dev_ptr: *mut *mut c_void,
+    pitch: *mut usize,
+    width: usize,
+    height: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMallocPitch");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut dev_ptr, mut pitch) =
+            unsafe { (convert::output::<_, Error>(dev_ptr)?, convert::output::<_, Error>(pitch)?) };
+        let (dev_ptr_value, pitch_value) = api::memory::malloc_pitch(width, height)?;
+        dev_ptr.set(dev_ptr_value);
+        pitch.set(pitch_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaMallocPitch, cudaMallocPitch@@@libcudart.so.13");
+
+/// Answers `cudaMemGetInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemGetInfo(free: *mut usize, total: *mut usize) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemGetInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (free, total) =
+            unsafe { (convert::optional_output(free), convert::optional_output(total)) };
+        let (free_value, total_value) = api::memory::mem_get_info()?;
+        if let Some(mut free) = free {
+            free.set(free_value);
+        }
+        if let Some(mut total) = total {
+            total.set(total_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaMemGetInfo, cudaMemGetInfo@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy(
+    dst: *mut c_void,
+    src: *const c_void,
+    count: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy(dst, src, count, kind)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy, cudaMemcpy@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy2D` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2D(
+    dst: *mut c_void,
+    dpitch: usize,
+    src: *const c_void,
+    spitch: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2D");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy2_d(dst, dpitch, src, spitch, width, height, kind)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy2D, cudaMemcpy2D@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy2DAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DAsync(
+    dst: *mut c_void,
+    dpitch: usize,
+    src: *const c_void,
+    spitch: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy2_d_async(dst, dpitch, src, spitch, width, height, kind, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy2DAsync, cudaMemcpy2DAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy2DAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DAsync_ptsz(
+    dst: *mut c_void,
+    dpitch: usize,
+    src: *const c_void,
+    spitch: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy2_d_async(
+            dst,
+            dpitch,
+            src,
+            spitch,
+            width,
+            height,
+            kind,
+            stream.per_thread(),
+        )
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy2DAsync_ptsz, cudaMemcpy2DAsync_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy2D_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2D_ptds(
+    dst: *mut c_void,
+    dpitch: usize,
+    src: *const c_void,
+    spitch: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2D_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy2_d_ptds(dst, dpitch, src, spitch, width, height, kind)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy2D_ptds, cudaMemcpy2D_ptds@@@libcudart.so.13");
+
+/// Answers `cudaMemcpyAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyAsync(
+    dst: *mut c_void,
+    src: *const c_void,
+    count: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy_async(dst, src, count, kind, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpyAsync, cudaMemcpyAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemcpyAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyAsync_ptsz(
+    dst: *mut c_void,
+    src: *const c_void,
+    count: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy_async(dst, src, count, kind, stream.per_thread())
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpyAsync_ptsz, cudaMemcpyAsync_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaMemcpyPeer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyPeer(
+    dst: *mut c_void,
+    dst_device: i32,
+    src: *const c_void,
+    src_device: i32,
+    count: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyPeer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy_peer(dst, dst_device, src, src_device, count)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpyPeer, cudaMemcpyPeer@@@libcudart.so.13");
+
+/// Answers `cudaMemcpyPeerAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyPeerAsync(
+    dst: *mut c_void,
+    dst_device: i32,
+    src: *const c_void,
+    src_device: i32,
+    count: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyPeerAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy_peer_async(dst, dst_device, src, src_device, count, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpyPeerAsync, cudaMemcpyPeerAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy_ptds(
+    dst: *mut c_void,
+    src: *const c_void,
+    count: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        api::copy::memcpy_ptds(dst, src, count, kind)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy_ptds, cudaMemcpy_ptds@@@libcudart.so.13");
+
+/// Answers `cudaMemset` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset(dev_ptr: *mut c_void, value: i32, count: usize) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        api::set::memset(dev_ptr, value, count)
+    })
+}
+std::arch::global_asm!(".symver cudaMemset, cudaMemset@@@libcudart.so.13");
+
+/// Answers `cudaMemset2D` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset2D(
+    dev_ptr: *mut c_void,
+    pitch: usize,
+    value: i32,
+    width: usize,
+    height: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset2D");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        api::set::memset2_d(dev_ptr, pitch, value, width, height)
+    })
+}
+std::arch::global_asm!(".symver cudaMemset2D, cudaMemset2D@@@libcudart.so.13");
+
+/// Answers `cudaMemset2DAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset2DAsync(
+    dev_ptr: *mut c_void,
+    pitch: usize,
+    value: i32,
+    width: usize,
+    height: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset2DAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        api::set::memset2_d_async(dev_ptr, pitch, value, width, height, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaMemset2DAsync, cudaMemset2DAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemset2DAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset2DAsync_ptsz(
+    dev_ptr: *mut c_void,
+    pitch: usize,
+    value: i32,
+    width: usize,
+    height: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset2DAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        api::set::memset2_d_async(dev_ptr, pitch, value, width, height, stream.per_thread())
+    })
+}
+std::arch::global_asm!(".symver cudaMemset2DAsync_ptsz, cudaMemset2DAsync_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaMemset2D_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset2D_ptds(
+    dev_ptr: *mut c_void,
+    pitch: usize,
+    value: i32,
+    width: usize,
+    height: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset2D_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        api::set::memset2_d_ptds(dev_ptr, pitch, value, width, height)
+    })
+}
+std::arch::global_asm!(".symver cudaMemset2D_ptds, cudaMemset2D_ptds@@@libcudart.so.13");
+
+/// Answers `cudaMemsetAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemsetAsync(
+    dev_ptr: *mut c_void,
+    value: i32,
+    count: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemsetAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        api::set::memset_async(dev_ptr, value, count, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaMemsetAsync, cudaMemsetAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemsetAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemsetAsync_ptsz(
+    dev_ptr: *mut c_void,
+    value: i32,
+    count: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemsetAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        api::set::memset_async(dev_ptr, value, count, stream.per_thread())
+    })
+}
+std::arch::global_asm!(".symver cudaMemsetAsync_ptsz, cudaMemsetAsync_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaMemset_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset_ptds(
+    dev_ptr: *mut c_void,
+    value: i32,
+    count: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        api::set::memset_ptds(dev_ptr, value, count)
+    })
+}
+std::arch::global_asm!(".symver cudaMemset_ptds, cudaMemset_ptds@@@libcudart.so.13");
+
+/// Answers `cudaPeekAtLastError` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaPeekAtLastError() -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaPeekAtLastError");
+    boundary(&CALLS, || api::error::peek_at_last_error())
+}
+std::arch::global_asm!(".symver cudaPeekAtLastError, cudaPeekAtLastError@@@libcudart.so.13");
+
+/// Answers `cudaPointerGetAttributes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaPointerGetAttributes(
+    attributes: *mut cudaPointerAttributes,
+    ptr: *const c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaPointerGetAttributes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut attributes, ptr) =
+            unsafe { (convert::output::<_, Error>(attributes)?, convert::Memory::new(ptr)) };
+        let attributes_value = api::pointer::pointer_get_attributes(ptr)?;
+        attributes.set(attributes_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaPointerGetAttributes, cudaPointerGetAttributes@@@libcudart.so.13"
+);
+
+/// Answers `cudaRuntimeGetVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaRuntimeGetVersion(runtime_version: *mut i32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaRuntimeGetVersion");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut runtime_version = unsafe { convert::output::<_, Error>(runtime_version)? };
+        let runtime_version_value = api::version::runtime_get_version()?;
+        runtime_version.set(runtime_version_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaRuntimeGetVersion, cudaRuntimeGetVersion@@@libcudart.so.13");
+
+/// Answers `cudaSetDevice` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaSetDevice(device: i32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaSetDevice");
+    boundary(&CALLS, || api::device::set_device(device))
+}
+std::arch::global_asm!(".symver cudaSetDevice, cudaSetDevice@@@libcudart.so.13");
+
+/// Answers `cudaSetDeviceFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaSetDeviceFlags(flags: u32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaSetDeviceFlags");
+    boundary(&CALLS, || api::device::set_device_flags(flags))
+}
+std::arch::global_asm!(".symver cudaSetDeviceFlags, cudaSetDeviceFlags@@@libcudart.so.13");
+
+/// Answers `cudaStreamCreate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamCreate(p_stream: *mut cudaStream_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_stream = unsafe { convert::output::<_, Error>(p_stream)? };
+        let p_stream_value = api::stream::stream_create()?;
+        p_stream.set(p_stream_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaStreamCreate, cudaStreamCreate@@@libcudart.so.13");
+
+/// Answers `cudaStreamCreateWithFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamCreateWithFlags(
+    p_stream: *mut cudaStream_t,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamCreateWithFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_stream = unsafe { convert::output::<_, Error>(p_stream)? };
+        let p_stream_value = api::stream::stream_create_with_flags(flags)?;
+        p_stream.set(p_stream_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamCreateWithFlags, cudaStreamCreateWithFlags@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamCreateWithPriority` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamCreateWithPriority(
+    p_stream: *mut cudaStream_t,
+    flags: u32,
+    priority: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamCreateWithPriority");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_stream = unsafe { convert::output::<_, Error>(p_stream)? };
+        let p_stream_value = api::stream::stream_create_with_priority(flags, priority)?;
+        p_stream.set(p_stream_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamCreateWithPriority, cudaStreamCreateWithPriority@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamDestroy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamDestroy(stream: cudaStream_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamDestroy");
+    boundary(&CALLS, || api::stream::stream_destroy(stream))
+}
+std::arch::global_asm!(".symver cudaStreamDestroy, cudaStreamDestroy@@@libcudart.so.13");
+
+/// Answers `cudaStreamGetDevice` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetDevice(
+    stream: cudaStream_t,
+    device: *mut i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetDevice");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::stream::stream_get_device(stream)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaStreamGetDevice, cudaStreamGetDevice@@@libcudart.so.13");
+
+/// Answers `cudaStreamGetDevice_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetDevice_ptsz(
+    stream: cudaStream_t,
+    device: *mut i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetDevice_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::stream::stream_get_device(stream.per_thread())?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamGetDevice_ptsz, cudaStreamGetDevice_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamGetFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetFlags(stream: cudaStream_t, flags: *mut u32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut flags = unsafe { convert::output::<_, Error>(flags)? };
+        let flags_value = api::stream::stream_get_flags(stream)?;
+        flags.set(flags_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaStreamGetFlags, cudaStreamGetFlags@@@libcudart.so.13");
+
+/// Answers `cudaStreamGetFlags_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetFlags_ptsz(
+    stream: cudaStream_t,
+    flags: *mut u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetFlags_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut flags = unsafe { convert::output::<_, Error>(flags)? };
+        let flags_value = api::stream::stream_get_flags(stream.per_thread())?;
+        flags.set(flags_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamGetFlags_ptsz, cudaStreamGetFlags_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamGetId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetId(stream: cudaStream_t, stream_id: *mut u64) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut stream_id = unsafe { convert::output::<_, Error>(stream_id)? };
+        let stream_id_value = api::stream::stream_get_id(stream)?;
+        stream_id.set(stream_id_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaStreamGetId, cudaStreamGetId@@@libcudart.so.13");
+
+/// Answers `cudaStreamGetId_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetId_ptsz(
+    stream: cudaStream_t,
+    stream_id: *mut u64,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetId_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut stream_id = unsafe { convert::output::<_, Error>(stream_id)? };
+        let stream_id_value = api::stream::stream_get_id(stream.per_thread())?;
+        stream_id.set(stream_id_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaStreamGetId_ptsz, cudaStreamGetId_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaStreamGetPriority` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetPriority(
+    stream: cudaStream_t,
+    priority: *mut i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetPriority");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut priority = unsafe { convert::output::<_, Error>(priority)? };
+        let priority_value = api::stream::stream_get_priority(stream)?;
+        priority.set(priority_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaStreamGetPriority, cudaStreamGetPriority@@@libcudart.so.13");
+
+/// Answers `cudaStreamGetPriority_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetPriority_ptsz(
+    stream: cudaStream_t,
+    priority: *mut i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetPriority_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut priority = unsafe { convert::output::<_, Error>(priority)? };
+        let priority_value = api::stream::stream_get_priority(stream.per_thread())?;
+        priority.set(priority_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamGetPriority_ptsz, cudaStreamGetPriority_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamIsCapturing` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamIsCapturing(
+    stream: cudaStream_t,
+    p_capture_status: *mut cudaStreamCaptureStatus,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamIsCapturing");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_capture_status = unsafe { convert::output::<_, Error>(p_capture_status)? };
+        let p_capture_status_value = api::stream::stream_is_capturing(stream)?;
+        p_capture_status.set(p_capture_status_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaStreamIsCapturing, cudaStreamIsCapturing@@@libcudart.so.13");
+
+/// Answers `cudaStreamIsCapturing_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamIsCapturing_ptsz(
+    stream: cudaStream_t,
+    p_capture_status: *mut cudaStreamCaptureStatus,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamIsCapturing_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_capture_status = unsafe { convert::output::<_, Error>(p_capture_status)? };
+        let p_capture_status_value = api::stream::stream_is_capturing(stream.per_thread())?;
+        p_capture_status.set(p_capture_status_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamIsCapturing_ptsz, cudaStreamIsCapturing_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamQuery` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamQuery(stream: cudaStream_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamQuery");
+    boundary(&CALLS, || api::stream::stream_query(stream))
+}
+std::arch::global_asm!(".symver cudaStreamQuery, cudaStreamQuery@@@libcudart.so.13");
+
+/// Answers `cudaStreamQuery_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamQuery_ptsz(stream: cudaStream_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamQuery_ptsz");
+    boundary(&CALLS, || api::stream::stream_query(stream.per_thread()))
+}
+std::arch::global_asm!(".symver cudaStreamQuery_ptsz, cudaStreamQuery_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaStreamSynchronize` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamSynchronize(stream: cudaStream_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamSynchronize");
+    boundary(&CALLS, || api::stream::stream_synchronize(stream))
+}
+std::arch::global_asm!(".symver cudaStreamSynchronize, cudaStreamSynchronize@@@libcudart.so.13");
+
+/// Answers `cudaStreamSynchronize_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamSynchronize_ptsz(stream: cudaStream_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamSynchronize_ptsz");
+    boundary(&CALLS, || api::stream::stream_synchronize(stream.per_thread()))
+}
+std::arch::global_asm!(
+    ".symver cudaStreamSynchronize_ptsz, cudaStreamSynchronize_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamWaitEvent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamWaitEvent(
+    stream: cudaStream_t,
+    event: cudaEvent_t,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamWaitEvent");
+    boundary(&CALLS, || api::stream::stream_wait_event(stream, event, flags))
+}
+std::arch::global_asm!(".symver cudaStreamWaitEvent, cudaStreamWaitEvent@@@libcudart.so.13");
+
+/// Answers `cudaStreamWaitEvent_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamWaitEvent_ptsz(
+    stream: cudaStream_t,
+    event: cudaEvent_t,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamWaitEvent_ptsz");
+    boundary(&CALLS, || api::stream::stream_wait_event(stream.per_thread(), event, flags))
+}
+std::arch::global_asm!(
+    ".symver cudaStreamWaitEvent_ptsz, cudaStreamWaitEvent_ptsz@@@libcudart.so.13"
+);
 
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
@@ -18,7 +1950,7 @@ macro_rules! unimplemented {
                  #[unsafe(no_mangle)]
                  pub(crate) extern "C" fn $name() -> cudaError_t {
                      static CALLS: Counter = Counter::new(stringify!($name));
-                     vgpu_guest::unimplemented(&CALLS)
+                     crate::unimplemented(&CALLS)
                  }
                  std::arch::global_asm!(concat!(".symver ", stringify!($name), ", ", stringify!($name), "@@@libcudart.so.13"));
 
@@ -30,8 +1962,6 @@ unimplemented! {
     __cudaGetProcAddress,
     __cudaLaunchKernel,
     __cudaLaunchKernel_ptsz,
-    __cudaPopCallConfiguration,
-    __cudaPushCallConfiguration,
     __cudaRegisterUnifiedTable,
     cudaArrayGetInfo,
     cudaArrayGetMemoryRequirements,
@@ -40,7 +1970,6 @@ unimplemented! {
     cudaChooseDevice,
     cudaCreateSurfaceObject,
     cudaCreateTextureObject,
-    cudaCtxResetPersistingL2Cache,
     cudaDestroyExternalMemory,
     cudaDestroyExternalSemaphore,
     cudaDestroySurfaceObject,
@@ -48,38 +1977,21 @@ unimplemented! {
     cudaDevResourceGenerateDesc,
     cudaDevSmResourceSplit,
     cudaDevSmResourceSplitByCount,
-    cudaDeviceCanAccessPeer,
-    cudaDeviceDisablePeerAccess,
-    cudaDeviceEnablePeerAccess,
     cudaDeviceFlushGPUDirectRDMAWrites,
-    cudaDeviceGetAttribute,
-    cudaDeviceGetByPCIBusId,
-    cudaDeviceGetCacheConfig,
     cudaDeviceGetDefaultMemPool,
     cudaDeviceGetDevResource,
     cudaDeviceGetExecutionCtx,
     cudaDeviceGetGraphMemAttribute,
     cudaDeviceGetHostAtomicCapabilities,
-    cudaDeviceGetLimit,
     cudaDeviceGetMemPool,
     cudaDeviceGetNvSciSyncAttributes,
     cudaDeviceGetP2PAtomicCapabilities,
-    cudaDeviceGetP2PAttribute,
-    cudaDeviceGetPCIBusId,
-    cudaDeviceGetSharedMemConfig,
-    cudaDeviceGetStreamPriorityRange,
     cudaDeviceGetTexture1DLinearMaxWidth,
     cudaDeviceGraphMemTrim,
     cudaDeviceRegisterAsyncNotification,
-    cudaDeviceReset,
-    cudaDeviceSetCacheConfig,
     cudaDeviceSetGraphMemAttribute,
-    cudaDeviceSetLimit,
     cudaDeviceSetMemPool,
-    cudaDeviceSetSharedMemConfig,
-    cudaDeviceSynchronize,
     cudaDeviceUnregisterAsyncNotification,
-    cudaDriverGetVersion,
     cudaEGLStreamConsumerAcquireFrame,
     cudaEGLStreamConsumerConnect,
     cudaEGLStreamConsumerConnectWithFlags,
@@ -89,17 +2001,7 @@ unimplemented! {
     cudaEGLStreamProducerDisconnect,
     cudaEGLStreamProducerPresentFrame,
     cudaEGLStreamProducerReturnFrame,
-    cudaEventCreate,
     cudaEventCreateFromEGLSync,
-    cudaEventCreateWithFlags,
-    cudaEventDestroy,
-    cudaEventElapsedTime,
-    cudaEventQuery,
-    cudaEventRecord,
-    cudaEventRecordWithFlags,
-    cudaEventRecordWithFlags_ptsz,
-    cudaEventRecord_ptsz,
-    cudaEventSynchronize,
     cudaExecutionCtxDestroy,
     cudaExecutionCtxGetDevResource,
     cudaExecutionCtxGetDevice,
@@ -110,11 +2012,9 @@ unimplemented! {
     cudaExecutionCtxWaitEvent,
     cudaExternalMemoryGetMappedBuffer,
     cudaExternalMemoryGetMappedMipmappedArray,
-    cudaFree,
     cudaFreeArray,
     cudaFreeAsync,
     cudaFreeAsync_ptsz,
-    cudaFreeHost,
     cudaFreeMipmappedArray,
     cudaFuncGetAttributes,
     cudaFuncGetName,
@@ -133,18 +2033,9 @@ unimplemented! {
     cudaGLUnmapBufferObjectAsync,
     cudaGLUnregisterBufferObject,
     cudaGetChannelDesc,
-    cudaGetDevice,
-    cudaGetDeviceCount,
-    cudaGetDeviceFlags,
-    cudaGetDeviceProperties,
-    cudaGetDriverEntryPoint,
-    cudaGetDriverEntryPointByVersion,
-    cudaGetDriverEntryPointByVersion_ptsz,
-    cudaGetDriverEntryPoint_ptsz,
     cudaGetExportTable,
     cudaGetFuncBySymbol,
     cudaGetKernel,
-    cudaGetLastError,
     cudaGetMipmappedArrayLevel,
     cudaGetSurfaceObjectResourceDesc,
     cudaGetSymbolAddress,
@@ -258,14 +2149,8 @@ unimplemented! {
     cudaGraphicsVDPAURegisterOutputSurface,
     cudaGraphicsVDPAURegisterVideoSurface,
     cudaGreenCtxCreate,
-    cudaHostAlloc,
-    cudaHostGetDevicePointer,
-    cudaHostGetFlags,
-    cudaHostRegister,
-    cudaHostUnregister,
     cudaImportExternalMemory,
     cudaImportExternalSemaphore,
-    cudaInitDevice,
     cudaIpcCloseMemHandle,
     cudaIpcGetEventHandle,
     cudaIpcGetMemHandle,
@@ -296,7 +2181,6 @@ unimplemented! {
     cudaLogsDumpToMemory,
     cudaLogsRegisterCallback,
     cudaLogsUnregisterCallback,
-    cudaMalloc,
     cudaMalloc3D,
     cudaMalloc3DArray,
     cudaMallocArray,
@@ -304,17 +2188,13 @@ unimplemented! {
     cudaMallocAsync_ptsz,
     cudaMallocFromPoolAsync,
     cudaMallocFromPoolAsync_ptsz,
-    cudaMallocHost,
-    cudaMallocManaged,
     cudaMallocMipmappedArray,
-    cudaMallocPitch,
     cudaMemAdvise,
     cudaMemDiscardAndPrefetchBatchAsync,
     cudaMemDiscardAndPrefetchBatchAsync_ptsz,
     cudaMemDiscardBatchAsync,
     cudaMemDiscardBatchAsync_ptsz,
     cudaMemGetDefaultMemPool,
-    cudaMemGetInfo,
     cudaMemGetLocationInfo,
     cudaMemGetMemPool,
     cudaMemPoolCreate,
@@ -335,12 +2215,8 @@ unimplemented! {
     cudaMemRangeGetAttribute,
     cudaMemRangeGetAttributes,
     cudaMemSetMemPool,
-    cudaMemcpy,
-    cudaMemcpy2D,
     cudaMemcpy2DArrayToArray,
     cudaMemcpy2DArrayToArray_ptds,
-    cudaMemcpy2DAsync,
-    cudaMemcpy2DAsync_ptsz,
     cudaMemcpy2DFromArray,
     cudaMemcpy2DFromArrayAsync,
     cudaMemcpy2DFromArrayAsync_ptsz,
@@ -349,7 +2225,6 @@ unimplemented! {
     cudaMemcpy2DToArrayAsync,
     cudaMemcpy2DToArrayAsync_ptsz,
     cudaMemcpy2DToArray_ptds,
-    cudaMemcpy2D_ptds,
     cudaMemcpy3D,
     cudaMemcpy3DAsync,
     cudaMemcpy3DAsync_ptsz,
@@ -364,8 +2239,6 @@ unimplemented! {
     cudaMemcpy3D_ptds,
     cudaMemcpyArrayToArray,
     cudaMemcpyArrayToArray_ptds,
-    cudaMemcpyAsync,
-    cudaMemcpyAsync_ptsz,
     cudaMemcpyBatchAsync,
     cudaMemcpyBatchAsync_ptsz,
     cudaMemcpyFromArray,
@@ -376,8 +2249,6 @@ unimplemented! {
     cudaMemcpyFromSymbolAsync,
     cudaMemcpyFromSymbolAsync_ptsz,
     cudaMemcpyFromSymbol_ptds,
-    cudaMemcpyPeer,
-    cudaMemcpyPeerAsync,
     cudaMemcpyToArray,
     cudaMemcpyToArrayAsync,
     cudaMemcpyToArrayAsync_ptsz,
@@ -388,19 +2259,10 @@ unimplemented! {
     cudaMemcpyToSymbol_ptds,
     cudaMemcpyWithAttributesAsync,
     cudaMemcpyWithAttributesAsync_ptsz,
-    cudaMemcpy_ptds,
-    cudaMemset,
-    cudaMemset2D,
-    cudaMemset2DAsync,
-    cudaMemset2DAsync_ptsz,
-    cudaMemset2D_ptds,
     cudaMemset3D,
     cudaMemset3DAsync,
     cudaMemset3DAsync_ptsz,
     cudaMemset3D_ptds,
-    cudaMemsetAsync,
-    cudaMemsetAsync_ptsz,
-    cudaMemset_ptds,
     cudaMipmappedArrayGetMemoryRequirements,
     cudaMipmappedArrayGetSparseProperties,
     cudaOccupancyAvailableDynamicSMemPerBlock,
@@ -408,13 +2270,8 @@ unimplemented! {
     cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags,
     cudaOccupancyMaxActiveClusters,
     cudaOccupancyMaxPotentialClusterSize,
-    cudaPeekAtLastError,
-    cudaPointerGetAttributes,
     cudaProfilerStart,
     cudaProfilerStop,
-    cudaRuntimeGetVersion,
-    cudaSetDevice,
-    cudaSetDeviceFlags,
     cudaSetValidDevices,
     cudaSignalExternalSemaphoresAsync,
     cudaSignalExternalSemaphoresAsync_ptsz,
@@ -430,10 +2287,6 @@ unimplemented! {
     cudaStreamBeginRecaptureToGraph_ptsz,
     cudaStreamCopyAttributes,
     cudaStreamCopyAttributes_ptsz,
-    cudaStreamCreate,
-    cudaStreamCreateWithFlags,
-    cudaStreamCreateWithPriority,
-    cudaStreamDestroy,
     cudaStreamEndCapture,
     cudaStreamEndCapture_ptsz,
     cudaStreamGetAttribute,
@@ -442,26 +2295,10 @@ unimplemented! {
     cudaStreamGetCaptureInfo_ptsz,
     cudaStreamGetDevResource,
     cudaStreamGetDevResource_ptsz,
-    cudaStreamGetDevice,
-    cudaStreamGetDevice_ptsz,
-    cudaStreamGetFlags,
-    cudaStreamGetFlags_ptsz,
-    cudaStreamGetId,
-    cudaStreamGetId_ptsz,
-    cudaStreamGetPriority,
-    cudaStreamGetPriority_ptsz,
-    cudaStreamIsCapturing,
-    cudaStreamIsCapturing_ptsz,
-    cudaStreamQuery,
-    cudaStreamQuery_ptsz,
     cudaStreamSetAttribute,
     cudaStreamSetAttribute_ptsz,
-    cudaStreamSynchronize,
-    cudaStreamSynchronize_ptsz,
     cudaStreamUpdateCaptureDependencies,
     cudaStreamUpdateCaptureDependencies_ptsz,
-    cudaStreamWaitEvent,
-    cudaStreamWaitEvent_ptsz,
     cudaSubgridCreate,
     cudaSubgridWorkerGridCreate,
     cudaSubgridWorksetCreate,
@@ -479,45 +2316,16 @@ unimplemented! {
 #[unsafe(no_mangle)]
 extern "C" fn __cudaInitModule() -> c_char {
     static CALLS: Counter = Counter::new("__cudaInitModule");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cudaError_t = crate::unimplemented(&CALLS);
     0
 }
 std::arch::global_asm!(".symver __cudaInitModule, __cudaInitModule@@@libcudart.so.13");
-
-/// Counts `__cudaRegisterFatBinary`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn __cudaRegisterFatBinary() -> *mut *mut c_void {
-    static CALLS: Counter = Counter::new("__cudaRegisterFatBinary");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
-    std::ptr::null_mut()
-}
-std::arch::global_asm!(
-    ".symver __cudaRegisterFatBinary, __cudaRegisterFatBinary@@@libcudart.so.13"
-);
-
-/// Counts `__cudaRegisterFatBinaryEnd`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn __cudaRegisterFatBinaryEnd() {
-    static CALLS: Counter = Counter::new("__cudaRegisterFatBinaryEnd");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
-}
-std::arch::global_asm!(
-    ".symver __cudaRegisterFatBinaryEnd, __cudaRegisterFatBinaryEnd@@@libcudart.so.13"
-);
-
-/// Counts `__cudaRegisterFunction`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn __cudaRegisterFunction() {
-    static CALLS: Counter = Counter::new("__cudaRegisterFunction");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
-}
-std::arch::global_asm!(".symver __cudaRegisterFunction, __cudaRegisterFunction@@@libcudart.so.13");
 
 /// Counts `__cudaRegisterHostVar`, which is not implemented and has no result code.
 #[unsafe(no_mangle)]
 extern "C" fn __cudaRegisterHostVar() {
     static CALLS: Counter = Counter::new("__cudaRegisterHostVar");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cudaError_t = crate::unimplemented(&CALLS);
 }
 std::arch::global_asm!(".symver __cudaRegisterHostVar, __cudaRegisterHostVar@@@libcudart.so.13");
 
@@ -525,53 +2333,17 @@ std::arch::global_asm!(".symver __cudaRegisterHostVar, __cudaRegisterHostVar@@@l
 #[unsafe(no_mangle)]
 extern "C" fn __cudaRegisterManagedVar() {
     static CALLS: Counter = Counter::new("__cudaRegisterManagedVar");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cudaError_t = crate::unimplemented(&CALLS);
 }
 std::arch::global_asm!(
     ".symver __cudaRegisterManagedVar, __cudaRegisterManagedVar@@@libcudart.so.13"
-);
-
-/// Counts `__cudaRegisterVar`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn __cudaRegisterVar() {
-    static CALLS: Counter = Counter::new("__cudaRegisterVar");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
-}
-std::arch::global_asm!(".symver __cudaRegisterVar, __cudaRegisterVar@@@libcudart.so.13");
-
-/// Counts `__cudaUnregisterFatBinary`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn __cudaUnregisterFatBinary() {
-    static CALLS: Counter = Counter::new("__cudaUnregisterFatBinary");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
-}
-std::arch::global_asm!(
-    ".symver __cudaUnregisterFatBinary, __cudaUnregisterFatBinary@@@libcudart.so.13"
 );
 
 /// Counts `cudaCreateChannelDesc`, which is not implemented and has no result code.
 #[unsafe(no_mangle)]
 extern "C" fn cudaCreateChannelDesc() -> cudaChannelFormatDesc {
     static CALLS: Counter = Counter::new("cudaCreateChannelDesc");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cudaError_t = crate::unimplemented(&CALLS);
     cudaChannelFormatDesc { x: 0, y: 0, z: 0, w: 0, f: cudaChannelFormatKind::NONE }
 }
 std::arch::global_asm!(".symver cudaCreateChannelDesc, cudaCreateChannelDesc@@@libcudart.so.13");
-
-/// Counts `cudaGetErrorName`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn cudaGetErrorName() -> *const c_char {
-    static CALLS: Counter = Counter::new("cudaGetErrorName");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
-    std::ptr::null()
-}
-std::arch::global_asm!(".symver cudaGetErrorName, cudaGetErrorName@@@libcudart.so.13");
-
-/// Counts `cudaGetErrorString`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn cudaGetErrorString() -> *const c_char {
-    static CALLS: Counter = Counter::new("cudaGetErrorString");
-    let _: cudaError_t = vgpu_guest::unimplemented(&CALLS);
-    std::ptr::null()
-}
-std::arch::global_asm!(".symver cudaGetErrorString, cudaGetErrorString@@@libcudart.so.13");

@@ -1,0 +1,126 @@
+//! Primary contexts: how the runtime, which knows devices, uses a driver that knows contexts.
+//!
+//! The context that is current to a thread always wins, also one that the program made current
+//! through the driver API (CUDA Runtime API, "Interactions with the CUDA Driver API"). Only a
+//! thread without one gets the primary context of its device.
+
+use std::cell::Cell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::driver::{self, Context, Driver};
+use crate::result::Result;
+use crate::thread;
+
+/// The primary contexts that the runtime holds a reference to, by ordinal.
+static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// The context that [`bind`] made current on this thread, and the reset it belongs to.
+    static BOUND: Cell<Option<(i32, Context, u64)>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy, Default)]
+struct Held {
+    context: Option<Context>,
+    resets: u64,
+}
+
+/// Returns the driver, with a context current to the calling thread.
+///
+/// # Errors
+/// Those of [`driver::initialised`], and those of making the primary context.
+pub fn current() -> Result<&'static Driver> {
+    let driver = driver::initialised()?;
+    let mut context = Context::default();
+    driver.ctx_get_current(&mut context)?;
+    if context == Context::default() || is_stale(context) {
+        bind(thread::device())?;
+    }
+    Ok(driver)
+}
+
+/// Makes the primary context of a device current to the calling thread.
+///
+/// # Errors
+/// `INVALID_DEVICE` for an ordinal that no device has, and those of making the context.
+pub fn bind(ordinal: i32) -> Result<()> {
+    let (driver, _) = driver::device(ordinal)?;
+    let (context, resets) = retain(ordinal)?;
+    driver.ctx_set_current(context)?;
+    let _ = BOUND.try_with(|bound| bound.set(Some((ordinal, context, resets))));
+    Ok(())
+}
+
+/// Returns the primary context of a device, making it if need be.
+///
+/// # Errors
+/// As [`bind`].
+pub fn of(ordinal: i32) -> Result<Context> {
+    retain(ordinal).map(|(context, _)| context)
+}
+
+/// Returns the device that the calling thread uses.
+///
+/// # Errors
+/// Those of [`driver::initialised`].
+pub fn device() -> Result<i32> {
+    let driver = driver::initialised()?;
+    let mut context = Context::default();
+    driver.ctx_get_current(&mut context)?;
+    if context == Context::default() || is_stale(context) {
+        return Ok(thread::device());
+    }
+    let mut handle = 0;
+    driver.ctx_get_device(&mut handle)?;
+    driver::ordinal(handle)
+}
+
+/// Destroys what the primary context of a device holds; the next use makes it anew.
+///
+/// # Errors
+/// `INVALID_DEVICE` for an ordinal that no device has, and those of the driver.
+pub fn reset(ordinal: i32) -> Result<()> {
+    let (driver, handle) = driver::device(ordinal)?;
+    let mut held = held();
+    if let Some(slot) = held.get_mut(index(ordinal)) {
+        *slot = Held { context: None, resets: slot.resets + 1 };
+    }
+    drop(held);
+    driver.ctx_set_current(Context::default())?;
+    driver.primary_ctx_reset(handle)
+}
+
+fn retain(ordinal: i32) -> Result<(Context, u64)> {
+    let (driver, handle) = driver::device(ordinal)?;
+    let mut held = held();
+    if held.len() <= index(ordinal) {
+        held.resize(index(ordinal) + 1, Held::default());
+    }
+    let slot = &mut held[index(ordinal)];
+    if let Some(context) = slot.context {
+        return Ok((context, slot.resets));
+    }
+    // Under the lock: two threads that start at once hold one reference, not two.
+    let mut context = Context::default();
+    driver.primary_ctx_retain(&mut context, handle)?;
+    slot.context = Some(context);
+    Ok((context, slot.resets))
+}
+
+/// Tells whether `context` was bound by us before its device was reset.
+fn is_stale(context: Context) -> bool {
+    let bound = BOUND.try_with(Cell::get).unwrap_or(None);
+    bound.is_some_and(|(ordinal, bound, resets)| {
+        bound == context && held().get(index(ordinal)).is_none_or(|slot| slot.resets != resets)
+    })
+}
+
+fn held() -> MutexGuard<'static, Vec<Held>> {
+    // Slots are replaced whole, so a panic elsewhere cannot leave one half-written.
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the place of an ordinal that [`driver::device`] has already accepted.
+fn index(ordinal: i32) -> usize {
+    ordinal.unsigned_abs() as usize
+}
