@@ -1,3 +1,5 @@
-//! The installer.
+//! `vgpu-install`: see `vgpu-install --help`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    vgpu_install::program::main()
+}

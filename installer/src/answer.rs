@@ -1,0 +1,223 @@
+//! What a command answers: one value, printed as text or as one JSON document.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::plan::{Plan, Warning};
+use crate::step::Step;
+use crate::verify::Check;
+
+/// The version of the answer's form.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One action of a plan or of a rollback.
+#[derive(Debug, Clone, Serialize)]
+pub struct Action {
+    /// The kind of action.
+    pub op: &'static str,
+    /// The path it changes; none for the service manager.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<crate::location::Location>,
+    /// What is there before.
+    pub before: String,
+    /// What is there after.
+    pub after: String,
+    /// Why.
+    pub reason: String,
+    /// The whole action in a sentence.
+    pub sentence: String,
+    /// The text to be written, where it is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+impl Action {
+    /// The action of taking a step.
+    #[must_use]
+    pub fn doing(step: &Step) -> Self {
+        let content = step.content();
+        let text = match &content {
+            Some(crate::object::Content::File { text, .. }) => Some(text.clone()),
+            _ => None,
+        };
+        let after = match (&content, step) {
+            (Some(content), _) => content.describe(),
+            (None, Step::MakeDir { .. }) => "a directory".into(),
+            _ => String::new(),
+        };
+        let before = if step.path().is_some() { step.before().describe() } else { String::new() };
+        Self {
+            op: step.op(),
+            path: step.path().cloned(),
+            before,
+            after,
+            reason: step.reason().into(),
+            sentence: step.doing(),
+            text,
+        }
+    }
+
+    /// The action of taking a step back.
+    #[must_use]
+    pub fn undoing(step: &Step) -> Self {
+        let forward = Self::doing(step);
+        let op = match step {
+            Step::MakeDir { .. } => "remove_dir",
+            Step::WriteFile { .. } | Step::MakeLink { .. } => "remove",
+            Step::Replace { .. } => "restore",
+            Step::DaemonReload | Step::Restart { .. } => forward.op,
+        };
+        Self {
+            op,
+            before: forward.after,
+            after: forward.before,
+            reason: "it is part of a generation that is rolled back".into(),
+            sentence: step.undoing(),
+            text: None,
+            path: forward.path,
+        }
+    }
+}
+
+/// An error in an answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// A short name.
+    pub code: &'static str,
+    /// What was being done, to what.
+    pub what: String,
+    /// The causes, outermost first.
+    pub because: Vec<String>,
+    /// What to try.
+    #[serde(rename = "try", skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let mut because = Vec::new();
+        let mut next = std::error::Error::source(error);
+        while let Some(cause) = next {
+            because.push(cause.to_string());
+            next = cause.source();
+        }
+        Self { code: error.code(), what: error.to_string(), because, hint: error.hint() }
+    }
+}
+
+/// One generation in a history.
+#[derive(Debug, Clone, Serialize)]
+pub struct Generation {
+    /// Its number.
+    pub generation: u64,
+    /// When it was made, in seconds since 1970.
+    pub time: u64,
+    /// How far it reaches.
+    pub scope: crate::plan::Scope,
+    /// The paths that it changed.
+    pub paths: Vec<crate::location::Location>,
+}
+
+/// The answer of a command.
+#[derive(Debug, Default, Serialize)]
+pub struct Answer {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The command.
+    pub command: &'static str,
+    /// The generation in force afterwards; 0 if there is none.
+    pub generation: u64,
+    /// True if the machine was changed; with `--check`, if it would be.
+    pub changed: bool,
+    /// True if nothing was done because of `--check`.
+    pub checked_only: bool,
+    /// What was done, or would be.
+    pub actions: Vec<Action>,
+    /// The generations, for `history` and `status`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<Generation>,
+    /// What the verification saw.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// What a rollback left alone because others changed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    /// What a person should know.
+    pub warnings: Vec<Warning>,
+    /// What went wrong.
+    pub errors: Vec<Failure>,
+    /// Lines for the text form only.
+    #[serde(skip)]
+    pub lines: Vec<String>,
+    /// True if `--diff` asked for the texts.
+    #[serde(skip)]
+    pub diff: bool,
+}
+
+impl Answer {
+    /// An empty answer of a command.
+    #[must_use]
+    pub fn of(command: &'static str) -> Self {
+        Self { schema_version: SCHEMA_VERSION, command, ..Self::default() }
+    }
+
+    /// Takes over what a plan says.
+    #[must_use]
+    pub fn planned(mut self, plan: &Plan) -> Self {
+        self.actions = plan.steps.iter().map(Action::doing).collect();
+        self.warnings.extend(plan.warnings.iter().cloned());
+        self.changed = !plan.is_empty();
+        self
+    }
+
+    /// Writes the answer to standard output, and what a person should know to standard error.
+    /// A closed pipe is no reason to fail: the work is done by then.
+    pub fn print(&self, json: bool, out: &mut dyn Write, err: &mut dyn Write) {
+        let _ = if json {
+            serde_json::to_writer_pretty(&mut *out, self)
+                .map_err(std::io::Error::from)
+                .and_then(|()| writeln!(out))
+        } else {
+            self.print_text(out)
+        };
+        let _ = out.flush();
+        for warning in &self.warnings {
+            let _ = writeln!(err, "warning: {}\n  try:     {}", warning.what, warning.hint);
+        }
+        for failure in &self.errors {
+            let _ = writeln!(err, "error: {}", failure.what);
+            for cause in &failure.because {
+                let _ = writeln!(err, "  because: {cause}");
+            }
+            if let Some(hint) = failure.hint {
+                let _ = writeln!(err, "  try:     {hint}");
+            }
+        }
+    }
+
+    fn print_text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        for action in &self.actions {
+            let mark = if self.checked_only { "would " } else { "" };
+            writeln!(out, "  {mark}{}", action.sentence)?;
+            for line in action.text.iter().filter(|_| self.diff).flat_map(|text| text.lines()) {
+                writeln!(out, "    +{line}")?;
+            }
+        }
+        for check in &self.checks {
+            writeln!(out, "  {:<8} {}: {}", check.verdict.word(), check.name, check.what)?;
+        }
+        for generation in &self.generations {
+            let paths: Vec<String> = generation.paths.iter().map(ToString::to_string).collect();
+            writeln!(out, "  generation {}: {}", generation.generation, paths.join(", "))?;
+        }
+        for left in &self.left {
+            writeln!(out, "  left: {left}")?;
+        }
+        for line in &self.lines {
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! Applying a plan as one transaction: all of it, or nothing.
+//!
+//! For each step: the intent with its inverse on the disk, the act on the disk, then done. The
+//! generation counts once its manifest is written and `current` points at it; until the commit
+//! record every crash is undone, after it every crash is finished.
+
+use crate::change::{self, Undo};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::journal::{Journal, Record};
+use crate::plan::Plan;
+use crate::service;
+use crate::state::{self, Manifest};
+use crate::step::Step;
+
+/// What an apply did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// The generation that it made.
+    pub generation: u64,
+    /// Steps of the service manager that have no meaning here: a foreign root, or no systemd.
+    pub skipped: Vec<Step>,
+}
+
+/// Applies a plan that is not empty. `verify` is called when every file is in place and before
+/// any service is restarted; its error undoes everything.
+///
+/// # Errors
+/// [`Error::Undone`] if something failed and nothing is changed; [`Error::UndoFailed`] if undoing
+/// failed too, and `recover` has to go on.
+pub fn apply(
+    host: &dyn Host,
+    plan: &Plan,
+    verify: &mut dyn FnMut() -> Result<()>,
+) -> Result<Applied> {
+    let generation = state::generations(host)?.last().map_or(0, |last| last.generation) + 1;
+    let begun = state::open(host).and_then(|parent_times| {
+        let (scope, time) = (plan.scope, host.now());
+        Journal::begin(host, Record::Apply { generation, scope, time, parent_times })
+    });
+    let mut journal = match begun {
+        Ok(journal) => journal,
+        Err(first) => return Err(undone(first, state::close(host, None))),
+    };
+    match run(host, plan, generation, &mut journal, verify) {
+        Ok(applied) => Ok(applied),
+        Err(first) => {
+            // A commit record may be on the disk although what followed failed. It goes first: a
+            // crash on the way back must not find a transaction that claims to be whole.
+            let outcome = journal.uncommit().and_then(|()| abandon(host, &journal));
+            Err(undone(first, outcome.map(drop)))
+        }
+    }
+}
+
+fn undone(first: Error, outcome: Result<()>) -> Error {
+    match outcome {
+        Ok(()) => Error::Undone { source: Box::new(first) },
+        Err(source) => Error::UndoFailed { first: Box::new(first), source: Box::new(source) },
+    }
+}
+
+fn run(
+    host: &dyn Host,
+    plan: &Plan,
+    generation: u64,
+    journal: &mut Journal<'_>,
+    verify: &mut dyn FnMut() -> Result<()>,
+) -> Result<Applied> {
+    let mut applied = Applied { generation, skipped: Vec::new() };
+    let mut verified = false;
+    // Deliberately one step at a time: the inverse of a step assumes that the next never began.
+    for (index, step) in (0..).zip(&plan.steps) {
+        if let Some(change) = change::prepare(host, step, index)? {
+            journal.append(Record::Intent { change: change.clone() })?;
+            let parent_after = change::take(host, generation, &change)?;
+            journal.append(Record::Done { index, parent_after })?;
+            continue;
+        }
+        if matches!(step, Step::Restart { .. }) && !verified {
+            verify()?;
+            verified = true;
+        }
+        journal.append(Record::Service { step: step.clone() })?;
+        if !service::take(host, step)? {
+            applied.skipped.push(step.clone());
+        }
+    }
+    if !verified {
+        verify()?;
+    }
+    // The manifest needs space on the disk, so it comes before the commit.
+    record(host, journal)?;
+    journal.append(Record::Commit { kept: Vec::new(), parent_times: None })?;
+    finish(host, journal)?;
+    Ok(applied)
+}
+
+fn record(host: &dyn Host, journal: &Journal<'_>) -> Result<()> {
+    let Some(Record::Apply { generation, scope, time, parent_times }) = journal.records.first()
+    else {
+        return Ok(());
+    };
+    state::record(
+        host,
+        &Manifest {
+            schema_version: 1,
+            generation: *generation,
+            time: *time,
+            program_version: env!("CARGO_PKG_VERSION").into(),
+            scope: *scope,
+            changes: journal.changes(),
+            services: journal.services(),
+            parent_times: *parent_times,
+        },
+    )
+}
+
+/// Ends a committed apply; may be called again after a crash.
+///
+/// # Errors
+/// [`Error::Io`] if the state cannot be written.
+pub fn finish(host: &dyn Host, journal: &Journal<'_>) -> Result<()> {
+    if let Some(Record::Apply { generation, .. }) = journal.records.first() {
+        state::point(host, *generation)?;
+    }
+    state::close(host, None)
+}
+
+/// Undoes an apply that did not reach its commit record; may be called again after a crash.
+/// Answers what others changed meanwhile and was left, and services that did not start again.
+///
+/// # Errors
+/// [`Error::Io`] if something cannot be put back.
+pub fn abandon(host: &dyn Host, journal: &Journal<'_>) -> Result<Vec<String>> {
+    let Some(Record::Apply { generation, parent_times, .. }) = journal.records.first() else {
+        state::close(host, None)?;
+        return Ok(Vec::new());
+    };
+    let mut left = Vec::new();
+    for change in journal.changes().iter().rev() {
+        if let Undo::Kept { why, .. } = change::undo(host, *generation, change, true, false)? {
+            left.push(why);
+        }
+    }
+    for step in journal.services() {
+        // A service that does not start is no reason to keep half of a change.
+        left.extend(service::take(host, &step).err().map(|error| error.to_string()));
+    }
+    state::forget(host, generation - 1, &[])?;
+    state::close(host, *parent_times)?;
+    Ok(left)
+}

@@ -1,0 +1,232 @@
+//! Taking one step on the file system, and taking it back.
+//!
+//! What we displace is kept in its own directory under a hidden name, so it comes back as the
+//! same inode: content, links, attributes and times. The inverse looks before it acts, does
+//! nothing twice, and leaves alone what is no longer ours.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::journal::Change;
+use crate::object::{Content, Object, Stamp};
+use crate::step::Step;
+
+/// What became of an inverse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undo {
+    /// The path is as it was before the change.
+    Done,
+    /// Others changed the path since; it was left alone.
+    Kept {
+        /// What was seen, with the place of what we had displaced.
+        why: String,
+        /// True if `--force` could still put the old state back.
+        restorable: bool,
+    },
+}
+
+/// The hidden name beside a path for what is not yet, or no longer, at the path. It matches
+/// neither `lib*.so*` nor `*.conf`, so no loader, ldconfig or systemd takes it.
+#[must_use]
+pub fn hidden(path: &Path, generation: u64, index: u32) -> PathBuf {
+    path.with_file_name(format!(".vgpu-{generation}-{index}"))
+}
+
+/// Looks at a step's path and directory, and gives the change that is about to happen.
+///
+/// # Errors
+/// [`Error::Changed`] if something else lies there than the plan was made for.
+pub fn prepare(host: &dyn Host, step: &Step, index: u32) -> Result<Option<Change>> {
+    let Some(path) = step.path() else { return Ok(None) };
+    let before = host.inspect(path)?;
+    let expected = step.before();
+    if before != expected {
+        return Err(Error::Changed {
+            path: path.clone(),
+            expected: expected.describe(),
+            found: before.describe(),
+        });
+    }
+    let parent_mtime = mtime(host, parent(path))?.unwrap_or_default();
+    Ok(Some(Change { index, step: step.clone(), before, parent_mtime, parent_after: None }))
+}
+
+/// Takes a step. Whatever happens, [`undo`] can be called afterwards.
+///
+/// # Errors
+/// [`Error::Io`] if the machine refuses; [`Error::Changed`] if somebody else was faster.
+pub fn take(host: &dyn Host, generation: u64, change: &Change) -> Result<Stamp> {
+    let Some(path) = change.step.path() else { return Ok(Stamp::default()) };
+    let aside = hidden(path, generation, change.index);
+    match &change.step {
+        Step::MakeDir { mode, .. } => {
+            host.make_dir(path, *mode)?;
+            host.sync_dir(path)?;
+        }
+        Step::WriteFile { mode, text, .. } => {
+            host.make_file(&aside, text.as_bytes(), *mode)?;
+            host.move_new(&aside, path)?;
+        }
+        Step::MakeLink { target, .. } => host.make_link(path, target)?,
+        Step::Replace { content, .. } => {
+            match content {
+                Content::File { mode, text } => host.make_file(&aside, text.as_bytes(), *mode)?,
+                Content::Link { target } => host.make_link(&aside, target)?,
+            }
+            host.exchange(&aside, path)?;
+            // What came aside must be what was looked at: the look and the exchange are two.
+            let found = host.inspect(&aside)?;
+            if found != change.before {
+                host.exchange(&aside, path)?;
+                host.unlink(&aside)?;
+                return Err(Error::Changed {
+                    path: path.clone(),
+                    expected: change.before.describe(),
+                    found: found.describe(),
+                });
+            }
+        }
+        Step::DaemonReload | Step::Restart { .. } => {}
+    }
+    host.sync_dir(parent(path))?;
+    Ok(mtime(host, parent(path))?.unwrap_or_default())
+}
+
+/// True if nobody else changed the step's directory since the step.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be looked at.
+pub fn parent_is_as_left(host: &dyn Host, change: &Change) -> Result<bool> {
+    let Some(path) = change.step.path() else { return Ok(false) };
+    Ok(change.parent_after.is_some() && mtime(host, parent(path))? == change.parent_after)
+}
+
+/// Takes a step back, if what it made is still there; may be called again after a crash.
+///
+/// # Errors
+/// [`Error::Io`] if the machine refuses.
+pub fn undo(
+    host: &dyn Host,
+    generation: u64,
+    change: &Change,
+    restore_mtime: bool,
+    force: bool,
+) -> Result<Undo> {
+    let Some(path) = change.step.path() else { return Ok(Undo::Done) };
+    if mtime(host, parent(path))?.is_none() {
+        // The whole directory is gone, and our change with it.
+        return Ok(match change.before {
+            Object::Absent => Undo::Done,
+            _ => superseded(parent(path)),
+        });
+    }
+    let aside = hidden(path, generation, change.index);
+    let outcome = match &change.step {
+        Step::MakeDir { .. } => undo_dir(host, path)?,
+        Step::Replace { content, .. } => {
+            undo_replace(host, path, &aside, &change.before, content, force)?
+        }
+        step => {
+            discard(host, &aside)?;
+            match step.content() {
+                Some(content) => undo_new(host, path, &content, force)?,
+                None => Undo::Done,
+            }
+        }
+    };
+    if restore_mtime {
+        host.restore_mtime(parent(path), change.parent_mtime)?;
+    }
+    host.sync_dir(parent(path))?;
+    Ok(outcome)
+}
+
+fn undo_dir(host: &dyn Host, path: &Path) -> Result<Undo> {
+    match host.inspect(path)? {
+        Object::Absent => Ok(Undo::Done),
+        Object::Dir { .. } if host.list(path)?.is_empty() => {
+            host.remove_dir(path)?;
+            Ok(Undo::Done)
+        }
+        _ => {
+            let why = format!("{} holds other files by now and was left", path.display());
+            Ok(Undo::Kept { why, restorable: true })
+        }
+    }
+}
+
+fn undo_new(host: &dyn Host, path: &Path, content: &Content, force: bool) -> Result<Undo> {
+    let there = host.inspect(path)?;
+    if there.is_absent() {
+        return Ok(Undo::Done);
+    }
+    let removable = matches!(there, Object::File { .. } | Object::Link { .. });
+    if there.holds(content) || (force && removable) {
+        host.unlink(path)?;
+        return Ok(Undo::Done);
+    }
+    let why = format!("{} was changed since and was left", path.display());
+    Ok(Undo::Kept { why, restorable: removable })
+}
+
+fn undo_replace(
+    host: &dyn Host,
+    path: &Path,
+    aside: &Path,
+    before: &Object,
+    content: &Content,
+    force: bool,
+) -> Result<Undo> {
+    let there = host.inspect(path)?;
+    if there == *before {
+        // Not exchanged yet, or exchanged back: what lies aside is ours, perhaps half written.
+        discard(host, aside)?;
+        return Ok(Undo::Done);
+    }
+    let has_backup = host.inspect(aside)? == *before;
+    let ours = there.holds(content);
+    if has_backup && there.is_absent() && force {
+        host.move_new(aside, path)?;
+        return Ok(Undo::Done);
+    }
+    if has_backup && (ours || (force && !there.is_absent())) {
+        host.exchange(aside, path)?;
+        host.sync_dir(parent(path))?;
+        discard(host, aside)?;
+        return Ok(Undo::Done);
+    }
+    if has_backup {
+        let (path, aside) = (path.display(), aside.display());
+        let why = format!("{path} was changed since and was left; the original is {aside}");
+        return Ok(Undo::Kept { why, restorable: true });
+    }
+    if ours {
+        // Without the original, a link of ours in its place still leads to a working library.
+        let why = format!("the original of {} is gone; ours was left", path.display());
+        return Ok(Undo::Kept { why, restorable: true });
+    }
+    Ok(superseded(path))
+}
+
+fn superseded(path: &Path) -> Undo {
+    let why = format!("{} was replaced by others since; nothing to put back", path.display());
+    Undo::Kept { why, restorable: false }
+}
+
+/// Removes something of ours under its hidden name, if it is there.
+fn discard(host: &dyn Host, aside: &Path) -> Result<()> {
+    if host.inspect(aside)?.is_absent() {
+        return Ok(());
+    }
+    host.unlink(aside)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+fn mtime(host: &dyn Host, dir: &Path) -> Result<Option<Stamp>> {
+    let Some(real) = host.canonical(dir)? else { return Ok(None) };
+    Ok(host.inspect(&real)?.meta().map(|meta| meta.mtime))
+}

@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::plan::{Policy, Scope};
+
+/// Lets the Ollama of this machine use a GPU of its host, and takes every byte of that back.
+#[derive(Debug, Parser)]
+#[command(name = "vgpu-install", version, about, max_term_width = 100)]
+pub struct Line {
+    /// What to do; `apply` if nothing is named.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// Go back to the state before the first change, or to generation GEN.
+    #[arg(
+        long,
+        value_name = "GEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0"
+    )]
+    pub rollback: Option<u64>,
+    /// Options of every command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Verb {
+    /// Discover, plan, apply and verify; commit, or undo if the verification fails.
+    Apply,
+    /// Show what is on the machine; with --json, in the form that plan --facts reads.
+    Scan,
+    /// Show what apply would do.
+    Plan,
+    /// Check from the service's point of view that what is installed works.
+    Verify,
+    /// Show which generation is in force and whether anything is to be done.
+    Status,
+    /// List the generations.
+    History,
+    /// Finish or undo what an interrupted run left.
+    Recover,
+    /// What verify runs as the service's user.
+    #[command(hide = true)]
+    Probe(Probe),
+}
+
+/// What the probe is to load.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Probe {
+    /// The backend to open after its needs.
+    #[arg(long)]
+    pub backend: Option<PathBuf>,
+    /// Names to open, in order.
+    pub names: Vec<OsString>,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Only say what would be done.
+    #[arg(long, global = true)]
+    pub check: bool,
+    /// Show the text of files that are written.
+    #[arg(long, global = true)]
+    pub diff: bool,
+    /// Answer with one JSON document.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Work on the system below DIR.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// How far the change reaches.
+    #[arg(long, global = true, value_enum, default_value_t = ScopeName::Service)]
+    pub scope: ScopeName,
+    /// Plan from these facts instead of this machine's.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+    /// The way to the host, such as unix:/run/vgpu/vgpud.sock.
+    #[arg(long, global = true, value_name = "URI", value_parser = link)]
+    pub link: Option<String>,
+    /// Leave services as they are; the change works from their next start.
+    #[arg(long, global = true)]
+    pub no_restart: bool,
+    /// Wait this long for another vgpu-install to end.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
+    pub wait_lock: u64,
+    /// Fail if no GPU of a host can be reached.
+    #[arg(long, global = true)]
+    pub require_gpu: bool,
+    /// On rollback, also put back what others changed since.
+    #[arg(long, global = true)]
+    pub force: bool,
+    /// Accepted for scripts: nothing is ever asked.
+    #[arg(long, short = 'y', global = true)]
+    pub yes: bool,
+    /// Exit with 2 if something was, or would be, changed.
+    #[arg(long, global = true)]
+    pub detailed_exitcode: bool,
+}
+
+/// The scopes by their names on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScopeName {
+    /// One drop-in of Ollama's unit.
+    Service,
+    /// Links in Ollama's bundle directories, for runs without systemd.
+    Bundle,
+    /// Every process; comes with a later version.
+    System,
+}
+
+impl Options {
+    /// What the planner is told.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let scope = match self.scope {
+            ScopeName::Service => Scope::Service,
+            ScopeName::Bundle => Scope::Bundle,
+            ScopeName::System => Scope::System,
+        };
+        Policy { scope, link: self.link.clone(), no_restart: self.no_restart }
+    }
+
+    /// How long to wait for the lock.
+    #[must_use]
+    pub fn lock_wait(&self) -> Duration {
+        Duration::from_secs(self.wait_lock)
+    }
+}
+
+/// Takes a link's URI if its scheme is one that the guest knows. What follows the scheme is the
+/// guest's to judge.
+fn link(text: &str) -> Result<String, String> {
+    const SCHEMES: [&str; 5] = ["unix", "pci", "vsock", "tls", "tcp"];
+    let known = text.split_once(':').is_some_and(|(scheme, rest)| {
+        SCHEMES.contains(&scheme) && !rest.is_empty() && !rest.contains(char::is_control)
+    });
+    if known { Ok(text.to_owned()) } else { Err("one of unix: pci: vsock: tls: tcp:".into()) }
+}

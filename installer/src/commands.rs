@@ -1,0 +1,269 @@
+//! The commands: each gathers, decides and answers; what it does to a machine goes by a [`Host`].
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use crate::answer::{Action, Answer, Generation};
+use crate::apply;
+use crate::cli::{Line, Options, Verb};
+use crate::discover;
+use crate::error::{Error, Result};
+use crate::facts::Facts;
+use crate::host::Host;
+use crate::plan::{Plan, Warning, plan};
+use crate::recover::{self, Recovered};
+use crate::rollback;
+use crate::state;
+use crate::step::Step;
+use crate::verify;
+
+/// Longest facts file that is read: 64 MiB.
+const FACTS_BYTES_MAX: u64 = 64 << 20;
+/// Exit code of a rollback that left something which others changed.
+const DRIFT: u8 = 3;
+
+/// Runs a command and gives its answer with its exit code.
+///
+/// # Errors
+/// Whatever kept the command from doing what was asked.
+pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
+    let options = &line.options;
+    answer.diff = options.diff;
+    if let Some(to) = line.rollback {
+        if line.verb.is_some() {
+            let what = "--rollback stands alone, without a command".into();
+            return Err(Error::Usage { what });
+        }
+        return rolling_back(host, to, options, answer);
+    }
+    match line.verb.as_ref().unwrap_or(&Verb::Apply) {
+        Verb::Apply => applying(host, options, answer),
+        Verb::Scan | Verb::Probe(_) => {
+            Err(Error::Usage { what: "scan and probe answer in their own form".into() })
+        }
+        Verb::Plan => planning(host, options, answer),
+        Verb::Verify => verifying(host, options, answer),
+        Verb::Status => status(host, options, answer),
+        Verb::History => history(host, answer),
+        Verb::Recover => recovering(host, options, answer),
+    }
+}
+
+/// The name of a command line's command.
+#[must_use]
+pub fn name(line: &Line) -> &'static str {
+    if line.rollback.is_some() {
+        return "rollback";
+    }
+    match line.verb {
+        None | Some(Verb::Apply) => "apply",
+        Some(Verb::Scan) => "scan",
+        Some(Verb::Plan) => "plan",
+        Some(Verb::Verify) => "verify",
+        Some(Verb::Status) => "status",
+        Some(Verb::History) => "history",
+        Some(Verb::Recover) => "recover",
+        Some(Verb::Probe(_)) => "probe",
+    }
+}
+
+fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
+    if options.facts.is_some() {
+        let what = "--facts is for plan: facts of another machine are not applied to this one";
+        return Err(Error::Usage { what: what.into() });
+    }
+    if options.check {
+        refuse_interrupted(host)?;
+        answer.checked_only = true;
+        return planning(host, options, answer);
+    }
+    let _guard = host.lock(options.lock_wait())?;
+    refuse_interrupted(host)?;
+    let policy = options.policy();
+    let plan = plan(&discover::facts(host)?, &policy)?;
+    *answer = std::mem::take(answer).planned(&plan);
+    answer.generation = newest(host)?;
+    if plan.is_empty() {
+        answer.lines.push(nothing_to_do(&plan, answer.generation));
+        return Ok(0);
+    }
+    let report = RefCell::new(verify::Report::default());
+    let applied = apply::apply(host, &plan, &mut || {
+        let facts = discover::facts(host)?;
+        *report.borrow_mut() = verify::verify(host, &facts, policy.scope, options.require_gpu)?;
+        report.borrow().error()
+    });
+    let report = report.into_inner();
+    answer.checks = report.checks;
+    answer.warnings.extend(report.warnings);
+    answer.changed = applied.is_ok();
+    let applied = applied?;
+    answer.generation = applied.generation;
+    answer.warnings.extend(skipped(host, &applied.skipped));
+    answer.lines.push(format!(
+        "generation {} is in force; vgpu-install --rollback takes it back",
+        applied.generation
+    ));
+    Ok(changed_code(options))
+}
+
+fn nothing_to_do(plan: &Plan, generation: u64) -> String {
+    match (plan.warnings.is_empty(), generation) {
+        (_, 1..) => format!("nothing to do: generation {generation} is in force"),
+        (true, 0) => "nothing to do".into(),
+        (false, 0) => "nothing was changed; the warnings say why".into(),
+    }
+}
+
+fn planning(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
+    let facts = match &options.facts {
+        None => discover::facts(host)?,
+        Some(path) => read_facts(path)?,
+    };
+    let plan = plan(&facts, &options.policy())?;
+    *answer = std::mem::take(answer).planned(&plan);
+    answer.checked_only = true;
+    answer.generation = if options.facts.is_some() { 0 } else { newest(host)? };
+    if plan.is_empty() {
+        answer.lines.push(nothing_to_do(&plan, answer.generation));
+    }
+    Ok(if answer.changed { changed_code(options) } else { 0 })
+}
+
+/// The facts file is the caller's, not the root's: it is read from the machine's own root.
+fn read_facts(path: &Path) -> Result<Facts> {
+    let machine = crate::host::real::Real::open(Path::new("/"))?;
+    let absolute = std::path::absolute(path).map_err(|e| Error::io("reading", path, e))?;
+    let text = machine.read(&absolute, FACTS_BYTES_MAX)?.ok_or_else(|| {
+        Error::io("reading", path, std::io::Error::from(std::io::ErrorKind::NotFound))
+    })?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::Record { path: path.into(), what: error.to_string() })
+}
+
+fn rolling_back(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer) -> Result<u8> {
+    let _guard = if options.check { None } else { Some(host.lock(options.lock_wait())?) };
+    refuse_interrupted(host)?;
+    let pending = rollback::pending(host, to)?;
+    let changes = pending.iter().flat_map(|manifest| manifest.changes.iter().rev());
+    answer.actions = changes.map(|change| Action::undoing(&change.step)).collect();
+    let services = pending.first().map(|manifest| manifest.services.clone()).unwrap_or_default();
+    let restarts = |step: &&Step| !(options.no_restart && matches!(step, Step::Restart { .. }));
+    answer.actions.extend(services.iter().filter(restarts).map(Action::undoing));
+    answer.changed = !pending.is_empty();
+    answer.checked_only = options.check;
+    answer.generation = if options.check { newest(host)? } else { to };
+    if pending.is_empty() {
+        answer.lines.push("nothing to do: no generation is in force".into());
+        return Ok(0);
+    }
+    if options.check {
+        return Ok(changed_code(options));
+    }
+    let done = rollback::rollback(host, to, options.force, options.no_restart)?;
+    answer.generation = newest(host)?;
+    answer.warnings.extend(skipped(host, &done.skipped));
+    let restart = "look at it with systemctl status; the files are back";
+    answer.warnings.extend(done.failed.iter().map(|what| Warning::new("service", what, restart)));
+    answer.left = done.left;
+    if !answer.left.is_empty() {
+        answer.lines.push("all else is back; --force puts back what can be".into());
+        return Ok(DRIFT);
+    }
+    answer.lines.push(match answer.generation {
+        0 => "the system is as it was before the first change".into(),
+        generation => format!("generation {generation} is in force"),
+    });
+    Ok(changed_code(options))
+}
+
+fn recovering(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
+    if options.check {
+        let found = recover::interrupted(host)?;
+        answer.checked_only = true;
+        answer.changed = found.is_some();
+        answer.lines.push(found.unwrap_or("nothing to recover").into());
+        return Ok(if found.is_some() { changed_code(options) } else { 0 });
+    }
+    let _guard = host.lock(options.lock_wait())?;
+    let recovered = recover::recover(host)?;
+    answer.changed = recovered != Recovered::Nothing;
+    answer.generation = newest(host)?;
+    let (line, left) = match recovered {
+        Recovered::Nothing => ("nothing to recover", Vec::new()),
+        Recovered::Undone(left) => ("the interrupted apply was undone", left),
+        Recovered::Finished => ("the interrupted apply had been committed and is whole", vec![]),
+        Recovered::RolledBack(left) => ("the interrupted rollback was carried to its end", left),
+    };
+    answer.lines.push(line.into());
+    answer.left = left;
+    if !answer.left.is_empty() {
+        return Ok(DRIFT);
+    }
+    Ok(if answer.changed { changed_code(options) } else { 0 })
+}
+
+fn verifying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
+    let facts = discover::facts(host)?;
+    let scope = state::generations(host)?.last().map_or(options.policy().scope, |last| last.scope);
+    let report = verify::verify(host, &facts, scope, options.require_gpu)?;
+    answer.generation = newest(host)?;
+    answer.checks.clone_from(&report.checks);
+    answer.warnings.clone_from(&report.warnings);
+    report.error().map(|()| 0)
+}
+
+fn status(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
+    history(host, answer)?;
+    refuse_interrupted(host)?;
+    let last = state::generations(host)?.pop();
+    let mut policy = options.policy();
+    policy.scope = last.map_or(policy.scope, |last| last.scope);
+    let plan = plan(&discover::facts(host)?, &policy)?;
+    answer.warnings.extend(plan.warnings.iter().cloned());
+    answer.lines.push(match (answer.generation, plan.is_empty()) {
+        (0, _) => "no generation is in force".into(),
+        (generation, true) => format!("generation {generation} is in force and in place"),
+        (generation, false) => {
+            format!("generation {generation} is in force; vgpu-install would change it")
+        }
+    });
+    Ok(0)
+}
+
+fn history(host: &dyn Host, answer: &mut Answer) -> Result<u8> {
+    let generations = state::generations(host)?;
+    answer.generation = generations.last().map_or(0, |last| last.generation);
+    answer.generations = generations
+        .iter()
+        .map(|manifest| Generation {
+            generation: manifest.generation,
+            time: manifest.time,
+            scope: manifest.scope,
+            paths: manifest.changes.iter().filter_map(|c| c.step.path().cloned()).collect(),
+        })
+        .collect();
+    Ok(0)
+}
+
+fn newest(host: &dyn Host) -> Result<u64> {
+    Ok(state::generations(host)?.last().map_or(0, |last| last.generation))
+}
+
+fn refuse_interrupted(host: &dyn Host) -> Result<()> {
+    match recover::interrupted(host)? {
+        Some(what) => Err(Error::RecoveryNeeded { what }),
+        None => Ok(()),
+    }
+}
+
+fn skipped(host: &dyn Host, steps: &[Step]) -> Option<Warning> {
+    let first = steps.first()?;
+    let here = if host.is_running() { "systemd is not running" } else { "this is a foreign root" };
+    let what = format!("{here}: \"{}\" was left out", first.doing());
+    Some(Warning::new("services", what, "nothing now; the change works when the service starts"))
+}
+
+fn changed_code(options: &Options) -> u8 {
+    if options.detailed_exitcode { 2 } else { 0 }
+}

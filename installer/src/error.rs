@@ -1,0 +1,234 @@
+//! Everything that can go wrong, with its exit code and its remedy.
+
+use std::io;
+use std::path::Path;
+
+use crate::location::Location;
+
+/// What an operation of the installer answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why the installer did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The machine refused an operation on a path.
+    #[error("{verb} {path}")]
+    Io {
+        /// What was being done: "reading", "replacing".
+        verb: &'static str,
+        /// To what.
+        path: Location,
+        /// The machine's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is longer than any sound one.
+    #[error("reading {path}: it is longer than {bytes_max} bytes")]
+    TooLong {
+        /// The file.
+        path: Location,
+        /// The most that is read.
+        bytes_max: u64,
+    },
+    /// Another installer is at work.
+    #[error("taking the installer's lock {path}: another vgpu-install holds it")]
+    Locked {
+        /// What is locked.
+        path: Location,
+    },
+    /// An earlier run was interrupted.
+    #[error("starting: an earlier run was interrupted ({what})")]
+    RecoveryNeeded {
+        /// What was found.
+        what: &'static str,
+    },
+    /// This kind of machine is not served.
+    #[error("looking at the platform: {what}")]
+    Unsupported {
+        /// What is missing or different.
+        what: String,
+    },
+    /// Our libraries are not where the package puts them.
+    #[error("looking for our libraries in {dir}: {missing} is missing")]
+    ShimsMissing {
+        /// The private directory.
+        dir: Location,
+        /// The first file that is not there.
+        missing: String,
+    },
+    /// Something that outranks our change would undo its effect.
+    #[error("planning for {unit}: {path} sets {variable} after our drop-in and would undo it")]
+    Overridden {
+        /// The unit.
+        unit: String,
+        /// The file that outranks ours.
+        path: Location,
+        /// The variable that it sets.
+        variable: String,
+    },
+    /// A path changed between planning and doing.
+    #[error("changing {path}: expected {expected}, found {found}")]
+    Changed {
+        /// The path.
+        path: Location,
+        /// What the plan was made for.
+        expected: String,
+        /// What lies there.
+        found: String,
+    },
+    /// A journal, manifest or facts file cannot be understood.
+    #[error("reading {path}: {what}")]
+    Record {
+        /// The file.
+        path: Location,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A program that we started failed.
+    #[error("running {program}: {because}")]
+    Program {
+        /// The program and its arguments.
+        program: String,
+        /// Its answer.
+        because: String,
+    },
+    /// What was installed does not work.
+    #[error("verifying, check {check}: {because}")]
+    Verification {
+        /// The name of the check.
+        check: &'static str,
+        /// What it saw.
+        because: String,
+    },
+    /// The change failed and was undone.
+    #[error("applying; every step was undone, nothing is changed")]
+    Undone {
+        /// Why it failed.
+        #[source]
+        source: Box<Error>,
+    },
+    /// The change failed, and undoing it failed too.
+    #[error("undoing after a failure ({first})")]
+    UndoFailed {
+        /// Why the change failed.
+        first: Box<Error>,
+        /// Why undoing failed.
+        #[source]
+        source: Box<Error>,
+    },
+    /// Something stopped on its way and can be taken up again.
+    #[error("{what} stopped on its way")]
+    Interrupted {
+        /// What stopped.
+        what: &'static str,
+    },
+    /// A generation that does not exist was named.
+    #[error("rolling back to generation {wanted}: the newest is {newest}")]
+    NoGeneration {
+        /// What was asked for.
+        wanted: u64,
+        /// The newest one.
+        newest: u64,
+    },
+    /// Something that a later version brings.
+    #[error("{what} comes with a later version of vgpu-install")]
+    Later {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// The command line does not fit together.
+    #[error("{what}")]
+    Usage {
+        /// What does not fit.
+        what: String,
+    },
+}
+
+impl Error {
+    /// Wraps the machine's answer to an operation on a path.
+    pub fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { verb, path: path.into(), source }
+    }
+
+    /// The exit code that stands for this error (design: 1 failed and undone, 4 recovery needed,
+    /// 5 locked, 6 unsupported platform, 64 usage).
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::RecoveryNeeded { .. } | Self::UndoFailed { .. } => 4,
+            Self::Locked { .. } => 5,
+            Self::Unsupported { .. } => 6,
+            Self::Usage { .. } => 64,
+            _ => 1,
+        }
+    }
+
+    /// A short name for the kind of error, for programs that read the JSON answer.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "io",
+            Self::TooLong { .. } => "too_long",
+            Self::Locked { .. } => "locked",
+            Self::RecoveryNeeded { .. } => "recovery_needed",
+            Self::Unsupported { .. } => "unsupported_platform",
+            Self::ShimsMissing { .. } => "shims_missing",
+            Self::Overridden { .. } => "overridden",
+            Self::Changed { .. } => "changed",
+            Self::Record { .. } => "record",
+            Self::Program { .. } => "program",
+            Self::Verification { .. } => "verification",
+            Self::Undone { source } => source.code(),
+            Self::UndoFailed { .. } => "undo_failed",
+            Self::Interrupted { .. } => "interrupted",
+            Self::NoGeneration { .. } => "no_generation",
+            Self::Later { .. } => "later_version",
+            Self::Usage { .. } => "usage",
+        }
+    }
+
+    /// What to try, as one sentence.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Io { source, .. } => return io_hint(source),
+            Self::Locked { .. } => "wait for it, or give --wait-lock SECONDS",
+            Self::RecoveryNeeded { .. } | Self::UndoFailed { .. } | Self::Interrupted { .. } => {
+                "run vgpu-install recover"
+            }
+            Self::Unsupported { .. } => {
+                "docs/install.md lists what is served; --root DIR chooses another system root"
+            }
+            Self::ShimsMissing { .. } => "reinstall the package vgpu-ollama and run it again",
+            Self::Overridden { .. } => {
+                "name that file so that it sorts before 50-vgpu.conf; its value is then merged"
+            }
+            Self::Changed { .. } => "run vgpu-install again; something else changed it meanwhile",
+            Self::Verification { check: "loads", .. } => {
+                "vgpu-install verify --json shows what was loaded; report it if Ollama is new"
+            }
+            Self::Verification { .. } => "vgpu-install verify --json shows each check",
+            Self::Undone { source } => return source.hint(),
+            Self::NoGeneration { .. } => "vgpu-install history lists the generations",
+            Self::Usage { .. } => "vgpu-install --help lists what there is",
+            Self::Later { .. } => "use --scope service or --scope bundle",
+            Self::TooLong { .. } | Self::Record { .. } | Self::Program { .. } => return None,
+        })
+    }
+}
+
+fn io_hint(source: &io::Error) -> Option<&'static str> {
+    Some(match source.kind() {
+        io::ErrorKind::PermissionDenied => "run vgpu-install as root",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "remount that file system read-write and run vgpu-install again"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space there and run vgpu-install again"
+        }
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => {
+            "the file system may lack renameat2; docs/install.md lists what is needed"
+        }
+        _ => return None,
+    })
+}

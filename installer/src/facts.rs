@@ -1,0 +1,194 @@
+//! What the installer knows of a machine: plain data, gathered once, that a report can carry.
+//!
+//! `scan --json` prints it and `plan --facts` takes it back. Nothing here looks at a machine.
+
+use serde::{Deserialize, Serialize};
+
+use crate::location::Location;
+use crate::object::Object;
+
+/// The version of the facts' form; another one is refused.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The libraries that the package puts into its private directory.
+pub const SHIMS: [&str; 6] = [
+    "libcuda.so.1",
+    "libnvidia-ml.so.1",
+    "libcudart.so.12",
+    "libcudart.so.13",
+    "libcublas.so.12",
+    "libcublas.so.13",
+];
+
+/// Everything that a plan is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Facts {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The system as a whole.
+    pub platform: Platform,
+    /// Our own libraries.
+    pub shims: Shims,
+    /// Every Ollama in the layout of its install script.
+    pub ollamas: Vec<Ollama>,
+    /// Every unit that runs Ollama.
+    pub units: Vec<Unit>,
+    /// Copies of the driver's libraries that ld.so would find without us.
+    pub drivers: Vec<Driver>,
+    /// The unit that brings the link to the host up, if the machine has it.
+    pub guest_unit: Option<String>,
+}
+
+/// The C library of a system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Libc {
+    /// The GNU C library, which our libraries need.
+    Glibc,
+    /// musl, which they do not run on.
+    Musl,
+    /// Neither was seen.
+    #[default]
+    Unknown,
+}
+
+/// The system as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Platform {
+    /// The name in os-release, or nothing.
+    pub os: String,
+    /// `x86_64` or `aarch64`; empty if neither was seen.
+    pub arch: String,
+    /// The C library.
+    pub libc: Libc,
+    /// The directory of the system's libraries.
+    pub library_dir: Location,
+    /// True if systemd is the first process of this very machine.
+    pub systemd: bool,
+}
+
+/// Our own libraries.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Shims {
+    /// The private directory.
+    pub dir: Location,
+    /// What lies there, of [`SHIMS`].
+    pub libraries: Vec<Library>,
+}
+
+/// One library file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Library {
+    /// Its file name.
+    pub name: String,
+    /// The name it gives itself.
+    pub soname: Option<String>,
+    /// Its build id in hexadecimal.
+    pub build_id: Option<String>,
+}
+
+/// How an Ollama lays out its libraries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// A directory for each CUDA line: `cuda_v12`, `cuda_v13`.
+    Directories,
+    /// Everything in `lib/ollama` (0.9.3 to 0.11.10).
+    Flat,
+    /// No CUDA backend at all.
+    None,
+}
+
+/// One Ollama.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ollama {
+    /// The directory that holds `bin` and `lib/ollama`.
+    pub prefix: Location,
+    /// The program, with every link resolved.
+    pub executable: Location,
+    /// Its libraries.
+    pub library_dir: Location,
+    /// How they are laid out.
+    pub layout: Layout,
+    /// Its CUDA backends.
+    pub bundles: Vec<Bundle>,
+}
+
+/// One directory with a CUDA backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The directory.
+    pub dir: Location,
+    /// The CUDA line it was built for.
+    pub cuda_major: Option<u32>,
+    /// What its backend asks ld.so for, in order.
+    pub needed: Vec<String>,
+    /// What lies where our links would go.
+    pub entries: Vec<Entry>,
+}
+
+/// A name in a directory and what lies there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The file name.
+    pub name: String,
+    /// What lies there.
+    pub object: Object,
+}
+
+/// A variable of a unit's environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value as the unit file has it: specifiers are not replaced.
+    pub value: String,
+    /// The file that sets it.
+    pub set_by: Location,
+}
+
+/// A unit that runs Ollama.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// The unit file that systemd takes.
+    pub fragment: Location,
+    /// The drop-ins that systemd merges, in order, ours included.
+    pub drop_ins: Vec<Location>,
+    /// True if it is masked and cannot be started.
+    pub masked: bool,
+    /// The program that it starts.
+    pub executable: Option<Location>,
+    /// The user it runs as; root if none is named.
+    pub user: Option<String>,
+    /// The group it runs as.
+    pub group: Option<String>,
+    /// Further groups.
+    pub supplementary_groups: Vec<String>,
+    /// The environment without our drop-in; the last setting of each variable.
+    pub environment: Vec<Variable>,
+    /// Settings that systemd ranks above our drop-in: later drop-ins and environment files.
+    pub outranking: Vec<Variable>,
+    /// Where our drop-in goes.
+    pub drop_in_path: Location,
+    /// The directories on the way to our drop-in that do not exist, outermost first.
+    pub missing_dirs: Vec<Location>,
+    /// What lies at our drop-in's path.
+    pub drop_in: Object,
+    /// The link that a drop-in of ours names by now, so that it is kept.
+    pub link: Option<String>,
+}
+
+/// A copy of one of the driver's libraries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Driver {
+    /// The name by which it is asked for.
+    pub soname: String,
+    /// The path that ld.so would take.
+    pub path: Location,
+    /// The file behind it.
+    pub file: Location,
+    /// True if it is a file of ours, by its build id.
+    pub ours: bool,
+}

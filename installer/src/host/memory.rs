@@ -1,0 +1,307 @@
+//! A machine in memory that can die at any changing step, or lose its power.
+//!
+//! Each inode has a live and a durable state. A killed process leaves the live state; a power cut
+//! leaves, of everything, only what was synced: the strictest file system that POSIX allows.
+
+mod tree;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tree::{Kind, Node};
+use vgpu_loader::Source;
+
+use super::{Guard, Host, Opened, Outcome, Program, User};
+use crate::error::{Error, Result};
+use crate::location::Location;
+use crate::object::{Meta, Object, Stamp, digest};
+
+/// What happens when the chosen step comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process is gone: this step and all later ones do nothing.
+    Dies,
+    /// This one step fails with the given error; later ones work.
+    Fails(io::ErrorKind),
+}
+
+/// A machine in memory.
+#[derive(Debug)]
+pub struct Memory {
+    nodes: RefCell<Vec<Node>>,
+    clock: Cell<i64>,
+    steps: Cell<u64>,
+    fault: Cell<Option<(u64, Fault)>>,
+    systemd: bool,
+    commands: RefCell<Vec<String>>,
+}
+
+impl Memory {
+    /// Puts a file there, as somebody else would.
+    pub fn place_file(&self, path: &Path, content: &[u8]) {
+        self.place(path, Kind::File(content.to_vec()));
+        self.settle();
+    }
+
+    /// Says that systemd is the first process, so that programs are run and recorded.
+    #[must_use]
+    pub fn with_systemd(mut self) -> Self {
+        self.systemd = true;
+        self
+    }
+
+    /// Lets the given changing step, counted from now, meet a fault.
+    pub fn fault_at(&self, step: u64, fault: Fault) {
+        self.steps.set(0);
+        self.fault.set(Some((step, fault)));
+    }
+
+    /// Lets all steps work again; gives how many there were since the fault was chosen.
+    pub fn revive(&self) -> u64 {
+        self.fault.set(None);
+        self.steps.replace(0)
+    }
+
+    /// Cuts the power: what was not synced is gone.
+    pub fn cut_power(&self) {
+        for node in self.nodes.borrow_mut().iter_mut() {
+            match &node.durable {
+                Some(durable) => node.live = durable.clone(),
+                None => match &mut node.live.kind {
+                    Kind::Dir(entries) => entries.clear(),
+                    Kind::File(content) => content.clear(),
+                    Kind::Link(_) => {}
+                },
+            }
+        }
+    }
+
+    /// Lists the programs that were run.
+    #[must_use]
+    pub fn commands(&self) -> Vec<String> {
+        self.commands.borrow().clone()
+    }
+
+    /// Counts a changing step and meets the fault if it is due.
+    fn step(&self, verb: &'static str, path: &Path) -> Result<()> {
+        let step = self.steps.get();
+        self.steps.set(step + 1);
+        let kind = match self.fault.get() {
+            Some((at, Fault::Dies)) if step >= at => io::ErrorKind::ConnectionAborted,
+            Some((at, Fault::Fails(kind))) if step == at => kind,
+            _ => return Ok(()),
+        };
+        Err(Error::io(verb, path, kind.into()))
+    }
+
+    fn parent<'p>(&self, verb: &'static str, path: &'p Path) -> Result<(usize, &'p OsStr)> {
+        let missing = || Error::io(verb, path, io::ErrorKind::NotFound.into());
+        let name = path.file_name().ok_or_else(missing)?;
+        let dir = path.parent().ok_or_else(missing)?;
+        Ok((self.walk(dir, true).ok_or_else(missing)?.0, name))
+    }
+
+    fn add_new(&self, verb: &'static str, path: &Path, kind: Kind, mode: u32) -> Result<usize> {
+        self.step(verb, path)?;
+        let (dir, name) = self.parent(verb, path)?;
+        if self.child(dir, name).is_some() {
+            return Err(Error::io(verb, path, io::ErrorKind::AlreadyExists.into()));
+        }
+        Ok(self.add(dir, name, kind, mode))
+    }
+
+    fn with_inode<T>(
+        &self,
+        verb: &'static str,
+        path: &Path,
+        change: impl FnOnce(&mut Node) -> T,
+    ) -> Result<T> {
+        self.step(verb, path)?;
+        let found = self.walk(path, false);
+        let (id, _) = found.ok_or_else(|| Error::io(verb, path, io::ErrorKind::NotFound.into()))?;
+        Ok(change(&mut self.nodes.borrow_mut()[id]))
+    }
+
+    fn take(&self, verb: &'static str, path: &Path) -> Result<(usize, usize)> {
+        self.step(verb, path)?;
+        let (dir, name) = self.parent(verb, path)?;
+        let missing = || Error::io(verb, path, io::ErrorKind::NotFound.into());
+        Ok((dir, self.child(dir, name).ok_or_else(missing)?))
+    }
+}
+
+impl Host for Memory {
+    fn inspect(&self, path: &Path) -> Result<Object> {
+        let Some((id, _)) = self.walk(path, false) else { return Ok(Object::Absent) };
+        let inode = self.nodes.borrow()[id].live.clone();
+        let mtime = Stamp { seconds: inode.mtime, nanoseconds: 0 };
+        let meta = Meta { mode: inode.mode, mtime, ..Meta::default() };
+        Ok(match inode.kind {
+            Kind::Dir(_) => Object::Dir { meta },
+            Kind::File(content) => {
+                Object::File { meta, bytes: content.len() as u64, sha256: Some(digest(&content)) }
+            }
+            Kind::Link(target) => Object::Link { meta, target: Location::new(target) },
+        })
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<OsString>> {
+        let Some((id, _)) = self.walk(dir, true) else { return Ok(Vec::new()) };
+        match &self.nodes.borrow()[id].live.kind {
+            Kind::Dir(entries) => Ok(entries.keys().cloned().collect()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn open(&self, path: &Path) -> Result<Option<Opened>> {
+        let Some((id, _)) = self.walk(path, true) else { return Ok(None) };
+        let Kind::File(content) = self.nodes.borrow()[id].live.kind.clone() else {
+            return Ok(None);
+        };
+        let bytes = content.len() as u64;
+        Ok(Some(Opened { identity: (1, id as u64), bytes, source: Box::new(Bytes(content)) }))
+    }
+
+    fn canonical(&self, path: &Path) -> Result<Option<PathBuf>> {
+        Ok(self.walk(path, true).map(|(_, done)| done))
+    }
+
+    fn attribute(&self, path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some((id, _)) = self.walk(path, false) else { return Ok(None) };
+        Ok(self.nodes.borrow()[id].live.marks.get(name).cloned())
+    }
+
+    fn make_dir(&self, path: &Path, mode: u32) -> Result<()> {
+        self.add_new("making the directory", path, Kind::Dir(BTreeMap::new()), mode).map(drop)
+    }
+
+    fn make_file(&self, path: &Path, content: &[u8], mode: u32) -> Result<()> {
+        let id = self.add_new("writing", path, Kind::File(Vec::new()), mode)?;
+        self.step("writing", path)?;
+        self.nodes.borrow_mut()[id].live.kind = Kind::File(content.to_vec());
+        self.step("syncing", path)?;
+        let node = &mut self.nodes.borrow_mut()[id];
+        node.durable = Some(node.live.clone());
+        Ok(())
+    }
+
+    fn make_link(&self, path: &Path, target: &Path) -> Result<()> {
+        self.add_new("making the link", path, Kind::Link(target.into()), 0o777).map(drop)
+    }
+
+    fn append(&self, path: &Path, keep: u64, content: &[u8]) -> Result<()> {
+        self.with_inode("appending to", path, |node| {
+            if let Kind::File(bytes) = &mut node.live.kind {
+                bytes.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+                bytes.extend_from_slice(content);
+            }
+        })?;
+        self.with_inode("syncing", path, |node| node.durable = Some(node.live.clone()))
+    }
+
+    fn move_new(&self, from: &Path, to: &Path) -> Result<()> {
+        if !self.inspect(to)?.is_absent() {
+            return Err(Error::io("putting into place", to, io::ErrorKind::AlreadyExists.into()));
+        }
+        self.move_over(from, to)
+    }
+
+    fn move_over(&self, from: &Path, to: &Path) -> Result<()> {
+        let (dir, id) = self.take("replacing", from)?;
+        let (old, new) = (from.file_name().unwrap_or_default(), to.file_name().unwrap_or_default());
+        self.change_entries(dir, |entries| {
+            entries.remove(old);
+            entries.insert(new.to_owned(), id);
+        });
+        Ok(())
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
+        let (dir, first) = self.take("exchanging", a)?;
+        let (a, b) = (a.file_name().unwrap_or_default(), b.file_name().unwrap_or_default());
+        let missing = || Error::io("exchanging", Path::new(b), io::ErrorKind::NotFound.into());
+        let second = self.child(dir, b).ok_or_else(missing)?;
+        self.change_entries(dir, |entries| {
+            entries.insert(a.to_owned(), second);
+            entries.insert(b.to_owned(), first);
+        });
+        Ok(())
+    }
+
+    fn unlink(&self, path: &Path) -> Result<()> {
+        let (dir, _) = self.take("removing", path)?;
+        self.change_entries(dir, |entries| {
+            entries.remove(path.file_name().unwrap_or_default());
+        });
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        if !self.list(path)?.is_empty() {
+            let full = io::ErrorKind::DirectoryNotEmpty;
+            return Err(Error::io("removing the directory", path, full.into()));
+        }
+        self.unlink(path)
+    }
+
+    fn restore_mtime(&self, path: &Path, mtime: Stamp) -> Result<()> {
+        self.with_inode("restoring the time of", path, |node| node.live.mtime = mtime.seconds)
+    }
+
+    fn mark(&self, path: &Path, name: &str, value: &[u8]) -> Result<bool> {
+        self.with_inode("marking", path, |node| {
+            node.live.marks.insert(name.into(), value.to_vec());
+        })?;
+        Ok(true)
+    }
+
+    fn unmark(&self, path: &Path, name: &str) -> Result<()> {
+        self.with_inode("unmarking", path, |node| node.live.marks.remove(name)).map(drop)
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        self.with_inode("syncing", path, |node| node.durable = Some(node.live.clone()))
+    }
+
+    fn has_systemd(&self) -> bool {
+        self.systemd
+    }
+
+    fn is_running(&self) -> bool {
+        false
+    }
+
+    fn run(&self, program: &Program) -> Result<Outcome> {
+        self.step("running", &program.path)?;
+        let words: Vec<String> = std::iter::once(program.path.as_os_str())
+            .chain(program.arguments.iter().map(OsString::as_os_str))
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        self.commands.borrow_mut().push(words.join(" "));
+        Ok(Outcome { status: Some(0), ..Outcome::default() })
+    }
+
+    fn run_self(&self, _user: Option<&User>, program: &Program) -> Result<Outcome> {
+        self.run(program)
+    }
+
+    fn lock(&self, _wait: Duration) -> Result<Guard> {
+        Ok(Guard(None))
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.get().cast_unsigned()
+    }
+}
+
+struct Bytes(Vec<u8>);
+
+impl Source for Bytes {
+    fn read_at(&self, offset: u64, bytes: usize) -> Option<Vec<u8>> {
+        self.0.as_slice().read_at(offset, bytes)
+    }
+}

@@ -1,0 +1,283 @@
+//! The machine itself, seen below one root. No other module of the installer has effects.
+//!
+//! Every path is opened with `openat2(RESOLVE_IN_ROOT)` below the root's file descriptor, so no
+//! link or `..` inside of a foreign root leads out of it. The last part of a path that is changed
+//! is never followed.
+
+mod children;
+mod look;
+
+pub use children::{BECOME, become_user};
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{
+    self, AtFlags, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps,
+    XattrFlags,
+};
+use rustix::io::Errno;
+
+use super::{Guard, Host, Opened, Outcome, Program, User};
+use crate::error::{Error, Result};
+use crate::object::{Object, Stamp};
+
+/// Where installers of the running machine meet. A foreign root is locked by its own directory,
+/// so that nothing is written there for it.
+const LOCK_DIR: &str = "/run/vgpu";
+const LOCK_NAME: &str = "lock";
+
+/// The running machine, or a system below a directory of it.
+pub struct Real {
+    root: OwnedFd,
+    root_path: PathBuf,
+}
+
+impl Real {
+    /// Opens the system whose root is `root`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it is not a directory that can be opened.
+    pub fn open(root: &Path) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = fs::open(root, flags, Mode::empty())
+            .map_err(|errno| Error::io("opening the root", root, errno.into()))?;
+        Ok(Self { root: fd, root_path: root.to_path_buf() })
+    }
+
+    fn is_machine_root(&self) -> bool {
+        let ours = fs::fstat(&self.root);
+        let machine = fs::stat("/");
+        matches!((ours, machine), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    }
+
+    fn open_below(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        loop {
+            // EAGAIN says that a rename raced with `..` inside of the path: try again.
+            match fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Opens the directory of a path and gives the last part of it.
+    fn parent<'p>(&self, verb: &'static str, path: &'p Path) -> Result<(OwnedFd, &'p OsStr)> {
+        let name = path.file_name().ok_or(io::Error::from(io::ErrorKind::InvalidInput));
+        let name = name.map_err(|source| Error::io(verb, path, source))?;
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        let fd = self
+            .open_below(dir, OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(|errno| Error::io(verb, path, errno.into()))?;
+        Ok((fd, name))
+    }
+
+    fn directory(&self, verb: &'static str, path: &Path) -> Result<OwnedFd> {
+        self.open_below(path, OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(|errno| Error::io(verb, path, errno.into()))
+    }
+
+    fn rename(&self, verb: &'static str, from: &Path, to: &Path, flags: RenameFlags) -> Result<()> {
+        let (dir, new) = self.parent(verb, to)?;
+        let old = from.file_name().unwrap_or_default();
+        assert_eq!(from.parent(), to.parent(), "renames stay within one directory");
+        fs::renameat_with(&dir, old, &dir, new, flags)
+            .map_err(|errno| Error::io(verb, to, errno.into()))
+    }
+
+    fn lock_file(&self) -> Result<OwnedFd> {
+        let failed =
+            |errno: Errno| Error::io("opening the lock in", LOCK_DIR.as_ref(), errno.into());
+        if !self.is_machine_root() {
+            return self.open_below(Path::new("/"), OFlags::RDONLY).map_err(failed);
+        }
+        match fs::mkdir(LOCK_DIR, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let dir = fs::open(
+            LOCK_DIR,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(failed)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat(&dir, LOCK_NAME, flags, Mode::from_raw_mode(0o600)).map_err(failed)
+    }
+}
+
+impl Host for Real {
+    fn inspect(&self, path: &Path) -> Result<Object> {
+        look::inspect(self, path)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<std::ffi::OsString>> {
+        look::list(self, dir)
+    }
+
+    fn open(&self, path: &Path) -> Result<Option<Opened>> {
+        look::open(self, path)
+    }
+
+    fn canonical(&self, path: &Path) -> Result<Option<PathBuf>> {
+        look::canonical(self, path)
+    }
+
+    fn attribute(&self, path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+        let dir = self.directory("reading an attribute of", path)?;
+        let mut value = [0_u8; 256];
+        match fs::fgetxattr(&dir, name, &mut value[..]) {
+            Ok(bytes) => Ok(Some(value[..bytes].to_vec())),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+            Err(errno) => Err(Error::io("reading an attribute of", path, errno.into())),
+        }
+    }
+
+    fn make_dir(&self, path: &Path, mode: u32) -> Result<()> {
+        const VERB: &str = "making the directory";
+        let (dir, name) = self.parent(VERB, path)?;
+        // main clears the umask, so that the mode is exact in one step.
+        fs::mkdirat(&dir, name, Mode::from_raw_mode(mode))
+            .map_err(|errno| Error::io(VERB, path, errno.into()))
+    }
+
+    fn make_file(&self, path: &Path, content: &[u8], mode: u32) -> Result<()> {
+        const VERB: &str = "writing";
+        let (dir, name) = self.parent(VERB, path)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::openat(&dir, name, flags, Mode::from_raw_mode(mode))
+            .map_err(|errno| Error::io(VERB, path, errno.into()))?;
+        let mut file = std::fs::File::from(fd);
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        written.map_err(|source| Error::io(VERB, path, source))
+    }
+
+    fn make_link(&self, path: &Path, target: &Path) -> Result<()> {
+        const VERB: &str = "making the link";
+        let (dir, name) = self.parent(VERB, path)?;
+        fs::symlinkat(target, &dir, name).map_err(|errno| Error::io(VERB, path, errno.into()))
+    }
+
+    fn append(&self, path: &Path, keep: u64, content: &[u8]) -> Result<()> {
+        const VERB: &str = "appending to";
+        let (dir, name) = self.parent(VERB, path)?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let failed = |source: io::Error| Error::io(VERB, path, source);
+        let fd = fs::openat(&dir, name, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
+        let file = std::fs::File::from(fd);
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.len() != keep {
+            file.set_len(keep).map_err(failed)?;
+        }
+        let written = std::os::unix::fs::FileExt::write_all_at(&file, content, keep);
+        written.and_then(|()| file.sync_all()).map_err(failed)
+    }
+
+    fn move_new(&self, from: &Path, to: &Path) -> Result<()> {
+        self.rename("putting into place", from, to, RenameFlags::NOREPLACE)
+    }
+
+    fn move_over(&self, from: &Path, to: &Path) -> Result<()> {
+        self.rename("replacing", from, to, RenameFlags::empty())
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
+        self.rename("exchanging", a, b, RenameFlags::EXCHANGE)
+    }
+
+    fn unlink(&self, path: &Path) -> Result<()> {
+        let (dir, name) = self.parent("removing", path)?;
+        fs::unlinkat(&dir, name, AtFlags::empty())
+            .map_err(|errno| Error::io("removing", path, errno.into()))
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        const VERB: &str = "removing the directory";
+        let (dir, name) = self.parent(VERB, path)?;
+        fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)
+            .map_err(|errno| Error::io(VERB, path, errno.into()))
+    }
+
+    fn restore_mtime(&self, path: &Path, mtime: Stamp) -> Result<()> {
+        const VERB: &str = "restoring the time of";
+        let dir = self.directory(VERB, path)?;
+        let keep = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+        let last_modification =
+            Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) };
+        fs::futimens(&dir, &Timestamps { last_access: keep, last_modification })
+            .map_err(|errno| Error::io(VERB, path, errno.into()))
+    }
+
+    fn mark(&self, path: &Path, name: &str, value: &[u8]) -> Result<bool> {
+        let dir = self.directory("marking", path)?;
+        match fs::fsetxattr(&dir, name, value, XattrFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(false),
+            Err(errno) => Err(Error::io("marking", path, errno.into())),
+        }
+    }
+
+    fn unmark(&self, path: &Path, name: &str) -> Result<()> {
+        let dir = self.directory("unmarking", path)?;
+        match fs::fremovexattr(&dir, name) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+            Err(errno) => Err(Error::io("unmarking", path, errno.into())),
+        }
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        let dir = self.directory("syncing", path)?;
+        fs::fsync(&dir).map_err(|errno| Error::io("syncing", path, errno.into()))
+    }
+
+    fn has_systemd(&self) -> bool {
+        // sd_booted(3): the directory is there exactly while systemd is the first process.
+        self.is_machine_root() && fs::stat("/run/systemd/system").is_ok()
+    }
+
+    fn is_running(&self) -> bool {
+        self.is_machine_root()
+    }
+
+    fn run(&self, program: &Program) -> Result<Outcome> {
+        children::run(program)
+    }
+
+    fn run_self(&self, user: Option<&User>, program: &Program) -> Result<Outcome> {
+        children::run_self(user, program)
+    }
+
+    fn lock(&self, wait: Duration) -> Result<Guard> {
+        let file = self.lock_file()?;
+        let until = Instant::now() + wait;
+        loop {
+            match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Guard(Some(file))),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) if Instant::now() < until => {
+                    // flock has no deadline of its own; 50 ms is well below what a person feels.
+                    std::thread::sleep(Duration::from_millis(50).min(wait));
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    let path = if self.is_machine_root() {
+                        Path::new(LOCK_DIR).join(LOCK_NAME)
+                    } else {
+                        self.root_path.clone()
+                    };
+                    return Err(Error::Locked { path: path.into() });
+                }
+                Err(errno) => return Err(Error::io("locking", &self.root_path, errno.into())),
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_secs())
+    }
+}

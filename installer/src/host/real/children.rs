@@ -1,0 +1,135 @@
+//! Children: absolute paths, an environment that is given whole, and a deadline.
+
+use std::io::{Read, Seek};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Gid, Pid, PidfdFlags, Uid, pidfd_open};
+
+use crate::error::{Error, Result};
+use crate::host::{Outcome, Program, User};
+
+/// Longest output that is kept of a child: 4 MiB.
+const OUTPUT_BYTES_MAX: u64 = 4 << 20;
+/// The hidden command by which a child changes its user before it becomes the real one.
+pub const BECOME: &str = "become";
+const SELF: &str = "/proc/self/exe";
+
+pub(super) fn run(program: &Program) -> Result<Outcome> {
+    let mut command = Command::new(&program.path);
+    command.args(&program.arguments).env_clear().envs(program.environment.iter().cloned());
+    finish(command, program)
+}
+
+/// Runs this program again. Where the user changes, a first stage with an empty environment
+/// drops the rights and then becomes the second, so that the libraries which the environment
+/// names are loaded with the user's rights only.
+pub(super) fn run_self(user: Option<&User>, program: &Program) -> Result<Outcome> {
+    let Some(user) = user else {
+        let program = Program { path: SELF.into(), ..program.clone() };
+        return run(&program);
+    };
+    let mut command = Command::new(SELF);
+    command.env_clear().arg(BECOME);
+    command.arg(user.uid.to_string()).arg(user.gid.to_string());
+    let groups: Vec<String> = user.groups.iter().map(u32::to_string).collect();
+    command.arg(groups.join(","));
+    command.arg(program.environment.len().to_string());
+    for (name, value) in &program.environment {
+        command.arg(name).arg(value);
+    }
+    command.args(&program.arguments);
+    finish(command, program)
+}
+
+/// The first stage: takes the user's numbers and becomes this program again. Returns only if that
+/// fails.
+///
+/// # Errors
+/// Always: [`Error::Io`] with what failed, or [`Error::Usage`].
+pub fn become_user(arguments: &[std::ffi::OsString]) -> Result<std::convert::Infallible> {
+    let wrong = || Error::Usage { what: "become is for vgpu-install itself".into() };
+    let number = |index: usize| arguments.get(index)?.to_str()?.parse::<u32>().ok();
+    let (uid, gid, count) =
+        number(0).zip(number(1)).zip(number(3)).map(|((u, g), c)| (u, g, c)).ok_or_else(wrong)?;
+    let groups = arguments.get(2).and_then(|text| text.to_str()).ok_or_else(wrong)?;
+    let groups: Vec<Gid> = groups
+        .split(',')
+        .filter(|text| !text.is_empty())
+        .map(|text| text.parse().map(Gid::from_raw).map_err(|_| wrong()))
+        .collect::<Result<_>>()?;
+    let variables_end = 4 + 2 * count as usize;
+    let variables = arguments.get(4..variables_end).ok_or_else(wrong)?;
+    let refused = |errno: rustix::io::Errno| {
+        Error::io("changing to the service's user for", Path::new(SELF), errno.into())
+    };
+    // These change one thread only, and this process has one: it becomes another two lines on.
+    rustix::thread::set_thread_groups(&groups).map_err(refused)?;
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(refused)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(refused)?;
+    let mut command = Command::new(SELF);
+    command.env_clear().args(&arguments[variables_end..]);
+    for pair in variables.chunks_exact(2) {
+        command.env(&pair[0], &pair[1]);
+    }
+    Err(Error::io("starting", Path::new(SELF), command.exec()))
+}
+
+fn finish(mut command: Command, program: &Program) -> Result<Outcome> {
+    let failed = |source: std::io::Error| Error::io("running", &program.path, source);
+    let memory =
+        || memfd_create("vgpu-install-output", MemfdFlags::CLOEXEC).map(std::fs::File::from);
+    let mut stdout = memory().map_err(|errno| failed(errno.into()))?;
+    let mut stderr = memory().map_err(|errno| failed(errno.into()))?;
+    command
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(stdout.try_clone().map_err(failed)?)
+        .stderr(stderr.try_clone().map_err(failed)?)
+        // A group of its own, so that a terminal's Ctrl-C does not reach half of a transaction.
+        .process_group(0);
+    let mut child = command.spawn().map_err(failed)?;
+    let timed_out = !ends_in_time(&child, program).map_err(failed)?;
+    if timed_out {
+        child.kill().map_err(failed)?;
+    }
+    let status = child.wait().map_err(failed)?;
+    Ok(Outcome {
+        status: status.code(),
+        signal: status.signal(),
+        timed_out,
+        stdout: output(&mut stdout).map_err(failed)?,
+        stderr: output(&mut stderr).map_err(failed)?,
+    })
+}
+
+fn ends_in_time(child: &Child, program: &Program) -> std::io::Result<bool> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(std::io::Error::from(std::io::ErrorKind::InvalidData))?;
+    let handle = pidfd_open(pid, PidfdFlags::empty())?;
+    let until = Instant::now() + program.deadline;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap_or_default();
+        let mut waits = [PollFd::from_borrowed_fd(handle.as_fd(), PollFlags::IN)];
+        match poll(&mut waits, Some(&timeout)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn output(file: &mut std::fs::File) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.rewind()?;
+    file.take(OUTPUT_BYTES_MAX).read_to_end(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,202 @@
+//! Looking at the machine: nothing here changes anything.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, Dir, FileType, OFlags, Stat};
+use rustix::io::Errno;
+use vgpu_loader::Source;
+
+use super::Real;
+use crate::error::{Error, Result};
+use crate::host::Opened;
+use crate::location::{Location, hex};
+use crate::object::{DIGEST_BYTES_MAX, Meta, Object, Stamp, digest};
+
+/// Most links that one path may lead through, as in the kernel.
+const LINKS_MAX: usize = 40;
+/// Longest value of an extended attribute, as in the kernel: 64 KiB.
+const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
+
+pub(super) fn inspect(real: &Real, path: &Path) -> Result<Object> {
+    let failed = |errno: Errno| Error::io("looking at", path, errno.into());
+    let fd = match real.open_below(path, OFlags::PATH | OFlags::NOFOLLOW) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Object::Absent),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let stat = fs::fstat(&fd).map_err(failed)?;
+    let meta = Meta {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: stamp(&stat),
+        xattrs: attributes(real, path).map_err(failed)?,
+    };
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Object::Dir { meta },
+        FileType::RegularFile => {
+            let bytes = stat.st_size.cast_unsigned();
+            let sha256 = if bytes <= DIGEST_BYTES_MAX { Some(sha256(real, path)?) } else { None };
+            Object::File { meta, bytes, sha256 }
+        }
+        FileType::Symlink => {
+            let target = fs::readlinkat(&fd, "", Vec::new()).map_err(failed)?;
+            let target = OsString::from_vec(target.into_bytes());
+            Object::Link { meta, target: Location::new(target) }
+        }
+        _ => Object::Other { meta },
+    })
+}
+
+fn stamp(stat: &Stat) -> Stamp {
+    let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    Stamp { seconds: stat.st_mtime, nanoseconds }
+}
+
+fn sha256(real: &Real, path: &Path) -> Result<String> {
+    let failed = |source: io::Error| Error::io("reading", path, source);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let fd = real.open_below(path, flags).map_err(|errno| failed(errno.into()))?;
+    let mut content = Vec::new();
+    std::fs::File::from(fd).take(DIGEST_BYTES_MAX).read_to_end(&mut content).map_err(failed)?;
+    Ok(digest(&content))
+}
+
+/// Reads all extended attributes of a path, not following a link there.
+fn attributes(real: &Real, path: &Path) -> Result<BTreeMap<String, String>, Errno> {
+    let mut all = BTreeMap::new();
+    // A descriptor opened with O_PATH has no attributes, and links cannot be opened otherwise:
+    // the name below the parent's descriptor is the one way that fits every type.
+    let Some(name) = path.file_name() else { return Ok(all) };
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let dir = real.open_below(parent, OFlags::PATH | OFlags::DIRECTORY)?;
+    let by_fd = below(&dir, name);
+    let mut names = vec![0_u8; ATTRIBUTE_BYTES_MAX];
+    let length = match fs::llistxattr(&by_fd, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP | Errno::NOENT) => return Ok(all),
+        Err(errno) => return Err(errno),
+    };
+    for attribute in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0_u8; ATTRIBUTE_BYTES_MAX];
+        match fs::lgetxattr(&by_fd, OsStr::from_bytes(attribute), &mut value[..]) {
+            Ok(bytes) => {
+                let name = String::from_utf8_lossy(attribute).into_owned();
+                all.insert(name, hex(&value[..bytes]));
+            }
+            Err(Errno::NODATA) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(all)
+}
+
+/// The path of a name below an open directory, which no rename can lead elsewhere.
+fn below(dir: &OwnedFd, name: &OsStr) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name)
+}
+
+pub(super) fn list(real: &Real, dir: &Path) -> Result<Vec<OsString>> {
+    let failed = |errno: Errno| Error::io("listing", dir, errno.into());
+    let fd = match real.open_below(dir, OFlags::RDONLY | OFlags::DIRECTORY) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&fd).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+pub(super) fn open(real: &Real, path: &Path) -> Result<Option<Opened>> {
+    let failed = |errno: Errno| Error::io("opening", path, errno.into());
+    // O_NONBLOCK: a pipe in a foreign root must not stop the scan.
+    let fd = match real.open_below(path, OFlags::RDONLY | OFlags::NONBLOCK) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let stat = fs::fstat(&fd).map_err(failed)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    Ok(Some(Opened {
+        identity: (stat.st_dev, stat.st_ino),
+        bytes: stat.st_size.cast_unsigned(),
+        source: Box::new(FileSource(std::fs::File::from(fd))),
+    }))
+}
+
+struct FileSource(std::fs::File);
+
+impl Source for FileSource {
+    fn read_at(&self, offset: u64, bytes: usize) -> Option<Vec<u8>> {
+        // The length is asked for first, so that a hostile size allocates nothing.
+        let length = self.0.metadata().ok()?.len();
+        if offset.checked_add(bytes as u64)? > length {
+            return None;
+        }
+        let mut content = vec![0; bytes];
+        self.0.read_exact_at(&mut content, offset).ok()?;
+        Some(content)
+    }
+}
+
+pub(super) fn canonical(real: &Real, path: &Path) -> Result<Option<PathBuf>> {
+    let mut done = PathBuf::from("/");
+    let mut links = 0;
+    let mut left: Vec<OsString> =
+        path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+    while let Some(part) = left.pop() {
+        match Path::new(&part).components().next() {
+            Some(Component::RootDir) => done = PathBuf::from("/"),
+            Some(Component::ParentDir) => {
+                done.pop();
+            }
+            Some(Component::Normal(name)) => {
+                let next = done.join(name);
+                let Some(target) = link_text(real, &next)? else { return Ok(None) };
+                let Some(target) = target else {
+                    done = next;
+                    continue;
+                };
+                links += 1;
+                if links > LINKS_MAX {
+                    return Ok(None);
+                }
+                left.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
+            }
+            _ => {}
+        }
+    }
+    Ok(Some(done))
+}
+
+/// The text of the link at a path: none if nothing lies there, `Some(None)` if it is no link.
+fn link_text(real: &Real, path: &Path) -> Result<Option<Option<PathBuf>>> {
+    let failed = |errno: Errno| Error::io("looking at", path, errno.into());
+    let fd = match real.open_below(path, OFlags::PATH | OFlags::NOFOLLOW) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let stat = fs::statat(&fd, "", AtFlags::EMPTY_PATH).map_err(failed)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        return Ok(Some(None));
+    }
+    let target = fs::readlinkat(&fd, "", Vec::new()).map_err(failed)?;
+    Ok(Some(Some(PathBuf::from(OsString::from_vec(target.into_bytes())))))
+}

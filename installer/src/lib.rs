@@ -1,0 +1,34 @@
+//! The installer: facts, plan, apply with a journal, verify, rollback.
+//!
+//! [`discover`] looks at a machine and gives [`facts`]; [`plan`] makes steps of facts and a policy
+//! without looking at anything; [`apply`] takes the steps as one transaction, [`verify`] judges the
+//! result before it counts; [`rollback`] and [`recover`] go back. Only [`host::real`] has effects.
+#![deny(unsafe_code)]
+
+pub mod answer;
+pub mod apply;
+pub mod change;
+pub mod cli;
+pub mod commands;
+pub mod discover;
+pub mod error;
+pub mod facts;
+pub mod host;
+pub mod journal;
+pub mod location;
+pub mod object;
+pub mod plan;
+#[expect(unsafe_code, reason = "the probe calls into the libraries that it loads")]
+pub mod probe;
+pub mod program;
+pub mod recover;
+pub mod render;
+pub mod rollback;
+mod scan_text;
+pub mod service;
+pub mod state;
+pub mod step;
+pub mod unit_file;
+pub mod verify;
+
+pub use error::{Error, Result};

@@ -1,0 +1,156 @@
+//! Going back: the inverses of generations, newest first, as a transaction of its own.
+
+use crate::change::{self, Undo};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::journal::{Journal, Record};
+use crate::service;
+use crate::state::{self, Manifest};
+use crate::step::Step;
+
+/// What a rollback did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RolledBack {
+    /// The generations that were taken back.
+    pub generations: Vec<u64>,
+    /// What others changed since and was left.
+    pub left: Vec<String>,
+    /// Steps of the service manager that have no meaning here.
+    pub skipped: Vec<Step>,
+    /// Services that did not start again.
+    pub failed: Vec<String>,
+}
+
+/// What a rollback would undo, newest first.
+///
+/// # Errors
+/// [`Error::NoGeneration`] if `to` is not one that exists.
+pub fn pending(host: &dyn Host, to: u64) -> Result<Vec<Manifest>> {
+    let mut generations = state::generations(host)?;
+    let newest = generations.last().map_or(0, |last| last.generation);
+    if to > newest {
+        return Err(Error::NoGeneration { wanted: to, newest });
+    }
+    generations.retain(|manifest| manifest.generation > to);
+    generations.reverse();
+    Ok(generations)
+}
+
+/// Rolls back to generation `to`; 0 is the state before the first.
+///
+/// # Errors
+/// [`Error::UndoFailed`] if an inverse failed: `recover` goes on from there.
+pub fn rollback(host: &dyn Host, to: u64, force: bool, no_restart: bool) -> Result<RolledBack> {
+    if pending(host, to)?.is_empty() {
+        return Ok(RolledBack::default());
+    }
+    let mut journal = Journal::begin(host, Record::Rollback { to, force, no_restart })?;
+    resume(host, &mut journal).map_err(|source| {
+        let first = Box::new(Error::Interrupted { what: "the rollback" });
+        Error::UndoFailed { first, source: Box::new(source) }
+    })
+}
+
+/// Goes on with a rollback from its journal; may be called again after a crash.
+///
+/// # Errors
+/// [`Error::Io`] if an inverse fails.
+pub fn resume(host: &dyn Host, journal: &mut Journal<'_>) -> Result<RolledBack> {
+    let Some(Record::Rollback { to, force, no_restart }) = journal.records.first().cloned() else {
+        state::close(host, None)?;
+        return Ok(RolledBack::default());
+    };
+    let mut done = RolledBack::default();
+    let commit = journal.records.iter().find_map(|record| match record {
+        Record::Commit { kept, parent_times } => Some((kept.clone(), *parent_times)),
+        _ => None,
+    });
+    let (kept, parent_times) = match commit {
+        Some(commit) => commit,
+        None => {
+            let pending = pending(host, to)?;
+            done.generations = pending.iter().map(|manifest| manifest.generation).collect();
+            let mut kept = Vec::new();
+            for manifest in &pending {
+                inverses(host, journal, manifest, force, &mut kept, &mut done.left)?;
+            }
+            services(host, journal, &pending, no_restart, &mut done)?;
+            let parent_times = state::generations(host)?.first().and_then(|m| m.parent_times);
+            journal.append(Record::Commit { kept: kept.clone(), parent_times })?;
+            (kept, parent_times)
+        }
+    };
+    state::forget(host, to, &kept)?;
+    state::close(host, parent_times)?;
+    Ok(done)
+}
+
+fn inverses(
+    host: &dyn Host,
+    journal: &mut Journal<'_>,
+    manifest: &Manifest,
+    force: bool,
+    kept: &mut Vec<(u64, u32)>,
+    left: &mut Vec<String>,
+) -> Result<()> {
+    let generation = manifest.generation;
+    for change in manifest.changes.iter().rev() {
+        let known = journal.records.iter().find_map(|record| match record {
+            Record::Undo { generation: of, index, restore_mtime }
+                if *of == generation && *index == change.index =>
+            {
+                Some(*restore_mtime)
+            }
+            _ => None,
+        });
+        // Decided once and written down: after a crash the directory's time says nothing more.
+        let restore_mtime = match known {
+            Some(restore_mtime) => restore_mtime,
+            None => {
+                let restore_mtime = change::parent_is_as_left(host, change)?;
+                let index = change.index;
+                journal.append(Record::Undo { generation, index, restore_mtime })?;
+                restore_mtime
+            }
+        };
+        match change::undo(host, generation, change, restore_mtime, force)? {
+            Undo::Done => {}
+            Undo::Kept { why, restorable } => {
+                if restorable {
+                    kept.push((generation, change.index));
+                }
+                left.push(why);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Repeats each service manager's step of the undone generations once, in their order.
+fn services(
+    host: &dyn Host,
+    journal: &mut Journal<'_>,
+    undone: &[Manifest],
+    no_restart: bool,
+    done: &mut RolledBack,
+) -> Result<()> {
+    let mut steps: Vec<&Step> = Vec::new();
+    for step in undone.iter().flat_map(|manifest| &manifest.services) {
+        let wanted = !(no_restart && matches!(step, Step::Restart { .. }));
+        if wanted && !steps.contains(&step) {
+            steps.push(step);
+        }
+    }
+    // Reading the units again comes first, whatever generation asked for it.
+    steps.sort_by_key(|step| !matches!(step, Step::DaemonReload));
+    for step in steps {
+        journal.append(Record::Service { step: step.clone() })?;
+        match service::take(host, step) {
+            Ok(true) => {}
+            Ok(false) => done.skipped.push(step.clone()),
+            // The files are back; a service that fails for its own reasons keeps nothing up.
+            Err(error) => done.failed.push(error.to_string()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! The steps that a plan is made of: a closed list, each with its words for doing and undoing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::location::Location;
+use crate::object::{Content, Object};
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Step {
+    /// Makes a directory where nothing is.
+    MakeDir {
+        /// Where.
+        path: Location,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Writes a file where nothing is.
+    WriteFile {
+        /// Where.
+        path: Location,
+        /// Permission bits.
+        mode: u32,
+        /// The whole content.
+        text: String,
+    },
+    /// Makes a link where nothing is.
+    MakeLink {
+        /// Where.
+        path: Location,
+        /// Its text.
+        target: Location,
+    },
+    /// Exchanges what is there for something of ours, and keeps it beside, under a hidden name.
+    Replace {
+        /// Where.
+        path: Location,
+        /// What the plan was made for.
+        before: Object,
+        /// What is put there.
+        content: Content,
+    },
+    /// Lets systemd read its units again.
+    DaemonReload,
+    /// Restarts a unit if it is running.
+    Restart {
+        /// Its name.
+        unit: String,
+    },
+}
+
+impl Step {
+    /// The path that the step changes; none for steps of the service manager.
+    #[must_use]
+    pub fn path(&self) -> Option<&Location> {
+        match self {
+            Self::MakeDir { path, .. }
+            | Self::WriteFile { path, .. }
+            | Self::MakeLink { path, .. }
+            | Self::Replace { path, .. } => Some(path),
+            Self::DaemonReload | Self::Restart { .. } => None,
+        }
+    }
+
+    /// The step's name in answers.
+    #[must_use]
+    pub fn op(&self) -> &'static str {
+        match self {
+            Self::MakeDir { .. } => "make_dir",
+            Self::WriteFile { .. } => "write_file",
+            Self::MakeLink { .. } => "make_link",
+            Self::Replace { .. } => "replace",
+            Self::DaemonReload => "daemon_reload",
+            Self::Restart { .. } => "restart",
+        }
+    }
+
+    /// What the step puts at its path; none for directories and the service manager.
+    #[must_use]
+    pub fn content(&self) -> Option<Content> {
+        match self {
+            Self::WriteFile { mode, text, .. } => {
+                Some(Content::File { mode: *mode, text: text.clone() })
+            }
+            Self::MakeLink { target, .. } => Some(Content::Link { target: target.clone() }),
+            Self::Replace { content, .. } => Some(content.clone()),
+            _ => None,
+        }
+    }
+
+    /// What must lie at the path before the step.
+    #[must_use]
+    pub fn before(&self) -> Object {
+        match self {
+            Self::Replace { before, .. } => before.clone(),
+            _ => Object::Absent,
+        }
+    }
+
+    /// Says in a sentence what the step does.
+    #[must_use]
+    pub fn doing(&self) -> String {
+        match self {
+            Self::MakeDir { path, .. } => format!("make the directory {path}"),
+            Self::WriteFile { path, text, .. } => format!("write {path} ({} bytes)", text.len()),
+            Self::MakeLink { path, target } => format!("link {path} to {target}"),
+            Self::Replace { path, before, content } => {
+                format!("replace {path}, {}, by {}", before.describe(), content.describe())
+            }
+            Self::DaemonReload => "let systemd read its units again".into(),
+            Self::Restart { unit } => format!("restart {unit} if it is running"),
+        }
+    }
+
+    /// Says in a sentence what undoing the step does.
+    #[must_use]
+    pub fn undoing(&self) -> String {
+        match self {
+            Self::MakeDir { path, .. } => format!("remove the directory {path}"),
+            Self::WriteFile { path, .. } | Self::MakeLink { path, .. } => format!("remove {path}"),
+            Self::Replace { path, before, .. } => {
+                format!("put back {path}, {}", before.describe())
+            }
+            Self::DaemonReload | Self::Restart { .. } => self.doing(),
+        }
+    }
+
+    /// Why the step is there.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::MakeDir { .. } => "the drop-in's directory does not exist",
+            Self::WriteFile { .. } => "the service must find our libraries first",
+            Self::MakeLink { .. } => "the backend finds this name in its own directory first",
+            Self::Replace { content: Content::File { .. }, .. } => {
+                "the drop-in there says something else"
+            }
+            Self::Replace { .. } => "the backend would find the bundled copy before ours",
+            Self::DaemonReload => "systemd reads drop-ins only when it is told to",
+            Self::Restart { .. } => "Ollama looks for GPUs once, when it starts",
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Does what is installed work, seen from the service? Two views: what ld.so would do, computed
+//! for any root, and what a process of the service's user really sees, on the machine itself.
+
+mod account;
+mod live;
+mod model;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::facts::{Bundle, Facts, Layout, Ollama, Unit};
+use crate::host::Host;
+use crate::plan::{Scope, Warning};
+use crate::unit_file::{assignments, has_specifier, without_percent_pairs, words};
+
+/// The outcome of one check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is as it must be.
+    Ok,
+    /// Something a person should know.
+    Warn,
+    /// It does not work.
+    Fail,
+    /// It could not be looked at; the text says why.
+    Skipped,
+}
+
+impl Verdict {
+    /// The verdict as a word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// Its outcome.
+    pub verdict: Verdict,
+    /// What was seen.
+    pub what: String,
+}
+
+/// All checks, with what a person should know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The checks in order.
+    pub checks: Vec<Check>,
+    /// Warnings with their remedy.
+    pub warnings: Vec<Warning>,
+}
+
+impl Report {
+    fn add(&mut self, name: &'static str, verdict: Verdict, what: impl Into<String>) {
+        self.checks.push(Check { name, verdict, what: what.into() });
+    }
+
+    /// The first check that failed, as an error.
+    ///
+    /// # Errors
+    /// [`Error::Verification`] if a check failed.
+    pub fn error(&self) -> Result<()> {
+        match self.checks.iter().find(|check| check.verdict == Verdict::Fail) {
+            Some(check) => {
+                Err(Error::Verification { check: check.name, because: check.what.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// One process of Ollama that loads a backend.
+struct Child<'a> {
+    ollama: &'a Ollama,
+    bundle: &'a Bundle,
+    unit: Option<&'a Unit>,
+    /// Name and value, as the process sees them.
+    environment: Vec<(String, String)>,
+}
+
+/// Runs every check that this host allows.
+///
+/// # Errors
+/// [`Error::Io`] if the machine cannot be looked at; a check that fails is in the report.
+pub fn verify(host: &dyn Host, facts: &Facts, scope: Scope, require_gpu: bool) -> Result<Report> {
+    let mut report = Report::default();
+    files(facts, &mut report);
+    for child in children(host, facts, scope)? {
+        model::check(host, facts, &child, &mut report)?;
+        if host.is_running() {
+            live::check(host, facts, &child, require_gpu, &mut report)?;
+        }
+    }
+    if !host.is_running() {
+        let what = "this is a foreign root: no process was started";
+        report.add("probe", Verdict::Skipped, what);
+    }
+    Ok(report)
+}
+
+fn files(facts: &Facts, report: &mut Report) {
+    let dir = &facts.shims.dir;
+    for shim in &facts.shims.libraries {
+        if shim.soname.as_deref() != Some(&shim.name) {
+            let named = shim.soname.as_deref().unwrap_or("nothing");
+            let what = format!("{dir}/{} calls itself {named}", shim.name);
+            report.add("files", Verdict::Fail, what);
+        }
+    }
+    if report.checks.is_empty() {
+        let what = format!("{} libraries in {dir}", facts.shims.libraries.len());
+        report.add("files", Verdict::Ok, what);
+    }
+}
+
+/// Lists the processes that would load a backend: each of a unit's Ollama, or each of any.
+fn children<'a>(host: &dyn Host, facts: &'a Facts, scope: Scope) -> Result<Vec<Child<'a>>> {
+    let mut found = Vec::new();
+    for ollama in &facts.ollamas {
+        let unit = unit_of(host, facts, ollama)?;
+        if unit.is_none() && scope == Scope::Service {
+            continue;
+        }
+        for bundle in &ollama.bundles {
+            let served = bundle.cuda_major.is_some_and(|major| major == 12 || major == 13);
+            if served {
+                let environment = environment(host, unit, ollama, bundle)?;
+                found.push(Child { ollama, bundle, unit, environment });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn unit_of<'a>(host: &dyn Host, facts: &'a Facts, ollama: &Ollama) -> Result<Option<&'a Unit>> {
+    for unit in facts.units.iter().filter(|unit| !unit.masked) {
+        if let Some(program) = &unit.executable
+            && host.canonical(program)?.as_deref() == Some(ollama.executable.as_ref())
+        {
+            return Ok(Some(unit));
+        }
+    }
+    Ok(None)
+}
+
+/// The environment of a child: the unit's with our drop-in, and Ollama's own rule for
+/// `LD_LIBRARY_PATH`: its directories first, then what was there.
+fn environment(
+    host: &dyn Host,
+    unit: Option<&Unit>,
+    ollama: &Ollama,
+    bundle: &Bundle,
+) -> Result<Vec<(String, String)>> {
+    let mut variables: Vec<(String, String)> =
+        vec![("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin".into())];
+    let mut put = |name: &str, value: &str| {
+        // A specifier needs systemd to become a value; none of the LD_ values of ours has one.
+        if !has_specifier(value) {
+            variables.retain(|(known, _)| known != name);
+            variables.push((name.to_owned(), without_percent_pairs(value)));
+        }
+    };
+    if let Some(unit) = unit {
+        for variable in &unit.environment {
+            put(&variable.name, &variable.value);
+        }
+        let ours = crate::discover::text(host, &unit.drop_in_path)?;
+        for line in assignments(&ours).iter().filter(|line| line.key == "Environment") {
+            for word in words(&line.value) {
+                if let Some((name, value)) = word.split_once('=') {
+                    put(name, value);
+                }
+            }
+        }
+    }
+    let old = variables.iter().position(|(name, _)| name == "LD_LIBRARY_PATH");
+    let old = old.map(|index| variables.remove(index).1);
+    let mut path = vec![ollama.library_dir.to_string()];
+    if ollama.layout == Layout::Directories {
+        path.push(bundle.dir.to_string());
+    }
+    path.extend(old);
+    variables.push(("LD_LIBRARY_PATH".into(), path.join(":")));
+    Ok(variables)
+}
+
+fn value<'a>(child: &'a Child<'_>, name: &str) -> &'a str {
+    let known = child.environment.iter().find(|(known, _)| known == name);
+    known.map_or("", |(_, value)| value)
+}
+
+/// True if two paths are one file, as ld.so compares them.
+fn same_file(host: &dyn Host, a: &Path, b: &Path) -> Result<bool> {
+    let identity = |path| Ok(host.open(path)?.map(|opened| opened.identity));
+    let first: Option<(u64, u64)> = identity(a)?;
+    Ok(first.is_some() && first == identity(b)?)
+}

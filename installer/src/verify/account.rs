@@ -1,0 +1,47 @@
+//! The numbers of a unit's user, from the account files.
+
+use std::path::Path;
+
+use crate::discover::text;
+use crate::error::Result;
+use crate::facts::Unit;
+use crate::host::{Host, User};
+
+/// Finds the numbers of the unit's user and groups; none if it runs as root.
+///
+/// `Err(name)` inside is a user or group that the account files do not name (such as a dynamic
+/// one).
+pub(super) fn of(host: &dyn Host, unit: &Unit) -> Result<Result<Option<User>, String>> {
+    let Some(name) = unit.user.as_deref().filter(|name| *name != "root" && *name != "0") else {
+        return Ok(Ok(None));
+    };
+    let accounts = text(host, Path::new("/etc/passwd"))?;
+    let groups = text(host, Path::new("/etc/group"))?;
+    let account = rows(&accounts).find(|row| row[0] == name || row.get(2) == Some(&name));
+    let numbers = account.and_then(|row| Some((number(&row, 2)?, number(&row, 3)?)));
+    let Some((uid, own_gid)) = numbers else { return Ok(Err(name.to_owned())) };
+    let gid_of =
+        |wanted: &str| rows(&groups).find(|row| row[0] == wanted).and_then(|row| number(&row, 2));
+    let gid = match unit.group.as_deref() {
+        None => own_gid,
+        Some(group) => match group.parse().ok().or_else(|| gid_of(group)) {
+            Some(gid) => gid,
+            None => return Ok(Err(group.to_owned())),
+        },
+    };
+    let is_member = |row: &Vec<&str>| {
+        row.get(3).is_some_and(|members| members.split(',').any(|member| member == name))
+    };
+    let mut all: Vec<u32> =
+        rows(&groups).filter(is_member).filter_map(|row| number(&row, 2)).collect();
+    all.extend(unit.supplementary_groups.iter().filter_map(|group| gid_of(group)));
+    Ok(Ok(Some(User { uid, gid, groups: all })))
+}
+
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines().map(|line| line.split(':').collect())
+}
+
+fn number(row: &[&str], index: usize) -> Option<u32> {
+    row.get(index)?.parse().ok()
+}

@@ -1,0 +1,136 @@
+//! The second view: a process with the child's user, environment and loader path really loads the
+//! libraries and asks the first questions.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::{Child, Report, Verdict, account, same_file};
+use crate::error::Result;
+use crate::facts::{Facts, SHIMS};
+use crate::host::{Host, Outcome, Program};
+use crate::plan::Warning;
+use crate::probe::Seen;
+
+/// How long the probe may take. Loading a backend of 600 MB from a cold disk takes some seconds,
+/// and every call of ours ends within one.
+const DEADLINE: Duration = Duration::from_secs(60);
+const NO_DEVICE: u32 = 100;
+
+pub(super) fn check(
+    host: &dyn Host,
+    facts: &Facts,
+    child: &Child<'_>,
+    require_gpu: bool,
+    report: &mut Report,
+) -> Result<()> {
+    let user = match child.unit.map(|unit| account::of(host, unit)).transpose()? {
+        None => None,
+        Some(Ok(user)) => user,
+        Some(Err(name)) => {
+            let what = format!("{name} is in no account file, so no process ran as it");
+            report.add("probe", Verdict::Skipped, what);
+            return Ok(());
+        }
+    };
+    let backend = child.bundle.dir.join("libggml-cuda.so");
+    let mut arguments: Vec<OsString> = vec!["probe".into(), "--backend".into(), backend.into()];
+    arguments.push("--".into());
+    let major = child.bundle.cuda_major.unwrap_or_default();
+    let names = [format!("libcudart.so.{major}"), format!("libcublas.so.{major}")];
+    arguments.extend(names.into_iter().map(OsString::from));
+    arguments.extend(["libcuda.so.1".into(), "libnvidia-ml.so.1".into()]);
+    let environment =
+        child.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let program = Program { path: "/".into(), arguments, environment, deadline: DEADLINE };
+    let outcome = host.run_self(user.as_ref(), &program)?;
+    let seen = match serde_json::from_slice::<Seen>(&outcome.stdout) {
+        Ok(seen) if outcome.status == Some(0) => seen,
+        _ => {
+            report.add("probe", Verdict::Fail, ended(&outcome));
+            return Ok(());
+        }
+    };
+    loads(&seen, report);
+    ours(host, facts, &seen, report)?;
+    gpu(&seen, child, require_gpu, &outcome, report);
+    Ok(())
+}
+
+fn ended(outcome: &Outcome) -> String {
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    let said = said.trim().lines().last().unwrap_or("nothing");
+    match (outcome.timed_out, outcome.signal) {
+        (true, _) => format!("the probe did not end within {} s", DEADLINE.as_secs()),
+        (_, Some(signal)) => format!("signal {signal} ended the probe; it said: {said}"),
+        _ => format!("the probe ended with {:?}; it said: {said}", outcome.status),
+    }
+}
+
+fn loads(seen: &Seen, report: &mut Report) {
+    let mut failed = false;
+    for opened in seen.opened.iter().chain(&seen.backend) {
+        if let Some(error) = &opened.error {
+            failed = true;
+            report.add("loads", Verdict::Fail, format!("{}: {error}", opened.name));
+        }
+    }
+    if let (false, Some(backend)) = (failed, &seen.backend) {
+        let what = format!("{} opens with every symbol resolved", backend.name);
+        report.add("loads", Verdict::Ok, what);
+    }
+}
+
+fn ours(host: &dyn Host, facts: &Facts, seen: &Seen, report: &mut Report) -> Result<()> {
+    let mut foreign = Vec::new();
+    for file in &seen.mapped {
+        let mut known = false;
+        for shim in SHIMS {
+            known |= same_file(host, file, &facts.shims.dir.join(shim))?;
+        }
+        if !known {
+            foreign.push(file.to_string());
+        }
+    }
+    if foreign.is_empty() {
+        let what = format!("the {} files mapped for these names are ours", seen.mapped.len());
+        report.add("mapped", Verdict::Ok, what);
+    } else {
+        let what = format!("not ours, but mapped: {}", foreign.join(", "));
+        report.add("mapped", Verdict::Fail, what);
+    }
+    Ok(())
+}
+
+fn gpu(seen: &Seen, child: &Child<'_>, require_gpu: bool, outcome: &Outcome, report: &mut Report) {
+    if let Some(device) = seen.cuda.devices.first() {
+        let count = seen.cuda.devices.len();
+        let memory = device.total_bytes >> 20;
+        let driver = seen.nvml.driver.as_deref().unwrap_or("unknown to NVML");
+        let what = format!(
+            "{count} device(s) for {}: {}, {memory} MiB, driver {driver}",
+            child.bundle.dir, device.name
+        );
+        report.add("gpu", Verdict::Ok, what);
+        if seen.nvml.devices != Some(count as u32) {
+            let what = format!("NVML counts {:?} devices, CUDA {count}", seen.nvml.devices);
+            report.add("nvml", Verdict::Warn, what);
+        }
+        return;
+    }
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    let said = said.trim().lines().last().map_or(String::new(), |line| format!(" ({line})"));
+    let what = match seen.cuda.init {
+        Some(0) => "the host offers no device".to_owned(),
+        Some(NO_DEVICE) => format!("no host is reachable{said}"),
+        Some(code) => format!("cuInit answered {code}{said}"),
+        None => "libcuda.so.1 has no cuInit".to_owned(),
+    };
+    let verdict = if require_gpu { Verdict::Fail } else { Verdict::Warn };
+    report.add("gpu", verdict, what.clone());
+    let known = report.warnings.iter().any(|warning| warning.code == "no_gpu");
+    if !require_gpu && !known {
+        let hint = "start vgpud on the host, check --link or /etc/vgpu/guest.toml, then run \
+                    systemctl restart ollama";
+        report.warnings.push(Warning::new("no_gpu", what, hint));
+    }
+}
