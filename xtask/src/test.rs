@@ -56,6 +56,7 @@ const RELEASE: &[Profile] = &[Profile::Release];
 const PARTS: &[Part] = &[
     Part { name: "lint", groups: &[], stages: &[], what: What::Lint },
     Part { name: "tidy", groups: &[], stages: &[], what: What::File },
+    Part { name: "codegen", groups: &[Headers], stages: &[], what: What::File },
     Part { name: "unit", groups: &[Headers], stages: &[], what: What::Unit },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "elf", groups: &[Release], stages: BOTH, what: What::File },

@@ -10,12 +10,14 @@
 
 pub mod api;
 pub mod command;
+mod description;
 pub mod distil;
 mod emit;
 pub mod error;
 pub mod generate;
 mod model;
 mod naming;
+mod shims;
 pub mod signature;
 
 pub use distil::distil;

@@ -2,32 +2,11 @@
 
 use std::fmt::Write as _;
 
-use crate::api::Role;
-use crate::emit::{HEAD, wire};
+use crate::emit::HEAD;
+use crate::emit::wire::{self, Bulk, bulk};
 use crate::error::Problem;
 use crate::model::Function;
 use crate::signature::Signatures;
-
-/// What travels in the bulk part of a function's frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bulk {
-    None,
-    In,
-    Out,
-}
-
-fn bulk(function: &Function<'_>) -> Bulk {
-    let has = |wanted: fn(&Role) -> bool| {
-        function.parameters.iter().any(|bound| bound.role.is_some_and(wanted))
-    };
-    if has(|role| matches!(role, Role::BulkIn(_))) {
-        Bulk::In
-    } else if has(|role| matches!(role, Role::BulkOut(_))) {
-        Bulk::Out
-    } else {
-        Bulk::None
-    }
-}
 
 /// Writes the trait and the table.
 pub(crate) fn emit(

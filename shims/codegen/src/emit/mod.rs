@@ -2,6 +2,7 @@
 
 pub(crate) mod abi;
 pub(crate) mod dispatch;
+pub(crate) mod docs;
 pub(crate) mod entry_points;
 pub(crate) mod exports;
 pub(crate) mod format;

@@ -6,6 +6,9 @@
 use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
+/// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
+pub const HASH: u64 = 0x59793a100ff0370a;
+
 /// Asks for `cuDevicePrimaryCtxRetain`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DevicePrimaryCtxRetain {
