@@ -10,6 +10,7 @@ mod ggml;
 mod node;
 mod python;
 mod rust;
+mod visible;
 
 use std::process::Command;
 use std::time::Duration;

@@ -16,7 +16,7 @@ fn script(way: Way, host: &Vgpud, name: &str) -> Command {
 }
 
 /// The text form of a UUID, as NVML gives it and `CUDA_VISIBLE_DEVICES` takes it.
-fn uuid_text(bytes: &Value) -> String {
+pub fn uuid_text(bytes: &Value) -> String {
     let bytes: Vec<u8> = serde_json::from_value(bytes.clone()).expect("sixteen bytes");
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let [a, b, c, d, e] = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &hex[range]);
