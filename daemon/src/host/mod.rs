@@ -24,9 +24,9 @@ use crate::log;
 use ledger::Ledger;
 use workers::Workers;
 
-/// How long accepting rests after a failure, such as no file descriptors left, which only the end
-/// of another client can mend.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long the host rests from accepting and from starting workers after one of them failed: what
+/// is missing, such as file descriptors, is mended by the end of other clients only.
+const REST: Duration = Duration::from_millis(100);
 
 /// How long workers may take to say goodbye when the daemon is stopped. systemd's own limit is 90
 /// seconds; a goodbye takes microseconds unless the client does not read.
@@ -46,7 +46,7 @@ pub(crate) fn run(config: &Config) -> Result<(), DaemonError> {
         workers: Workers::new(epoch(), config.sim_gpus, config.clients_max),
         ledger: Ledger::new(totals),
         sessions: 0,
-        accept_after: None,
+        rest_until: None,
     };
     host.workers.refill()?;
     // Not being under systemd is no failure.
@@ -83,8 +83,8 @@ struct Host {
     ledger: Ledger,
     /// Connections so far.
     sessions: u64,
-    /// Set while accepting rests.
-    accept_after: Option<Instant>,
+    /// Set while the host rests.
+    rest_until: Option<Instant>,
 }
 
 /// What woke the loop.
@@ -109,27 +109,27 @@ impl Host {
             if ready.accept {
                 self.accept();
             }
-            if let Err(error) = self.workers.refill() {
-                // The next client tries again; those that are served are not disturbed.
+            if self.rest_until.is_none()
+                && let Err(error) = self.workers.refill()
+            {
+                // Those that are served are not disturbed.
                 log::event("no-worker", &[("because", &log::chain(&error))]);
+                self.rest();
             }
         }
     }
 
     /// Waits for signals, clients and workers.
     fn wait(&mut self) -> Result<Ready, DaemonError> {
-        let rest = self.accept_after.map(|after| after.saturating_duration_since(Instant::now()));
-        let accepting = rest.is_none_or(|rest| rest.is_zero());
-        if accepting {
-            self.accept_after = None;
-        }
+        self.rest_until = self.rest_until.filter(|&until| until > Instant::now());
+        let rest = self.rest_until.map(|until| until.saturating_duration_since(Instant::now()));
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        let listeners = if accepting { &self.listeners[..] } else { &[] };
+        let listeners = if rest.is_none() { &self.listeners[..] } else { &[] };
         watched.extend(listeners.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
         let first_worker = watched.len();
         let workers = self.workers.all();
         watched.extend(workers.iter().map(|worker| PollFd::new(&worker.desk, PollFlags::IN)));
-        let limit = rest.filter(|_| !accepting).and_then(|rest| Timespec::try_from(rest).ok());
+        let limit = rest.and_then(|rest| Timespec::try_from(rest).ok());
         match poll(&mut watched, limit.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Ready::default()),
@@ -152,7 +152,7 @@ impl Host {
                 Ok(client) => accepted.extend(client),
                 Err(error) => {
                     log::event("cannot-accept", &[("because", &log::chain(&error))]);
-                    self.accept_after = Some(Instant::now() + ACCEPT_REST);
+                    self.rest_until = Some(Instant::now() + REST);
                 }
             }
         }
@@ -216,7 +216,14 @@ impl Host {
             log::event("gone", &fields);
         } else {
             log::event("idle-worker-gone", &[("worker", &pid), ("ended", &ended)]);
+            // One that cannot even wait for a client will not fare better if it is replaced at
+            // once, over and over.
+            self.rest();
         }
+    }
+
+    fn rest(&mut self) {
+        self.rest_until = Some(Instant::now() + REST);
     }
 
     /// Ends all workers in good order; those that hang are ended the hard way.

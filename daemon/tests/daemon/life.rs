@@ -4,12 +4,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
-use vgpu_link::LinkError;
 use vgpu_link::wire::control::Reason;
 use vgpu_link::wire::cuda;
+use vgpu_link::{LinkError, unix_link};
 
-use crate::process::{Client, LIMIT, Vgpud, kill};
+use crate::process::{Client, LIMIT, Vgpud, kill, welcomed};
 
 const MIB: u64 = 1 << 20;
 
@@ -44,11 +45,46 @@ fn the_memory_of_a_client_that_went_is_free_again() {
     let process = &state.processes[0];
     assert_eq!((process.pid, process.bytes), (4711, 64 * MIB));
     assert_eq!(process.name.as_str(), "test client");
-    let gone = std::time::Instant::now();
+    let gone = Instant::now();
     drop(holder);
     daemon.wait_for(&["vgpud: gone", "freed=67108864"]);
     assert_eq!(observer.state(0).memory_used, 0);
     eprintln!("the memory was free after {:?}", gone.elapsed());
+}
+
+/// Ollama ends its discovery children with SIGKILL and counts on their memory at once.
+#[test]
+fn the_memory_of_a_client_killed_with_sigkill_is_free_again() {
+    let daemon = Vgpud::start(&[]);
+    let mut observer = daemon.client();
+    let socket = daemon.raw();
+    let mut holder = welcomed(unix_link(socket.try_clone().expect("a descriptor").into()));
+    hold(&mut holder, 64 * MIB);
+    // From here on the connection is that of another process, which never looks at it.
+    let mut killed = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::from(OwnedFd::from(socket)))
+        .spawn()
+        .expect("every system has cat");
+    drop(holder);
+    assert_eq!(observer.state(0).memory_used, 64 * MIB);
+    kill(killed.id(), "KILL");
+    let began = Instant::now();
+    daemon.wait_for(&["vgpud: gone", "freed=67108864"]);
+    assert_eq!(observer.state(0).memory_used, 0);
+    eprintln!("the memory was free after {:?}", began.elapsed());
+    killed.wait().expect("it is our child");
+}
+
+/// A worker that dies while it waits for a client is replaced.
+#[test]
+fn an_idle_worker_that_dies_is_replaced() {
+    let daemon = Vgpud::start(&[]);
+    let idle = daemon.idle_worker();
+    kill(idle, "KILL");
+    daemon.wait_for(&["vgpud: idle-worker-gone", &format!("worker={idle}")]);
+    let mut clients: Vec<Client> = (0..3).map(|_| daemon.client()).collect();
+    clients.iter_mut().for_each(|client| drop(client.snapshot()));
 }
 
 #[test]
@@ -99,7 +135,7 @@ fn workers_end_with_a_killed_daemon() {
     let mut client = daemon.client();
     daemon.signal("KILL");
     let error = client.ended();
-    assert!(error.is_retryable(), "{error}");
+    assert!(matches!(error, LinkError::Goodbye { reason: Reason::Stopping, .. }), "{error}");
     assert!(!daemon.ended().success());
 }
 

@@ -11,7 +11,7 @@ use vgpu_link::wire::control::{
     DeviceState, DeviceStateReply, Hello, Role, Snapshot, SnapshotReply, Welcome,
 };
 use vgpu_link::wire::{Header, Kind, Payload, Request, Text};
-use vgpu_link::{Bulk, Link, LinkError, Uri, connect};
+use vgpu_link::{Bulk, Link, LinkError, UnixLink, Uri, connect, handshake};
 
 /// Bounds every wait of these tests: far above what a loaded machine needs.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -72,9 +72,15 @@ impl Vgpud {
 
     /// Connects as a guest does.
     pub fn try_client(&self) -> Result<Client, LinkError> {
-        let hello = Hello { role: Role::Guest, pid: 4711, exe: Text::cut("test client") };
-        let (link, welcome) = connect(&Uri::Unix(self.socket()), &hello, LIMIT)?;
+        let (link, welcome) = connect(&Uri::Unix(self.socket()), &hello(), LIMIT)?;
         Ok(Client { link, welcome, context: 0, sequence: 0 })
+    }
+
+    /// Finds a worker that waits for a client, while no client is served.
+    pub fn idle_worker(&self) -> u32 {
+        let path = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(path).expect("Linux");
+        children.split_whitespace().last().expect("a worker").parse().expect("a process id")
     }
 
     pub fn client(&self) -> Client {
@@ -107,6 +113,17 @@ impl Drop for Vgpud {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn hello() -> Hello {
+    Hello { role: Role::Guest, pid: 4711, exe: Text::cut("test client") }
+}
+
+/// Introduces a client over a link that is open.
+pub fn welcomed(mut link: UnixLink) -> Client {
+    let welcome = handshake::introduce(&mut link, &hello(), Instant::now() + LIMIT);
+    let welcome = welcome.expect("the daemon welcomes us");
+    Client { link: Box::new(link), welcome, context: 0, sequence: 0 }
 }
 
 /// Sends a signal to a process.

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 
 use vgpu_wire::control::*;
 use vgpu_wire::header::{HEADER_BYTES, VERSION};
+use vgpu_wire::limits::{EXE_BYTES_MAX, PROCESSES_MAX};
 use vgpu_wire::{Header, Kind, Malformed, Payload, Text};
 
 fn device() -> DeviceFacts {
@@ -204,6 +205,25 @@ fn a_hello_of_another_version_still_tells_its_version() {
     assert_eq!(Hello::from_payload(&payload).expect_err("not ours").offset, 4);
     assert_eq!(Hello::version(b"HTTP/1").expect_err("no magic").offset, 0);
     assert_eq!(Hello::version(b"VGPU\x01").expect_err("too short").offset, 4);
+}
+
+#[test]
+fn a_text_or_list_above_its_limit_is_malformed_even_if_all_of_it_came() {
+    let mut payload = Hello { exe: Text::default(), ..hello() }.to_payload();
+    let at = payload.len() - 4;
+    payload.truncate(at);
+    payload.extend((EXE_BYTES_MAX as u32 + 1).to_le_bytes());
+    payload.extend(vec![b'x'; EXE_BYTES_MAX + 1]);
+    let error = Hello::from_payload(&payload).expect_err("too long");
+    assert_eq!((error.offset, error.expected), (at, "a length within the field's limit"));
+
+    let mut payload = DeviceStateReply { processes: Vec::new(), ..state() }.to_payload();
+    let at = payload.len() - 4;
+    payload.truncate(at);
+    payload.extend((PROCESSES_MAX as u32 + 1).to_le_bytes());
+    payload.extend(vec![0; 16 * (PROCESSES_MAX + 1)]);
+    let error = DeviceStateReply::from_payload(&payload).expect_err("too many");
+    assert_eq!((error.offset, error.expected), (at, "a count within the field's limit"));
 }
 
 #[test]
