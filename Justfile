@@ -4,7 +4,7 @@
 default:
     @just --list
 
-# Run the tests: all, or the parts that are named (lint, unit, tidy, clients, elf, system).
+# Run the tests: all, or the parts that are named (lint, tidy, unit, harness, clients, elf, system).
 [group('check')]
 test *names:
     cargo xtask test {{ names }}

@@ -127,3 +127,32 @@ impl Drop for Vgpud {
         let _ = wait(&mut self.child, END_LIMIT);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_ends_with_the_value_that_stands_for_it() {
+        let host = Vgpud::start(&Stage::dev()).expect("the staged vgpud starts");
+        let pid = Pid::from_raw(i32::try_from(host.pid()).expect("a process id"));
+        let pid = pid.expect("a process id is not 0");
+        assert!(host.socket().exists(), "ready means that clients can connect");
+        rustix::process::test_kill_process(pid).expect("it runs");
+        let socket = host.socket();
+        drop(host);
+        rustix::process::test_kill_process(pid).expect_err("it was ended and reaped");
+        assert!(!socket.exists());
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_start_is_told_with_what_it_said() {
+        let refused = Vgpud::start_with(&Stage::dev(), &["--no-such-option"]);
+        match refused {
+            Err(Error::Missing { output, .. }) => {
+                assert!(output.contains("--no-such-option"), "{output}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

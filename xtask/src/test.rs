@@ -41,6 +41,8 @@ enum What {
     Lint,
     /// The tests inside and beside the crates, without the tests crate.
     Unit,
+    /// The tests inside the tests crate, of what the others rely on.
+    Harness,
     /// One file of tests/tests.
     File,
 }
@@ -58,6 +60,7 @@ const PARTS: &[Part] = &[
     Part { name: "tidy", groups: &[], stages: &[], what: What::File },
     Part { name: "codegen", groups: &[Headers], stages: &[], what: What::File },
     Part { name: "unit", groups: &[Headers], stages: &[], what: What::Unit },
+    Part { name: "harness", groups: &[], stages: DEV, what: What::Harness },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "elf", groups: &[Release], stages: BOTH, what: What::File },
     Part { name: "system", groups: &[Headers, Release, System], stages: RELEASE, what: What::File },
@@ -139,6 +142,7 @@ fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error
             return process::run("linting", &mut cargo(&clippy));
         }
         What::Unit => cargo(&["test", "--workspace", "--exclude", "vgpu-tests", "--no-fail-fast"]),
+        What::Harness => cargo(&["test", "--package", "vgpu-tests", "--lib"]),
         What::File => cargo(&["test", "--package", "vgpu-tests", "--test", part.name]),
     };
     tests.arg("--").args(filters);

@@ -188,6 +188,24 @@ impl<'call> Memory<'call> {
         // SAFETY: as in `bytes`; self is consumed, so there is one slice only.
         unsafe { slice_mut(self.address, count) }
     }
+
+    /// Stores values one after the other, as an array of C; NULL is [`Fault::INVALID_VALUE`]
+    /// unless there are none.
+    pub fn store<T: Copy, E: Fault>(self, values: &[T]) -> Result<(), E> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let first = self.address.cast::<T>();
+        if first.is_null() {
+            return Err(E::INVALID_VALUE);
+        }
+        for (at, value) in values.iter().enumerate() {
+            // SAFETY: Memory::new's contract; the body stores as many values as its function
+            // does. Unaligned, because C compilers let it pass.
+            unsafe { first.wrapping_add(at).write_unaligned(*value) };
+        }
+        Ok(())
+    }
 }
 
 /// A structure of the caller that points to memory, such as the description of a 2D copy.

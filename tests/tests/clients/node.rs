@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use serde_json::json;
 use vgpu_tests::client::{Way, over};
 use vgpu_tests::{Stage, Vgpud, profile, stage};
 
@@ -21,7 +22,7 @@ fn node_llama_cpp_reports_cuda_with_the_device_and_its_80_gib() {
     for way in Way::ALL {
         let seen = answer(&mut script(way, &host, "llama.mjs"), &host);
         assert_eq!(seen["gpu"], "cuda", "{way:?}: {seen}");
-        assert_eq!(seen["names"], serde_json::json!([profile::NAME]), "{way:?}: {seen}");
+        assert_eq!(seen["names"], json!([profile::NAME]), "{way:?}: {seen}");
         assert_eq!(seen["vram"]["total"], profile::TOTAL_MEMORY, "{way:?}: {seen}");
     }
 }
@@ -41,7 +42,12 @@ fn the_addon_for_cuda_12_lists_the_device_inside_node() {
         };
         let seen = answer(node.env("LD_LIBRARY_PATH", search), &host);
         let devices = seen["devices"].as_array().expect("a list of devices");
-        let cuda = devices.iter().find(|device| device.to_string().contains(profile::NAME));
-        assert!(cuda.is_some(), "{way:?}: {seen}");
+        let expected = json!({
+            "backend": "CUDA",
+            "type": "gpu",
+            "deviceName": "CUDA0",
+            "maxMemorySize": profile::TOTAL_MEMORY,
+        });
+        assert!(devices.contains(&expected), "{way:?}: {seen}");
     }
 }

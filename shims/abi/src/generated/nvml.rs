@@ -237,6 +237,14 @@ impl nvmlComputeMode_t {
     pub const COUNT: Self = Self(4);
 }
 
+/// `nvmlDeviceArchitecture_t` of C.
+pub type nvmlDeviceArchitecture_t = u32;
+
+/// Handle of C type `nvmlDevice_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct nvmlDevice_t(pub u64);
+
 /// Constant of C type `nvmlEnableState_t`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]

@@ -297,7 +297,7 @@ fn conversion(bound: &Bound<'_>) -> Option<(String, String)> {
         Role::BulkIn(_) => format!("convert::slice::<u8, Error>({name}.cast(), {length})?"),
         Role::BulkOut(_) => format!("convert::slice_mut::<u8, Error>({name}.cast(), {length})?"),
         Role::Memory if bound.pointee.is_none() => format!("convert::Memory::at({name})"),
-        Role::Memory => format!("convert::Memory::new({name})"),
+        Role::Memory => format!("convert::Memory::new({name}.cast())"),
         Role::Raw => return None,
     };
     Some((name.clone(), value))

@@ -1935,7 +1935,7 @@ pub unsafe extern "C" fn cuMemFreeHost(p: *mut c_void) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemFreeHost");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let p = unsafe { convert::Memory::new(p) };
+        let p = unsafe { convert::Memory::new(p.cast()) };
         api::pinned::mem_free_host(p)
     })
 }
@@ -1996,7 +1996,7 @@ pub unsafe extern "C" fn cuMemHostGetFlags(p_flags: *mut u32, p: *mut c_void) ->
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (mut p_flags, p) =
-            unsafe { (convert::output::<_, Error>(p_flags)?, convert::Memory::new(p)) };
+            unsafe { (convert::output::<_, Error>(p_flags)?, convert::Memory::new(p.cast())) };
         let p_flags_value = api::pinned::mem_host_get_flags(p)?;
         p_flags.set(p_flags_value);
         Ok(())
@@ -2016,7 +2016,7 @@ pub unsafe extern "C" fn cuMemHostRegister(
     static CALLS: Counter = Counter::new("cuMemHostRegister");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let p = unsafe { convert::Memory::new(p) };
+        let p = unsafe { convert::Memory::new(p.cast()) };
         api::pinned::mem_host_register(p, bytesize, flags)
     })
 }
@@ -2034,7 +2034,7 @@ pub unsafe extern "C" fn cuMemHostRegister_v2(
     static CALLS: Counter = Counter::new("cuMemHostRegister_v2");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let p = unsafe { convert::Memory::new(p) };
+        let p = unsafe { convert::Memory::new(p.cast()) };
         api::pinned::mem_host_register_v2(p, bytesize, flags)
     })
 }
@@ -2048,7 +2048,7 @@ pub unsafe extern "C" fn cuMemHostUnregister(p: *mut c_void) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemHostUnregister");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let p = unsafe { convert::Memory::new(p) };
+        let p = unsafe { convert::Memory::new(p.cast()) };
         api::pinned::mem_host_unregister(p)
     })
 }
@@ -2246,7 +2246,7 @@ pub unsafe extern "C" fn cuPointerGetAttribute(
     static CALLS: Counter = Counter::new("cuPointerGetAttribute");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let data = unsafe { convert::Memory::new(data) };
+        let data = unsafe { convert::Memory::new(data.cast()) };
         api::pointer::pointer_get_attribute(data, attribute, ptr)
     })
 }

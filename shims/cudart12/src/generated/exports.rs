@@ -654,7 +654,7 @@ pub unsafe extern "C" fn cudaFree(dev_ptr: *mut c_void) -> cudaError_t {
     static CALLS: Counter = Counter::new("cudaFree");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
         api::memory::free(dev_ptr)
     })
 }
@@ -669,7 +669,7 @@ pub unsafe extern "C" fn cudaFreeHost(ptr: *mut c_void) -> cudaError_t {
     static CALLS: Counter = Counter::new("cudaFreeHost");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let ptr = unsafe { convert::Memory::new(ptr) };
+        let ptr = unsafe { convert::Memory::new(ptr.cast()) };
         api::host_memory::free_host(ptr)
     })
 }
@@ -953,8 +953,9 @@ pub unsafe extern "C" fn cudaHostGetDevicePointer(
     static CALLS: Counter = Counter::new("cudaHostGetDevicePointer");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (mut p_device, p_host) =
-            unsafe { (convert::output::<_, Error>(p_device)?, convert::Memory::new(p_host)) };
+        let (mut p_device, p_host) = unsafe {
+            (convert::output::<_, Error>(p_device)?, convert::Memory::new(p_host.cast()))
+        };
         let p_device_value = api::host_memory::host_get_device_pointer(p_host, flags)?;
         p_device.set(p_device_value);
         Ok(())
@@ -974,7 +975,7 @@ pub unsafe extern "C" fn cudaHostGetFlags(p_flags: *mut u32, p_host: *mut c_void
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (mut p_flags, p_host) =
-            unsafe { (convert::output::<_, Error>(p_flags)?, convert::Memory::new(p_host)) };
+            unsafe { (convert::output::<_, Error>(p_flags)?, convert::Memory::new(p_host.cast())) };
         let p_flags_value = api::host_memory::host_get_flags(p_host)?;
         p_flags.set(p_flags_value);
         Ok(())
@@ -995,7 +996,7 @@ pub unsafe extern "C" fn cudaHostRegister(
     static CALLS: Counter = Counter::new("cudaHostRegister");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let ptr = unsafe { convert::Memory::new(ptr) };
+        let ptr = unsafe { convert::Memory::new(ptr.cast()) };
         api::host_memory::host_register(ptr, size, flags)
     })
 }
@@ -1010,7 +1011,7 @@ pub unsafe extern "C" fn cudaHostUnregister(ptr: *mut c_void) -> cudaError_t {
     static CALLS: Counter = Counter::new("cudaHostUnregister");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let ptr = unsafe { convert::Memory::new(ptr) };
+        let ptr = unsafe { convert::Memory::new(ptr.cast()) };
         api::host_memory::host_unregister(ptr)
     })
 }
@@ -1143,7 +1144,8 @@ pub unsafe extern "C" fn cudaMemcpy(
     static CALLS: Counter = Counter::new("cudaMemcpy");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy(dst, src, count, kind)
     })
 }
@@ -1166,7 +1168,8 @@ pub unsafe extern "C" fn cudaMemcpy2D(
     static CALLS: Counter = Counter::new("cudaMemcpy2D");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy2_d(dst, dpitch, src, spitch, width, height, kind)
     })
 }
@@ -1190,7 +1193,8 @@ pub unsafe extern "C" fn cudaMemcpy2DAsync(
     static CALLS: Counter = Counter::new("cudaMemcpy2DAsync");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy2_d_async(dst, dpitch, src, spitch, width, height, kind, stream)
     })
 }
@@ -1214,7 +1218,8 @@ pub unsafe extern "C" fn cudaMemcpy2DAsync_ptsz(
     static CALLS: Counter = Counter::new("cudaMemcpy2DAsync_ptsz");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy2_d_async(
             dst,
             dpitch,
@@ -1246,7 +1251,8 @@ pub unsafe extern "C" fn cudaMemcpy2D_ptds(
     static CALLS: Counter = Counter::new("cudaMemcpy2D_ptds");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy2_d_ptds(dst, dpitch, src, spitch, width, height, kind)
     })
 }
@@ -1267,7 +1273,8 @@ pub unsafe extern "C" fn cudaMemcpyAsync(
     static CALLS: Counter = Counter::new("cudaMemcpyAsync");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy_async(dst, src, count, kind, stream)
     })
 }
@@ -1288,7 +1295,8 @@ pub unsafe extern "C" fn cudaMemcpyAsync_ptsz(
     static CALLS: Counter = Counter::new("cudaMemcpyAsync_ptsz");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy_async(dst, src, count, kind, stream.per_thread())
     })
 }
@@ -1309,7 +1317,8 @@ pub unsafe extern "C" fn cudaMemcpyPeer(
     static CALLS: Counter = Counter::new("cudaMemcpyPeer");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy_peer(dst, dst_device, src, src_device, count)
     })
 }
@@ -1331,7 +1340,8 @@ pub unsafe extern "C" fn cudaMemcpyPeerAsync(
     static CALLS: Counter = Counter::new("cudaMemcpyPeerAsync");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy_peer_async(dst, dst_device, src, src_device, count, stream)
     })
 }
@@ -1351,7 +1361,8 @@ pub unsafe extern "C" fn cudaMemcpy_ptds(
     static CALLS: Counter = Counter::new("cudaMemcpy_ptds");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let (dst, src) = unsafe { (convert::Memory::new(dst), convert::Memory::new(src)) };
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
         api::copy::memcpy_ptds(dst, src, count, kind)
     })
 }
@@ -1366,7 +1377,7 @@ pub unsafe extern "C" fn cudaMemset(dev_ptr: *mut c_void, value: i32, count: usi
     static CALLS: Counter = Counter::new("cudaMemset");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
         api::set::memset(dev_ptr, value, count)
     })
 }
@@ -1387,7 +1398,7 @@ pub unsafe extern "C" fn cudaMemset2D(
     static CALLS: Counter = Counter::new("cudaMemset2D");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
         api::set::memset2_d(dev_ptr, pitch, value, width, height)
     })
 }
@@ -1409,7 +1420,7 @@ pub unsafe extern "C" fn cudaMemset2DAsync(
     static CALLS: Counter = Counter::new("cudaMemset2DAsync");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
         api::set::memset2_d_async(dev_ptr, pitch, value, width, height, stream)
     })
 }
@@ -1431,7 +1442,7 @@ pub unsafe extern "C" fn cudaMemset2DAsync_ptsz(
     static CALLS: Counter = Counter::new("cudaMemset2DAsync_ptsz");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
         api::set::memset2_d_async(dev_ptr, pitch, value, width, height, stream.per_thread())
     })
 }
@@ -1452,7 +1463,7 @@ pub unsafe extern "C" fn cudaMemset2D_ptds(
     static CALLS: Counter = Counter::new("cudaMemset2D_ptds");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
         api::set::memset2_d_ptds(dev_ptr, pitch, value, width, height)
     })
 }
@@ -1472,7 +1483,7 @@ pub unsafe extern "C" fn cudaMemsetAsync(
     static CALLS: Counter = Counter::new("cudaMemsetAsync");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
         api::set::memset_async(dev_ptr, value, count, stream)
     })
 }
@@ -1492,7 +1503,7 @@ pub unsafe extern "C" fn cudaMemsetAsync_ptsz(
     static CALLS: Counter = Counter::new("cudaMemsetAsync_ptsz");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
         api::set::memset_async(dev_ptr, value, count, stream.per_thread())
     })
 }
@@ -1511,7 +1522,7 @@ pub unsafe extern "C" fn cudaMemset_ptds(
     static CALLS: Counter = Counter::new("cudaMemset_ptds");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let dev_ptr = unsafe { convert::Memory::new(dev_ptr) };
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
         api::set::memset_ptds(dev_ptr, value, count)
     })
 }
@@ -1541,7 +1552,7 @@ pub unsafe extern "C" fn cudaPointerGetAttributes(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (mut attributes, ptr) =
-            unsafe { (convert::output::<_, Error>(attributes)?, convert::Memory::new(ptr)) };
+            unsafe { (convert::output::<_, Error>(attributes)?, convert::Memory::new(ptr.cast())) };
         let attributes_value = api::pointer::pointer_get_attributes(ptr)?;
         attributes.set(attributes_value);
         Ok(())

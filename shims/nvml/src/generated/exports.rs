@@ -11,6 +11,986 @@ use std::ffi::c_char;
 
 use vgpu_abi::nvml::*;
 use vgpu_guest::Counter;
+use vgpu_guest::boundary;
+use vgpu_guest::boundary::boundary_value;
+use vgpu_guest::convert;
+
+use crate::api;
+
+/// Answers `nvmlDeviceGetArchitecture` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetArchitecture(
+    device: nvmlDevice_t,
+    arch: *mut nvmlDeviceArchitecture_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetArchitecture");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut arch = unsafe { convert::output::<_, Error>(arch)? };
+        let arch_value = api::device::device_get_architecture(device)?;
+        arch.set(arch_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetClock` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetClock(
+    device: nvmlDevice_t,
+    clock_type: nvmlClockType_t,
+    clock_id: nvmlClockId_t,
+    clock_m_hz: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetClock");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut clock_m_hz = unsafe { convert::output::<_, Error>(clock_m_hz)? };
+        let clock_m_hz_value = api::state::device_get_clock(device, clock_type, clock_id)?;
+        clock_m_hz.set(clock_m_hz_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetClockInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetClockInfo(
+    device: nvmlDevice_t,
+    kind: nvmlClockType_t,
+    clock: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetClockInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut clock = unsafe { convert::output::<_, Error>(clock)? };
+        let clock_value = api::state::device_get_clock_info(device, kind)?;
+        clock.set(clock_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetComputeMode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetComputeMode(
+    device: nvmlDevice_t,
+    mode: *mut nvmlComputeMode_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetComputeMode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut mode = unsafe { convert::output::<_, Error>(mode)? };
+        let mode_value = api::device::device_get_compute_mode(device)?;
+        mode.set(mode_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetComputeRunningProcesses` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses(
+    device: nvmlDevice_t,
+    info_count: *mut u32,
+    infos: *mut nvmlProcessInfo_v1_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetComputeRunningProcesses");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (info_count, infos) = unsafe {
+            (convert::exchanged::<_, Error>(info_count)?, convert::Memory::new(infos.cast()))
+        };
+        api::process::device_get_compute_running_processes(device, info_count, infos)
+    })
+}
+
+/// Answers `nvmlDeviceGetComputeRunningProcesses_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v2(
+    device: nvmlDevice_t,
+    info_count: *mut u32,
+    infos: *mut nvmlProcessInfo_v2_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetComputeRunningProcesses_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (info_count, infos) = unsafe {
+            (convert::exchanged::<_, Error>(info_count)?, convert::Memory::new(infos.cast()))
+        };
+        api::process::device_get_compute_running_processes_v2(device, info_count, infos)
+    })
+}
+
+/// Answers `nvmlDeviceGetComputeRunningProcesses_v3` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
+    device: nvmlDevice_t,
+    info_count: *mut u32,
+    infos: *mut nvmlProcessInfo_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetComputeRunningProcesses_v3");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (info_count, infos) = unsafe {
+            (convert::exchanged::<_, Error>(info_count)?, convert::Memory::new(infos.cast()))
+        };
+        api::process::device_get_compute_running_processes_v3(device, info_count, infos)
+    })
+}
+
+/// Answers `nvmlDeviceGetCount` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetCount(device_count: *mut u32) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetCount");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device_count = unsafe { convert::output::<_, Error>(device_count)? };
+        let device_count_value = api::device::device_get_count()?;
+        device_count.set(device_count_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetCount_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetCount_v2(device_count: *mut u32) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetCount_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device_count = unsafe { convert::output::<_, Error>(device_count)? };
+        let device_count_value = api::device::device_get_count_v2()?;
+        device_count.set(device_count_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetCudaComputeCapability` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetCudaComputeCapability(
+    device: nvmlDevice_t,
+    major: *mut i32,
+    minor: *mut i32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetCudaComputeCapability");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut major, mut minor) =
+            unsafe { (convert::output::<_, Error>(major)?, convert::output::<_, Error>(minor)?) };
+        let (major_value, minor_value) = api::device::device_get_cuda_compute_capability(device)?;
+        major.set(major_value);
+        minor.set(minor_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetEccMode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetEccMode(
+    device: nvmlDevice_t,
+    current: *mut nvmlEnableState_t,
+    pending: *mut nvmlEnableState_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetEccMode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut current, mut pending) = unsafe {
+            (convert::output::<_, Error>(current)?, convert::output::<_, Error>(pending)?)
+        };
+        let (current_value, pending_value) = api::device::device_get_ecc_mode(device)?;
+        current.set(current_value);
+        pending.set(pending_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetEnforcedPowerLimit` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetEnforcedPowerLimit(
+    device: nvmlDevice_t,
+    limit: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetEnforcedPowerLimit");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut limit = unsafe { convert::output::<_, Error>(limit)? };
+        let limit_value = api::state::device_get_enforced_power_limit(device)?;
+        limit.set(limit_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetFanSpeed` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetFanSpeed(
+    device: nvmlDevice_t,
+    speed: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetFanSpeed");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut speed = unsafe { convert::output::<_, Error>(speed)? };
+        let speed_value = api::state::device_get_fan_speed(device)?;
+        speed.set(speed_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetGraphicsRunningProcesses` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetGraphicsRunningProcesses(
+    device: nvmlDevice_t,
+    info_count: *mut u32,
+    infos: *mut nvmlProcessInfo_v1_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetGraphicsRunningProcesses");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (info_count, infos) = unsafe {
+            (convert::exchanged::<_, Error>(info_count)?, convert::Memory::new(infos.cast()))
+        };
+        api::process::device_get_graphics_running_processes(device, info_count, infos)
+    })
+}
+
+/// Answers `nvmlDeviceGetGraphicsRunningProcesses_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v2(
+    device: nvmlDevice_t,
+    info_count: *mut u32,
+    infos: *mut nvmlProcessInfo_v2_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetGraphicsRunningProcesses_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (info_count, infos) = unsafe {
+            (convert::exchanged::<_, Error>(info_count)?, convert::Memory::new(infos.cast()))
+        };
+        api::process::device_get_graphics_running_processes_v2(device, info_count, infos)
+    })
+}
+
+/// Answers `nvmlDeviceGetGraphicsRunningProcesses_v3` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
+    device: nvmlDevice_t,
+    info_count: *mut u32,
+    infos: *mut nvmlProcessInfo_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetGraphicsRunningProcesses_v3");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (info_count, infos) = unsafe {
+            (convert::exchanged::<_, Error>(info_count)?, convert::Memory::new(infos.cast()))
+        };
+        api::process::device_get_graphics_running_processes_v3(device, info_count, infos)
+    })
+}
+
+/// Answers `nvmlDeviceGetHandleByIndex` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex(
+    index: u32,
+    device: *mut nvmlDevice_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetHandleByIndex");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::device::device_get_handle_by_index(index)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetHandleByIndex_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(
+    index: u32,
+    device: *mut nvmlDevice_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetHandleByIndex_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut device = unsafe { convert::output::<_, Error>(device)? };
+        let device_value = api::device::device_get_handle_by_index_v2(index)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetHandleByPciBusId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByPciBusId(
+    pci_bus_id: *const c_char,
+    device: *mut nvmlDevice_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetHandleByPciBusId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (pci_bus_id, mut device) =
+            unsafe { (convert::text::<Error>(pci_bus_id)?, convert::output::<_, Error>(device)?) };
+        let device_value = api::device::device_get_handle_by_pci_bus_id(pci_bus_id)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetHandleByPciBusId_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByPciBusId_v2(
+    pci_bus_id: *const c_char,
+    device: *mut nvmlDevice_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetHandleByPciBusId_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (pci_bus_id, mut device) =
+            unsafe { (convert::text::<Error>(pci_bus_id)?, convert::output::<_, Error>(device)?) };
+        let device_value = api::device::device_get_handle_by_pci_bus_id_v2(pci_bus_id)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetHandleBySerial` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleBySerial(
+    serial: *const c_char,
+    device: *mut nvmlDevice_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetHandleBySerial");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (serial, mut device) =
+            unsafe { (convert::text::<Error>(serial)?, convert::output::<_, Error>(device)?) };
+        let device_value = api::device::device_get_handle_by_serial(serial)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetHandleByUUID` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(
+    uuid: *const c_char,
+    device: *mut nvmlDevice_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetHandleByUUID");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (uuid, mut device) =
+            unsafe { (convert::text::<Error>(uuid)?, convert::output::<_, Error>(device)?) };
+        let device_value = api::device::device_get_handle_by_uuid(uuid)?;
+        device.set(device_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetIndex` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetIndex(device: nvmlDevice_t, index: *mut u32) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetIndex");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut index = unsafe { convert::output::<_, Error>(index)? };
+        let index_value = api::device::device_get_index(device)?;
+        index.set(index_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetMaxClockInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMaxClockInfo(
+    device: nvmlDevice_t,
+    kind: nvmlClockType_t,
+    clock: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetMaxClockInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut clock = unsafe { convert::output::<_, Error>(clock)? };
+        let clock_value = api::state::device_get_max_clock_info(device, kind)?;
+        clock.set(clock_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetMemoryBusWidth` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMemoryBusWidth(
+    device: nvmlDevice_t,
+    bus_width: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetMemoryBusWidth");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut bus_width = unsafe { convert::output::<_, Error>(bus_width)? };
+        let bus_width_value = api::device::device_get_memory_bus_width(device)?;
+        bus_width.set(bus_width_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetMemoryInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo(
+    device: nvmlDevice_t,
+    memory: *mut nvmlMemory_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetMemoryInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut memory = unsafe { convert::output::<_, Error>(memory)? };
+        let memory_value = api::state::device_get_memory_info(device)?;
+        memory.set(memory_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetMemoryInfo_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(
+    device: nvmlDevice_t,
+    memory: *mut nvmlMemory_v2_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetMemoryInfo_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let memory = unsafe { convert::exchanged::<_, Error>(memory)? };
+        api::state::device_get_memory_info_v2(device, memory)
+    })
+}
+
+/// Answers `nvmlDeviceGetMinorNumber` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMinorNumber(
+    device: nvmlDevice_t,
+    minor_number: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetMinorNumber");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut minor_number = unsafe { convert::output::<_, Error>(minor_number)? };
+        let minor_number_value = api::device::device_get_minor_number(device)?;
+        minor_number.set(minor_number_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetMultiGpuBoard` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMultiGpuBoard(
+    device: nvmlDevice_t,
+    multi_gpu_bool: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetMultiGpuBoard");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut multi_gpu_bool = unsafe { convert::output::<_, Error>(multi_gpu_bool)? };
+        let multi_gpu_bool_value = api::device::device_get_multi_gpu_board(device)?;
+        multi_gpu_bool.set(multi_gpu_bool_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetName` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetName(
+    device: nvmlDevice_t,
+    name: *mut c_char,
+    length: u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetName");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let name = unsafe { convert::TextBuffer::new::<Error>(name, i64::from(length))? };
+        api::device::device_get_name(device, name)
+    })
+}
+
+/// Answers `nvmlDeviceGetNumGpuCores` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetNumGpuCores(
+    device: nvmlDevice_t,
+    num_cores: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetNumGpuCores");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut num_cores = unsafe { convert::output::<_, Error>(num_cores)? };
+        let num_cores_value = api::device::device_get_num_gpu_cores(device)?;
+        num_cores.set(num_cores_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetPciInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPciInfo(
+    device: nvmlDevice_t,
+    pci: *mut nvmlPciInfo_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetPciInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let pci = unsafe { convert::Memory::new(pci.cast()) };
+        api::device::device_get_pci_info(device, pci)
+    })
+}
+
+/// Answers `nvmlDeviceGetPciInfo_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPciInfo_v2(
+    device: nvmlDevice_t,
+    pci: *mut nvmlPciInfo_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetPciInfo_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let pci = unsafe { convert::Memory::new(pci.cast()) };
+        api::device::device_get_pci_info_v2(device, pci)
+    })
+}
+
+/// Answers `nvmlDeviceGetPciInfo_v3` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPciInfo_v3(
+    device: nvmlDevice_t,
+    pci: *mut nvmlPciInfo_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetPciInfo_v3");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pci = unsafe { convert::output::<_, Error>(pci)? };
+        let pci_value = api::device::device_get_pci_info_v3(device)?;
+        pci.set(pci_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetPerformanceState` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPerformanceState(
+    device: nvmlDevice_t,
+    p_state: *mut nvmlPstates_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetPerformanceState");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_state = unsafe { convert::output::<_, Error>(p_state)? };
+        let p_state_value = api::state::device_get_performance_state(device)?;
+        p_state.set(p_state_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetPowerState` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPowerState(
+    device: nvmlDevice_t,
+    p_state: *mut nvmlPstates_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetPowerState");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_state = unsafe { convert::output::<_, Error>(p_state)? };
+        let p_state_value = api::state::device_get_power_state(device)?;
+        p_state.set(p_state_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetPowerUsage` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPowerUsage(
+    device: nvmlDevice_t,
+    power: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetPowerUsage");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut power = unsafe { convert::output::<_, Error>(power)? };
+        let power_value = api::state::device_get_power_usage(device)?;
+        power.set(power_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetSerial` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetSerial(
+    device: nvmlDevice_t,
+    serial: *mut c_char,
+    length: u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetSerial");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let serial = unsafe { convert::TextBuffer::new::<Error>(serial, i64::from(length))? };
+        api::device::device_get_serial(device, serial)
+    })
+}
+
+/// Answers `nvmlDeviceGetTemperature` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetTemperature(
+    device: nvmlDevice_t,
+    sensor_type: nvmlTemperatureSensors_t,
+    temp: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetTemperature");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut temp = unsafe { convert::output::<_, Error>(temp)? };
+        let temp_value = api::state::device_get_temperature(device, sensor_type)?;
+        temp.set(temp_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetTemperatureV` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetTemperatureV(
+    device: nvmlDevice_t,
+    temperature: *mut nvmlTemperature_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetTemperatureV");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let temperature = unsafe { convert::exchanged::<_, Error>(temperature)? };
+        api::state::device_get_temperature_v(device, temperature)
+    })
+}
+
+/// Answers `nvmlDeviceGetUUID` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetUUID(
+    device: nvmlDevice_t,
+    uuid: *mut c_char,
+    length: u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetUUID");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let uuid = unsafe { convert::TextBuffer::new::<Error>(uuid, i64::from(length))? };
+        api::device::device_get_uuid(device, uuid)
+    })
+}
+
+/// Answers `nvmlDeviceGetUtilizationRates` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetUtilizationRates(
+    device: nvmlDevice_t,
+    utilization: *mut nvmlUtilization_t,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetUtilizationRates");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut utilization = unsafe { convert::output::<_, Error>(utilization)? };
+        let utilization_value = api::state::device_get_utilization_rates(device)?;
+        utilization.set(utilization_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlDeviceGetVbiosVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetVbiosVersion(
+    device: nvmlDevice_t,
+    version: *mut c_char,
+    length: u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceGetVbiosVersion");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let version = unsafe { convert::TextBuffer::new::<Error>(version, i64::from(length))? };
+        api::device::device_get_vbios_version(device, version)
+    })
+}
+
+/// Answers `nvmlDeviceIsMigDeviceHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceIsMigDeviceHandle(
+    device: nvmlDevice_t,
+    is_mig_device: *mut u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlDeviceIsMigDeviceHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut is_mig_device = unsafe { convert::output::<_, Error>(is_mig_device)? };
+        let is_mig_device_value = api::device::device_is_mig_device_handle(device)?;
+        is_mig_device.set(is_mig_device_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlErrorString` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlErrorString(result: nvmlReturn_t) -> *const c_char {
+    static CALLS: Counter = Counter::new("nvmlErrorString");
+    boundary_value(&CALLS, std::ptr::null(), || api::system::error_string(result).as_ptr())
+}
+
+/// Answers `nvmlInit` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlInit() -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlInit");
+    boundary(&CALLS, || api::init::init())
+}
+
+/// Answers `nvmlInitWithFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlInitWithFlags(flags: u32) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlInitWithFlags");
+    boundary(&CALLS, || api::init::init_with_flags(flags))
+}
+
+/// Answers `nvmlInit_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlInit_v2() -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlInit_v2");
+    boundary(&CALLS, || api::init::init_v2())
+}
+
+/// Answers `nvmlShutdown` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlShutdown() -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlShutdown");
+    boundary(&CALLS, || api::init::shutdown())
+}
+
+/// Answers `nvmlSystemGetCudaDriverVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetCudaDriverVersion(
+    cuda_driver_version: *mut i32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlSystemGetCudaDriverVersion");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut cuda_driver_version = unsafe { convert::output::<_, Error>(cuda_driver_version)? };
+        let cuda_driver_version_value = api::system::system_get_cuda_driver_version()?;
+        cuda_driver_version.set(cuda_driver_version_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlSystemGetCudaDriverVersion_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetCudaDriverVersion_v2(
+    cuda_driver_version: *mut i32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlSystemGetCudaDriverVersion_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut cuda_driver_version = unsafe { convert::output::<_, Error>(cuda_driver_version)? };
+        let cuda_driver_version_value = api::system::system_get_cuda_driver_version_v2()?;
+        cuda_driver_version.set(cuda_driver_version_value);
+        Ok(())
+    })
+}
+
+/// Answers `nvmlSystemGetDriverVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetDriverVersion(
+    version: *mut c_char,
+    length: u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlSystemGetDriverVersion");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let version = unsafe { convert::TextBuffer::new::<Error>(version, i64::from(length))? };
+        api::system::system_get_driver_version(version)
+    })
+}
+
+/// Answers `nvmlSystemGetNVMLVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetNVMLVersion(
+    version: *mut c_char,
+    length: u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlSystemGetNVMLVersion");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let version = unsafe { convert::TextBuffer::new::<Error>(version, i64::from(length))? };
+        api::system::system_get_nvml_version(version)
+    })
+}
+
+/// Answers `nvmlSystemGetProcessName` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetProcessName(
+    pid: u32,
+    name: *mut c_char,
+    length: u32,
+) -> nvmlReturn_t {
+    static CALLS: Counter = Counter::new("nvmlSystemGetProcessName");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let name = unsafe { convert::TextBuffer::new::<Error>(name, i64::from(length))? };
+        api::system::system_get_process_name(pid, name)
+    })
+}
 
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
@@ -48,7 +1028,6 @@ unimplemented! {
     nvmlDeviceGetAdaptiveTgpModeInfo_v1,
     nvmlDeviceGetAddressingMode,
     nvmlDeviceGetApplicationsClock,
-    nvmlDeviceGetArchitecture,
     nvmlDeviceGetAttributes,
     nvmlDeviceGetAttributes_v2,
     nvmlDeviceGetAutoBoostedClocksEnabled,
@@ -63,25 +1042,16 @@ unimplemented! {
     nvmlDeviceGetC2cModeInfoV,
     nvmlDeviceGetCapabilities,
     nvmlDeviceGetClkMonStatus,
-    nvmlDeviceGetClock,
-    nvmlDeviceGetClockInfo,
     nvmlDeviceGetClockOffsets,
     nvmlDeviceGetComputeInstanceId,
-    nvmlDeviceGetComputeMode,
-    nvmlDeviceGetComputeRunningProcesses,
-    nvmlDeviceGetComputeRunningProcesses_v2,
-    nvmlDeviceGetComputeRunningProcesses_v3,
     nvmlDeviceGetConfComputeGpuAttestationReport,
     nvmlDeviceGetConfComputeGpuCertificate,
     nvmlDeviceGetConfComputeMemSizeInfo,
     nvmlDeviceGetConfComputeProtectedMemoryUsage,
     nvmlDeviceGetCoolerInfo,
-    nvmlDeviceGetCount,
-    nvmlDeviceGetCount_v2,
     nvmlDeviceGetCpuAffinity,
     nvmlDeviceGetCpuAffinityWithinScope,
     nvmlDeviceGetCreatableVgpus,
-    nvmlDeviceGetCudaComputeCapability,
     nvmlDeviceGetCurrPcieLinkGeneration,
     nvmlDeviceGetCurrPcieLinkWidth,
     nvmlDeviceGetCurrentClockFreqs,
@@ -98,16 +1068,13 @@ unimplemented! {
     nvmlDeviceGetDriverModel,
     nvmlDeviceGetDriverModel_v2,
     nvmlDeviceGetDynamicPstatesInfo,
-    nvmlDeviceGetEccMode,
     nvmlDeviceGetEncoderCapacity,
     nvmlDeviceGetEncoderSessions,
     nvmlDeviceGetEncoderStats,
     nvmlDeviceGetEncoderUtilization,
-    nvmlDeviceGetEnforcedPowerLimit,
     nvmlDeviceGetFBCSessions,
     nvmlDeviceGetFBCStats,
     nvmlDeviceGetFanControlPolicy_v2,
-    nvmlDeviceGetFanSpeed,
     nvmlDeviceGetFanSpeedRPM,
     nvmlDeviceGetFanSpeed_v2,
     nvmlDeviceGetFieldValues,
@@ -128,25 +1095,15 @@ unimplemented! {
     nvmlDeviceGetGpuMaxPcieLinkGeneration,
     nvmlDeviceGetGpuOperationMode,
     nvmlDeviceGetGpuUptime_v1,
-    nvmlDeviceGetGraphicsRunningProcesses,
-    nvmlDeviceGetGraphicsRunningProcesses_v2,
-    nvmlDeviceGetGraphicsRunningProcesses_v3,
     nvmlDeviceGetGridLicensableFeatures,
     nvmlDeviceGetGridLicensableFeatures_v2,
     nvmlDeviceGetGridLicensableFeatures_v3,
     nvmlDeviceGetGridLicensableFeatures_v4,
     nvmlDeviceGetGspFirmwareMode,
     nvmlDeviceGetGspFirmwareVersion,
-    nvmlDeviceGetHandleByIndex,
-    nvmlDeviceGetHandleByIndex_v2,
-    nvmlDeviceGetHandleByPciBusId,
-    nvmlDeviceGetHandleByPciBusId_v2,
-    nvmlDeviceGetHandleBySerial,
-    nvmlDeviceGetHandleByUUID,
     nvmlDeviceGetHandleByUUIDV,
     nvmlDeviceGetHostVgpuMode,
     nvmlDeviceGetHostname_v1,
-    nvmlDeviceGetIndex,
     nvmlDeviceGetInforomConfigurationChecksum,
     nvmlDeviceGetInforomImageVersion,
     nvmlDeviceGetInforomVersion,
@@ -157,7 +1114,6 @@ unimplemented! {
     nvmlDeviceGetMPSComputeRunningProcesses_v2,
     nvmlDeviceGetMPSComputeRunningProcesses_v3,
     nvmlDeviceGetMarginTemperature,
-    nvmlDeviceGetMaxClockInfo,
     nvmlDeviceGetMaxCustomerBoostClock,
     nvmlDeviceGetMaxMigDeviceCount,
     nvmlDeviceGetMaxPcieLinkGeneration,
@@ -165,21 +1121,14 @@ unimplemented! {
     nvmlDeviceGetMemClkMinMaxVfOffset,
     nvmlDeviceGetMemClkVfOffset,
     nvmlDeviceGetMemoryAffinity,
-    nvmlDeviceGetMemoryBusWidth,
     nvmlDeviceGetMemoryErrorCounter,
-    nvmlDeviceGetMemoryInfo,
-    nvmlDeviceGetMemoryInfo_v2,
     nvmlDeviceGetMemoryLimits_v1,
     nvmlDeviceGetMigDeviceHandleByIndex,
     nvmlDeviceGetMigMode,
     nvmlDeviceGetMinMaxClockOfPState,
     nvmlDeviceGetMinMaxFanSpeed,
-    nvmlDeviceGetMinorNumber,
     nvmlDeviceGetModuleId,
-    nvmlDeviceGetMultiGpuBoard,
-    nvmlDeviceGetName,
     nvmlDeviceGetNumFans,
-    nvmlDeviceGetNumGpuCores,
     nvmlDeviceGetNumaNodeId,
     nvmlDeviceGetNvLinkCapability,
     nvmlDeviceGetNvLinkErrorCounter,
@@ -199,17 +1148,13 @@ unimplemented! {
     nvmlDeviceGetNvlinkSupportedBwModes,
     nvmlDeviceGetOfaUtilization,
     nvmlDeviceGetP2PStatus,
-    nvmlDeviceGetPciInfo,
     nvmlDeviceGetPciInfoExt,
-    nvmlDeviceGetPciInfo_v2,
-    nvmlDeviceGetPciInfo_v3,
     nvmlDeviceGetPcieLinkMaxSpeed,
     nvmlDeviceGetPcieReplayCounter,
     nvmlDeviceGetPcieSpeed,
     nvmlDeviceGetPcieThroughput,
     nvmlDeviceGetPdi,
     nvmlDeviceGetPerformanceModes,
-    nvmlDeviceGetPerformanceState,
     nvmlDeviceGetPersistenceMode,
     nvmlDeviceGetPgpuMetadataString,
     nvmlDeviceGetPlatformInfo,
@@ -219,8 +1164,6 @@ unimplemented! {
     nvmlDeviceGetPowerManagementMode,
     nvmlDeviceGetPowerMizerMode_v1,
     nvmlDeviceGetPowerSource,
-    nvmlDeviceGetPowerState,
-    nvmlDeviceGetPowerUsage,
     nvmlDeviceGetProcessUtilization,
     nvmlDeviceGetProcessesUtilizationInfo,
     nvmlDeviceGetRemappedRows,
@@ -232,7 +1175,6 @@ unimplemented! {
     nvmlDeviceGetRowRemapperHistogram,
     nvmlDeviceGetRunningProcessDetailList,
     nvmlDeviceGetSamples,
-    nvmlDeviceGetSerial,
     nvmlDeviceGetSramEccErrorStatus,
     nvmlDeviceGetSramUniqueUncorrectedEccErrorCounts,
     nvmlDeviceGetSupportedClocksEventReasons,
@@ -243,18 +1185,13 @@ unimplemented! {
     nvmlDeviceGetSupportedPerformanceStates,
     nvmlDeviceGetSupportedVgpus,
     nvmlDeviceGetTargetFanSpeed,
-    nvmlDeviceGetTemperature,
     nvmlDeviceGetTemperatureThreshold,
-    nvmlDeviceGetTemperatureV,
     nvmlDeviceGetThermalSettings,
     nvmlDeviceGetTopologyCommonAncestor,
     nvmlDeviceGetTopologyNearestGpus,
     nvmlDeviceGetTotalEccErrors,
     nvmlDeviceGetTotalEnergyConsumption,
-    nvmlDeviceGetUUID,
     nvmlDeviceGetUnrepairableMemoryFlag_v1,
-    nvmlDeviceGetUtilizationRates,
-    nvmlDeviceGetVbiosVersion,
     nvmlDeviceGetVgpuCapabilities,
     nvmlDeviceGetVgpuHeterogeneousMode,
     nvmlDeviceGetVgpuInstancesUtilizationInfo,
@@ -271,7 +1208,6 @@ unimplemented! {
     nvmlDeviceGetVgpuUtilization,
     nvmlDeviceGetViolationStatus,
     nvmlDeviceGetVirtualizationMode,
-    nvmlDeviceIsMigDeviceHandle,
     nvmlDeviceLockNvlinkRemapTable_v1,
     nvmlDeviceModifyDrainState,
     nvmlDeviceOnSameBoard,
@@ -384,12 +1320,8 @@ unimplemented! {
     nvmlGpuInstanceSetVgpuHeterogeneousMode,
     nvmlGpuInstanceSetVgpuSchedulerState,
     nvmlGpuInstanceSetVgpuSchedulerState_v2,
-    nvmlInit,
-    nvmlInitWithFlags,
-    nvmlInit_v2,
     nvmlInternalGetExportTable,
     nvmlSetVgpuVersion,
-    nvmlShutdown,
     nvmlSystemEventSetCreate,
     nvmlSystemEventSetFree,
     nvmlSystemEventSetWait,
@@ -400,14 +1332,9 @@ unimplemented! {
     nvmlSystemGetConfComputeSettings,
     nvmlSystemGetConfComputeSettings_v2,
     nvmlSystemGetConfComputeState,
-    nvmlSystemGetCudaDriverVersion,
-    nvmlSystemGetCudaDriverVersion_v2,
     nvmlSystemGetDriverBranch,
-    nvmlSystemGetDriverVersion,
     nvmlSystemGetHicVersion,
-    nvmlSystemGetNVMLVersion,
     nvmlSystemGetNvlinkBwMode,
-    nvmlSystemGetProcessName,
     nvmlSystemGetTopologyGpuSet,
     nvmlSystemRegisterEvents,
     nvmlSystemSetConfComputeGpusReadyState,
@@ -464,12 +1391,4 @@ unimplemented! {
     nvmlVgpuTypeGetName,
     nvmlVgpuTypeGetNumDisplayHeads,
     nvmlVgpuTypeGetResolution,
-}
-
-/// Counts `nvmlErrorString`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn nvmlErrorString() -> *const c_char {
-    static CALLS: Counter = Counter::new("nvmlErrorString");
-    let _: nvmlReturn_t = vgpu_guest::unimplemented(&CALLS);
-    std::ptr::null()
 }
