@@ -54,7 +54,24 @@ impl Description {
             description.names.insert(shim.directory, names);
         }
         description.check_exported()?;
+        description.share_texts();
         Ok(description)
+    }
+
+    /// Lets the driver say what the runtime says about the same number: they number alike.
+    fn share_texts(&mut self) {
+        let enums = |library: &str, name: &str| {
+            let constants = self.signatures.get(library).and_then(|one| one.enums.get(name));
+            constants.cloned().unwrap_or_default()
+        };
+        let runtime = enums("cudart13", "cudaError");
+        for (constant, code) in enums("cuda", "CUresult") {
+            let same = runtime.iter().find(|(_, other)| *other == code);
+            let text = same.and_then(|(other, _)| self.texts.get(other).cloned());
+            if let Some(text) = text {
+                self.texts.entry(constant).or_insert(text);
+            }
+        }
     }
 
     /// Refuses a row for a function that no library exports.

@@ -95,6 +95,9 @@ pub enum Problem {
     /// A message needs a number, and a function without a message must have none.
     #[error("class {0} and its opcode do not go together")]
     Opcode(&'static str),
+    /// The connection's own messages have the numbers below 0x100.
+    #[error("opcode {0:#x} is one of the connection's own")]
+    OpcodeReserved(u32),
     /// Two messages have one number.
     #[error("opcode {opcode:#x} is that of {other}")]
     OpcodeTaken {

@@ -16,6 +16,9 @@ pub(crate) struct Library {
     pub prefix: &'static str,
 }
 
+/// First opcode of the driver API: those below belong to the connection itself.
+const OPCODE_MIN: u32 = 0x100;
+
 /// One implemented function.
 #[derive(Debug)]
 pub(crate) struct Function<'a> {
@@ -110,6 +113,7 @@ fn check(row: &Row, returns: Option<&str>) -> std::result::Result<Class, Problem
         (Class::Local, Some(_)) => Err(Problem::Opcode("local")),
         (Class::Sync, None) => Err(Problem::Opcode("sync")),
         (Class::Async, None) => Err(Problem::Opcode("async")),
+        (_, Some(opcode)) if opcode < OPCODE_MIN => Err(Problem::OpcodeReserved(opcode)),
         _ if returns.is_some() != row.otherwise.is_some() => Err(Problem::Otherwise),
         _ => Ok(class),
     }
@@ -156,4 +160,93 @@ fn bind<'a>(
         });
     }
     Ok(bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIBRARY: Library = Library { name: "cuda", prefix: "cu" };
+
+    /// Joins rows with two signatures, and says what was wrong with which.
+    fn join_rows(rows: &str) -> std::result::Result<Vec<String>, (String, Problem)> {
+        let signatures: Signatures = toml::from_str(
+            r#"
+            [functions]
+            cuGive = ["place: *mut i32", "size: usize"]
+            cuTake = ["handle: CUthing", "bytes: *const c_void", "count: usize"]
+            cuText = ["code: i32"]
+            cuWhole = ["value: CUwhole"]
+            [returns]
+            cuText = "*const c_char"
+            [types]
+            CUthing = "handle"
+            CUwhole = "struct"
+            "#,
+        )
+        .expect("valid signatures");
+        let api: Api = toml::from_str(rows).expect("valid rows");
+        let joined = join(LIBRARY, &api, &signatures, |_, _| true);
+        joined.map(|functions| functions.into_iter().map(|one| one.snake).collect()).map_err(
+            |error| match error {
+                Error::Row { function, problem, .. } => (function, problem),
+                other => panic!("{other}"),
+            },
+        )
+    }
+
+    #[test]
+    fn rows_come_in_the_order_of_their_opcodes() {
+        let rows = "
+            [cuGive]\nclass = 'sync'\nopcode = 0x109\nparams.place = 'out'
+            [cuTake]\nclass = 'sync'\nopcode = 0x103\nparams.bytes.bulk_in = 'count'
+            [cuText]\nclass = 'local'\nbody = 'text'\notherwise = 'c\"\".as_ptr()'";
+        assert_eq!(join_rows(rows), Ok(vec!["take".into(), "give".into(), "text".into()]));
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_is_refused_by_name() {
+        let role = |role: &str| Problem::BadRole { parameter: "size".into(), role: role.into() };
+        let cases = [
+            ("cuNone", "class = 'local'\nbody = 'x'", Problem::NoSignature),
+            ("cuGive", "class = 'sync'\nopcode = 0x100", Problem::NoRole("place".into())),
+            ("cuGive", "class = 'sync'\nopcode = 0xff", Problem::OpcodeReserved(0xff)),
+            ("cuGive", "class = 'sync'\nparams.place = 'out'", Problem::Opcode("sync")),
+            ("cuGive", "class = 'async'\nparams.place = 'out'", Problem::Opcode("async")),
+            ("cuGive", "class = 'local'\nopcode = 1\nbody = 'x'", Problem::Opcode("local")),
+            ("cuGive", "class = 'local'\nparams.place = 'out'", Problem::NoBody),
+            ("cuGive", "params.place = 'out'", Problem::NoClass),
+            ("cuGive", "same_as = 'cuTake'", Problem::NoOther("cuTake".into())),
+            (
+                "cuGive",
+                "class = 'local'\nbody = 'x'\nparams.other = 'out'",
+                Problem::NoParameter("other".into()),
+            ),
+            (
+                "cuGive",
+                "class = 'local'\nbody = 'x'\nparams.place.slice = 'length'",
+                Problem::NoParameter("length".into()),
+            ),
+            (
+                "cuGive",
+                "class = 'local'\nbody = 'x'\nparams.place = 'out'\nparams.size = 'out'",
+                role("Out"),
+            ),
+            ("cuText", "class = 'local'\nbody = 'x'", Problem::Otherwise),
+            ("cuWhole", "class = 'local'\nbody = 'x'", Problem::NoLayout("CUwhole".into())),
+        ];
+        for (function, row, problem) in cases {
+            let refused = join_rows(&format!("[{function}]\n{row}"));
+            assert_eq!(refused, Err((function.into(), problem)), "{row}");
+        }
+    }
+
+    #[test]
+    fn no_two_messages_have_one_opcode() {
+        let rows = "
+            [cuGive]\nclass = 'sync'\nopcode = 0x110\nparams.place = 'out'
+            [cuTake]\nclass = 'async'\nopcode = 0x110\nparams.bytes.bulk_in = 'count'";
+        let taken = Problem::OpcodeTaken { opcode: 0x110, other: "cuGive".into() };
+        assert_eq!(join_rows(rows), Err(("cuTake".into(), taken)));
+    }
 }

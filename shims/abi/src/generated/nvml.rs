@@ -77,22 +77,22 @@ impl Error {
 
 /// Code, name and text of each result, by code.
 pub(crate) const CODES: [(u32, &CStr, &CStr); 32] = [
-    (0, c"NVML_SUCCESS", c"success"),
-    (1, c"NVML_ERROR_UNINITIALIZED", c"uninitialized"),
-    (2, c"NVML_ERROR_INVALID_ARGUMENT", c"invalid argument"),
-    (3, c"NVML_ERROR_NOT_SUPPORTED", c"not supported"),
-    (4, c"NVML_ERROR_NO_PERMISSION", c"no permission"),
+    (0, c"NVML_SUCCESS", c"Success"),
+    (1, c"NVML_ERROR_UNINITIALIZED", c"Uninitialized"),
+    (2, c"NVML_ERROR_INVALID_ARGUMENT", c"Invalid Argument"),
+    (3, c"NVML_ERROR_NOT_SUPPORTED", c"Not Supported"),
+    (4, c"NVML_ERROR_NO_PERMISSION", c"Insufficient Permissions"),
     (5, c"NVML_ERROR_ALREADY_INITIALIZED", c"already initialized"),
-    (6, c"NVML_ERROR_NOT_FOUND", c"not found"),
-    (7, c"NVML_ERROR_INSUFFICIENT_SIZE", c"insufficient size"),
+    (6, c"NVML_ERROR_NOT_FOUND", c"Not Found"),
+    (7, c"NVML_ERROR_INSUFFICIENT_SIZE", c"Insufficient Size"),
     (8, c"NVML_ERROR_INSUFFICIENT_POWER", c"insufficient power"),
-    (9, c"NVML_ERROR_DRIVER_NOT_LOADED", c"driver not loaded"),
-    (10, c"NVML_ERROR_TIMEOUT", c"timeout"),
+    (9, c"NVML_ERROR_DRIVER_NOT_LOADED", c"Driver Not Loaded"),
+    (10, c"NVML_ERROR_TIMEOUT", c"Timeout"),
     (11, c"NVML_ERROR_IRQ_ISSUE", c"irq issue"),
     (12, c"NVML_ERROR_LIBRARY_NOT_FOUND", c"library not found"),
     (13, c"NVML_ERROR_FUNCTION_NOT_FOUND", c"function not found"),
     (14, c"NVML_ERROR_CORRUPTED_INFOROM", c"corrupted inforom"),
-    (15, c"NVML_ERROR_GPU_IS_LOST", c"gpu is lost"),
+    (15, c"NVML_ERROR_GPU_IS_LOST", c"GPU is lost"),
     (16, c"NVML_ERROR_RESET_REQUIRED", c"reset required"),
     (17, c"NVML_ERROR_OPERATING_SYSTEM", c"operating system"),
     (18, c"NVML_ERROR_LIB_RM_VERSION_MISMATCH", c"lib rm version mismatch"),
@@ -108,7 +108,7 @@ pub(crate) const CODES: [(u32, &CStr, &CStr); 32] = [
     (28, c"NVML_ERROR_GPU_NOT_FOUND", c"gpu not found"),
     (29, c"NVML_ERROR_INVALID_STATE", c"invalid state"),
     (30, c"NVML_ERROR_RESET_TYPE_NOT_SUPPORTED", c"reset type not supported"),
-    (999, c"NVML_ERROR_UNKNOWN", c"unknown"),
+    (999, c"NVML_ERROR_UNKNOWN", c"Unknown Error"),
 ];
 
 /// Structure of C type `nvmlBAR1Memory_t`.

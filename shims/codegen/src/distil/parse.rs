@@ -173,3 +173,66 @@ fn define(out: &mut Declarations, name: String, kind: Type) {
         out.types.insert(name, Shape::Alias(kind));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokens::tokens;
+    use super::*;
+
+    fn read(text: &str) -> Declarations {
+        parse(&tokens(&format!("# 1 \"/h/x.h\"\n{text}\n"), "/h"))
+    }
+
+    fn spelled(declared: &Declarations, function: &str) -> Vec<String> {
+        let parameters = declared.functions[function].parameters.iter();
+        parameters
+            .map(|field| format!("{}: {}", field.name, field.kind.rust(&declared.types)))
+            .collect()
+    }
+
+    #[test]
+    fn parameters_are_spelled_in_rust() {
+        let cases = [
+            ("void f(void);", vec![]),
+            ("int f(unsigned long long a, size_t b);", vec!["a: u64", "b: usize"]),
+            ("int f(const char *a, char *b);", vec!["a: *const c_char", "b: *mut c_char"]),
+            ("int f(void **a);", vec!["a: *mut *mut c_void"]),
+            ("int f(const void *const *a);", vec!["a: *const *const c_void"]),
+            ("int f(const int a[], unsigned char);", vec!["a: *const i32", ": u8"]),
+            ("int f(void (*done)(int, void *), int n);", vec!["done: *const c_void", "n: i32"]),
+            ("typedef struct S_st *S; int f(S *a);", vec!["a: *mut S"]),
+            ("extern __attribute__((weak)) int f(struct T t);", vec!["t: T"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(spelled(&read(text), "f"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_function_with_a_body_ends_at_its_brace() {
+        let declared =
+            read("static inline int f(int a) { if (a) { return 1; } return 2; } int g();");
+        assert_eq!(declared.functions.keys().collect::<Vec<_>>(), ["f", "g"]);
+    }
+
+    #[test]
+    fn a_typedef_gives_its_structure_and_enum_their_names() {
+        let declared = read(
+            "typedef struct A_st { int x, *y; struct { int z; } inner; union { int p; }; } A;\n\
+             typedef enum { ONE = 1, TWO = ONE << 1, } B; typedef enum c_enum { THREE } C;",
+        );
+        let names: Vec<&str> = declared.structs["A"].iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["x", "y", "inner", ""]);
+        assert_eq!(declared.enums["B"], ["ONE", "TWO"]);
+        assert_eq!(declared.enums["C"], ["THREE"]);
+        assert_eq!(declared.types["A"], Shape::Struct);
+    }
+
+    #[test]
+    fn the_first_reading_of_a_header_decides() {
+        let mut first = read("int f(int a);");
+        first.add(read("int f(long b); int g(void);"));
+        assert_eq!(spelled(&first, "f"), ["a: i32"]);
+        assert!(first.functions.contains_key("g"));
+    }
+}
