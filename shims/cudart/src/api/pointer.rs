@@ -94,11 +94,15 @@ pub fn attributes(address: u64) -> Result<Attributes> {
         _ => return Ok(unregistered),
     };
     let is_managed = query(driver, IS_MANAGED, address)?.is_some_and(|is| is & 0xff != 0);
-    let ordinal = query(driver, DEVICE_ORDINAL, address)?.ok_or(Error::UNKNOWN)?;
+    let device = match query(driver, DEVICE_ORDINAL, address)? {
+        // An int is written: the upper half of the place is not part of the answer.
+        Some(ordinal) => driver::ordinal(ordinal as u32 as i32)?,
+        // Pinned memory that no device maps belongs to none in particular.
+        None => primary::device()?,
+    };
     Ok(Attributes {
         owner: if is_managed { Owner::Managed } else { owner },
-        // An int is written: the upper half of the place is not part of the answer.
-        device: driver::ordinal(ordinal as u32 as i32)?,
+        device,
         device_pointer: query(driver, DEVICE_POINTER, address)?.unwrap_or(0),
         host_pointer: query(driver, HOST_POINTER, address)?.unwrap_or(0),
     })

@@ -117,7 +117,8 @@ macro_rules! layout {
             fn of(d: Device) -> Result<Self> {
                 // The LUID belongs to Windows; elsewhere it is undefined, and ours is zero.
                 Ok(Self {
-                    name: d.name()?, uuid: cudaUUID_t { bytes: d.uuid()? }, luid: [0; 8], luidDeviceNodeMask: 0,
+                    name: d.name()?, uuid: cudaUUID_t { bytes: d.uuid()? }, luid: [0; 8],
+                    luidDeviceNodeMask: 0,
                     totalGlobalMem: d.memory_bytes()?, sharedMemPerBlock: d.bytes(8)?,
                     regsPerBlock: d.int(12)?, warpSize: d.int(10)?, memPitch: d.bytes(11)?,
                     maxThreadsPerBlock: d.int(1)?, maxThreadsDim: d.ints([2, 3, 4])?,

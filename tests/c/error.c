@@ -1,0 +1,90 @@
+/* Errors: codes, names, and the thread's last error. */
+#include "case.h"
+
+#include <pthread.h>
+
+static void the_last_error_is_kept_until_it_is_taken(void)
+{
+    ANSWERS(cudaErrorInvalidValue, cudaMalloc(NULL, 1));
+    OK(cudaDeviceSynchronize());
+    ANSWERS(cudaErrorInvalidValue, cudaPeekAtLastError());
+    ANSWERS(cudaErrorInvalidValue, cudaGetLastError());
+    OK(cudaPeekAtLastError());
+    OK(cudaGetLastError());
+}
+
+static void *last_error_of_another_thread(void *nothing)
+{
+    (void)nothing;
+    OK(cudaGetLastError());
+    return NULL;
+}
+
+static void another_thread_has_its_own_last_error(void)
+{
+    pthread_t thread;
+    ANSWERS(cudaErrorInvalidDevice, cudaSetDevice(9));
+    EXPECT(pthread_create(&thread, NULL, last_error_of_another_thread, NULL) == 0);
+    EXPECT(pthread_join(thread, NULL) == 0);
+    ANSWERS(cudaErrorInvalidDevice, cudaGetLastError());
+}
+
+static void errors_have_names_and_texts(void)
+{
+    EXPECT(strcmp(cudaGetErrorName(cudaSuccess), "cudaSuccess") == 0);
+    EXPECT(strcmp(cudaGetErrorString(cudaSuccess), "no error") == 0);
+    EXPECT(strcmp(cudaGetErrorName(cudaErrorMemoryAllocation), "cudaErrorMemoryAllocation") == 0);
+    EXPECT(strcmp(cudaGetErrorString(cudaErrorMemoryAllocation), "out of memory") == 0);
+    EXPECT(strcmp(cudaGetErrorString(cudaErrorNoDevice), "no CUDA-capable device is detected") == 0);
+    EXPECT(strcmp(cudaGetErrorString(cudaErrorNotSupported), "operation not supported") == 0);
+    EXPECT(strcmp(cudaGetErrorString(cudaErrorInsufficientDriver),
+                  "CUDA driver version is insufficient for CUDA runtime version") == 0);
+    EXPECT(strcmp(cudaGetErrorString((cudaError_t)123456), "unrecognized error code") == 0);
+    EXPECT(strcmp(cudaGetErrorName((cudaError_t)123456), "unrecognized error code") == 0);
+}
+
+static void what_is_not_implemented_says_so_and_becomes_the_last_error(void)
+{
+    struct cudaFuncAttributes attributes;
+    ANSWERS(cudaErrorNotSupported,
+            cudaFuncGetAttributes(&attributes, (const void *)errors_have_names_and_texts));
+    ANSWERS(cudaErrorNotSupported, cudaGetLastError());
+    dim3 one = {1, 1, 1};
+    ANSWERS(cudaErrorNotSupported,
+            cudaLaunchKernel((const void *)errors_have_names_and_texts, one, one, NULL, 0, 0));
+    ANSWERS(cudaErrorNotSupported, cudaGetLastError());
+}
+
+/* Run without any libcuda.so.1 in reach. */
+static void without_a_driver_it_is_insufficient(void)
+{
+    int count = 7, version = 7;
+    ANSWERS(cudaErrorInsufficientDriver, cudaGetDeviceCount(&count));
+    ANSWERS(cudaErrorInsufficientDriver, cudaGetLastError());
+    OK(cudaDriverGetVersion(&version));
+    EXPECT(version == 0);
+    OK(cudaGetLastError());
+}
+
+/* Run with our driver, but no host in reach. */
+static void without_a_host_there_is_no_device(void)
+{
+    int count = 7;
+    ANSWERS(cudaErrorNoDevice, cudaGetDeviceCount(&count));
+    ANSWERS(cudaErrorNoDevice, cudaSetDevice(0));
+    ANSWERS(cudaErrorNoDevice, cudaFree(NULL));
+}
+
+/* Run with NVIDIA's runtime in the place of ours. */
+static void a_genuine_runtime_refuses_our_driver(void)
+{
+    int count = 7;
+    cudaError_t answer = cudaGetDeviceCount(&count);
+    EXPECT(answer != cudaSuccess);
+    printf("%s\n", cudaGetErrorString(answer));
+}
+
+CASES(CASE(a_genuine_runtime_refuses_our_driver), CASE(the_last_error_is_kept_until_it_is_taken), CASE(another_thread_has_its_own_last_error),
+      CASE(errors_have_names_and_texts),
+      CASE(what_is_not_implemented_says_so_and_becomes_the_last_error),
+      CASE(without_a_driver_it_is_insufficient), CASE(without_a_host_there_is_no_device))

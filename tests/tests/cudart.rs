@@ -1,0 +1,328 @@
+//! The runtime shims as C programs see them: compiled by gcc against the public headers of CUDA 12
+//! and 13, linked with our libraries, run over a simulated device.
+//!
+//! Each test below names a case of a program in `tests/c` and runs it for both majors; what it
+//! expects stands there.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use vgpu_tests::client::{Way, over};
+use vgpu_tests::stage::{self, repository};
+use vgpu_tests::{Stage, Vgpud, profile};
+
+/// A major of the CUDA toolkit, whose headers and runtime belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Major {
+    Twelve,
+    Thirteen,
+}
+
+impl Major {
+    const ALL: [Self; 2] = [Self::Twelve, Self::Thirteen];
+
+    fn soname(self) -> &'static str {
+        match self {
+            Self::Twelve => "libcudart.so.12",
+            Self::Thirteen => "libcudart.so.13",
+        }
+    }
+
+    /// The public package with the headers and NVIDIA's own runtime.
+    fn package(self) -> PathBuf {
+        stage::headers().join(match self {
+            Self::Twelve => "nvidia/cuda_runtime",
+            Self::Thirteen => "nvidia/cu13",
+        })
+    }
+}
+
+/// The compiled programs, made once in each run.
+struct Programs {
+    directory: PathBuf,
+}
+
+impl Programs {
+    const NAMES: [&str; 6] = ["device", "error", "layout", "memory", "properties", "stream"];
+
+    fn path(&self, name: &str, major: Major) -> PathBuf {
+        self.directory.join(format!("{name}-{major:?}"))
+    }
+
+    fn compile() -> Self {
+        let programs = Self { directory: Path::new(env!("CARGO_TARGET_TMPDIR")).join("cudart") };
+        std::fs::create_dir_all(&programs.directory).expect("a directory for the programs");
+        let sources = repository().join("tests/c");
+        for (name, major) in
+            Self::NAMES.into_iter().flat_map(|name| Major::ALL.map(|major| (name, major)))
+        {
+            let output = Command::new("gcc")
+                .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"])
+                .arg("-I")
+                .arg(sources.join("include"))
+                .arg("-isystem")
+                .arg(major.package().join("include"))
+                .arg(sources.join(name).with_extension("c"))
+                .arg("-o")
+                .arg(programs.path(name, major))
+                .arg(Stage::dev().library(major.soname()))
+                .output()
+                .expect("gcc runs (Debian package gcc)");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "compiling {name}.c for {major:?}:\n{text}");
+        }
+        programs
+    }
+}
+
+fn program(name: &str, major: Major) -> PathBuf {
+    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+    PROGRAMS.get_or_init(Programs::compile).path(name, major)
+}
+
+/// Runs a case of a program for both majors, each with a host of its own.
+fn check(name: &str, case: &str) {
+    let stage = Stage::dev();
+    for major in Major::ALL {
+        let host = Vgpud::start(&stage).expect("a host");
+        let output = over(&stage, Way::SearchPath, &host.link(), program(name, major))
+            .arg(case)
+            .output()
+            .expect("the program starts");
+        assert_passed(&format!("{name} {case} with {major:?}"), &output, &host.log());
+    }
+}
+
+fn assert_passed(what: &str, output: &Output, log: &str) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what}: {}\n{text}\nthe host says:\n{log}", output.status);
+}
+
+macro_rules! cases {
+    ($($program:literal: $($case:ident,)*;)*) => {
+        $($(
+            #[test]
+            fn $case() {
+                check($program, stringify!($case));
+            }
+        )*)*
+
+        /// What the tests above run; some cases need another surrounding and have tests below.
+        const CASES: &[(&str, &[&str])] = &[$(($program, &[$(stringify!($case)),*])),*];
+    };
+}
+
+cases! {
+    "device":
+        there_is_one_device,
+        the_first_device_is_current_without_asking,
+        an_ordinal_that_no_device_has_is_refused,
+        null_is_refused_where_a_result_is_wanted,
+        the_pci_bus_id_leads_back_to_the_device,
+        versions_are_those_of_the_headers_and_of_the_driver,
+        a_reset_device_is_used_again,
+        a_new_thread_uses_the_first_device,
+        a_device_is_no_peer_of_itself,
+        the_greatest_stream_priority_is_the_smaller_number,
+    ;
+    "memory":
+        what_is_written_is_read_back,
+        an_asynchronous_copy_is_there_after_the_stream_is_synchronised,
+        a_copy_within_the_device_keeps_the_bytes,
+        the_default_kind_finds_out_where_the_places_lie,
+        rows_are_copied_between_different_pitches,
+        memory_is_set_to_a_byte,
+        pinned_memory_is_ordinary_memory_that_can_be_freed_once,
+        nothing_is_allocated_freed_copied_or_set_with_success,
+        wrong_arguments_of_copies_are_refused,
+        freed_memory_is_refused,
+        more_than_the_device_has_is_out_of_memory,
+        an_address_says_whose_memory_it_is,
+    ;
+    "stream":
+        a_stream_lives_until_it_is_destroyed,
+        the_default_streams_are_always_there,
+        two_streams_have_different_numbers,
+        a_stream_that_nobody_captures_says_so,
+        an_event_happens_when_the_stream_reaches_it,
+        an_event_without_timing_measures_nothing,
+    ;
+    "error":
+        the_last_error_is_kept_until_it_is_taken,
+        another_thread_has_its_own_last_error,
+        errors_have_names_and_texts,
+        what_is_not_implemented_says_so_and_becomes_the_last_error,
+    ;
+}
+
+/// The cases that need another surrounding than a host in reach.
+const SPECIAL: [&str; 3] = [
+    "a_genuine_runtime_refuses_our_driver",
+    "without_a_driver_it_is_insufficient",
+    "without_a_host_there_is_no_device",
+];
+
+#[test]
+fn every_case_of_every_program_is_run() {
+    for (name, tested) in CASES {
+        let usage = Command::new(program(name, Major::Thirteen))
+            .env("LD_LIBRARY_PATH", Stage::dev().libraries())
+            .output()
+            .expect("it starts");
+        let usage = String::from_utf8_lossy(&usage.stderr).into_owned();
+        let offered: BTreeSet<&str> = usage.lines().skip(1).map(str::trim).collect();
+        let mut tested: BTreeSet<&str> = tested.iter().copied().collect();
+        if *name == "error" {
+            tested.extend(SPECIAL);
+        }
+        assert_eq!(offered, tested, "the cases of {name}.c");
+    }
+}
+
+#[test]
+fn without_a_driver_it_is_insufficient() {
+    for major in Major::ALL {
+        // The library looks for the driver next to itself first. What stands there is none, so
+        // that this holds on a machine with a driver too.
+        let alone = tempfile::tempdir().expect("a temporary directory");
+        let library = Stage::dev().library(major.soname());
+        std::fs::copy(library, alone.path().join(major.soname())).expect("a copy of the library");
+        std::fs::write(alone.path().join("libcuda.so.1"), "no library").expect("a file");
+        let output = Command::new(program("error", major))
+            .arg("without_a_driver_it_is_insufficient")
+            .env("LD_LIBRARY_PATH", alone.path())
+            .output()
+            .expect("the program starts");
+        assert_passed(&format!("{major:?}"), &output, "");
+    }
+}
+
+#[test]
+fn without_a_host_there_is_no_device() {
+    for major in Major::ALL {
+        let stage = Stage::dev();
+        let nowhere = "unix:/nonexistent/vgpud.sock";
+        let output = over(&stage, Way::SearchPath, nowhere, program("error", major))
+            .arg("without_a_host_there_is_no_device")
+            .output()
+            .expect("the program starts");
+        assert_passed(&format!("{major:?}"), &output, "");
+        let log = String::from_utf8_lossy(&output.stderr);
+        let reasons = log.lines().filter(|line| line.contains("/nonexistent/vgpud.sock")).count();
+        assert_eq!(reasons, 1, "one line says why there is no host:\n{log}");
+    }
+}
+
+#[test]
+fn nvidias_own_runtime_fails_cleanly_over_our_driver() {
+    for major in Major::ALL {
+        let stage = Stage::dev();
+        let host = Vgpud::start(&stage).expect("a host");
+        let mut command = over(&stage, Way::SearchPath, &host.link(), program("error", major));
+        let genuine = major.package().join("lib");
+        let paths = std::env::join_paths([genuine, stage.libraries()]).expect("two paths");
+        let output = command
+            .arg("a_genuine_runtime_refuses_our_driver")
+            .env("LD_LIBRARY_PATH", paths)
+            .output()
+            .expect("the program starts");
+        assert_passed(&format!("{major:?}"), &output, &host.log());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("operation not supported"), "{major:?} said: {said}");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(log.contains("genuine libcudart"), "our driver says who is here:\n{log}");
+    }
+}
+
+#[test]
+fn properties_are_those_of_the_simulated_device() {
+    let stage = Stage::dev();
+    let host = Vgpud::start(&stage).expect("a host");
+    for major in Major::ALL {
+        let output = over(&stage, Way::SearchPath, &host.link(), program("properties", major))
+            .output()
+            .expect("the program starts");
+        assert_passed(&format!("{major:?}"), &output, &host.log());
+        let said = String::from_utf8(output.stdout).expect("text");
+        let fields: BTreeMap<&str, &str> =
+            said.lines().filter_map(|line| line.split_once(' ')).collect();
+        let expected = [
+            ("name", profile::NAME.to_owned()),
+            ("totalGlobalMem", profile::TOTAL_MEMORY.to_string()),
+            ("major", profile::COMPUTE.0.to_string()),
+            ("minor", profile::COMPUTE.1.to_string()),
+            ("multiProcessorCount", profile::MULTIPROCESSORS.to_string()),
+            ("sharedMemPerBlockOptin", profile::SHARED_MEMORY_OPTIN.to_string()),
+            ("warpSize", "32".to_owned()),
+            ("integrated", "0".to_owned()),
+            ("unequal", "0".to_owned()),
+        ];
+        for (field, value) in expected {
+            assert_eq!(fields.get(field), Some(&value.as_str()), "{field} with {major:?}\n{said}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_preloads_us_sees_the_same_device() {
+    let stage = Stage::dev();
+    let host = Vgpud::start(&stage).expect("a host");
+    for major in Major::ALL {
+        let output = over(&stage, Way::Preload, &host.link(), program("memory", major))
+            .arg("what_is_written_is_read_back")
+            .output()
+            .expect("the program starts");
+        assert_passed(&format!("{major:?}"), &output, &host.log());
+    }
+}
+
+/// Structures of which programs and we hold different declarations: theirs from the headers, ours
+/// from the description (`shims/abi` asserts at build time that it is laid out as described).
+#[test]
+fn structures_are_laid_out_as_the_headers_say() {
+    for major in Major::ALL {
+        for structure in ["cudaDeviceProp", "cudaPointerAttributes"] {
+            let (theirs, ours) = (measured(major, structure), described(major, structure));
+            assert!(theirs.len() > 4, "{structure} of {major:?} was measured: {theirs:?}");
+            for (field, at) in theirs {
+                assert_eq!(ours.get(&field), Some(&at), "{structure}.{field} of {major:?}");
+            }
+        }
+    }
+}
+
+/// Says where each field lies by our description; `size` is where the structure ends.
+fn described(major: Major, structure: &str) -> BTreeMap<String, usize> {
+    let file = match major {
+        Major::Twelve => "shims/api/signatures/cudart12.toml",
+        Major::Thirteen => "shims/api/signatures/cudart13.toml",
+    };
+    let text = std::fs::read_to_string(repository().join(file)).expect("the description");
+    let table: toml::Table = text.parse().expect("a description in TOML");
+    let layout = &table["structs"][structure];
+    let number = |value: &toml::Value| {
+        value.as_integer().and_then(|number| usize::try_from(number).ok()).expect("an offset")
+    };
+    let fields = layout["fields"].as_array().expect("fields").iter();
+    fields
+        .map(|field| (field[0].as_str().expect("a name").to_owned(), number(&field[2])))
+        .chain([("size".to_owned(), number(&layout["size"]))])
+        .collect()
+}
+
+/// Says where each field lies by the compiler and the public headers; `size` is where the
+/// structure ends.
+fn measured(major: Major, structure: &str) -> BTreeMap<String, usize> {
+    let output = Command::new(program("layout", major))
+        .env("LD_LIBRARY_PATH", Stage::dev().libraries())
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8(output.stdout).expect("text");
+    let rows = said.lines().filter_map(|line| line.strip_prefix(structure)?.strip_prefix(' '));
+    let fields = rows.filter_map(|row| row.split_once(' '));
+    fields.map(|(field, at)| (field.to_owned(), at.parse().expect("a number"))).collect()
+}
