@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use vgpu_abi::cuda::{CUdevice, Error};
 use vgpu_guest::wire::control::{DeviceFacts, SnapshotReply};
-use vgpu_guest::{session, visible};
+use vgpu_guest::{log, session, visible};
 
 static DEVICES: OnceLock<Devices> = OnceLock::new();
 
@@ -66,6 +66,10 @@ fn ask() -> Result<Devices, Error> {
     let snapshot = session::snapshot()?;
     let visible = visible::visible(&snapshot.devices);
     if visible.is_empty() {
+        log::info(format_args!(
+            "the host has {} devices, and CUDA_VISIBLE_DEVICES leaves none of them",
+            snapshot.devices.len()
+        ));
         return Err(Error::NO_DEVICE);
     }
     Ok(Devices { snapshot, visible })

@@ -38,6 +38,18 @@ pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<
     Ok(session::fetch_parts(parts.map(|(part, offset)| (request(offset, part.len()), part)))?)
 }
 
+/// Copies memory of the device to the device.
+pub(crate) fn memcpy_dto_d_v2(
+    target: CUdeviceptr,
+    source: CUdeviceptr,
+    bytes: usize,
+) -> Result<(), Error> {
+    remote::ready()?;
+    ranges::check(target, bytes as u64)?;
+    ranges::check(source, bytes as u64)?;
+    remote::call(&MemcpyDtoDV2 { dst_device: target, src_device: source, byte_count: bytes as u64 })
+}
+
 /// Copies memory of the program to the device behind what the stream does already.
 pub(crate) fn memcpy_hto_d_async_v2(
     target: CUdeviceptr,
@@ -93,11 +105,7 @@ pub(crate) fn memcpy_dto_d_async_v2(
 pub(crate) fn memcpy(target: Memory<'_>, source: Memory<'_>, bytes: usize) -> Result<(), Error> {
     remote::ready()?;
     match (is_device(&target), is_device(&source)) {
-        (true, true) => remote::call(&MemcpyDtoDV2 {
-            dst_device: target.address(),
-            src_device: source.address(),
-            byte_count: bytes as u64,
-        }),
+        (true, true) => memcpy_dto_d_v2(target.address(), source.address(), bytes),
         (true, false) => memcpy_hto_d_v2(target.address(), source.bytes::<Error>(bytes)?),
         (false, true) => memcpy_dto_h_v2(target.bytes_mut::<Error>(bytes)?, source.address()),
         (false, false) => within_program(target, source, bytes),

@@ -50,6 +50,12 @@ pub(crate) fn get_proc_address(
     get_proc_address_v2(symbol, place, version, flags, None)
 }
 
+/// Reads flags as the `_ptsz` name of `cuGetProcAddress` does: without a wish, the variants for
+/// the per-thread default stream are meant.
+pub(crate) fn per_thread(flags: u64) -> u64 {
+    if flags == 0 { u64::from(Flags::PER_THREAD_DEFAULT_STREAM.0) } else { flags }
+}
+
 /// Finds the newest form of a function that `version` has, for the kind of default stream that
 /// `flags` asks for. The outer error is for flags that there are none of.
 fn find(symbol: &CStr, version: i32, flags: u64) -> Result<Result<*mut c_void, Status>, Error> {

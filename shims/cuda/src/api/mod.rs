@@ -14,4 +14,5 @@ pub(crate) mod memory;
 pub(crate) mod pinned;
 pub(crate) mod pointer;
 pub(crate) mod primary;
+pub(crate) mod set;
 pub(crate) mod stream;

@@ -334,9 +334,7 @@ pub unsafe extern "C" fn cuMemcpyDtoD_v2(
     byte_count: usize,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemcpyDtoD_v2");
-    boundary(&CALLS, || {
-        remote::call(&cuda::MemcpyDtoDV2 { dst_device, src_device, byte_count: byte_count as u64 })
-    })
+    boundary(&CALLS, || api::copy::memcpy_dto_d_v2(dst_device, src_device, byte_count))
 }
 
 /// Answers `cuMemcpyDtoD_v2_ptds` on the host.
@@ -350,9 +348,7 @@ pub unsafe extern "C" fn cuMemcpyDtoD_v2_ptds(
     byte_count: usize,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemcpyDtoD_v2_ptds");
-    boundary(&CALLS, || {
-        remote::call(&cuda::MemcpyDtoDV2 { dst_device, src_device, byte_count: byte_count as u64 })
-    })
+    boundary(&CALLS, || api::copy::memcpy_dto_d_v2(dst_device, src_device, byte_count))
 }
 
 /// Answers `cuMemcpyHtoDAsync_v2` on the host, without waiting.
@@ -689,9 +685,7 @@ pub unsafe extern "C" fn cuMemsetD8Async(
     stream: CUstream,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD8Async");
-    boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD8Async { dst_device, uc, n: n as u64, stream: stream.0 })
-    })
+    boundary(&CALLS, || api::set::memset_d8_async(dst_device, uc, n, stream))
 }
 
 /// Answers `cuMemsetD8Async_ptsz` on the host, without waiting.
@@ -706,14 +700,7 @@ pub unsafe extern "C" fn cuMemsetD8Async_ptsz(
     stream: CUstream,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD8Async_ptsz");
-    boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD8Async {
-            dst_device,
-            uc,
-            n: n as u64,
-            stream: stream.per_thread().0,
-        })
-    })
+    boundary(&CALLS, || api::set::memset_d8_async(dst_device, uc, n, stream.per_thread()))
 }
 
 /// Answers `cuMemsetD16Async` on the host, without waiting.
@@ -728,9 +715,7 @@ pub unsafe extern "C" fn cuMemsetD16Async(
     stream: CUstream,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD16Async");
-    boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD16Async { dst_device, us, n: n as u64, stream: stream.0 })
-    })
+    boundary(&CALLS, || api::set::memset_d16_async(dst_device, us, n, stream))
 }
 
 /// Answers `cuMemsetD16Async_ptsz` on the host, without waiting.
@@ -745,14 +730,7 @@ pub unsafe extern "C" fn cuMemsetD16Async_ptsz(
     stream: CUstream,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD16Async_ptsz");
-    boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD16Async {
-            dst_device,
-            us,
-            n: n as u64,
-            stream: stream.per_thread().0,
-        })
-    })
+    boundary(&CALLS, || api::set::memset_d16_async(dst_device, us, n, stream.per_thread()))
 }
 
 /// Answers `cuMemsetD32Async` on the host, without waiting.
@@ -767,9 +745,7 @@ pub unsafe extern "C" fn cuMemsetD32Async(
     stream: CUstream,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD32Async");
-    boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD32Async { dst_device, ui, n: n as u64, stream: stream.0 })
-    })
+    boundary(&CALLS, || api::set::memset_d32_async(dst_device, ui, n, stream))
 }
 
 /// Answers `cuMemsetD32Async_ptsz` on the host, without waiting.
@@ -784,14 +760,7 @@ pub unsafe extern "C" fn cuMemsetD32Async_ptsz(
     stream: CUstream,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD32Async_ptsz");
-    boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD32Async {
-            dst_device,
-            ui,
-            n: n as u64,
-            stream: stream.per_thread().0,
-        })
-    })
+    boundary(&CALLS, || api::set::memset_d32_async(dst_device, ui, n, stream.per_thread()))
 }
 
 /// Answers `cuMemsetD2D8Async` on the host, without waiting.
@@ -809,14 +778,7 @@ pub unsafe extern "C" fn cuMemsetD2D8Async(
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD2D8Async");
     boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD2D8Async {
-            dst_device,
-            dst_pitch: dst_pitch as u64,
-            uc,
-            width: width as u64,
-            height: height as u64,
-            stream: stream.0,
-        })
+        api::set::memset_d2_d8_async(dst_device, dst_pitch, uc, width, height, stream)
     })
 }
 
@@ -835,14 +797,7 @@ pub unsafe extern "C" fn cuMemsetD2D8Async_ptsz(
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD2D8Async_ptsz");
     boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD2D8Async {
-            dst_device,
-            dst_pitch: dst_pitch as u64,
-            uc,
-            width: width as u64,
-            height: height as u64,
-            stream: stream.per_thread().0,
-        })
+        api::set::memset_d2_d8_async(dst_device, dst_pitch, uc, width, height, stream.per_thread())
     })
 }
 
@@ -861,14 +816,7 @@ pub unsafe extern "C" fn cuMemsetD2D16Async(
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD2D16Async");
     boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD2D16Async {
-            dst_device,
-            dst_pitch: dst_pitch as u64,
-            us,
-            width: width as u64,
-            height: height as u64,
-            stream: stream.0,
-        })
+        api::set::memset_d2_d16_async(dst_device, dst_pitch, us, width, height, stream)
     })
 }
 
@@ -887,14 +835,7 @@ pub unsafe extern "C" fn cuMemsetD2D16Async_ptsz(
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD2D16Async_ptsz");
     boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD2D16Async {
-            dst_device,
-            dst_pitch: dst_pitch as u64,
-            us,
-            width: width as u64,
-            height: height as u64,
-            stream: stream.per_thread().0,
-        })
+        api::set::memset_d2_d16_async(dst_device, dst_pitch, us, width, height, stream.per_thread())
     })
 }
 
@@ -913,14 +854,7 @@ pub unsafe extern "C" fn cuMemsetD2D32Async(
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD2D32Async");
     boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD2D32Async {
-            dst_device,
-            dst_pitch: dst_pitch as u64,
-            ui,
-            width: width as u64,
-            height: height as u64,
-            stream: stream.0,
-        })
+        api::set::memset_d2_d32_async(dst_device, dst_pitch, ui, width, height, stream)
     })
 }
 
@@ -939,14 +873,7 @@ pub unsafe extern "C" fn cuMemsetD2D32Async_ptsz(
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuMemsetD2D32Async_ptsz");
     boundary(&CALLS, || {
-        remote::post(&cuda::MemsetD2D32Async {
-            dst_device,
-            dst_pitch: dst_pitch as u64,
-            ui,
-            width: width as u64,
-            height: height as u64,
-            stream: stream.per_thread().0,
-        })
+        api::set::memset_d2_d32_async(dst_device, dst_pitch, ui, width, height, stream.per_thread())
     })
 }
 
@@ -1896,7 +1823,13 @@ pub unsafe extern "C" fn cuGetProcAddress_v2_ptsz(
                 convert::optional_exchanged::<_, Error>(symbol_status)?,
             )
         };
-        api::entry::get_proc_address_v2(symbol, pfn, cuda_version, flags, symbol_status)
+        api::entry::get_proc_address_v2(
+            symbol,
+            pfn,
+            cuda_version,
+            api::entry::per_thread(flags),
+            symbol_status,
+        )
     })
 }
 
