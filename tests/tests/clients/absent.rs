@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vgpu_tests::client::{Way, over};
-use vgpu_tests::{Finished, Stage, profile};
+use vgpu_tests::{Finished, Stage, profile, stage};
 
 use crate::finish;
 use crate::ggml::cuda13;
@@ -46,6 +46,21 @@ fn without_a_host_the_cuda_13_backend_reports_no_device_and_carries_on() {
             "{way:?}: ggml says why\n{}",
             done.stderr
         );
+        assert_eq!(our_lines(&done).len(), 1, "{way:?}: one line says why\n{}", done.stderr);
+    }
+}
+
+#[test]
+fn without_a_host_nvml_says_so_too() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let link = format!("unix:{}", directory.path().join("nobody.sock").display());
+    for way in Way::ALL {
+        let mut python = over(&Stage::dev(), way, &link, "python3");
+        python.arg(stage::repository().join("tests/clients/python/nvml.py"));
+        python.env("PYTHONPATH", stage::python_clients()).env("PYTHONDONTWRITEBYTECODE", "1");
+        let done = finish(&mut python);
+        assert!(!done.status.success(), "{way:?}: {}", done.stdout);
+        assert!(done.stderr.contains("NVMLError_DriverNotLoaded"), "{way:?}: {}", done.stderr);
         assert_eq!(our_lines(&done).len(), 1, "{way:?}: one line says why\n{}", done.stderr);
     }
 }
