@@ -169,7 +169,8 @@ impl Guest {
     /// # Errors
     /// If there is no `inference compute` line within a minute.
     pub fn restart_ollama(&self) -> Result<Discovery> {
-        self.sh("systemctl restart ollama")?;
+        // The story restarts it more often than systemd lets a service start in 10 s.
+        self.sh("systemctl reset-failed ollama; systemctl restart ollama")?;
         self.discovery()
     }
 
