@@ -5,11 +5,13 @@
 fn main() {
     let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let script = format!("--version-script={directory}/exports.map");
+    // Bound to itself, the library never calls into another one with the same names.
     let arguments = [
         "-soname,libcudart.so.13",
         "-z,now",
         "-z,nodelete",
         "-z,defs",
+        "-Bsymbolic",
         "-rpath,$ORIGIN",
         "--enable-new-dtags",
     ];

@@ -5,7 +5,8 @@
 fn main() {
     let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let script = format!("--version-script={directory}/exports.map");
-    let arguments = ["-soname,libnvidia-ml.so.1", "-z,now", "-z,nodelete", "-z,defs"];
+    // Bound to itself, the library never calls into another one with the same names.
+    let arguments = ["-soname,libnvidia-ml.so.1", "-z,now", "-z,nodelete", "-z,defs", "-Bsymbolic"];
     for argument in arguments.into_iter().chain([script.as_str()]) {
         println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");
     }

@@ -132,6 +132,23 @@ fn exported_names_carry_the_version_node_that_real_clients_ask_for() {
 }
 
 #[test]
+fn no_library_asks_others_for_what_it_exports_itself() {
+    // cuGetProcAddress once handed out the functions of whichever libcuda was loaded first: the
+    // table of our own functions was filled through the process-wide look-up.
+    over_all(|_, elf| {
+        let through_lookup = elf.dynrelas.iter().chain(elf.pltrelocs.iter());
+        through_lookup
+            .filter_map(|relocation| elf.dynsyms.get(relocation.r_sym))
+            .filter(|symbol| symbol.st_name != 0 && symbol.st_shndx != SHN_UNDEF as usize)
+            .map(|symbol| {
+                let name = elf.dynstrtab.get_at(symbol.st_name).unwrap_or_default();
+                format!("looks up its own {name}")
+            })
+            .collect()
+    });
+}
+
+#[test]
 fn every_library_is_bound_at_once_and_stays_loaded() {
     over_all(|_, elf| {
         let Some(dynamic) = &elf.dynamic else { return vec!["has no dynamic section".into()] };
