@@ -1,6 +1,8 @@
 //! A machine in memory is stopped at every changing step of apply and rollback, by a kill and by a
 //! power cut, and must be exactly as before or after once it has recovered.
 
+#![forbid(unsafe_code)]
+
 use std::io::ErrorKind;
 
 use vgpu_install::error::Error;

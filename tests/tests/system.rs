@@ -1,7 +1,8 @@
 //! The installed system, in a Debian container with systemd as PID 1 and Ollama's layout in it.
 //!
 //! Real: Debian, systemd, apt, ld.so, the published CUDA backends, our deb from the release stage.
-//! Imitated: the GPU (`vgpud --device sim`), `ollama` and `llama-server` (see `vgpu_tests::stand_in`).
+//! Imitated: the GPU (`vgpud --device sim`), `ollama` and `llama-server` (see
+//! `vgpu_tests::stand_in`).
 
 #![forbid(unsafe_code)]
 

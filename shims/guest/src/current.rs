@@ -20,7 +20,8 @@ thread_local! {
     static NUMBER: Cell<u32> = const { Cell::new(0) };
     // Never dropped: programs free their CUDA memory in exit handlers, which run when a thread's
     // droppable values are gone already. A thread that ends with a deep stack leaks it.
-    static STACK: ManuallyDrop<RefCell<Stack>> = const { ManuallyDrop::new(RefCell::new(Stack::NEW)) };
+    static STACK: ManuallyDrop<RefCell<Stack>> =
+        const { ManuallyDrop::new(RefCell::new(Stack::NEW)) };
 }
 
 /// A stack of contexts that takes memory only when it is deep.
