@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::description::Description;
-use crate::emit::{abi, dispatch, docs, entry_points, exports, format, wire};
+use crate::emit::{abi, dispatch, docs, entry_points, exports, format, samples, wire};
 use crate::error::{Error, Problem, Result};
 use crate::model::{self, Library};
 use crate::shims::{CUBLAS, CUDA, CUDART, NVML, SHIMS, Shim};
@@ -57,6 +57,8 @@ fn messages(description: &Description, outputs: &mut Outputs) -> Result<()> {
     let functions = model::join(CUDA, api, signatures, |_, _| true)?;
     let text = wire::emit(signatures, &functions).map_err(refused(CUDA))?;
     outputs.insert("transport/wire/src/generated/cuda.rs".into(), text);
+    let text = samples::emit(signatures, &functions).map_err(refused(CUDA))?;
+    outputs.insert("transport/wire/tests/messages/generated.rs".into(), text);
     let text = wire::page(signatures, &functions).map_err(refused(CUDA))?;
     outputs.insert("docs/messages.md".into(), text);
     let text = dispatch::emit(signatures, &functions).map_err(refused(CUDA))?;

@@ -6,6 +6,7 @@ pub(crate) mod docs;
 pub(crate) mod entry_points;
 pub(crate) mod exports;
 pub(crate) mod format;
+pub(crate) mod samples;
 pub(crate) mod wire;
 
 /// Heads every generated file.
