@@ -1,6 +1,7 @@
 /* Memory: allocation, copies both ways, sets, what an address is. */
 #include "case.h"
 
+#include <pthread.h>
 #include <stdint.h>
 
 enum { BYTES = 3 * 1024 * 1024 + 5 };
@@ -181,7 +182,33 @@ static void an_address_says_whose_memory_it_is(void)
     EXPECT(attributes.type == cudaMemoryTypeUnregistered && attributes.devicePointer == NULL);
 }
 
-CASES(CASE(what_is_written_is_read_back),
+static void *copies_of_one_thread(void *seed)
+{
+    enum { SIZE = 70000 };
+    unsigned char *sent = pattern(SIZE, (unsigned)(uintptr_t)seed), *got = pattern(SIZE, 0);
+    void *device = NULL;
+    OK(cudaMalloc(&device, SIZE));
+    for (int round = 0; round < 20; round++) {
+        sent[round] ^= 0xff;
+        OK(cudaMemcpyAsync(device, sent, SIZE, cudaMemcpyHostToDevice, cudaStreamPerThread));
+        OK(cudaMemcpyAsync(got, device, SIZE, cudaMemcpyDeviceToHost, cudaStreamPerThread));
+        OK(cudaStreamSynchronize(cudaStreamPerThread));
+        EXPECT(memcmp(sent, got, SIZE) == 0);
+    }
+    OK(cudaFree(device));
+    return NULL;
+}
+
+static void threads_that_copy_at_once_do_not_mix(void)
+{
+    pthread_t threads[8];
+    for (uintptr_t i = 0; i < 8; i++)
+        EXPECT(pthread_create(&threads[i], NULL, copies_of_one_thread, (void *)(i + 100)) == 0);
+    for (int i = 0; i < 8; i++)
+        EXPECT(pthread_join(threads[i], NULL) == 0);
+}
+
+CASES(CASE(what_is_written_is_read_back), CASE(threads_that_copy_at_once_do_not_mix),
       CASE(an_asynchronous_copy_is_there_after_the_stream_is_synchronised),
       CASE(a_copy_within_the_device_keeps_the_bytes),
       CASE(the_default_kind_finds_out_where_the_places_lie),

@@ -47,7 +47,12 @@ struct Programs {
 }
 
 impl Programs {
-    const NAMES: [&str; 6] = ["device", "error", "layout", "memory", "properties", "stream"];
+    const NAMES: [&str; 7] =
+        ["beside", "device", "error", "layout", "memory", "properties", "stream"];
+
+    /// What the names of programs end with that were compiled for per-thread default streams:
+    /// the headers then call the `_ptsz` and `_ptds` functions.
+    const PER_THREAD: &str = "-per-thread";
 
     fn path(&self, name: &str, major: Major) -> PathBuf {
         self.directory.join(format!("{name}-{major:?}"))
@@ -56,26 +61,35 @@ impl Programs {
     fn compile() -> Self {
         let programs = Self { directory: Path::new(env!("CARGO_TARGET_TMPDIR")).join("cudart") };
         std::fs::create_dir_all(&programs.directory).expect("a directory for the programs");
-        let sources = repository().join("tests/c");
-        for (name, major) in
-            Self::NAMES.into_iter().flat_map(|name| Major::ALL.map(|major| (name, major)))
-        {
-            let output = Command::new("gcc")
-                .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"])
-                .arg("-I")
-                .arg(sources.join("include"))
-                .arg("-isystem")
-                .arg(major.package().join("include"))
-                .arg(sources.join(name).with_extension("c"))
-                .arg("-o")
-                .arg(programs.path(name, major))
-                .arg(Stage::dev().library(major.soname()))
-                .output()
-                .expect("gcc runs (Debian package gcc)");
-            let text = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "compiling {name}.c for {major:?}:\n{text}");
+        for major in Major::ALL {
+            for name in Self::NAMES {
+                programs.compile_one(name, "", &[], major);
+            }
+            for name in ["memory", "stream"] {
+                let define = ["-DCUDA_API_PER_THREAD_DEFAULT_STREAM"];
+                programs.compile_one(name, Self::PER_THREAD, &define, major);
+            }
         }
         programs
+    }
+
+    fn compile_one(&self, name: &str, suffix: &str, defines: &[&str], major: Major) {
+        let sources = repository().join("tests/c");
+        let output = Command::new("gcc")
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"])
+            .args(defines)
+            .arg("-I")
+            .arg(sources.join("include"))
+            .arg("-isystem")
+            .arg(major.package().join("include"))
+            .arg(sources.join(name).with_extension("c"))
+            .arg("-o")
+            .arg(self.path(&format!("{name}{suffix}"), major))
+            .arg(Stage::dev().library(major.soname()))
+            .output()
+            .expect("gcc runs (Debian package gcc)");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "compiling {name}.c for {major:?}:\n{text}");
     }
 }
 
@@ -131,6 +145,7 @@ cases! {
     ;
     "memory":
         what_is_written_is_read_back,
+        threads_that_copy_at_once_do_not_mix,
         an_asynchronous_copy_is_there_after_the_stream_is_synchronised,
         a_copy_within_the_device_keeps_the_bytes,
         the_default_kind_finds_out_where_the_places_lie,
@@ -150,6 +165,13 @@ cases! {
         a_stream_that_nobody_captures_says_so,
         an_event_happens_when_the_stream_reaches_it,
         an_event_without_timing_measures_nothing,
+    ;
+    "beside":
+        a_context_made_by_the_driver_api_is_used,
+        the_primary_context_is_the_drivers_own,
+        driver_functions_are_found_by_name_and_version,
+        a_forked_child_is_told_that_nothing_is_initialised,
+        kernels_are_registered_without_the_driver_and_launched_never,
     ;
     "error":
         the_last_error_is_kept_until_it_is_taken,
@@ -180,6 +202,15 @@ fn every_case_of_every_program_is_run() {
             tested.extend(SPECIAL);
         }
         assert_eq!(offered, tested, "the cases of {name}.c");
+    }
+}
+
+#[test]
+fn programs_with_per_thread_default_streams_see_the_same() {
+    for (name, cases) in CASES.iter().filter(|(name, _)| matches!(*name, "memory" | "stream")) {
+        for case in *cases {
+            check(&format!("{name}{}", Programs::PER_THREAD), case);
+        }
     }
 }
 
