@@ -73,6 +73,32 @@ static void a_reset_device_is_used_again(void)
     OK(cudaFree(pointer));
 }
 
+static pthread_barrier_t turn;
+
+static void *allocations_around_a_reset(void *nothing)
+{
+    (void)nothing;
+    void *pointer = NULL;
+    OK(cudaMalloc(&pointer, 4096));
+    pthread_barrier_wait(&turn);
+    pthread_barrier_wait(&turn);
+    ANSWERS(cudaErrorInvalidValue, cudaFree(pointer));
+    OK(cudaMalloc(&pointer, 4096));
+    OK(cudaFree(pointer));
+    return NULL;
+}
+
+static void a_reset_reaches_the_other_threads(void)
+{
+    pthread_t thread;
+    EXPECT(pthread_barrier_init(&turn, NULL, 2) == 0);
+    EXPECT(pthread_create(&thread, NULL, allocations_around_a_reset, NULL) == 0);
+    pthread_barrier_wait(&turn);
+    OK(cudaDeviceReset());
+    pthread_barrier_wait(&turn);
+    EXPECT(pthread_join(thread, NULL) == 0);
+}
+
 static void *device_of_another_thread(void *nothing)
 {
     (void)nothing;
@@ -112,6 +138,7 @@ CASES(CASE(there_is_one_device), CASE(the_first_device_is_current_without_asking
       CASE(null_is_refused_where_a_result_is_wanted),
       CASE(the_pci_bus_id_leads_back_to_the_device),
       CASE(versions_are_those_of_the_headers_and_of_the_driver),
-      CASE(a_reset_device_is_used_again), CASE(a_new_thread_uses_the_first_device),
+      CASE(a_reset_device_is_used_again), CASE(a_reset_reaches_the_other_threads),
+      CASE(a_new_thread_uses_the_first_device),
       CASE(a_device_is_no_peer_of_itself),
       CASE(the_greatest_stream_priority_is_the_smaller_number))

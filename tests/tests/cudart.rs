@@ -139,6 +139,7 @@ cases! {
         the_pci_bus_id_leads_back_to_the_device,
         versions_are_those_of_the_headers_and_of_the_driver,
         a_reset_device_is_used_again,
+        a_reset_reaches_the_other_threads,
         a_new_thread_uses_the_first_device,
         a_device_is_no_peer_of_itself,
         the_greatest_stream_priority_is_the_smaller_number,
