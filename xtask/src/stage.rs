@@ -64,23 +64,35 @@ enum Source {
         #[serde(rename = "crate")]
         from: String,
         artefact: String,
-        mode: String,
+        #[serde(deserialize_with = "octal")]
+        mode: u32,
     },
     File {
         file: PathBuf,
-        mode: String,
+        #[serde(deserialize_with = "octal")]
+        mode: u32,
     },
     Link {
         link: PathBuf,
     },
 }
 
+/// Reads permission bits as chmod(1) writes them.
+fn octal<'de, D: serde::Deserializer<'de>>(text: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(text)?;
+    u32::from_str_radix(&text, 8).map_err(serde::de::Error::custom)
+}
+
+fn manifest() -> Result<Manifest, Error> {
+    toml::from_str(include_str!("../../packaging/manifest.toml"))
+        .map_err(|source| Error::Description { file: "packaging/manifest.toml", source })
+}
+
 /// Builds and lays out every package; answers the directory that holds them.
 ///
 /// The old layout is replaced as a whole at the end: a program that runs from it keeps its files.
 pub(crate) fn run(paths: &Paths, profile: Profile) -> Result<PathBuf, Error> {
-    let manifest: Manifest = toml::from_str(include_str!("../../packaging/manifest.toml"))
-        .map_err(|source| Error::Description { file: "packaging/manifest.toml", source })?;
+    let manifest = manifest()?;
     build(paths, profile, &manifest)?;
     let stage = profile.directory(paths);
     let fresh = stage.with_extension("new");
@@ -147,9 +159,9 @@ fn place(paths: &Paths, profile: Profile, stage: &Path, entry: &Entry) -> Result
             if !built.exists() {
                 return Err(Error::NoArtefact { artefact: artefact.clone(), from: from.clone() });
             }
-            copy(&built, &target, mode)
+            copy(&built, &target, *mode)
         }
-        Source::File { file, mode } => copy(&paths.root.join(file), &target, mode),
+        Source::File { file, mode } => copy(&paths.root.join(file), &target, *mode),
         Source::Link { link } => symlink(link, &target).map_err(|source| Error::File {
             verb: "linking",
             path: target,
@@ -158,9 +170,7 @@ fn place(paths: &Paths, profile: Profile, stage: &Path, entry: &Entry) -> Result
     }
 }
 
-fn copy(from: &Path, to: &Path, mode: &str) -> Result<(), Error> {
-    // A mode that is no octal number falls to 0, which no test of the staged files survives.
-    let mode = u32::from_str_radix(mode, 8).unwrap_or(0);
+fn copy(from: &Path, to: &Path, mode: u32) -> Result<(), Error> {
     std::fs::copy(from, to)
         .and_then(|_| std::fs::set_permissions(to, std::fs::Permissions::from_mode(mode)))
         .map_err(|source| Error::File { verb: "copying", path: from.to_path_buf(), source })
@@ -180,5 +190,28 @@ fn remove(directory: &Path) -> Result<(), Error> {
             Err(Error::File { verb: "removing", path: directory.to_path_buf(), source })
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_shipped_files_have_one_place_and_none_leaves_its_package() {
+        let manifest = manifest().expect("a valid manifest");
+        let mut places = BTreeSet::new();
+        for entry in &manifest.entry {
+            assert!(entry.target.is_relative(), "{entry:?}");
+            assert!(!entry.target.iter().any(|part| part == ".."), "{entry:?}");
+            assert!(places.insert((&entry.package, &entry.target)), "{entry:?} is there twice");
+        }
+    }
+
+    #[test]
+    fn a_mode_that_is_no_octal_number_is_refused() {
+        let text = "[[entry]]\npackage = 'p'\ntarget = 't'\nfile = 'f'\nmode = '0849'\n";
+        toml::from_str::<Manifest>(text).expect_err("8 is no octal digit");
+        toml::from_str::<Manifest>(&text.replace('8', "6").replace('9', "4")).expect("0644 is");
     }
 }

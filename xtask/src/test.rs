@@ -70,17 +70,8 @@ const PARTS: &[Part] = &[
 /// Runs the named parts, or all; a name that is no part selects tests by their names.
 pub(crate) fn run(paths: &Paths, names: &[String]) -> Result<(), Error> {
     let began = Instant::now();
-    let is_part = |name: &String| PARTS.iter().any(|part| part.name == name.as_str());
     let filters: Vec<&String> = names.iter().filter(|name| !is_part(name)).collect();
-    let chosen: Vec<&Part> = PARTS
-        .iter()
-        .filter(|part| {
-            names.is_empty()
-                || names.iter().any(|name| name == part.name)
-                || (filters.len() == names.len() && !matches!(part.what, What::Lint))
-        })
-        .filter(|part| exists(paths, part))
-        .collect();
+    let chosen: Vec<&Part> = choose(names).filter(|part| exists(paths, part)).collect();
     prepare(paths, &chosen)?;
     let mut outcomes = Vec::new();
     for part in &chosen {
@@ -93,6 +84,20 @@ pub(crate) fn run(paths: &Paths, names: &[String]) -> Result<(), Error> {
         outcomes.push((part.name, outcome.is_ok(), began.elapsed()));
     }
     summarise(&outcomes, began.elapsed())
+}
+
+fn is_part(name: &str) -> bool {
+    PARTS.iter().any(|part| part.name == name)
+}
+
+/// The named parts; all without a name; all that have tests where only tests are named.
+fn choose(names: &[String]) -> impl Iterator<Item = &'static Part> {
+    let only_tests = names.iter().all(|name| !is_part(name));
+    PARTS.iter().filter(move |part| {
+        names.is_empty()
+            || names.iter().any(|name| name == part.name)
+            || (only_tests && !matches!(part.what, What::Lint))
+    })
 }
 
 /// Fetches and builds what the chosen parts have in common, once.
@@ -161,4 +166,32 @@ fn summarise(outcomes: &[(&str, bool, Duration)], whole: Duration) -> Result<(),
     let failed: Vec<&str> =
         outcomes.iter().filter(|(_, passed, _)| !passed).map(|(name, ..)| *name).collect();
     if failed.is_empty() { Ok(()) } else { Err(Error::Steps { steps: failed.join(", ") }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(names: &[&str]) -> Vec<&'static str> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        choose(&names).map(|part| part.name).collect()
+    }
+
+    #[test]
+    fn names_choose_parts_and_other_names_choose_tests_in_all_of_them() {
+        assert_eq!(chosen(&[]).len(), PARTS.len());
+        assert_eq!(chosen(&["elf", "tidy"]), ["tidy", "elf"]);
+        assert_eq!(chosen(&["clients", "nvml"]), ["clients"]);
+        assert_eq!(chosen(&["a_freed_pointer"]).len(), PARTS.len() - 1);
+    }
+
+    #[test]
+    fn one_failed_part_fails_the_run_and_is_named() {
+        let took = Duration::from_secs(1);
+        assert!(summarise(&[("tidy", true, took)], took).is_ok());
+        match summarise(&[("tidy", true, took), ("elf", false, took)], took) {
+            Err(Error::Steps { steps }) => assert_eq!(steps, "elf"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

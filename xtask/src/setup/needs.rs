@@ -91,3 +91,36 @@ pub(crate) fn read() -> Result<Needs, Error> {
     toml::from_str(include_str!("../../needs.toml"))
         .map_err(|source| Error::Description { file: "xtask/needs.toml", source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_need_is_pinned_and_explained() {
+        let needs = read().expect("a valid list");
+        for entry in &needs.apt {
+            assert!(!entry.check.is_empty() && !entry.why.is_empty(), "{entry:?}");
+        }
+        for entry in &needs.pypi {
+            let is_sum =
+                |sum: &String| sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit());
+            assert!(!entry.sha256.is_empty() && entry.sha256.iter().all(is_sum), "{entry:?}");
+            assert!(!entry.groups.is_empty() && !entry.why.is_empty(), "{entry:?}");
+        }
+        for entry in &needs.npm {
+            assert!(!entry.groups.is_empty() && !entry.why.is_empty(), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_wanted_as_a_whole_by_each_group_that_wants_a_part_of_it() {
+        let needs = read().expect("a valid list");
+        for one in &needs.pypi {
+            let beside = needs.pypi.iter().filter(|other| other.into == one.into);
+            for other in beside {
+                assert_eq!(one.groups, other.groups, "{} and {}", one.name, other.name);
+            }
+        }
+    }
+}
