@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod absent;
+mod behaviour;
 mod ggml;
 mod node;
 mod python;

@@ -8,7 +8,7 @@ use vgpu_tests::{Stage, Vgpud, profile, stage};
 
 use crate::{answer, host};
 
-fn script(way: Way, host: &Vgpud, name: &str) -> Command {
+pub(crate) fn script(way: Way, host: &Vgpud, name: &str) -> Command {
     let mut python = over(&Stage::dev(), way, &host.link(), "python3");
     python.arg(stage::repository().join("tests/clients/python").join(name));
     python.env("PYTHONPATH", stage::python_clients()).env("PYTHONDONTWRITEBYTECODE", "1");
