@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use vgpu_link::wire::control::{Snapshot, SnapshotReply};
 use vgpu_link::wire::{Header, Kind, Payload, Request, Writer};
-use vgpu_link::{Bulk, Link};
+use vgpu_link::{Bulk, Link, LinkError, handshake};
 
 use crate::current::Caller;
 use crate::session::Failure;
@@ -136,48 +136,53 @@ impl Conversation {
             thread: caller.thread,
             ..Header::new(kind, R::OPCODE)
         };
-        self.link.send(&header, &self.payload, bulk).map_err(|error| lost(&error))?;
-        Ok(asked)
+        match self.link.send(&header, &self.payload, bulk) {
+            Ok(()) => Ok(asked),
+            Err(error) => Err(self.end(&error)),
+        }
     }
 
     /// Receives the answer; its bulk part must fill `place`.
     fn answer<R: Request>(&mut self, asked: Asked, place: &mut [u8]) -> Result<R::Reply, Failure> {
         let expected_bytes = place.len();
-        let header = self
-            .link
-            .receive(&mut self.payload, Bulk::Into(place))
-            .map_err(|error| lost(&error))?;
+        let header = match self.link.receive(&mut self.payload, Bulk::Into(place)) {
+            Ok(header) => header,
+            Err(error) => return Err(self.end(&error)),
+        };
         let (opcode, sequence) = (header.opcode, header.sequence);
         if (header.kind, opcode, sequence) != (Kind::Reply, asked.opcode, asked.sequence) {
-            return Err(broken("an answer to something that was not asked"));
+            let expected = "the answer to what was asked";
+            return Err(self.end(&LinkError::Unexpected { opcode, expected }));
         }
         if header.status != 0 {
             return Err(Failure::Refused { code: header.status });
         }
-        if header.bulk_bytes as usize != expected_bytes {
-            return Err(broken("memory contents of another length than asked for"));
+        let (bytes, room) = (header.bulk_bytes as usize, expected_bytes);
+        if bytes != room {
+            return Err(self.end(&LinkError::BulkMismatch { bytes, room }));
         }
-        R::Reply::from_payload(&self.payload).map_err(|malformed| lost(&malformed))
+        let what = "answer";
+        R::Reply::from_payload(&self.payload)
+            .map_err(|source| self.end(&LinkError::Malformed { what, source }))
     }
-}
 
-fn lost(error: &dyn std::error::Error) -> Failure {
-    let mut causes = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        causes.push_str(": ");
-        causes.push_str(&cause.to_string());
-        source = cause.source();
+    /// Ends the conversation: tells the host what it did wrong, if it did, and the log.
+    fn end(&mut self, error: &LinkError) -> Failure {
+        // Whether the host hears it or not, the connection is over.
+        let _ = handshake::part(&mut *self.link, error);
+        let mut causes = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            causes.push_str(": ");
+            causes.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        log::warn(format_args!(
+            "the connection to the GPU host is lost ({causes}); this process cannot use the GPU \
+             any more: look at the host's log and start the program again"
+        ));
+        Failure::Lost
     }
-    broken(&causes)
-}
-
-fn broken(what: &str) -> Failure {
-    log::warn(format_args!(
-        "the connection to the GPU host is lost ({what}); this process cannot use the GPU any \
-         more: look at the host's log and start the program again"
-    ));
-    Failure::Lost
 }
 
 #[cfg(test)]

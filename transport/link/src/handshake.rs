@@ -1,6 +1,6 @@
 //! The first and the last frames, of both sides.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::wire::control::{Goodbye, Hello, Reason, Refusal, Refused, Welcome, opcode};
 use crate::wire::header::VERSION;
@@ -99,17 +99,24 @@ pub fn goodbye(link: &mut dyn Link, reason: Reason, text: &str) -> Result<(), Li
     link.send(&Header::new(Kind::Post, opcode::GOODBYE), &goodbye.to_payload(), &[])
 }
 
-/// Tells the peer what it did wrong, where it is to blame and may still listen.
+/// How long last words may take: a peer that does wrong may not read either.
+const PART_LIMIT: Duration = Duration::from_millis(100);
+
+/// Tells the peer what it did wrong, where it is to blame and may still listen. Waits a tenth of a
+/// second at most.
 ///
 /// # Errors
 /// Those of [`Link::send`].
 pub fn part(link: &mut dyn Link, error: &LinkError) -> Result<(), LinkError> {
     let reason = match error {
         LinkError::Malformed { .. } | LinkError::Truncated { .. } => Reason::Malformed,
-        LinkError::Oversized { .. } | LinkError::BulkMismatch { .. } => Reason::Oversized,
-        LinkError::Unexpected { .. } | LinkError::TimedOut => Reason::Unexpected,
+        LinkError::Oversized { .. } => Reason::Oversized,
+        LinkError::Unexpected { .. } | LinkError::BulkMismatch { .. } | LinkError::TimedOut => {
+            Reason::Unexpected
+        }
         _ => return Ok(()),
     };
+    link.wait_until(Some(Instant::now() + PART_LIMIT));
     goodbye(link, reason, &told(error))
 }
 

@@ -2,9 +2,9 @@
 
 use std::thread;
 
-use vgpu_link::wire::control::{DeviceState, Snapshot, status};
+use vgpu_link::wire::control::{DeviceState, Reason, Snapshot, status};
 use vgpu_link::wire::{Header, Kind, Malformed, Payload, Reader, Request, Writer};
-use vgpu_link::{Bulk, Link, memory_pair};
+use vgpu_link::{Bulk, Link, LinkError, memory_pair};
 
 use crate::conversation::Conversation;
 use crate::current::Caller;
@@ -104,6 +104,29 @@ fn memory_contents_of_another_length_lose_the_connection() {
         let parts = [(Part, &mut place[..])];
         assert_eq!(host.fetch_parts(CALLER, parts.into_iter()), Err(Failure::Lost));
     });
+}
+
+#[test]
+fn a_host_that_answers_wrongly_is_told_so() {
+    for (status, sequence, bulk, payload, reason) in [
+        (0, 2, &[][..], &[][..], Reason::Unexpected),
+        (0, 1, &[1], &[], Reason::Unexpected),
+        (0, 1, &[], &[1, 2, 3], Reason::Malformed),
+    ] {
+        let play = |link: &mut dyn Link| {
+            let (asked, _) = receive(link);
+            let header = Header { sequence, status, ..Header::new(Kind::Reply, asked.opcode) };
+            link.send(&header, payload, bulk).unwrap();
+            match link.receive(&mut Vec::new(), Bulk::Into(&mut [])) {
+                Err(LinkError::Goodbye { reason: told, .. }) => assert_eq!(told, reason),
+                other => panic!("the guest said {other:?}"),
+            }
+        };
+        against(play, |mut host| {
+            let reply = host.call(CALLER, &DeviceState { device: 0 });
+            assert_eq!(reply.unwrap_err(), Failure::Lost);
+        });
+    }
 }
 
 #[test]
