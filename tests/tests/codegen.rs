@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
 use vgpu_codegen::Outputs;
 use vgpu_tests::stage;
 
@@ -44,6 +45,33 @@ fn first_difference(committed: &str, generated: &str) -> String {
     }
 }
 
+/// Reads the hand-written files of the wire format, without comments and tests.
+fn wire_code() -> String {
+    let directory = stage::repository().join("transport/wire/src");
+    let mut files = Vec::new();
+    let mut open = vec![directory];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).expect("a tracked directory") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() && path.file_name().is_none_or(|name| name != "generated") {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    let mut code = String::new();
+    for file in files {
+        let text = std::fs::read_to_string(file).expect("a tracked file");
+        let text = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();
+        let lines = text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
+        code.extend(lines.flat_map(|line| [line, "\n"]));
+    }
+    code
+}
+
 fn names(path: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(stage::repository().join("shims/api/names").join(path));
     let text = text.expect("a tracked list");
@@ -62,6 +90,20 @@ fn generated_files_are_what_the_description_says() {
 fn signatures_are_what_the_public_headers_say() {
     let distilled = vgpu_codegen::distil(&stage::repository(), &stage::headers());
     check(&distilled.expect("the headers are those of the needed versions, and cc is installed"));
+}
+
+#[test]
+fn the_protocol_page_was_read_again_when_the_wire_code_changed() {
+    let code = wire_code();
+    assert!(code.contains("PAYLOAD_BYTES_MAX"), "the wire code was found");
+    let digest = Sha256::digest(code);
+    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let path = Path::new("docs/protocol.md");
+    let page = std::fs::read_to_string(stage::repository().join(path)).expect("a tracked page");
+    let before = "that this page describes: `";
+    let at = page.find(before).expect("the page names the hash of the wire code") + before.len();
+    let renewed = [&page[..at], &hash, &page[at + hash.len()..]].concat();
+    check(&Outputs::from([(path.to_owned(), renewed)]));
 }
 
 #[test]
