@@ -5,13 +5,12 @@ use std::process::Command;
 
 use crate::error::Error;
 use crate::paths::Paths;
-use crate::{deb, process, setup, stage, test};
+use crate::{process, setup, stage, test};
 
 /// Builds what is shipped and measures it; the method stands in docs/benchmarks.md.
 pub(crate) fn run(paths: &Paths, json: Option<&Path>) -> Result<(), Error> {
     setup::run(paths, setup::Group::ALL)?;
     stage::run(paths, stage::Profile::Release)?;
-    deb::run(paths)?;
     let mut cargo = Command::new("cargo");
     cargo.current_dir(&paths.root);
     cargo.args(["run", "--quiet", "--package", "vgpu-tests", "--bin", "bench", "--"]);

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{LIMIT, median_ms};
 use crate::client::clean;
-use crate::system::{Layout, Result, Setting, at};
-use crate::{Stage, run};
+use crate::system::{Layout, Parts, Release, Result, at, tarball};
+use crate::{Stage, run, stage};
 
 /// Rounds behind each median.
 const ROUNDS: usize = 9;
@@ -15,14 +15,14 @@ const ROUNDS: usize = 9;
 /// Times the installer on an unpacked Debian root with an Ollama in it, warm, without restarting
 /// anything; and `ldconfig -p` on the same root, which reads the same cache and does nothing else.
 pub(super) fn measure(stage: &Stage) -> Result<Value> {
-    let setting = Setting::of_this_checkout()?;
+    let tarball = tarball(&stage::cache(), &Release::of_this_machine()?)?;
     let directory = tempfile::tempdir().map_err(at("creating", "a temporary directory"))?;
     let root = directory.path();
     let mut tar = Command::new("tar");
-    tar.args(["--extract", "--numeric-owner", "--file"]).arg(&setting.tarball);
+    tar.args(["--extract", "--numeric-owner", "--file"]).arg(&tarball);
     run(tar.arg("--directory").arg(root), LIMIT)?.success()?;
     let layout = Layout { prefix: "/usr/local", environment: &[] };
-    layout.lay(root, &setting.parts)?;
+    layout.lay(root, &Parts::of_this_checkout(stage))?;
     let mut copy = Command::new("cp");
     copy.arg("--archive").arg(stage.package("vgpu-ollama").join("."));
     run(copy.arg(root), LIMIT)?.success()?;

@@ -32,21 +32,31 @@ impl Setting {
         let stage = Stage::release();
         let release = Release::of_this_machine()?;
         let cache = stage::cache();
-        let headers = stage::headers();
         Ok(Self {
             deb: stage::deb("vgpu-ollama"),
             containers: cache.parent().unwrap_or(Path::new("/tmp")).join("containers"),
             tarball: tarball(&cache, &release)?,
             suite: release.suite().to_owned(),
-            parts: Parts {
-                ollama: stage.test_program("ollama-stand-in"),
-                llama_server: stage.test_program("llama-server-stand-in"),
-                ggml: stage::ggml_cuda13(),
-                ggml_12: stage::ggml_cuda12(),
-                cudart_13: headers.join("nvidia/cu13/lib/libcudart.so.13"),
-                cudart_12: headers.join("nvidia/cuda_runtime/lib/libcudart.so.12"),
-            },
+            parts: Parts::of_this_checkout(&stage),
             stage,
         })
+    }
+}
+
+impl Parts {
+    /// Names the published backends and the staged stand-ins.
+    ///
+    /// # Panics
+    /// If something was not built or fetched: the message names the command.
+    pub fn of_this_checkout(stage: &Stage) -> Self {
+        let headers = stage::headers();
+        Self {
+            ollama: stage.test_program("ollama-stand-in"),
+            llama_server: stage.test_program("llama-server-stand-in"),
+            ggml: stage::ggml_cuda13(),
+            ggml_12: stage::ggml_cuda12(),
+            cudart_13: headers.join("nvidia/cu13/lib/libcudart.so.13"),
+            cudart_12: headers.join("nvidia/cuda_runtime/lib/libcudart.so.12"),
+        }
     }
 }
