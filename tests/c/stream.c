@@ -45,6 +45,15 @@ static void a_stream_that_nobody_captures_says_so(void)
     OK(cudaStreamCreate(&stream));
     OK(cudaStreamIsCapturing(stream, &status));
     EXPECT(status == cudaStreamCaptureStatusNone);
+    status = cudaStreamCaptureStatusActive;
+#if CUDART_VERSION < 13000
+    OK(cudaStreamGetCaptureInfo(stream, &status, NULL, NULL, NULL, NULL));
+#else
+    OK(cudaStreamGetCaptureInfo(stream, &status, NULL, NULL, NULL, NULL, NULL));
+#endif
+    EXPECT(status == cudaStreamCaptureStatusNone);
+    ANSWERS(cudaErrorNotSupported,
+            cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
 }
 
 static void an_event_happens_when_the_stream_reaches_it(void)

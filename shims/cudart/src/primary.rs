@@ -5,6 +5,10 @@
 //! thread without one gets the primary context of its device.
 
 use std::cell::Cell;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::driver::{self, Context, Driver};
@@ -12,17 +16,14 @@ use crate::result::Result;
 use crate::thread;
 
 /// The primary contexts that the runtime holds a reference to, by ordinal.
-static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
+static HELD: Mutex<Vec<Option<Context>>> = Mutex::new(Vec::new());
+
+/// How often a device was reset; a thread that bound a context before the last time looks again.
+static RESETS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// The context that [`bind`] made current on this thread, and the reset it belongs to.
+    /// The device and context that [`bind`] made current on this thread, and [`RESETS`] before.
     static BOUND: Cell<Option<(i32, Context, u64)>> = const { Cell::new(None) };
-}
-
-#[derive(Clone, Copy, Default)]
-struct Held {
-    context: Option<Context>,
-    resets: u64,
 }
 
 /// Returns the driver, with a context current to the calling thread.
@@ -44,9 +45,9 @@ pub fn current() -> Result<&'static Driver> {
 /// # Errors
 /// `INVALID_DEVICE` for an ordinal that no device has, and those of making the context.
 pub fn bind(ordinal: i32) -> Result<()> {
-    let (driver, _) = driver::device(ordinal)?;
-    let (context, resets) = retain(ordinal)?;
-    driver.ctx_set_current(context)?;
+    let resets = RESETS.load(Acquire);
+    let context = of(ordinal)?;
+    driver::initialised()?.ctx_set_current(context)?;
     let _ = BOUND.try_with(|bound| bound.set(Some((ordinal, context, resets))));
     Ok(())
 }
@@ -56,7 +57,19 @@ pub fn bind(ordinal: i32) -> Result<()> {
 /// # Errors
 /// As [`bind`].
 pub fn of(ordinal: i32) -> Result<Context> {
-    retain(ordinal).map(|(context, _)| context)
+    let (driver, handle) = driver::device(ordinal)?;
+    let mut held = held();
+    if held.len() <= index(ordinal) {
+        held.resize(index(ordinal) + 1, None);
+    }
+    let slot = &mut held[index(ordinal)];
+    if let Some(context) = *slot {
+        return Ok(context);
+    }
+    // Under the lock: two threads that start at once hold one reference, not two.
+    let mut context = Context::default();
+    driver.primary_ctx_retain(&mut context, handle)?;
+    Ok(*slot.insert(context))
 }
 
 /// Returns the device that the calling thread uses.
@@ -81,41 +94,25 @@ pub fn device() -> Result<i32> {
 /// `INVALID_DEVICE` for an ordinal that no device has, and those of the driver.
 pub fn reset(ordinal: i32) -> Result<()> {
     let (driver, handle) = driver::device(ordinal)?;
-    let mut held = held();
-    if let Some(slot) = held.get_mut(index(ordinal)) {
-        *slot = Held { context: None, resets: slot.resets + 1 };
+    if let Some(slot) = held().get_mut(index(ordinal)) {
+        *slot = None;
     }
-    drop(held);
+    RESETS.fetch_add(1, Release);
     driver.ctx_set_current(Context::default())?;
     driver.primary_ctx_reset(handle)
 }
 
-fn retain(ordinal: i32) -> Result<(Context, u64)> {
-    let (driver, handle) = driver::device(ordinal)?;
-    let mut held = held();
-    if held.len() <= index(ordinal) {
-        held.resize(index(ordinal) + 1, Held::default());
-    }
-    let slot = &mut held[index(ordinal)];
-    if let Some(context) = slot.context {
-        return Ok((context, slot.resets));
-    }
-    // Under the lock: two threads that start at once hold one reference, not two.
-    let mut context = Context::default();
-    driver.primary_ctx_retain(&mut context, handle)?;
-    slot.context = Some(context);
-    Ok((context, slot.resets))
-}
-
-/// Tells whether `context` was bound by us before its device was reset.
+/// Tells whether we bound `context` before some device was reset.
+///
+/// It may have been another device; binding once more is then merely unneeded.
 fn is_stale(context: Context) -> bool {
     let bound = BOUND.try_with(Cell::get).unwrap_or(None);
     bound.is_some_and(|(ordinal, bound, resets)| {
-        bound == context && held().get(index(ordinal)).is_none_or(|slot| slot.resets != resets)
+        bound == context && ordinal == thread::device() && resets != RESETS.load(Acquire)
     })
 }
 
-fn held() -> MutexGuard<'static, Vec<Held>> {
+fn held() -> MutexGuard<'static, Vec<Option<Context>>> {
     // Slots are replaced whole, so a panic elsewhere cannot leave one half-written.
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1017,6 +1017,23 @@ impl cudaFuncCache {
     pub const EQUAL: Self = Self(3);
 }
 
+/// Structure of C type `cudaGraphEdgeData`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaGraphEdgeData {
+    _opaque: [u8; 0],
+}
+
+/// Handle of C type `cudaGraphNode_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaGraphNode_t(pub u64);
+
+/// Handle of C type `cudaGraph_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaGraph_t(pub u64);
+
 /// Structure of C type `cudaIpcEventHandle_t`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]

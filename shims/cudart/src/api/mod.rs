@@ -1,5 +1,6 @@
 //! The bodies of the runtime API, one module per noun; names are the C names in snake case.
 
+pub mod capture;
 pub mod context;
 pub mod copy;
 pub mod device;

@@ -1,7 +1,5 @@
 //! Streams (CUDA Runtime API, "Stream Management"). Handles and flags are the driver's own.
 
-use vgpu_abi::cudart::cudaStreamCaptureStatus;
-
 use crate::driver::{self, Event, Stream};
 use crate::primary;
 use crate::result::{Error, Result};
@@ -75,11 +73,4 @@ pub fn stream_get_device(stream: Stream) -> Result<i32> {
     let mut handle = 0;
     primary::current()?.stream_get_device(stream, &mut handle)?;
     driver::ordinal(handle)
-}
-
-/// Tells whether a stream is being captured (`cudaStreamCaptureStatus`).
-pub fn stream_is_capturing(stream: Stream) -> Result<cudaStreamCaptureStatus> {
-    let mut status = 0;
-    primary::current()?.stream_is_capturing(stream, &mut status)?;
-    Ok(cudaStreamCaptureStatus(status))
 }

@@ -227,10 +227,6 @@ entries! {
     stream_get_device = b"cuStreamGetDevice"(stream: Stream, device: &mut i32);
     /// Tells whether a stream is being captured.
     stream_is_capturing = b"cuStreamIsCapturing"(stream: Stream, status: &mut u32);
-    /// Gives the state of a capture: status, id, graph, dependencies, their number.
-    stream_get_capture_info = b"cuStreamGetCaptureInfo_v2"(
-        stream: Stream, status: &mut u32, id: &mut u64, graph: &mut u64,
-        dependencies: &mut u64, count: &mut usize);
 
     /// Makes an event.
     event_create = b"cuEventCreate"(event: &mut Event, flags: u32);

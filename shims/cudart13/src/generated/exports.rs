@@ -1674,6 +1674,136 @@ pub unsafe extern "C" fn cudaStreamDestroy(stream: cudaStream_t) -> cudaError_t 
 }
 std::arch::global_asm!(".symver cudaStreamDestroy, cudaStreamDestroy@@@libcudart.so.13");
 
+/// Answers `cudaStreamGetCaptureInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetCaptureInfo(
+    stream: cudaStream_t,
+    capture_status_out: *mut cudaStreamCaptureStatus,
+    id_out: *mut u64,
+    graph_out: *mut cudaGraph_t,
+    dependencies_out: *mut *const cudaGraphNode_t,
+    edge_data_out: *mut *const cudaGraphEdgeData,
+    num_dependencies_out: *mut usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetCaptureInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (
+            mut capture_status_out,
+            id_out,
+            graph_out,
+            dependencies_out,
+            edge_data_out,
+            num_dependencies_out,
+        ) = unsafe {
+            (
+                convert::output::<_, Error>(capture_status_out)?,
+                convert::optional_output(id_out),
+                convert::optional_output(graph_out),
+                convert::optional_output(dependencies_out),
+                convert::optional_output(edge_data_out),
+                convert::optional_output(num_dependencies_out),
+            )
+        };
+        let (
+            capture_status_out_value,
+            id_out_value,
+            graph_out_value,
+            dependencies_out_value,
+            edge_data_out_value,
+            num_dependencies_out_value,
+        ) = api::capture::stream_get_capture_info(stream)?;
+        capture_status_out.set(capture_status_out_value);
+        if let Some(mut id_out) = id_out {
+            id_out.set(id_out_value);
+        }
+        if let Some(mut graph_out) = graph_out {
+            graph_out.set(graph_out_value);
+        }
+        if let Some(mut dependencies_out) = dependencies_out {
+            dependencies_out.set(dependencies_out_value);
+        }
+        if let Some(mut edge_data_out) = edge_data_out {
+            edge_data_out.set(edge_data_out_value);
+        }
+        if let Some(mut num_dependencies_out) = num_dependencies_out {
+            num_dependencies_out.set(num_dependencies_out_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamGetCaptureInfo, cudaStreamGetCaptureInfo@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamGetCaptureInfo_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetCaptureInfo_ptsz(
+    stream: cudaStream_t,
+    capture_status_out: *mut cudaStreamCaptureStatus,
+    id_out: *mut u64,
+    graph_out: *mut cudaGraph_t,
+    dependencies_out: *mut *const cudaGraphNode_t,
+    edge_data_out: *mut *const cudaGraphEdgeData,
+    num_dependencies_out: *mut usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetCaptureInfo_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (
+            mut capture_status_out,
+            id_out,
+            graph_out,
+            dependencies_out,
+            edge_data_out,
+            num_dependencies_out,
+        ) = unsafe {
+            (
+                convert::output::<_, Error>(capture_status_out)?,
+                convert::optional_output(id_out),
+                convert::optional_output(graph_out),
+                convert::optional_output(dependencies_out),
+                convert::optional_output(edge_data_out),
+                convert::optional_output(num_dependencies_out),
+            )
+        };
+        let (
+            capture_status_out_value,
+            id_out_value,
+            graph_out_value,
+            dependencies_out_value,
+            edge_data_out_value,
+            num_dependencies_out_value,
+        ) = api::capture::stream_get_capture_info(stream.per_thread())?;
+        capture_status_out.set(capture_status_out_value);
+        if let Some(mut id_out) = id_out {
+            id_out.set(id_out_value);
+        }
+        if let Some(mut graph_out) = graph_out {
+            graph_out.set(graph_out_value);
+        }
+        if let Some(mut dependencies_out) = dependencies_out {
+            dependencies_out.set(dependencies_out_value);
+        }
+        if let Some(mut edge_data_out) = edge_data_out {
+            edge_data_out.set(edge_data_out_value);
+        }
+        if let Some(mut num_dependencies_out) = num_dependencies_out {
+            num_dependencies_out.set(num_dependencies_out_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamGetCaptureInfo_ptsz, cudaStreamGetCaptureInfo_ptsz@@@libcudart.so.13"
+);
+
 /// Answers `cudaStreamGetDevice` in the guest.
 ///
 /// # Safety
@@ -1847,7 +1977,7 @@ pub unsafe extern "C" fn cudaStreamIsCapturing(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut p_capture_status = unsafe { convert::output::<_, Error>(p_capture_status)? };
-        let p_capture_status_value = api::stream::stream_is_capturing(stream)?;
+        let p_capture_status_value = api::capture::stream_is_capturing(stream)?;
         p_capture_status.set(p_capture_status_value);
         Ok(())
     })
@@ -1867,7 +1997,7 @@ pub unsafe extern "C" fn cudaStreamIsCapturing_ptsz(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut p_capture_status = unsafe { convert::output::<_, Error>(p_capture_status)? };
-        let p_capture_status_value = api::stream::stream_is_capturing(stream.per_thread())?;
+        let p_capture_status_value = api::capture::stream_is_capturing(stream.per_thread())?;
         p_capture_status.set(p_capture_status_value);
         Ok(())
     })
@@ -2302,8 +2432,6 @@ unimplemented! {
     cudaStreamEndCapture_ptsz,
     cudaStreamGetAttribute,
     cudaStreamGetAttribute_ptsz,
-    cudaStreamGetCaptureInfo,
-    cudaStreamGetCaptureInfo_ptsz,
     cudaStreamGetDevResource,
     cudaStreamGetDevResource_ptsz,
     cudaStreamSetAttribute,
