@@ -146,7 +146,15 @@ fn the_host_package_serves_the_gpu_to_its_group() {
     assert_eq!(guest.sh("dpkg --verify vgpu-host").unwrap(), "");
     guest.install_deb().unwrap();
     let found = guest.restart_ollama().unwrap();
-    assert!(found.compute.contains("library=CUDA"), "{:#?}", found.lines);
+    assert!(found.compute.contains("libdirs=ollama,cuda_v13"), "{:#?}", found.lines);
+    // An administrator may hold Ollama to one of its CUDA versions.
+    guest
+        .sh("echo '[Service]\nEnvironment=OLLAMA_LLM_LIBRARY=cuda_v12' \\
+                 > /etc/systemd/system/ollama.service.d/10-cuda.conf
+             systemctl daemon-reload")
+        .unwrap();
+    let found = guest.restart_ollama().unwrap();
+    assert!(found.compute.contains("libdirs=ollama,cuda_v12"), "{:#?}", found.lines);
     guest.apt(&["purge", "vgpu-host"]).unwrap().success().unwrap();
     assert_eq!(guest.sh("systemctl is-active vgpud || true").unwrap(), "inactive\n");
     assert_eq!(guest.sh("ls /etc/vgpu/host.toml 2>/dev/null || true").unwrap(), "");

@@ -47,15 +47,18 @@ pub fn library_directory() -> io::Result<PathBuf> {
     found.canonicalize()
 }
 
-/// Lists the directories below `library` that hold a ggml backend, the newest first.
+/// Lists the directories below `library` that hold a CUDA backend, the newest first; only one of
+/// them if `OLLAMA_LLM_LIBRARY` names it.
 ///
 /// # Errors
 /// If `library` cannot be read.
 pub fn backend_directories(library: &Path) -> io::Result<Vec<PathBuf>> {
+    let wanted = env::var_os("OLLAMA_LLM_LIBRARY").filter(|name| !name.is_empty());
     let mut found = Vec::new();
     for entry in fs::read_dir(library)? {
         let path = entry?.path();
-        if path.is_dir() && path.join("libggml-cuda.so").exists() {
+        let skipped = wanted.as_deref().is_some_and(|name| path.file_name() != Some(name));
+        if !skipped && path.join("libggml-cuda.so").exists() {
             found.push(path);
         }
     }

@@ -41,12 +41,19 @@ const GGML: [(&str, &str); 3] = [
     ("libggml-cpu-x64.so", "libggml-cpu-x64.so"),
 ];
 
+/// What ggml's loader calls first in a backend, `ggml_backend_reg_t ggml_backend_init(void)`.
+const ENTRY: &str = "void *ggml_backend_cuda_reg(void);
+void *ggml_backend_init(void) { return ggml_backend_cuda_reg(); }
+";
+
 impl Layout {
     /// Lays the files below `root`, which is not running yet.
     ///
     /// NVIDIA's cuBLAS is 444 MB and never loaded here, so a small library with its name takes its
-    /// place; it exports one symbol that nobody wants. The CUDA 12 backend needs NCCL and Node's
-    /// API besides, which a second small library answers; it only has to load, not to work.
+    /// place; it exports one symbol that nobody wants. The CUDA 12 backend is published as a Node
+    /// addon with all of ggml in it: a second small library gives it the name and the one entry
+    /// that ggml's loader looks for, a third answers the names of NCCL and Node, which are never
+    /// called.
     ///
     /// # Errors
     /// If a part is missing, or gcc fails.
@@ -65,12 +72,14 @@ impl Layout {
         let v13 = library.join("cuda_v13");
         copy(&parts.ggml.join("libggml-cuda.so"), &v13.join("libggml-cuda.so"), 0o644)?;
         versioned(&parts.cudart_13, &v13, "libcudart.so.13", "libcudart.so.13.5.37")?;
-        stand_in(&v13, "libcublas.so.13", "void nobodyWants(void) {}")?;
+        stand_in(&v13, "libcublas.so.13")?;
         let v12 = library.join("cuda_v12");
-        copy(&parts.ggml_12, &v12.join("libggml-cuda.so"), 0o644)?;
+        copy(&parts.ggml_12, &v12.join("index.node"), 0o644)?;
+        compile(&v12, "libggml-cuda.so", ENTRY, &["-Wl,-rpath,$ORIGIN", "index.node"])?;
         versioned(&parts.cudart_12, &v12, "libcudart.so.12", "libcudart.so.12.9.79")?;
-        stand_in(&v12, "libcublas.so.12", "void nobodyWants(void) {}")?;
-        stand_in(&v12, "libnccl.so.2", &missing_names(&parts.ggml_12)?)?;
+        stand_in(&v12, "libcublas.so.12")?;
+        let missing = missing_names(&parts.ggml_12)?;
+        compile(&v12, "libnccl.so.2", &missing, &["-Wl,-soname,libnccl.so.2"])?;
         let unit = root.join("etc/systemd/system/ollama.service");
         fs::write(&unit, self.unit()).map_err(at("writing", unit))
     }
@@ -116,21 +125,25 @@ fn versioned(from: &Path, directory: &Path, soname: &str, file: &str) -> Result<
     symlink(file, &link).map_err(at("linking", link))
 }
 
-/// Compiles a small library with the given SONAME and, under it as version node, its functions.
-fn stand_in(directory: &Path, soname: &str, source: &str) -> Result<()> {
-    let file = |suffix: &str| directory.join(format!("{soname}.{suffix}"));
-    let (code, script) = (file("c"), file("map"));
-    fs::write(&code, source).map_err(at("writing", &code))?;
+/// Makes a small library with the given SONAME and, under it as version node, one function.
+fn stand_in(directory: &Path, soname: &str) -> Result<()> {
+    let script = directory.join("versions.map");
     fs::write(&script, format!("{soname} {{ *; }};\n")).map_err(at("writing", &script))?;
+    let options = [&format!("-Wl,-soname,{soname}"), "-Wl,--version-script=versions.map"];
+    compile(directory, soname, "void nobodyWants(void) {}", &options)?;
+    fs::remove_file(&script).map_err(at("removing", script))
+}
+
+/// Compiles a small library in the directory that it is for.
+fn compile(directory: &Path, name: &str, source: &str, options: &[&str]) -> Result<()> {
+    let code = directory.join("source.c");
+    fs::write(&code, source).map_err(at("writing", &code))?;
     let mut gcc = Command::new("gcc");
-    gcc.args(["-shared", "-fPIC", "-w", "-o"]).arg(directory.join(soname)).arg(&code);
-    gcc.arg(format!("-Wl,-soname,{soname}"));
-    gcc.arg(format!("-Wl,--version-script={}", script.display()));
+    gcc.current_dir(directory).args(["-shared", "-fPIC", "-w", "-o", name, "source.c"]);
+    // What the addon needs itself is found at run time.
+    gcc.arg("-Wl,--unresolved-symbols=ignore-all").args(options);
     run(&mut gcc, Duration::from_secs(60))?.success()?;
-    for path in [code, script] {
-        fs::remove_file(&path).map_err(at("removing", path))?;
-    }
-    Ok(())
+    fs::remove_file(&code).map_err(at("removing", code))
 }
 
 /// Writes a function for each name that the CUDA 12 backend takes from NCCL or from Node.

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use crate::stage::LIBRARIES;
+
 use super::{Change, Discovery, Except, Files, Guest, Layout, Result, Setting, Tree, guest::APT};
 
 /// What the story itself does to the disk besides calling the installer.
@@ -118,9 +120,14 @@ impl Story {
             check(line.contains(part), format!("Ollama's line has no {part}: {line}"));
         }
         let found = !with.backend_lines().is_empty();
-        check(found, format!("the backend found nothing: {:#?}", with.lines));
+        check(found, format!("the backend found nothing:\n    {}", with.lines.join("\n    ")));
+        for directory in ["cuda_v12", "cuda_v13"] {
+            let loaded = format!("{directory}/libggml-cuda.so\" libdir=");
+            let loads = |line: &String| line.contains("loaded CUDA") && line.contains(&loaded);
+            check(with.lines.iter().any(loads), format!("the backend of {directory} did not load"));
+        }
         let mapped = with.mapped();
-        for name in ["libcuda.so.1", "libcudart.so.13", "libcublas.so.13"] {
+        for name in LIBRARIES.into_iter().filter(|name| name.starts_with("libcu")) {
             let ours = format!("{PRIVATE}/{name}");
             check(mapped.contains(&ours.as_str()), format!("{ours} was not loaded: {mapped:#?}"));
         }
