@@ -7,6 +7,8 @@
 mod answers;
 mod context;
 mod handles;
+#[cfg(test)]
+mod hostile_tests;
 mod memory;
 mod profile;
 mod queue;

@@ -14,23 +14,32 @@ use crate::dispatch::{Call, Device};
 const TOTAL: u64 = 80 << 30;
 
 /// A ledger of this client alone.
-#[derive(Debug, Clone, Default)]
-struct OwnBank(Rc<RefCell<u64>>);
+#[derive(Debug, Clone)]
+pub(super) struct OwnBank {
+    pub total: u64,
+    pub used: Rc<RefCell<u64>>,
+}
+
+impl OwnBank {
+    pub fn new(total: u64) -> Self {
+        Self { total, used: Rc::default() }
+    }
+}
 
 impl Bank for OwnBank {
     fn reserve(&mut self, _: u32, bytes: u64) -> Result<(), Error> {
-        let mut used = self.0.borrow_mut();
-        let after = used.checked_add(bytes).filter(|&after| after <= TOTAL);
+        let mut used = self.used.borrow_mut();
+        let after = used.checked_add(bytes).filter(|&after| after <= self.total);
         *used = after.ok_or(Error::OUT_OF_MEMORY)?;
         Ok(())
     }
 
     fn release(&mut self, _: u32, bytes: u64) {
-        *self.0.borrow_mut() -= bytes;
+        *self.used.borrow_mut() -= bytes;
     }
 
     fn usage(&self, _: u32) -> Result<Usage, Error> {
-        Ok(Usage { total: TOTAL, used: *self.0.borrow(), processes: Vec::new() })
+        Ok(Usage { total: self.total, used: *self.used.borrow(), processes: Vec::new() })
     }
 }
 
@@ -47,14 +56,14 @@ fn call(context: u64) -> Call {
 
 impl Client {
     fn new() -> Self {
-        let bank = OwnBank::default();
+        let bank = OwnBank::new(TOTAL);
         let mut sim = Sim::new(Profile::load(2), bank.clone());
         let context = retain(&mut sim, 0);
         Self { sim, bank, call: call(context) }
     }
 
     fn used(&self) -> u64 {
-        *self.bank.0.borrow()
+        *self.bank.used.borrow()
     }
 
     fn alloc(&mut self, bytesize: u64) -> Result<u64, Error> {
