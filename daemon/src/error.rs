@@ -85,7 +85,7 @@ impl DaemonError {
             Self::File { .. } => Some("Check that the file exists and that this user may read it."),
             Self::Config { .. } => Some(
                 "Known keys are device, listen, mode, group, clients_max and sim_gpus \
-                 (docs/protocol.md describes the addresses).",
+                 (docs/host.md).",
             ),
             Self::Value { .. } => Some("Run vgpud --help for what each option takes."),
             Self::NoDevice | Self::DeviceNotBuilt { .. } | Self::UnknownDevice { .. } => {
