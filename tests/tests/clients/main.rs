@@ -9,6 +9,7 @@ mod absent;
 mod behaviour;
 mod ggml;
 mod node;
+mod nulls;
 mod python;
 mod rust;
 mod visible;

@@ -6,7 +6,7 @@
 use vgpu_abi::cuda::CUdevice_attribute as Attribute;
 
 /// Attributes that are 0 through us, whatever the device can.
-const ABSENT: [Attribute; 25] = [
+const ABSENT: &[Attribute] = &[
     // Pinned memory lies in the guest, where the device does not see it.
     Attribute::CAN_MAP_HOST_MEMORY,
     Attribute::CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
@@ -25,6 +25,12 @@ const ABSENT: [Attribute; 25] = [
     Attribute::GENERIC_COMPRESSION_SUPPORTED,
     Attribute::MEMORY_POOLS_SUPPORTED,
     Attribute::MEMPOOL_SUPPORTED_HANDLE_TYPES,
+    Attribute::HOST_MEMORY_POOLS_SUPPORTED,
+    Attribute::HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+    Attribute::HOST_NUMA_MEMORY_POOLS_SUPPORTED,
+    Attribute::HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+    Attribute::HOST_NUMA_MULTINODE_IPC_SUPPORTED,
+    Attribute::HOST_ALLOC_DMA_BUF_SUPPORTED,
     Attribute::MULTICAST_SUPPORTED,
     Attribute::SPARSE_CUDA_ARRAY_SUPPORTED,
     Attribute::DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED,
@@ -34,11 +40,31 @@ const ABSENT: [Attribute; 25] = [
     Attribute::GPU_DIRECT_RDMA_SUPPORTED,
     Attribute::GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
     Attribute::DMA_BUF_SUPPORTED,
+    Attribute::CAN_USE_STREAM_MEM_OPS_V1,
+    Attribute::CAN_USE_64_BIT_STREAM_MEM_OPS_V1,
+    Attribute::CAN_USE_STREAM_WAIT_VALUE_NOR_V1,
     Attribute::CAN_USE_64_BIT_STREAM_MEM_OPS,
     Attribute::CAN_USE_STREAM_WAIT_VALUE_NOR,
+    Attribute::D3D12_CIG_SUPPORTED,
+    Attribute::VULKAN_CIG_SUPPORTED,
 ];
 
 /// Says what a program is told of an attribute that the host knows as `value`.
 pub(crate) fn through_us(attribute: Attribute, value: i32) -> i32 {
     if ABSENT.contains(&attribute) { 0 } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_do_not_carry_reads_as_absent_and_the_rest_as_the_host_says() {
+        assert_eq!(through_us(Attribute::VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, 1), 0);
+        assert_eq!(through_us(Attribute::CAN_MAP_HOST_MEMORY, 1), 0);
+        assert_eq!(through_us(Attribute::MEMORY_POOLS_SUPPORTED, 1), 0);
+        assert_eq!(through_us(Attribute::MULTIPROCESSOR_COUNT, 132), 132);
+        assert_eq!(through_us(Attribute::COMPUTE_CAPABILITY_MAJOR, 9), 9);
+        assert_eq!(through_us(Attribute::UNIFIED_ADDRESSING, 1), 1);
+    }
 }
