@@ -75,6 +75,26 @@ static void without_a_host_there_is_no_device(void)
     ANSWERS(cudaErrorNoDevice, cudaFree(NULL));
 }
 
+/* Run with old_driver.c in the place of the driver. */
+static void an_old_driver_is_used_as_far_as_it_goes(void)
+{
+    int count = 7, value = 7;
+#if CUDART_VERSION < 13000
+    OK(cudaGetDeviceCount(&count));
+    EXPECT(count == 1);
+    ANSWERS(cudaErrorInsufficientDriver,
+            cudaDeviceGetAttribute(&value, cudaDevAttrWarpSize, 0));
+    ANSWERS(cudaErrorUnknown, cudaFree(NULL));
+#else
+    ANSWERS(cudaErrorInsufficientDriver, cudaGetDeviceCount(&count));
+    ANSWERS(cudaErrorInsufficientDriver,
+            cudaDeviceGetAttribute(&value, cudaDevAttrWarpSize, 0));
+    ANSWERS(cudaErrorInsufficientDriver, cudaFree(NULL));
+#endif
+    OK(cudaDriverGetVersion(&value));
+    EXPECT(value == 12040);
+}
+
 /* Run with NVIDIA's runtime in the place of ours. */
 static void a_genuine_runtime_refuses_our_driver(void)
 {
@@ -84,7 +104,9 @@ static void a_genuine_runtime_refuses_our_driver(void)
     printf("%s\n", cudaGetErrorString(answer));
 }
 
-CASES(CASE(a_genuine_runtime_refuses_our_driver), CASE(the_last_error_is_kept_until_it_is_taken), CASE(another_thread_has_its_own_last_error),
+CASES(CASE(a_genuine_runtime_refuses_our_driver),
+      CASE(an_old_driver_is_used_as_far_as_it_goes),
+      CASE(the_last_error_is_kept_until_it_is_taken), CASE(another_thread_has_its_own_last_error),
       CASE(errors_have_names_and_texts),
       CASE(what_is_not_implemented_says_so_and_becomes_the_last_error),
       CASE(without_a_driver_it_is_insufficient), CASE(without_a_host_there_is_no_device))

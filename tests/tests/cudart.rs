@@ -183,8 +183,9 @@ cases! {
 }
 
 /// The cases that need another surrounding than a host in reach.
-const SPECIAL: [&str; 3] = [
+const SPECIAL: [&str; 4] = [
     "a_genuine_runtime_refuses_our_driver",
+    "an_old_driver_is_used_as_far_as_it_goes",
     "without_a_driver_it_is_insufficient",
     "without_a_host_there_is_no_device",
 ];
@@ -215,22 +216,41 @@ fn programs_with_per_thread_default_streams_see_the_same() {
     }
 }
 
-#[test]
-fn without_a_driver_it_is_insufficient() {
+/// Runs a case over what `make_driver` puts in the place of the driver: the library looks for it
+/// next to itself first, so no other one is found, whatever the machine has.
+fn check_beside(case: &str, make_driver: impl Fn(&Path)) {
     for major in Major::ALL {
-        // The library looks for the driver next to itself first. What stands there is none, so
-        // that this holds on a machine with a driver too.
-        let alone = tempfile::tempdir().expect("a temporary directory");
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let library = Stage::dev().library(major.soname());
-        std::fs::copy(library, alone.path().join(major.soname())).expect("a copy of the library");
-        std::fs::write(alone.path().join("libcuda.so.1"), "no library").expect("a file");
+        std::fs::copy(library, directory.path().join(major.soname())).expect("a copy");
+        make_driver(&directory.path().join("libcuda.so.1"));
         let output = Command::new(program("error", major))
-            .arg("without_a_driver_it_is_insufficient")
-            .env("LD_LIBRARY_PATH", alone.path())
+            .arg(case)
+            .env("LD_LIBRARY_PATH", directory.path())
             .output()
             .expect("the program starts");
-        assert_passed(&format!("{major:?}"), &output, "");
+        assert_passed(&format!("{case} with {major:?}"), &output, "");
     }
+}
+
+#[test]
+fn without_a_driver_it_is_insufficient() {
+    check_beside("without_a_driver_it_is_insufficient", |driver| {
+        std::fs::write(driver, "no library").expect("a file");
+    });
+}
+
+#[test]
+fn an_old_driver_is_used_as_far_as_it_goes() {
+    check_beside("an_old_driver_is_used_as_far_as_it_goes", |driver| {
+        let output = Command::new("gcc")
+            .args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"])
+            .arg(driver)
+            .arg(repository().join("tests/c/old_driver.c"))
+            .output()
+            .expect("gcc runs (Debian package gcc)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
 }
 
 #[test]
