@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
@@ -225,4 +225,21 @@ fn a_socket_of_systemd_is_served_and_readiness_is_told() {
     let count = told.recv(&mut buffer).expect("it told us");
     assert_eq!(&buffer[..count], b"STOPPING=1\n");
     assert!(daemon.socket().exists(), "systemd's socket stays systemd's");
+}
+
+/// A host that ran out of file descriptors must neither end, nor spin, nor forget those whom it
+/// serves, and must be itself again when some of them left.
+#[test]
+fn a_host_out_of_file_descriptors_goes_on_and_recovers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let address = format!("unix:{}", directory.path().join("vgpud.sock").display());
+    let mut command = Command::new("sh");
+    let script = "ulimit -n 16; exec \"$0\" --device sim --listen \"$1\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_vgpud"), &address]);
+    let daemon = Vgpud::spawn(command, directory);
+    // More than there are descriptors; the last ones are refused, or wait to be accepted.
+    let sockets: Vec<UnixStream> = (0..16).map(|_| daemon.raw()).collect();
+    daemon.wait_for(&["because", "Too many open files"]);
+    drop(sockets);
+    daemon.client().snapshot();
 }
