@@ -243,3 +243,15 @@ fn a_host_out_of_file_descriptors_goes_on_and_recovers() {
     drop(sockets);
     daemon.client().snapshot();
 }
+
+/// A fault in a driver must end one client, not the process that all of them hang on.
+#[test]
+fn the_host_process_maps_no_library_of_a_device() {
+    let daemon = Vgpud::start(&[]);
+    hold(&mut daemon.client(), MIB);
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", daemon.pid())).expect("Linux");
+    assert!(maps.contains("vgpud") && maps.contains("libc.so"), "{maps}");
+    for library in ["libcuda", "libcublas", "libnvidia"] {
+        assert!(!maps.contains(library), "{maps}");
+    }
+}

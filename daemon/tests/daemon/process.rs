@@ -66,6 +66,10 @@ impl Vgpud {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("vgpud.sock")
     }
