@@ -6,13 +6,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
 use vgpu_tests::{
-    Vgpud, stage,
+    Stage, Vgpud, run, stage,
     system::{APT, Files, Guest, Layout, Plot, Setting, story},
 };
 
+const LIMIT: Duration = Duration::from_secs(60);
 const DEBUG: &str = "OLLAMA_DEBUG=2";
 const USR_LOCAL: Layout = Layout { prefix: "/usr/local", environment: &[DEBUG] };
 const USR: Layout = Layout { prefix: "/usr", environment: &[DEBUG] };
@@ -117,6 +118,23 @@ fn an_edited_drop_in_survives_the_removal_and_is_named() {
 }
 
 #[test]
+fn what_a_killed_run_left_is_undone_at_the_next_boot() {
+    let mut guest = alone(USR_LOCAL);
+    guest.install_deb().unwrap();
+    guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
+    let before = guest.tree(&[]).unwrap();
+    // The fifth write to reach the disk: the journal tells of the drop-in by then.
+    let kill = ["--trace=fsync,fdatasync", "--inject=fsync,fdatasync:signal=KILL:when=5"];
+    let killed = guest.vgpu_install_under_strace(&kill, &["apply"]).unwrap();
+    assert!(!killed.status.success(), "{killed:?}");
+    assert_ne!(before.changes(&guest.tree(&[]).unwrap()), []);
+    guest.reboot().unwrap();
+    let state = "systemctl show --property=ConditionResult --value vgpu-install-recover";
+    assert_eq!(guest.sh(state).unwrap(), "yes\n");
+    assert_eq!(before.changes(&guest.tree(&[]).unwrap()), []);
+}
+
+#[test]
 fn installing_the_same_deb_again_changes_nothing_for_ollama() {
     let guest = alone(USR_LOCAL);
     guest.install_deb().unwrap();
@@ -158,4 +176,27 @@ fn the_host_package_serves_the_gpu_to_its_group() {
     guest.apt(&["purge", "vgpu-host"]).unwrap().success().unwrap();
     assert_eq!(guest.sh("systemctl is-active vgpud || true").unwrap(), "inactive\n");
     assert_eq!(guest.sh("ls /etc/vgpu/host.toml 2>/dev/null || true").unwrap(), "");
+}
+
+#[test]
+fn a_deb_holds_what_the_stage_holds_and_its_papers() {
+    for package in ["vgpu-ollama", "vgpu-host"] {
+        let mut dpkg = Command::new("dpkg-deb");
+        let listed = run(dpkg.arg("--contents").arg(stage::deb(package)), LIMIT).unwrap();
+        let packed: BTreeSet<String> = listed
+            .success()
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.split("./").nth(1))
+            .filter(|path| !path.ends_with('/'))
+            .map(|path| path.split(" -> ").next().unwrap_or(path).to_owned())
+            .collect();
+        let mut find = Command::new("find");
+        find.arg(Stage::release().package(package)).args(["!", "-type", "d", "-printf", "%P\\n"]);
+        let staged = run(&mut find, LIMIT).unwrap().success().unwrap();
+        let papers = ["changelog.Debian.gz", "copyright"];
+        let papers = papers.map(|name| format!("usr/share/doc/{package}/{name}"));
+        let expected = staged.lines().map(str::to_owned).chain(papers).collect();
+        assert_eq!(packed, expected, "{package}");
+    }
 }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{Error, Finished, Result, bounded, error::at, run};
@@ -16,6 +17,9 @@ const BOOT: Duration = Duration::from_secs(60);
 
 /// Longest time for an orderly stop; what is still there afterwards is killed.
 const STOP: Duration = Duration::from_secs(20);
+
+/// The console of the container, beside its root.
+const LOG: &str = "console.log";
 
 /// Shows a directory of this machine inside the container.
 #[derive(Debug)]
@@ -33,7 +37,9 @@ pub struct Bind {
 #[derive(Debug)]
 pub struct Container {
     supervisor: Child,
+    /// The number of PID 1 as this machine counts, in digits; empty until it is known.
     leader: String,
+    binds: Vec<Bind>,
     directory: TempDir,
 }
 
@@ -45,7 +51,7 @@ impl Container {
     pub fn boot(
         parent: &Path,
         tarball: &Path,
-        binds: &[Bind],
+        binds: Vec<Bind>,
         furnish: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
@@ -63,7 +69,22 @@ impl Container {
         unpack.arg(tarball).arg("--directory").arg(&root);
         run(&mut unpack, Duration::from_secs(300))?.success()?;
         furnish(&root)?;
-        start(directory, binds)
+        let (supervisor, ready) = start(directory.path(), &binds)?;
+        let mut container = Self { supervisor, leader: String::new(), binds, directory };
+        container.await_ready(&ready)?;
+        Ok(container)
+    }
+
+    /// Stops the container in order and boots it again from the same disk.
+    ///
+    /// # Errors
+    /// As [`Container::boot`].
+    pub fn reboot(&mut self) -> Result<()> {
+        self.stop();
+        self.leader.clear();
+        let (supervisor, ready) = start(self.directory.path(), &self.binds)?;
+        self.supervisor = supervisor;
+        self.await_ready(&ready)
     }
 
     /// Is the container's root directory, seen from here.
@@ -73,10 +94,18 @@ impl Container {
 
     /// Runs a program inside, as root, with a plain environment, to its end.
     pub fn run(&self, words: &[&str], limit: Duration) -> Result<Finished> {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.leader, "--all", "--", "/usr/bin/env", "-i"]);
-        command.args(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
-        command.args(["LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]).args(words);
+        self.run_under(&[], words, limit)
+    }
+
+    /// Runs a program inside that a program of this machine, such as strace, starts and watches.
+    pub fn run_under(&self, watcher: &[&str], words: &[&str], limit: Duration) -> Result<Finished> {
+        let enter = ["nsenter", "--target", &self.leader, "--all", "--", "/usr/bin/env", "-i"];
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let whole =
+            [watcher, &enter, &[path, "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"], words];
+        let whole = whole.concat();
+        let mut command = Command::new(whole[0]);
+        command.args(&whole[1..]);
         let mut done = run(&mut command, limit)?;
         done.command = words.join(" ");
         Ok(done)
@@ -90,24 +119,49 @@ impl Container {
     }
 }
 
-impl Drop for Container {
-    fn drop(&mut self) {
-        // The supervisor ends when its PID 1 does. At worst it is killed, which ends the process
-        // namespace with everything in it.
-        let asked = self.run(&["systemctl", "poweroff"], STOP);
-        let limit = if asked.is_ok() { STOP } else { Duration::ZERO };
-        if let Err(error) = bounded::wait(&mut self.supervisor, limit) {
-            eprintln!("stopping the container: {error}");
+impl Container {
+    fn stop(&mut self) {
+        if self.leader.is_empty() || self.run(&["systemctl", "poweroff"], STOP).is_err() {
+            // Its supervisor understands this as a request to power it off.
+            signal(&self.supervisor.id().to_string(), Signal::TERM);
         }
+        match bounded::wait(&mut self.supervisor, STOP) {
+            Ok(Some(_)) => {}
+            // The end of PID 1 ends every process of the container. Its supervisor, which would
+            // have given the number free, was alive until now.
+            Ok(None) => signal(&self.leader, Signal::KILL),
+            Err(error) => eprintln!("stopping the container: {error}"),
+        }
+    }
+
+    fn await_ready(&mut self, ready: &UnixDatagram) -> Result<()> {
+        await_ready(ready, &mut self.leader).map_err(|source| {
+            let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
+            Error::Boot { limit: BOOT, log, source }
+        })
     }
 }
 
-/// Starts systemd-nspawn over the root and waits until PID 1 says READY.
-fn start(directory: TempDir, binds: &[Bind]) -> Result<Container> {
-    let path = directory.path();
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn signal(number: &str, signal: Signal) {
+    if let Some(pid) = number.parse().ok().and_then(Pid::from_raw) {
+        // A process that is gone already is what was wanted.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Starts systemd-nspawn over the root below `path`; answers where it says when PID 1 is ready.
+fn start(path: &Path, binds: &[Bind]) -> Result<(Child, UnixDatagram)> {
     let notify = path.join("notify");
+    // Of an earlier boot.
+    let _ = fs::remove_file(&notify);
     let socket = UnixDatagram::bind(&notify).map_err(at("listening on", &notify))?;
-    let log = path.join("console.log");
+    let log = path.join(LOG);
     let console = File::create(&log).map_err(at("creating", &log))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().replace('.', "");
     // If this program is killed, the container stops: SIGTERM makes its supervisor power it off,
@@ -128,33 +182,22 @@ fn start(directory: TempDir, binds: &[Bind]) -> Result<Container> {
         .stderr(console)
         .spawn()
         .map_err(|source| Error::Start { program: "systemd-nspawn".to_owned(), source })?;
-    let mut container = Container { supervisor, leader: String::new(), directory };
-    match await_ready(&socket) {
-        Ok(leader) => {
-            container.leader = leader;
-            Ok(container)
-        }
-        Err(source) => {
-            let log = fs::read_to_string(&log).unwrap_or_default();
-            Err(Error::Boot { limit: BOOT, log, source })
-        }
-    }
+    Ok((supervisor, socket))
 }
 
-/// Reads the supervisor's notifications up to READY=1; answers the number of the leader process.
-fn await_ready(socket: &UnixDatagram) -> io::Result<String> {
+/// Reads the supervisor's notifications up to READY=1, and the number of PID 1 among them.
+fn await_ready(socket: &UnixDatagram, leader: &mut String) -> io::Result<()> {
     let deadline = Instant::now() + BOOT;
-    let mut leader = None;
     let mut message = [0; 4096];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         let length = socket.recv(&mut message)?;
         for line in String::from_utf8_lossy(&message[..length]).lines() {
-            match (line.strip_prefix("X_NSPAWN_LEADER_PID="), &leader) {
-                (Some(number), _) => leader = Some(number.to_owned()),
-                (None, Some(leader)) if line == "READY=1" => return Ok(leader.clone()),
-                _ => {}
+            if let Some(number) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
+                number.clone_into(leader);
+            } else if line == "READY=1" && !leader.is_empty() {
+                return Ok(());
             }
         }
     }

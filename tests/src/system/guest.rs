@@ -109,7 +109,7 @@ impl Guest {
         }
         let socket = host.map(|here| Bind { here: here.to_owned(), there: "/run/vgpu".into() });
         let binds = Vec::from_iter(socket);
-        let container = Container::boot(&setting.containers, &setting.tarball, &binds, |root| {
+        let container = Container::boot(&setting.containers, &setting.tarball, binds, |root| {
             layout.lay(root, &setting.parts)?;
             match files {
                 Files::Laid => graft(&setting.stage.package("vgpu-ollama"), root),
@@ -146,6 +146,28 @@ impl Guest {
     /// If it cannot be started or does not end; its own failure is in the answer.
     pub fn vgpu_install(&self, arguments: &[&str]) -> Result<Finished> {
         self.container.run(&[&["vgpu-install"], arguments].concat(), INSTALL)
+    }
+
+    /// Runs vgpu-install under strace with these options; its own system calls are what they are
+    /// about.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not end.
+    pub fn vgpu_install_under_strace(
+        &self,
+        options: &[&str],
+        arguments: &[&str],
+    ) -> Result<Finished> {
+        let watcher = [&["strace", "--follow-forks", "--output=/dev/null"], options].concat();
+        self.container.run_under(&watcher, &[&["vgpu-install"], arguments].concat(), INSTALL)
+    }
+
+    /// Stops the guest in order and boots it again.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn reboot(&mut self) -> Result<()> {
+        self.container.reboot()
     }
 
     /// Runs apt-get without questions and without a network.
