@@ -1,6 +1,6 @@
 """The driver API's rules, one story per run, through NVIDIA's unmodified bindings.
 
-`behaviour.py STORY [PID]` prints what the calls of the story answered, as JSON. The stories hold no
+`behaviour.py STORY PID SOCKET` (those of vgpud) prints what the calls of the story answered, as JSON. The stories hold no
 expectation: the test that runs them does.
 """
 
@@ -259,11 +259,24 @@ def lost():
     return {"first": seen[-1], "then": [memory, name(cuda.cuMemGetInfo()), name(cuda.cuInit(0))]}
 
 
+def late():
+    """The host comes after the program has asked for it once."""
+    link = os.environ["VGPU_LINK"].removeprefix("unix:")
+    answers = {"without": name(cuda.cuInit(0))}
+    os.symlink(sys.argv[3], link)
+    give_up = time.monotonic() + 20
+    while time.monotonic() < give_up:
+        answers["with"] = name(cuda.cuInit(0))
+        if answers["with"] == "SUCCESS":
+            break
+    return answers | {"count": cuda.cuDeviceGetCount()[1]}
+
+
 def devices():
     """How many devices this process sees."""
     first = cuda.cuInit(0)
     return {"init": name(first), "count": cuda.cuDeviceGetCount()[1]}
 
 
-STORIES = (order, contexts, handles, copies, addresses, entry_points, fork, lost, devices)
+STORIES = (order, contexts, handles, copies, addresses, entry_points, fork, lost, late, devices)
 print(json.dumps({story.__name__: story for story in STORIES}[sys.argv[1]]()))

@@ -17,7 +17,8 @@ fn check(story: &str, expected: Value) {
 #[track_caller]
 fn check_over(host: &Vgpud, story: &str, environment: &[(&str, &str)], expected: Value) {
     let mut python = script(Way::SearchPath, host, "behaviour.py");
-    python.arg(story).arg(host.pid().to_string()).envs(environment.iter().copied());
+    python.arg(story).arg(host.pid().to_string()).arg(host.socket());
+    python.envs(environment.iter().copied());
     let seen = answer(&mut python, host);
     assert_eq!(seen, expected, "{story} with {environment:?}");
 }
@@ -157,4 +158,43 @@ fn cuda_visible_devices_chooses_by_number_and_by_uuid() {
         };
         check_over(&host, "devices", &[("CUDA_VISIBLE_DEVICES", list)], expected);
     }
+}
+
+#[test]
+fn a_host_that_comes_late_is_still_found() {
+    let host = host();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let link = format!("unix:{}", directory.path().join("later.sock").display());
+    let expected = json!({ "without": "NO_DEVICE", "with": "SUCCESS", "count": 1 });
+    check_over(&host, "late", &[("VGPU_LINK", link.as_str())], expected);
+}
+
+#[test]
+fn nvml_counts_its_users_checks_its_arguments_and_survives_its_host() {
+    let host = host();
+    let mut python = script(Way::SearchPath, &host, "nvml_behaviour.py");
+    let seen = answer(python.arg(host.pid().to_string()), &host);
+    let expected = json!({
+        "before_init": "UNINITIALIZED",
+        "wrong_index": "INVALID_ARGUMENT",
+        "wrong_handle": "INVALID_ARGUMENT",
+        "unknown_uuid": "NOT_FOUND",
+        "unknown_place": "NOT_FOUND",
+        "no_place": "INVALID_ARGUMENT",
+        "name_too_small": "INSUFFICIENT_SIZE",
+        "name_nowhere": "INVALID_ARGUMENT",
+        "name_fits": "SUCCESS",
+        "wrong_structure": "ARGUMENT_VERSION_MISMATCH",
+        "old_pci_untouched": true,
+        "old_pci_v2_untouched": true,
+        "not_told": "NOT_SUPPORTED",
+        "second_user": "SUCCESS",
+        "still_open": "SUCCESS",
+        "lost": "GPU_IS_LOST",
+        "known_after_loss": "SUCCESS",
+        "closed": "UNINITIALIZED",
+        "again_without_host": "DRIVER_NOT_LOADED",
+        "one_too_many": "UNINITIALIZED",
+    });
+    assert_eq!(seen, expected);
 }
