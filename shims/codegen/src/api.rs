@@ -72,6 +72,8 @@ pub enum Role {
     BulkIn(String),
     /// Memory contents that travel from the host; names the parameter with their length.
     BulkOut(String),
+    /// A list of addresses of the program; names the parameter with its length.
+    Memories(String),
     /// An address that may be in the program's own memory or on a device.
     Memory,
     /// Passed to the body as it is.
@@ -85,6 +87,7 @@ impl Role {
             Self::TextOut(length)
             | Self::Slice(length)
             | Self::SliceOut(length)
+            | Self::Memories(length)
             | Self::BulkIn(length)
             | Self::BulkOut(length) => Some(length),
             _ => None,

@@ -172,6 +172,17 @@ impl<'call> Memory<'call> {
         Self { address: address as usize as *mut u8, call: PhantomData }
     }
 
+    /// Takes a list of addresses; NULL is [`Fault::INVALID_VALUE`] unless the list is empty.
+    ///
+    /// # Safety
+    /// As for [`slice`], and for each address as for [`Memory::new`].
+    pub unsafe fn list<E: Fault>(first: *mut *mut c_void, count: usize) -> Result<Vec<Self>, E> {
+        // SAFETY: this function's own contract.
+        let addresses = unsafe { slice::<*mut c_void, E>(first, count) }?;
+        // SAFETY: as above, for each of them.
+        Ok(addresses.iter().map(|address| unsafe { Self::new(*address) }).collect())
+    }
+
     /// Returns the address as a number, such as a device pointer.
     pub fn address(&self) -> u64 {
         self.address.addr() as u64

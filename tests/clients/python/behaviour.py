@@ -174,6 +174,8 @@ def addresses():
     inside = int(memory) + 7
     ask = lambda attribute, at: cuda.cuPointerGetAttribute(attribute, at)
     own = bytearray(8)
+    both = [kind.CU_POINTER_ATTRIBUTE_MEMORY_TYPE, kind.CU_POINTER_ATTRIBUTE_RANGE_SIZE]
+    several = lambda at: [int(one) for one in check(cuda.cuPointerGetAttributes(2, both, at))]
     answers = {
         "device_type": check(ask(kind.CU_POINTER_ATTRIBUTE_MEMORY_TYPE, inside)),
         "device_ordinal": check(ask(kind.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, inside)) == int(device),
@@ -181,6 +183,7 @@ def addresses():
         "size": check(ask(kind.CU_POINTER_ATTRIBUTE_RANGE_SIZE, inside)),
         "pinned_type": check(ask(kind.CU_POINTER_ATTRIBUTE_MEMORY_TYPE, pinned)),
         "other": name(ask(kind.CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address(own))),
+        "several": [several(inside), several(pinned), several(address(own))],
         "range": int(check(cuda.cuMemGetAddressRange(inside))[0]) == int(memory),
         "pinned_flags": check(cuda.cuMemHostGetFlags(pinned)),
         "aligned": pinned % 4096,

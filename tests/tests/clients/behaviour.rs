@@ -94,6 +94,7 @@ fn an_address_is_known_as_device_memory_pinned_memory_or_neither() {
         "size": 100,
         "pinned_type": 1,
         "other": "INVALID_VALUE",
+        "several": [[2, 100], [1, 100], [0, 0]],
         "range": true,
         "pinned_flags": 1,
         "aligned": 0,

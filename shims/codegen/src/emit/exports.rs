@@ -296,6 +296,9 @@ fn conversion(bound: &Bound<'_>) -> Option<(String, String)> {
         Role::SliceOut(_) => format!("convert::slice_mut::<_, Error>({name}, {length} as usize)?"),
         Role::BulkIn(_) => format!("convert::slice::<u8, Error>({name}.cast(), {length})?"),
         Role::BulkOut(_) => format!("convert::slice_mut::<u8, Error>({name}.cast(), {length})?"),
+        Role::Memories(_) => {
+            format!("convert::Memory::list::<Error>({name}, {length} as usize)?")
+        }
         Role::Memory if bound.pointee.is_none() => format!("convert::Memory::at({name})"),
         Role::Memory => format!("convert::Memory::new({name}.cast())"),
         Role::Raw => return None,

@@ -150,6 +150,15 @@ pub(crate) fn ctx_get_flags() -> Result<u32, Error> {
     Ok(contexts::current()?.1.flags)
 }
 
+/// Changes the flags of the current context.
+pub(crate) fn ctx_set_flags(flags: u32) -> Result<(), Error> {
+    devices::known()?;
+    let (handle, _) = contexts::current()?;
+    check_flags(flags)?;
+    contexts::change_flags(handle, flags);
+    Ok(())
+}
+
 /// Returns the number of a context, which no other of this process ever had; NULL stands for the
 /// current one.
 pub(crate) fn ctx_get_id(context: CUcontext) -> Result<u64, Error> {

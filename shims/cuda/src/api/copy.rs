@@ -6,7 +6,7 @@
 //! call returns, be it pageable or pinned; a copy to the program is complete when the call
 //! returns, which is earlier than the documentation asks for (at the stream's synchronisation).
 
-use vgpu_abi::cuda::{CUdeviceptr, CUstream, Error};
+use vgpu_abi::cuda::{CUcontext, CUdeviceptr, CUstream, Error};
 use vgpu_guest::convert::Memory;
 use vgpu_guest::session;
 use vgpu_guest::wire::cuda::{
@@ -15,7 +15,7 @@ use vgpu_guest::wire::cuda::{
 };
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
 
-use crate::{handles, ranges, remote};
+use crate::{contexts, handles, ranges, remote};
 
 /// Copies memory of the program to the device, and waits until it is there.
 pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), Error> {
@@ -134,6 +134,37 @@ pub(crate) fn memcpy_async(
             within_program(target, source, bytes)
         }
     }
+}
+
+/// Copies between two contexts of one device; between devices it is not carried.
+pub(crate) fn memcpy_peer(
+    target: CUdeviceptr,
+    target_context: CUcontext,
+    source: CUdeviceptr,
+    source_context: CUcontext,
+    bytes: usize,
+) -> Result<(), Error> {
+    check_same_device(target_context, source_context)?;
+    memcpy_dto_d_v2(target, source, bytes)
+}
+
+/// As [`memcpy_peer`], behind what the stream does already.
+pub(crate) fn memcpy_peer_async(
+    target: CUdeviceptr,
+    target_context: CUcontext,
+    source: CUdeviceptr,
+    source_context: CUcontext,
+    bytes: usize,
+    stream: CUstream,
+) -> Result<(), Error> {
+    check_same_device(target_context, source_context)?;
+    memcpy_dto_d_async_v2(target, source, bytes, stream)
+}
+
+fn check_same_device(one: CUcontext, other: CUcontext) -> Result<(), Error> {
+    remote::ready()?;
+    let same = contexts::find(one.0)?.device == contexts::find(other.0)?.device;
+    if same { Ok(()) } else { Err(Error::NOT_SUPPORTED) }
 }
 
 fn is_device(memory: &Memory<'_>) -> bool {

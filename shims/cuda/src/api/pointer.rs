@@ -13,15 +13,55 @@ pub(crate) fn pointer_get_attribute(
     address: CUdeviceptr,
 ) -> Result<(), Error> {
     devices::known()?;
-    let value = match ranges::find(address) {
-        Some(range) => of_device(attribute, address, &range)?,
-        None => of_pinned(attribute, address)?,
-    };
-    match value {
-        Value::Flag(value) => store(place, &[u8::from(value)]),
-        Value::Word(value) => store(place, &value.to_ne_bytes()),
-        Value::Long(value) => store(place, &value.to_ne_bytes()),
+    store(place, value_of(attribute, address)?)
+}
+
+/// Writes several attributes of an address. One that such memory does not have, and all of an
+/// address that is neither, are zeros and no error, as the documentation says.
+pub(crate) fn pointer_get_attributes(
+    attributes: &[Attribute],
+    places: Vec<Memory<'_>>,
+    address: CUdeviceptr,
+) -> Result<(), Error> {
+    devices::known()?;
+    for (attribute, place) in attributes.iter().zip(places) {
+        match value_of(*attribute, address) {
+            Ok(value) => store(place, value)?,
+            Err(_) => store(place, absent(*attribute)?)?,
+        }
     }
+    Ok(())
+}
+
+fn value_of(attribute: Attribute, address: CUdeviceptr) -> Result<Value, Error> {
+    match ranges::find(address) {
+        Some(range) => of_device(attribute, address, &range),
+        None => of_pinned(attribute, address),
+    }
+}
+
+/// Returns what stands for "does not have it", in the attribute's width.
+fn absent(attribute: Attribute) -> Result<Value, Error> {
+    Ok(match attribute {
+        Attribute::MEMORY_TYPE => Value::Word(0),
+        // CU_DEVICE_INVALID is -2.
+        Attribute::DEVICE_ORDINAL => Value::Word((-2i32).cast_unsigned()),
+        Attribute::SYNC_MEMOPS
+        | Attribute::IS_MANAGED
+        | Attribute::IS_LEGACY_CUDA_IPC_CAPABLE
+        | Attribute::MAPPED
+        | Attribute::IS_GPU_DIRECT_RDMA_CAPABLE => Value::Flag(false),
+        Attribute::ACCESS_FLAGS => Value::Word(0),
+        Attribute::CONTEXT
+        | Attribute::DEVICE_POINTER
+        | Attribute::HOST_POINTER
+        | Attribute::BUFFER_ID
+        | Attribute::RANGE_START_ADDR
+        | Attribute::RANGE_SIZE
+        | Attribute::ALLOWED_HANDLE_TYPES
+        | Attribute::MEMPOOL_HANDLE => Value::Long(0),
+        _ => return Err(Error::INVALID_VALUE),
+    })
 }
 
 /// A value in the width that C has for the attribute.
@@ -31,9 +71,12 @@ enum Value {
     Long(u64),
 }
 
-fn store(place: Memory<'_>, value: &[u8]) -> Result<(), Error> {
-    place.bytes_mut::<Error>(value.len())?.copy_from_slice(value);
-    Ok(())
+fn store(place: Memory<'_>, value: Value) -> Result<(), Error> {
+    match value {
+        Value::Flag(value) => place.store::<bool, Error>(&[value]),
+        Value::Word(value) => place.store::<u32, Error>(&[value]),
+        Value::Long(value) => place.store::<u64, Error>(&[value]),
+    }
 }
 
 fn of_device(

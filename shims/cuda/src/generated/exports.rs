@@ -1371,6 +1371,16 @@ pub unsafe extern "C" fn cuCtxSetCurrent(ctx: CUcontext) -> CUresult {
     boundary(&CALLS, || api::context::ctx_set_current(ctx))
 }
 
+/// Answers `cuCtxSetFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxSetFlags(flags: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxSetFlags");
+    boundary(&CALLS, || api::context::ctx_set_flags(flags))
+}
+
 /// Answers `cuDeviceCanAccessPeer` in the guest.
 ///
 /// # Safety
@@ -1496,6 +1506,27 @@ pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: i32, dev: CUdev
         // SAFETY: the caller's promise, by calling a documented function.
         let name = unsafe { convert::TextBuffer::new::<Error>(name, i64::from(len))? };
         api::device::device_get_name(name, dev)
+    })
+}
+
+/// Answers `cuDeviceGetP2PAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetP2PAttribute(
+    value: *mut i32,
+    attrib: CUdevice_P2PAttribute,
+    src_device: CUdevice,
+    dst_device: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetP2PAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut value = unsafe { convert::output::<_, Error>(value)? };
+        let value_value = api::device::device_get_p2_p_attribute(attrib, src_device, dst_device)?;
+        value.set(value_value);
+        Ok(())
     })
 }
 
@@ -2150,6 +2181,94 @@ pub unsafe extern "C" fn cuMemcpyAsync_ptsz(
     })
 }
 
+/// Answers `cuMemcpyPeer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyPeer(
+    dst_device: CUdeviceptr,
+    dst_context: CUcontext,
+    src_device: CUdeviceptr,
+    src_context: CUcontext,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyPeer");
+    boundary(&CALLS, || {
+        api::copy::memcpy_peer(dst_device, dst_context, src_device, src_context, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyPeer_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyPeer_ptds(
+    dst_device: CUdeviceptr,
+    dst_context: CUcontext,
+    src_device: CUdeviceptr,
+    src_context: CUcontext,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyPeer_ptds");
+    boundary(&CALLS, || {
+        api::copy::memcpy_peer(dst_device, dst_context, src_device, src_context, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyPeerAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyPeerAsync(
+    dst_device: CUdeviceptr,
+    dst_context: CUcontext,
+    src_device: CUdeviceptr,
+    src_context: CUcontext,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyPeerAsync");
+    boundary(&CALLS, || {
+        api::copy::memcpy_peer_async(
+            dst_device,
+            dst_context,
+            src_device,
+            src_context,
+            byte_count,
+            stream,
+        )
+    })
+}
+
+/// Answers `cuMemcpyPeerAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyPeerAsync_ptsz(
+    dst_device: CUdeviceptr,
+    dst_context: CUcontext,
+    src_device: CUdeviceptr,
+    src_context: CUcontext,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyPeerAsync_ptsz");
+    boundary(&CALLS, || {
+        api::copy::memcpy_peer_async(
+            dst_device,
+            dst_context,
+            src_device,
+            src_context,
+            byte_count,
+            stream.per_thread(),
+        )
+    })
+}
+
 /// Answers `cuModuleGetLoadingMode` in the guest.
 ///
 /// # Safety
@@ -2181,6 +2300,30 @@ pub unsafe extern "C" fn cuPointerGetAttribute(
         // SAFETY: the caller's promise, by calling a documented function.
         let data = unsafe { convert::Memory::new(data.cast()) };
         api::pointer::pointer_get_attribute(data, attribute, ptr)
+    })
+}
+
+/// Answers `cuPointerGetAttributes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuPointerGetAttributes(
+    num_attributes: u32,
+    attributes: *mut CUpointer_attribute,
+    data: *mut *mut c_void,
+    ptr: CUdeviceptr,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuPointerGetAttributes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (attributes, data) = unsafe {
+            (
+                convert::slice::<_, Error>(attributes, num_attributes as usize)?,
+                convert::Memory::list::<Error>(data, num_attributes as usize)?,
+            )
+        };
+        api::pointer::pointer_get_attributes(attributes, data, ptr)
     })
 }
 
@@ -2704,7 +2847,6 @@ unimplemented! {
     cuCtxGetSharedMemConfig,
     cuCtxRecordEvent,
     cuCtxResetPersistingL2Cache,
-    cuCtxSetFlags,
     cuCtxSetSharedMemConfig,
     cuCtxWaitEvent,
     cuDestroyExternalMemory,
@@ -2724,7 +2866,6 @@ unimplemented! {
     cuDeviceGetMemPool,
     cuDeviceGetNvSciSyncAttributes,
     cuDeviceGetP2PAtomicCapabilities,
-    cuDeviceGetP2PAttribute,
     cuDeviceGetTexture1DLinearMaxWidth,
     cuDeviceGraphMemTrim,
     cuDeviceRegisterAsyncNotification,
@@ -3077,10 +3218,6 @@ unimplemented! {
     cuMemcpyHtoA_v2_ptds,
     cuMemcpyHtoD,
     cuMemcpyHtoDAsync,
-    cuMemcpyPeer,
-    cuMemcpyPeerAsync,
-    cuMemcpyPeerAsync_ptsz,
-    cuMemcpyPeer_ptds,
     cuMemcpyWithAttributesAsync,
     cuMemcpyWithAttributesAsync_ptsz,
     cuMemsetD16,
@@ -3126,7 +3263,6 @@ unimplemented! {
     cuParamSetf,
     cuParamSeti,
     cuParamSetv,
-    cuPointerGetAttributes,
     cuPointerSetAttribute,
     cuProfilerInitialize,
     cuProfilerStart,
