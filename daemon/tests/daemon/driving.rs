@@ -3,7 +3,7 @@
 use vgpu_link::wire::cuda;
 use vgpu_link::wire::header::BULK_BYTES_MAX;
 
-use crate::process::{Client, Vgpud};
+use crate::process::{Client, Vgpud, pid_in};
 
 const INVALID_VALUE: u16 = 1;
 const OUT_OF_MEMORY: u16 = 2;
@@ -94,4 +94,57 @@ fn a_call_without_a_context_is_refused() {
     let mut client = daemon.client();
     assert_eq!(alloc(&mut client, 1), Err(INVALID_CONTEXT));
     assert_eq!(synchronise(&mut client), Err(INVALID_CONTEXT));
+}
+
+/// Half of the clients leave in the middle of a copy: their memory must come back all the same.
+#[test]
+fn many_clients_copy_at_once_and_leave_nothing_behind() {
+    const CLIENTS: usize = 16;
+    const BYTES: usize = 1 << 20;
+    let daemon = Vgpud::start(&[]);
+    let mut observer = daemon.client();
+    let mut clients: Vec<(Client, u64)> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = driving(&daemon);
+            let at = alloc(&mut client, BYTES as u64).expect("room");
+            (client, at)
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for (number, (client, at)) in clients.iter_mut().enumerate() {
+            scope.spawn(move || {
+                let mut sent = vec![0; BYTES];
+                fastrand::Rng::with_seed(number as u64).fill(&mut sent);
+                for _ in 0..4 {
+                    let to = cuda::MemcpyHtoDAsyncV2 { dst_device: *at, stream: 2 };
+                    client.post_with(&to, &sent);
+                    assert!(read(client, *at, BYTES).expect("in range") == sent);
+                }
+            });
+        }
+    });
+    let state = observer.state(0);
+    assert_eq!(state.memory_used, (CLIENTS * BYTES) as u64);
+    assert_eq!(state.processes.len(), CLIENTS);
+    for (mut client, at) in clients.drain(..).step_by(2) {
+        let to = cuda::MemcpyHtoDAsyncV2 { dst_device: at, stream: 2 };
+        client.post_with(&to, &[1; BYTES]);
+    }
+    for _ in 0..CLIENTS {
+        daemon.wait_for(&["vgpud: gone", "freed=1048576"]);
+    }
+    assert_eq!(observer.state(0).memory_used, 0);
+}
+
+/// The design allows an idle client 5 MiB of the host, CUDA's own aside.
+#[test]
+fn an_idle_client_costs_the_host_less_than_5_mib() {
+    let daemon = Vgpud::start(&[]);
+    let mut client = driving(&daemon);
+    client.snapshot();
+    let worker = pid_in(&daemon.wait_for(&["vgpud: client"]), "worker=");
+    let status = std::fs::read_to_string(format!("/proc/{worker}/status")).expect("Linux");
+    let own = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux 4.5");
+    let kib: u64 = own.split_whitespace().nth(1).expect("a number").parse().expect("a number");
+    assert!((1..5 << 10).contains(&kib), "{own}");
 }

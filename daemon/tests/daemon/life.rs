@@ -10,7 +10,7 @@ use vgpu_link::wire::control::Reason;
 use vgpu_link::wire::cuda;
 use vgpu_link::{LinkError, unix_link};
 
-use crate::process::{Client, LIMIT, Vgpud, kill, welcomed};
+use crate::process::{Client, LIMIT, Vgpud, kill, pid_in, welcomed};
 
 const MIB: u64 = 1 << 20;
 
@@ -27,12 +27,6 @@ fn hold(client: &mut Client, bytes: u64) {
     let retain = cuda::DevicePrimaryCtxRetain { dev: 0 };
     client.context = client.call(&retain).expect("a device").pctx;
     client.call(&cuda::MemAllocV2 { bytesize: bytes }).expect("room");
-}
-
-fn pid_in(line: &str, key: &str) -> u32 {
-    let at = line.find(key).expect("the key is there") + key.len();
-    let digits: String = line[at..].chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().expect("a process id")
 }
 
 #[test]

@@ -142,6 +142,13 @@ pub fn kill(pid: u32, signal: &str) {
     rustix::process::kill_process(pid, signal).expect("it is there");
 }
 
+/// Finds a process id behind a key of the log.
+pub fn pid_in(line: &str, key: &str) -> u32 {
+    let at = line.find(key).expect("the key is there") + key.len();
+    let digits: String = line[at..].chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect("a process id")
+}
+
 /// One connection that was welcomed.
 pub struct Client {
     pub link: Box<dyn Link>,
