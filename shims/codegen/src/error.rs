@@ -67,6 +67,13 @@ impl Error {
                 "unpack the Python package {package} for CUDA {major} there; `cargo xtask test` \
                  fetches it"
             )),
+            Self::Row { library, .. } => {
+                Some(format!("shims/api/README.md explains a row of shims/api/{library}.toml"))
+            }
+            Self::Tool { tool: "cc", .. } => {
+                Some("install a C compiler and its headers (Debian: gcc libc6-dev)".into())
+            }
+            Self::Tool { tool: "rustfmt", .. } => Some("rustup component add rustfmt".into()),
             _ => None,
         }
     }
@@ -118,6 +125,9 @@ pub enum Problem {
     /// `otherwise` is for functions that do not return a result code, and for all of them.
     #[error("otherwise belongs to functions without a result code")]
     Otherwise,
+    /// A driver function is exported in more forms than the headers list versions.
+    #[error("no header says since which version it is meant")]
+    NoVersion,
     /// No library exports the function.
     #[error("no library exports it")]
     NotExported,

@@ -22,7 +22,8 @@ pub fn generate(root: &Path) -> Result<Outputs> {
     for shim in &SHIMS {
         exports_of(shim, &description, &mut outputs)?;
     }
-    let text = entry_points::emit(&description.versions, &description.names["cuda"]);
+    let text = entry_points::emit(&description.versions, &description.names["cuda"])
+        .map_err(refused(CUDA))?;
     outputs.insert("shims/cuda/src/generated/entry_points.rs".into(), text);
     outputs.insert("docs/supported-api.md".into(), supported(&description));
     messages(&description, &mut outputs)?;

@@ -74,9 +74,7 @@ pub fn distil(root: &Path, headers: &Path) -> Result<Outputs> {
     let mut newest = library(nvml(found.nvml(13)?), wanted.get("nvml"))?;
     merge(&mut newest, library(nvml(found.nvml(12)?), None)?);
     add("nvml", &newest);
-    let typedefs = |directory| Compiler { directory, header: "cudaTypedefs.h", scratch: &scratch };
-    let table =
-        versions::table(&[typedefs(cuda13).declarations()?, typedefs(cuda12).declarations()?]);
+    let table = versions::table(&[cuda13, cuda12])?;
     outputs.insert("shims/api/signatures/versions.toml".into(), table);
     Ok(outputs)
 }

@@ -20,8 +20,6 @@ pub(super) struct Declarations {
     pub structs: BTreeMap<String, Vec<Field>>,
     /// Names of the constants of each enum, by typedef or tag.
     pub enums: BTreeMap<String, Vec<String>>,
-    /// Function pointer types by name, with the parameters' own names.
-    pub pointers: BTreeMap<String, Function>,
     /// The keyword that a tag without a typedef needs before it.
     pub keywords: BTreeMap<String, String>,
 }
@@ -38,7 +36,6 @@ impl Declarations {
         fill(&mut self.types, other.types);
         fill(&mut self.structs, other.structs);
         fill(&mut self.enums, other.enums);
-        fill(&mut self.pointers, other.pointers);
         fill(&mut self.keywords, other.keywords);
     }
 
@@ -138,9 +135,8 @@ fn declaration(tokens: &[Token], out: &mut Declarations) {
         let Some(declared) = cursor.declarator(base.clone(), out) else { return };
         let Declared { name, kind, function } = declared;
         match (typedef, function) {
-            (true, Some(function)) => {
-                out.types.insert(name.clone(), Shape::Callback);
-                out.pointers.insert(name, function);
+            (true, Some(_)) => {
+                out.types.insert(name, Shape::Callback);
             }
             (true, None) => define(out, name, kind),
             (false, Some(function)) => {

@@ -469,6 +469,62 @@ pub(crate) const ENTRY_POINTS: &[(&str, &[Form])] = &[
         "cuDriverGetVersion",
         &[Form { since: 2020, plain: cuDriverGetVersion as _, per_thread: ptr::null() }],
     ),
+    (
+        "cuEGLStreamConsumerAcquireFrame",
+        &[Form {
+            since: 7000,
+            plain: cuEGLStreamConsumerAcquireFrame as _,
+            per_thread: ptr::null(),
+        }],
+    ),
+    (
+        "cuEGLStreamConsumerConnect",
+        &[Form { since: 7000, plain: cuEGLStreamConsumerConnect as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuEGLStreamConsumerConnectWithFlags",
+        &[Form {
+            since: 8000,
+            plain: cuEGLStreamConsumerConnectWithFlags as _,
+            per_thread: ptr::null(),
+        }],
+    ),
+    (
+        "cuEGLStreamConsumerDisconnect",
+        &[Form { since: 7000, plain: cuEGLStreamConsumerDisconnect as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuEGLStreamConsumerReleaseFrame",
+        &[Form {
+            since: 7000,
+            plain: cuEGLStreamConsumerReleaseFrame as _,
+            per_thread: ptr::null(),
+        }],
+    ),
+    (
+        "cuEGLStreamProducerConnect",
+        &[Form { since: 7000, plain: cuEGLStreamProducerConnect as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuEGLStreamProducerDisconnect",
+        &[Form { since: 7000, plain: cuEGLStreamProducerDisconnect as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuEGLStreamProducerPresentFrame",
+        &[Form {
+            since: 7000,
+            plain: cuEGLStreamProducerPresentFrame as _,
+            per_thread: ptr::null(),
+        }],
+    ),
+    (
+        "cuEGLStreamProducerReturnFrame",
+        &[Form {
+            since: 7000,
+            plain: cuEGLStreamProducerReturnFrame as _,
+            per_thread: ptr::null(),
+        }],
+    ),
     ("cuEventCreate", &[Form { since: 2000, plain: cuEventCreate as _, per_thread: ptr::null() }]),
     (
         "cuEventDestroy",
@@ -570,6 +626,63 @@ pub(crate) const ENTRY_POINTS: &[(&str, &[Form])] = &[
     (
         "cuFuncSetSharedSize",
         &[Form { since: 2000, plain: cuFuncSetSharedSize as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuGLCtxCreate",
+        &[
+            Form { since: 2000, plain: cuGLCtxCreate as _, per_thread: ptr::null() },
+            Form { since: 3020, plain: cuGLCtxCreate_v2 as _, per_thread: ptr::null() },
+        ],
+    ),
+    (
+        "cuGLGetDevices",
+        &[
+            Form { since: 4010, plain: cuGLGetDevices as _, per_thread: ptr::null() },
+            Form { since: 6050, plain: cuGLGetDevices_v2 as _, per_thread: ptr::null() },
+        ],
+    ),
+    ("cuGLInit", &[Form { since: 2000, plain: cuGLInit as _, per_thread: ptr::null() }]),
+    (
+        "cuGLMapBufferObject",
+        &[
+            Form { since: 2000, plain: cuGLMapBufferObject as _, per_thread: ptr::null() },
+            Form {
+                since: 3020,
+                plain: cuGLMapBufferObject_v2 as _,
+                per_thread: cuGLMapBufferObject_v2_ptds as _,
+            },
+        ],
+    ),
+    (
+        "cuGLMapBufferObjectAsync",
+        &[
+            Form { since: 2030, plain: cuGLMapBufferObjectAsync as _, per_thread: ptr::null() },
+            Form {
+                since: 3020,
+                plain: cuGLMapBufferObjectAsync_v2 as _,
+                per_thread: cuGLMapBufferObjectAsync_v2_ptsz as _,
+            },
+        ],
+    ),
+    (
+        "cuGLRegisterBufferObject",
+        &[Form { since: 2000, plain: cuGLRegisterBufferObject as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuGLSetBufferObjectMapFlags",
+        &[Form { since: 2030, plain: cuGLSetBufferObjectMapFlags as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuGLUnmapBufferObject",
+        &[Form { since: 2000, plain: cuGLUnmapBufferObject as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuGLUnmapBufferObjectAsync",
+        &[Form { since: 2030, plain: cuGLUnmapBufferObjectAsync as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuGLUnregisterBufferObject",
+        &[Form { since: 2000, plain: cuGLUnregisterBufferObject as _, per_thread: ptr::null() }],
     ),
     (
         "cuGetErrorName",
@@ -1090,11 +1203,31 @@ pub(crate) const ENTRY_POINTS: &[(&str, &[Form])] = &[
         &[Form { since: 11010, plain: cuGraphUpload as _, per_thread: cuGraphUpload_ptsz as _ }],
     ),
     (
+        "cuGraphicsEGLRegisterImage",
+        &[Form { since: 7000, plain: cuGraphicsEGLRegisterImage as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuGraphicsGLRegisterBuffer",
+        &[Form { since: 3000, plain: cuGraphicsGLRegisterBuffer as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuGraphicsGLRegisterImage",
+        &[Form { since: 3000, plain: cuGraphicsGLRegisterImage as _, per_thread: ptr::null() }],
+    ),
+    (
         "cuGraphicsMapResources",
         &[Form {
             since: 3000,
             plain: cuGraphicsMapResources as _,
             per_thread: cuGraphicsMapResources_ptsz as _,
+        }],
+    ),
+    (
+        "cuGraphicsResourceGetMappedEglFrame",
+        &[Form {
+            since: 7000,
+            plain: cuGraphicsResourceGetMappedEglFrame as _,
+            per_thread: ptr::null(),
         }],
     ),
     (
@@ -1154,6 +1287,22 @@ pub(crate) const ENTRY_POINTS: &[(&str, &[Form])] = &[
     (
         "cuGraphicsUnregisterResource",
         &[Form { since: 3000, plain: cuGraphicsUnregisterResource as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuGraphicsVDPAURegisterOutputSurface",
+        &[Form {
+            since: 3010,
+            plain: cuGraphicsVDPAURegisterOutputSurface as _,
+            per_thread: ptr::null(),
+        }],
+    ),
+    (
+        "cuGraphicsVDPAURegisterVideoSurface",
+        &[Form {
+            since: 3010,
+            plain: cuGraphicsVDPAURegisterVideoSurface as _,
+            per_thread: ptr::null(),
+        }],
     ),
     (
         "cuGreenCtxCreate",
@@ -2263,6 +2412,18 @@ pub(crate) const ENTRY_POINTS: &[(&str, &[Form])] = &[
         &[Form { since: 6000, plain: cuPointerSetAttribute as _, per_thread: ptr::null() }],
     ),
     (
+        "cuProfilerInitialize",
+        &[Form { since: 4000, plain: cuProfilerInitialize as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuProfilerStart",
+        &[Form { since: 4000, plain: cuProfilerStart as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuProfilerStop",
+        &[Form { since: 4000, plain: cuProfilerStop as _, per_thread: ptr::null() }],
+    ),
+    (
         "cuSignalExternalSemaphoresAsync",
         &[Form {
             since: 10000,
@@ -2774,6 +2935,17 @@ pub(crate) const ENTRY_POINTS: &[(&str, &[Form])] = &[
     (
         "cuUserObjectRetain",
         &[Form { since: 11030, plain: cuUserObjectRetain as _, per_thread: ptr::null() }],
+    ),
+    (
+        "cuVDPAUCtxCreate",
+        &[
+            Form { since: 3010, plain: cuVDPAUCtxCreate as _, per_thread: ptr::null() },
+            Form { since: 3020, plain: cuVDPAUCtxCreate_v2 as _, per_thread: ptr::null() },
+        ],
+    ),
+    (
+        "cuVDPAUGetDevice",
+        &[Form { since: 3010, plain: cuVDPAUGetDevice as _, per_thread: ptr::null() }],
     ),
     (
         "cuWaitExternalSemaphoresAsync",
