@@ -44,7 +44,17 @@ pub fn rollback(host: &dyn Host, to: u64, force: bool, no_restart: bool) -> Resu
     if pending(host, to)?.is_empty() {
         return Ok(RolledBack::default());
     }
-    let mut journal = Journal::begin(host, Record::Rollback { to, force, no_restart })?;
+    let begun = Journal::begin(host, Record::Rollback { to, force, no_restart });
+    let mut journal = match begun {
+        Ok(journal) => journal,
+        // Half of a first record says nothing, and nothing was done.
+        Err(first) => match state::close(host, None) {
+            Ok(()) => return Err(first),
+            Err(source) => {
+                return Err(Error::UndoFailed { first: Box::new(first), source: Box::new(source) });
+            }
+        },
+    };
     resume(host, &mut journal).map_err(|source| {
         let first = Box::new(Error::Interrupted { what: "the rollback" });
         Error::UndoFailed { first, source: Box::new(source) }

@@ -1,0 +1,191 @@
+//! A guest's root on a real file system, as Ollama's install script and our package leave it, and
+//! its digest.
+
+// Each test binary uses its own part of this module.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The names of our libraries.
+pub const SHIMS: [&str; 6] = vgpu_install::facts::SHIMS;
+/// Where they lie.
+pub const SHIM_DIR: &str = "usr/lib/x86_64-linux-gnu/vgpu";
+/// Ollama's libraries.
+pub const OLLAMA_DIR: &str = "usr/local/lib/ollama";
+
+/// Runs a program and demands that it ends well.
+pub fn succeed(program: &str, arguments: &[&str], dir: &Path) {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .unwrap_or_else(|error| panic!("{program} is needed (cargo xtask setup): {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+}
+
+/// Builds a library of no content with the given name and needs.
+pub fn library(dir: &Path, name: &str, needs: &[&str]) {
+    let source = dir.join("empty.c");
+    std::fs::write(&source, "int vgpu_test_999(void) { return 999; }\n").unwrap();
+    let soname = format!("-Wl,-soname,{name}");
+    let mut arguments =
+        vec!["-shared", "-nostdlib", "-Wl,--no-as-needed", &soname, "-o", name, "empty.c"];
+    arguments.extend(needs);
+    succeed("gcc", &arguments, dir);
+}
+
+/// A root in a directory of its own, removed at the end.
+pub struct Guest {
+    /// Holds the root and the parts it is made of.
+    pub dir: tempfile::TempDir,
+}
+
+impl Guest {
+    /// Lays the root out.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let parts = dir.path().join("parts");
+        std::fs::create_dir(&parts).unwrap();
+        for name in SHIMS {
+            library(&parts, name, &[]);
+        }
+        std::fs::write(parts.join("main.c"), "int main(void) { return 0; }\n").unwrap();
+        succeed("gcc", &["-o", "ollama", "main.c"], &parts);
+        let guest = Self { dir };
+        for path in [SHIM_DIR, "var/lib", "etc/systemd/system", "usr/local/bin", OLLAMA_DIR] {
+            std::fs::create_dir_all(guest.root().join(path)).unwrap();
+        }
+        for name in SHIMS {
+            guest.copy(name, &format!("{SHIM_DIR}/{name}"));
+        }
+        guest.copy("ollama", "usr/local/bin/ollama");
+        guest.copy("ollama", &format!("{OLLAMA_DIR}/llama-server"));
+        for major in ["12", "13"] {
+            guest.bundle(&parts, major);
+        }
+        guest.write(
+            "etc/systemd/system/ollama.service",
+            "[Unit]\nDescription=Ollama Service\n[Service]\nExecStart=/usr/local/bin/ollama serve\n\
+             User=ollama\nGroup=ollama\nRestart=always\nEnvironment=\"PATH=/usr/bin\"\n\
+             [Install]\nWantedBy=default.target\n",
+        );
+        guest
+    }
+
+    fn bundle(&self, parts: &Path, major: &str) {
+        let dir = format!("{OLLAMA_DIR}/cuda_v{major}");
+        std::fs::create_dir(self.root().join(&dir)).unwrap();
+        let (cudart, cublas) = (format!("libcudart.so.{major}"), format!("libcublas.so.{major}"));
+        library(parts, "libggml-cuda.so", &[&cudart, &cublas, "libcuda.so.1"]);
+        self.copy("libggml-cuda.so", &format!("{dir}/libggml-cuda.so"));
+        self.copy(&cudart, &format!("{dir}/{cudart}.999.1"));
+        symlink(format!("{cudart}.999.1"), self.root().join(&dir).join(&cudart)).unwrap();
+        self.copy(&cublas, &format!("{dir}/{cublas}"));
+        // Attributes and odd modes must survive being moved aside.
+        let path = self.root().join(&dir).join(&cublas);
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&path, "user.theirs", b"999", flags).unwrap();
+        rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o4751)).unwrap();
+    }
+
+    fn copy(&self, part: &str, to: &str) {
+        std::fs::copy(self.dir.path().join("parts").join(part), self.root().join(to)).unwrap();
+    }
+
+    /// The root.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// Writes a file below the root.
+    pub fn write(&self, path: &str, text: &str) {
+        std::fs::write(self.root().join(path), text).unwrap();
+    }
+
+    /// Runs the installer on the root.
+    pub fn install(&self, arguments: &[&str]) -> Output {
+        let program = env!("CARGO_BIN_EXE_vgpu-install");
+        Command::new(program).arg("--root").arg(self.root()).args(arguments).output().unwrap()
+    }
+
+    /// Runs the installer on the root under strace with further options for strace.
+    pub fn traced(&self, strace: &[&str], arguments: &[&str]) -> Output {
+        Command::new("strace")
+            .args(strace)
+            .arg(env!("CARGO_BIN_EXE_vgpu-install"))
+            .arg("--root")
+            .arg(self.root())
+            .args(arguments)
+            .output()
+            .unwrap_or_else(|error| panic!("strace is needed (cargo xtask setup): {error}"))
+    }
+
+    /// Writes every path with type, mode, owner, time, attributes and content.
+    pub fn digest(&self) -> String {
+        let mut paths = BTreeMap::new();
+        collect(&self.root(), Path::new("/"), &mut paths);
+        paths.into_values().collect()
+    }
+
+    /// The digest without our state and without the times of what we make ourselves.
+    pub fn essence(&self) -> String {
+        let mut paths = BTreeMap::new();
+        collect(&self.root(), Path::new("/"), &mut paths);
+        let ours = |path: &Path| {
+            path.starts_with("/var/lib")
+                || path.starts_with("/etc/systemd/system")
+                || path.starts_with("/usr/local/lib/ollama")
+        };
+        paths.retain(|path, _| !path.starts_with("/var/lib/vgpu/"));
+        paths
+            .into_iter()
+            .filter(|(path, _)| !path.starts_with("/var/lib/vgpu"))
+            .map(|(path, text)| if ours(&path) { without_time(&text) } else { text })
+            .collect()
+    }
+}
+
+fn without_time(text: &str) -> String {
+    let words = text.split(' ').filter(|word| !word.starts_with("mtime="));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn collect(real: &Path, shown: &Path, out: &mut BTreeMap<PathBuf, String>) {
+    let meta = std::fs::symlink_metadata(real).unwrap();
+    let mut line = format!(
+        "{shown:?} mode={:o} owner={}:{} mtime={}.{}",
+        meta.mode(),
+        meta.uid(),
+        meta.gid(),
+        meta.mtime(),
+        meta.mtime_nsec()
+    );
+    let mut names = vec![0_u8; 4096];
+    let length = rustix::fs::llistxattr(real, &mut names[..]).unwrap();
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0_u8; 4096];
+        let name = std::ffi::OsStr::from_bytes(name);
+        let length = rustix::fs::lgetxattr(real, name, &mut value[..]).unwrap();
+        write!(line, " {name:?}={:?}", &value[..length]).unwrap();
+    }
+    if meta.is_symlink() {
+        write!(line, " -> {:?}", std::fs::read_link(real).unwrap()).unwrap();
+    } else if meta.is_file() {
+        let content = std::fs::read(real).unwrap();
+        write!(line, " {}", vgpu_install::object::digest(&content)).unwrap();
+    }
+    line.push('\n');
+    out.insert(shown.to_path_buf(), line);
+    if meta.is_dir() {
+        for entry in std::fs::read_dir(real).unwrap() {
+            let name = entry.unwrap().file_name();
+            collect(&real.join(&name), &shown.join(&name), out);
+        }
+    }
+}

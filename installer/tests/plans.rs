@@ -1,0 +1,185 @@
+//! Roots described as text, and the plans that are made for them.
+//!
+//! The expected texts lie in `tests/plans/`; `VGPU_ACCEPT=1` writes them anew.
+#![allow(clippy::disallowed_methods, reason = "tests read and write their own expectations")]
+
+use std::path::Path;
+
+use vgpu_install::answer::Action;
+use vgpu_install::error::Error;
+use vgpu_install::facts::{Facts, SHIMS};
+use vgpu_install::host::memory::Memory;
+use vgpu_install::plan::{Plan, Policy, Scope, plan};
+use vgpu_install::{answer, discover};
+
+const UNIT: &str = "[Unit]\\nDescription=Ollama Service\\n[Service]\\nExecStart=";
+
+fn machine(text: &str, shims: &str) -> Memory {
+    let mut whole = text.to_owned();
+    for name in SHIMS {
+        whole.push_str(&format!("\nfile {shims}/vgpu/{name} ours-999"));
+    }
+    Memory::described(&whole)
+}
+
+fn debian(text: &str) -> Facts {
+    let host = machine(text, "/usr/lib/x86_64-linux-gnu");
+    discover::facts(&host).unwrap()
+}
+
+fn policy(scope: Scope) -> Policy {
+    Policy { scope, ..Policy::default() }
+}
+
+fn shown(plan: &Plan) -> String {
+    let mut out = String::new();
+    for action in plan.steps.iter().map(Action::doing) {
+        out.push_str(&format!("{}: {}\n", action.op, action.sentence));
+        for line in action.text.iter().flat_map(|text| text.lines()) {
+            out.push_str(&format!("    {line}\n"));
+        }
+    }
+    for warning in &plan.warnings {
+        out.push_str(&format!("warning {}: {}\n", warning.code, warning.what));
+    }
+    out
+}
+
+#[track_caller]
+fn check(name: &str, facts: &Facts, policy: &Policy) {
+    let found = shown(&plan(facts, policy).unwrap());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans").join(name);
+    if std::env::var_os("VGPU_ACCEPT").is_some() {
+        std::fs::write(&path, &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, expected, "{name}: VGPU_ACCEPT=1 takes the new text");
+}
+
+fn local() -> String {
+    format!(
+        "file /etc/systemd/system/ollama.service {UNIT}/usr/local/bin/ollama serve\\nUser=ollama
+         file /usr/local/bin/ollama program
+         file /usr/local/lib/ollama/cuda_v12/libggml-cuda.so backend
+         link /usr/local/lib/ollama/cuda_v12/libcudart.so.12 -> libcudart.so.12.999
+         file /usr/local/lib/ollama/cuda_v13/libggml-cuda.so backend
+         link /usr/local/lib/ollama/cuda_v13/libcudart.so.13 -> libcudart.so.13.999
+         file /usr/local/lib/ollama/cuda_v13/libcublas.so.13 theirs"
+    )
+}
+
+#[test]
+fn the_install_scripts_own_layout_gets_a_drop_in() {
+    check("local-service", &debian(&local()), &policy(Scope::Service));
+}
+
+#[test]
+fn the_same_in_scope_bundle_gets_links() {
+    check("local-bundle", &debian(&local()), &policy(Scope::Bundle));
+}
+
+#[test]
+fn an_ollama_below_usr_on_an_rpm_system_is_served_from_lib64() {
+    let text = format!(
+        "file /usr/lib/systemd/system/ollama.service {UNIT}/usr/bin/ollama serve
+         file /etc/os-release PRETTY_NAME=\"Sim Linux 999\"
+         file /lib64/ld-linux-x86-64.so.2 loader
+         file /usr/bin/ollama program
+         file /usr/lib/ollama/cuda_v13/libggml-cuda.so backend"
+    );
+    let facts = discover::facts(&machine(&text, "/usr/lib64")).unwrap();
+    check("usr-service", &facts, &policy(Scope::Service));
+    check("usr-bundle", &facts, &policy(Scope::Bundle));
+}
+
+#[test]
+fn the_older_flat_layout_is_found() {
+    let text = format!(
+        "file /etc/systemd/system/ollama.service {UNIT}/usr/local/bin/ollama serve
+         file /usr/local/bin/ollama program
+         file /usr/local/lib/ollama/libggml-cuda.so backend
+         file /usr/local/lib/ollama/libcudart.so.12.999 theirs
+         link /usr/local/lib/ollama/libcudart.so.12 -> libcudart.so.12.999"
+    );
+    check("flat-bundle", &debian(&text), &policy(Scope::Bundle));
+}
+
+#[test]
+fn values_that_a_unit_has_by_now_are_kept_behind_ours() {
+    let text = format!(
+        "file /etc/systemd/system/ollama.service {UNIT}/usr/bin/ollama serve\\n\
+         Environment=\"LD_LIBRARY_PATH=/opt/a b:/usr/lib/x86_64-linux-gnu/vgpu\" X=1
+         file /etc/systemd/system/ollama.service.d/10-x.conf [Service]\\n\
+         Environment='LD_PRELOAD=/opt/%n.so /opt/quote\\\".so'
+         file /usr/lib/systemd/system/vgpu-guest.service [Unit]
+         file /usr/bin/ollama program
+         file /usr/lib/ollama/cuda_v12/libggml-cuda.so backend"
+    );
+    let link = Some("vsock:2:6475".into());
+    check("merged", &debian(&text), &Policy { link, ..Policy::default() });
+}
+
+#[test]
+fn a_machine_without_ollama_is_told_so_and_left() {
+    let facts = debian("dir /var/lib");
+    check("no-ollama", &facts, &policy(Scope::Service));
+    assert!(plan(&facts, &policy(Scope::Bundle)).unwrap().is_empty());
+}
+
+#[test]
+fn an_ollama_without_unit_is_pointed_to_scope_bundle() {
+    let text = "file /usr/local/bin/ollama program
+         file /usr/local/lib/ollama/cuda_v11/libggml-cuda.so backend
+         file /usr/lib/x86_64-linux-gnu/libcuda.so.1 theirs-580.999";
+    check("no-unit", &debian(text), &policy(Scope::Service));
+}
+
+#[test]
+fn a_masked_unit_is_left_alone() {
+    let text = "link /etc/systemd/system/ollama.service -> /dev/null
+         file /usr/local/bin/ollama program
+         file /usr/local/lib/ollama/cuda_v13/libggml-cuda.so backend";
+    check("masked", &debian(text), &policy(Scope::Service));
+}
+
+#[test]
+fn a_later_drop_in_that_would_undo_ours_is_refused_by_name() {
+    let cases = [
+        "file /etc/systemd/system/ollama.service.d/99-x.conf [Service]\\nEnvironment=LD_PRELOAD=",
+        "file /run/systemd/system/ollama.service.d/60.conf [Service]\\nEnvironment=",
+        "file /usr/lib/systemd/system/service.d/x.conf [Service]\\nUnsetEnvironment=LD_LIBRARY_PATH",
+        "file /etc/default/ollama LD_LIBRARY_PATH=/opt\nfile \
+         /etc/systemd/system/ollama.service.d/a.conf [Service]\\nEnvironmentFile=-/etc/default/ollama",
+    ];
+    for case in cases {
+        let facts = debian(&format!("{}\n{case}", local()));
+        let error = plan(&facts, &policy(Scope::Service)).unwrap_err();
+        assert!(matches!(error, Error::Overridden { .. }), "{case}: {error:?}");
+    }
+}
+
+#[test]
+fn facts_survive_json_and_give_the_same_plan() {
+    let facts = debian(&local());
+    let text = serde_json::to_string(&facts).unwrap();
+    let back: Facts = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, facts);
+    let policy = policy(Scope::Bundle);
+    assert_eq!(plan(&back, &policy).unwrap(), plan(&facts, &policy).unwrap());
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_its_own_exit_code() {
+    let musl = "file /lib/ld-musl-x86_64.so.1 musl\ndir /usr/lib/x86_64-linux-gnu";
+    let unsupported = plan(&debian(musl), &Policy::default()).unwrap_err();
+    assert_eq!(unsupported.exit_code(), 6, "{unsupported}");
+    let nothing = discover::facts(&Memory::described("dir /var/lib")).unwrap();
+    assert_eq!(plan(&nothing, &Policy::default()).unwrap_err().exit_code(), 6);
+    let bare = Memory::described("dir /usr/lib/x86_64-linux-gnu");
+    let missing = plan(&discover::facts(&bare).unwrap(), &Policy::default()).unwrap_err();
+    assert!(matches!(missing, Error::ShimsMissing { .. }), "{missing:?}");
+    let failure = answer::Failure::from(&missing);
+    assert_eq!(failure.hint, Some("reinstall the package vgpu-ollama and run it again"));
+    let system = plan(&debian(&local()), &policy(Scope::System)).unwrap_err();
+    assert_eq!((system.code(), system.exit_code()), ("later_version", 1));
+}
