@@ -183,7 +183,13 @@ impl Desk {
     }
 
     /// Takes the end that the host process left on standard input.
+    ///
+    /// # Errors
+    /// [`DaemonError::NotAWorker`] if something else lies there.
     pub fn from_stdin() -> Result<Self, DaemonError> {
+        if rustix::net::sockopt::socket_type(std::io::stdin()) != Ok(SocketType::SEQPACKET) {
+            return Err(DaemonError::NotAWorker);
+        }
         let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(|source| {
             DaemonError::System { verb: "taking the host process's socket", source }
         })?;

@@ -68,6 +68,9 @@ pub(crate) enum DaemonError {
         /// Where the message stopped making sense.
         source: vgpu_link::wire::Malformed,
     },
+    /// A worker was started by somebody else than the host process.
+    #[error("serving as a worker: standard input is not the host process's socket")]
+    NotAWorker,
     /// The system failed us.
     #[error("{verb}")]
     System {
@@ -93,6 +96,7 @@ impl DaemonError {
             }
             Self::NoGroup { .. } => Some("Create the group, or name another one with --group."),
             Self::Link(error) => error.hint(),
+            Self::NotAWorker => Some("Start vgpud itself: it starts its workers."),
             Self::Desk { .. } | Self::System { .. } => None,
         }
     }

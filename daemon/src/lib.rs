@@ -1,8 +1,8 @@
 //! `vgpud`, the host daemon: gives guests without a GPU the use of this machine's.
 //!
-//! The **host** process ([`host`]) listens, hands every connection to a **worker** process of its
-//! own ([`worker`]) and keeps the ledger of device memory. A worker speaks with its one client and
-//! with a [`device`]. The host process never touches a device: a fault there ends one worker.
+//! The **host** process (`host`) listens, hands every connection to a **worker** process of its
+//! own (`worker`) and keeps the ledger of device memory. A worker speaks with its one client and
+//! with a `device`. The host process never touches a device: a fault there ends one worker.
 
 #![forbid(unsafe_code)]
 

@@ -185,6 +185,7 @@ fn what_cannot_be_served_is_said_with_a_remedy() {
         (&["--device", "sim", "--listen", "unix:/nonexistent/s"], 1, &["/nonexistent/s", "try:"]),
         (&["--device", "sim", "--unknown"], 64, &["--unknown"]),
         (&["surplus"], 64, &["surplus"]),
+        (&["worker", "--epoch", "1", "--sim-gpus", "1"], 1, &["not the host process's socket"]),
     ] {
         let (actual, stderr) = fails(arguments);
         assert_eq!(actual, code, "{arguments:?}: {stderr}");
