@@ -249,7 +249,7 @@ fn an_old_driver_is_used_as_far_as_it_goes() {
             .arg(repository().join("tests/c/old_driver.c"))
             .output()
             .expect("gcc runs (Debian package gcc)");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_passed("compiling old_driver.c", &output, "");
     });
 }
 
@@ -329,6 +329,25 @@ fn a_client_that_preloads_us_sees_the_same_device() {
             .output()
             .expect("the program starts");
         assert_passed(&format!("{major:?}"), &output, &host.log());
+    }
+}
+
+#[test]
+fn cublas_names_its_statuses_and_refuses_a_handle() {
+    for soname in ["libcublas.so.12", "libcublas.so.13"] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let program = directory.path().join("cublas");
+        let output = Command::new("gcc")
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(&program)
+            .arg(repository().join("tests/c/cublas.c"))
+            .arg(Stage::dev().library(soname))
+            .output()
+            .expect("gcc runs (Debian package gcc)");
+        assert_passed(&format!("compiling cublas.c for {soname}"), &output, "");
+        let nowhere = "unix:/nonexistent/vgpud.sock";
+        let output = over(&Stage::dev(), Way::SearchPath, nowhere, program).output();
+        assert_passed(soname, &output.expect("the program starts"), "");
     }
 }
 
