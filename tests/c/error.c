@@ -59,11 +59,16 @@ static void what_is_not_implemented_says_so_and_becomes_the_last_error(void)
 static void without_a_driver_it_is_insufficient(void)
 {
     int count = 7, version = 7;
+    dim3 one = {1, 1, 1};
     ANSWERS(cudaErrorInsufficientDriver, cudaGetDeviceCount(&count));
     ANSWERS(cudaErrorInsufficientDriver, cudaGetLastError());
+    ANSWERS(cudaErrorInsufficientDriver, cudaGetLastError());
+    ANSWERS(cudaErrorInsufficientDriver, cudaPeekAtLastError());
+    ANSWERS(cudaErrorInsufficientDriver, cudaMalloc(NULL, 1));
+    ANSWERS(cudaErrorInsufficientDriver, cudaLaunchKernel(&count, one, one, NULL, 0, 0));
+    ANSWERS(cudaErrorInvalidValue, cudaRuntimeGetVersion(NULL));
     OK(cudaDriverGetVersion(&version));
     EXPECT(version == 0);
-    OK(cudaGetLastError());
 }
 
 /* Run with our driver, but no host in reach. */

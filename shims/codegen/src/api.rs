@@ -25,6 +25,9 @@ pub struct Row {
     pub major: Option<u32>,
     /// What a function without a result code answers if its body fails; a Rust expression.
     pub otherwise: Option<String>,
+    /// Whether the function answers also where the library cannot be initialised.
+    #[serde(default)]
+    pub uninitialised: bool,
     /// Roles of the parameters that are not plain values.
     #[serde(default)]
     pub params: BTreeMap<String, Role>,

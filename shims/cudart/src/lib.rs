@@ -18,4 +18,4 @@ pub mod result;
 pub mod runtime;
 pub mod thread;
 
-pub use boundary::{boundary, unimplemented};
+pub use boundary::{boundary, boundary_uninitialised, unimplemented};

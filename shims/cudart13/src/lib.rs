@@ -13,4 +13,13 @@ fn boundary(counter: &'static Counter, body: impl FnOnce() -> Result<()>) -> Res
     vgpu_cudart::boundary(VERSION, counter, body)
 }
 
-use vgpu_cudart::unimplemented;
+fn boundary_uninitialised(
+    counter: &'static Counter,
+    body: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    vgpu_cudart::boundary_uninitialised(VERSION, counter, body)
+}
+
+fn unimplemented(counter: &'static Counter) -> Result<()> {
+    vgpu_cudart::unimplemented(VERSION, counter)
+}

@@ -72,8 +72,10 @@ fn imports(target: Target, text: &str) -> String {
     let _ = writeln!(out, "use vgpu_abi::{}::*;", target.abi);
     out.push_str("use vgpu_guest::Counter;\n");
     let boundary = format!("{}::boundary", target.entry);
+    let uninitialised = format!("{}::boundary_uninitialised", target.entry);
     for (word, path) in [
         ("boundary(", boundary.as_str()),
+        ("boundary_uninitialised(", uninitialised.as_str()),
         ("boundary_value(", "vgpu_guest::boundary::boundary_value"),
         ("convert::", "vgpu_guest::convert"),
         ("cuda::", "vgpu_guest::wire::cuda"),
@@ -199,6 +201,9 @@ fn wrapper(
     let _ = writeln!(out, "static CALLS: Counter = Counter::new(\"{name}\");");
     let body = body(signatures, function, name.len() > function.name.len())?;
     let _ = match function.returns {
+        None if function.row.uninitialised => {
+            writeln!(out, "boundary_uninitialised(&CALLS, || {body})")
+        }
         None => writeln!(out, "boundary(&CALLS, || {body})"),
         Some(_) => {
             let otherwise = function.row.otherwise.as_deref().unwrap_or_default();

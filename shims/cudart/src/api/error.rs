@@ -11,6 +11,9 @@ use crate::thread;
 const UNRECOGNIZED: &CStr = c"unrecognized error code";
 
 /// Returns the thread's last error and forgets it.
+///
+/// Where the runtime cannot be initialised, the boundary answers that instead, as NVIDIA's does:
+/// it outlives the question.
 pub fn get_last_error() -> Result<()> {
     thread::take_error()
 }

@@ -10,6 +10,7 @@
 use std::ffi::{c_char, c_void};
 
 use crate::boundary;
+use crate::boundary_uninitialised;
 use vgpu_abi::cudart13::*;
 use vgpu_guest::Counter;
 use vgpu_guest::boundary::boundary_value;
@@ -29,7 +30,7 @@ pub unsafe extern "C" fn __cudaPopCallConfiguration(
     stream: *mut cudaStream_t,
 ) -> cudaError_t {
     static CALLS: Counter = Counter::new("__cudaPopCallConfiguration");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (mut grid_dim, mut block_dim, mut shared_mem, mut stream) = unsafe {
             (
@@ -64,7 +65,7 @@ pub unsafe extern "C" fn __cudaPushCallConfiguration(
     stream: cudaStream_t,
 ) -> cudaError_t {
     static CALLS: Counter = Counter::new("__cudaPushCallConfiguration");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         api::launch::push_call_configuration(grid_dim, block_dim, shared_mem, stream)
     })
 }
@@ -483,7 +484,7 @@ std::arch::global_asm!(".symver cudaDeviceSynchronize, cudaDeviceSynchronize@@@l
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cudaDriverGetVersion(driver_version: *mut i32) -> cudaError_t {
     static CALLS: Counter = Counter::new("cudaDriverGetVersion");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut driver_version = unsafe { convert::output::<_, Error>(driver_version)? };
         let driver_version_value = api::version::driver_get_version()?;
@@ -1569,7 +1570,7 @@ std::arch::global_asm!(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cudaRuntimeGetVersion(runtime_version: *mut i32) -> cudaError_t {
     static CALLS: Counter = Counter::new("cudaRuntimeGetVersion");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut runtime_version = unsafe { convert::output::<_, Error>(runtime_version)? };
         let runtime_version_value = api::version::runtime_get_version()?;

@@ -6,97 +6,17 @@
 
 #![forbid(unsafe_code)]
 
+mod programs;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
 use vgpu_tests::client::{Way, over};
-use vgpu_tests::stage::{self, repository};
+use vgpu_tests::stage::repository;
 use vgpu_tests::{Stage, Vgpud, profile};
 
-/// A major of the CUDA toolkit, whose headers and runtime belong together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Major {
-    Twelve,
-    Thirteen,
-}
-
-impl Major {
-    const ALL: [Self; 2] = [Self::Twelve, Self::Thirteen];
-
-    fn soname(self) -> &'static str {
-        match self {
-            Self::Twelve => "libcudart.so.12",
-            Self::Thirteen => "libcudart.so.13",
-        }
-    }
-
-    /// The public package with the headers and NVIDIA's own runtime.
-    fn package(self) -> PathBuf {
-        stage::headers().join(match self {
-            Self::Twelve => "nvidia/cuda_runtime",
-            Self::Thirteen => "nvidia/cu13",
-        })
-    }
-}
-
-/// The compiled programs, made once in each run.
-struct Programs {
-    directory: PathBuf,
-}
-
-impl Programs {
-    const NAMES: [&str; 7] =
-        ["beside", "device", "error", "layout", "memory", "properties", "stream"];
-
-    /// What the names of programs end with that were compiled for per-thread default streams:
-    /// the headers then call the `_ptsz` and `_ptds` functions.
-    const PER_THREAD: &str = "-per-thread";
-
-    fn path(&self, name: &str, major: Major) -> PathBuf {
-        self.directory.join(format!("{name}-{major:?}"))
-    }
-
-    fn compile() -> Self {
-        let programs = Self { directory: Path::new(env!("CARGO_TARGET_TMPDIR")).join("cudart") };
-        std::fs::create_dir_all(&programs.directory).expect("a directory for the programs");
-        for major in Major::ALL {
-            for name in Self::NAMES {
-                programs.compile_one(name, "", &[], major);
-            }
-            for name in ["memory", "stream"] {
-                let define = ["-DCUDA_API_PER_THREAD_DEFAULT_STREAM"];
-                programs.compile_one(name, Self::PER_THREAD, &define, major);
-            }
-        }
-        programs
-    }
-
-    fn compile_one(&self, name: &str, suffix: &str, defines: &[&str], major: Major) {
-        let sources = repository().join("tests/c");
-        let output = Command::new("gcc")
-            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"])
-            .args(defines)
-            .arg("-I")
-            .arg(sources.join("include"))
-            .arg("-isystem")
-            .arg(major.package().join("include"))
-            .arg(sources.join(name).with_extension("c"))
-            .arg("-o")
-            .arg(self.path(&format!("{name}{suffix}"), major))
-            .arg(Stage::dev().library(major.soname()))
-            .output()
-            .expect("gcc runs (Debian package gcc)");
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "compiling {name}.c for {major:?}:\n{text}");
-    }
-}
-
-fn program(name: &str, major: Major) -> PathBuf {
-    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
-    PROGRAMS.get_or_init(Programs::compile).path(name, major)
-}
+use programs::{Major, PER_THREAD, program};
 
 /// Runs a case of a program for both majors, each with a host of its own.
 fn check(name: &str, case: &str) {
@@ -211,17 +131,21 @@ fn every_case_of_every_program_is_run() {
 fn programs_with_per_thread_default_streams_see_the_same() {
     for (name, cases) in CASES.iter().filter(|(name, _)| matches!(*name, "memory" | "stream")) {
         for case in *cases {
-            check(&format!("{name}{}", Programs::PER_THREAD), case);
+            check(&format!("{name}{}", PER_THREAD), case);
         }
     }
 }
 
-/// Runs a case over what `make_driver` puts in the place of the driver: the library looks for it
-/// next to itself first, so no other one is found, whatever the machine has.
-fn check_beside(case: &str, make_driver: impl Fn(&Path)) {
-    for major in Major::ALL {
+/// Runs a case over what `make_driver` puts in the place of the driver: it lies beside the runtime
+/// and on the search path, so no other one is found, whatever the machine has.
+fn check_beside(case: &str, runtimes: &[Runtime], make_driver: impl Fn(&Path)) {
+    for (major, runtime) in Major::ALL.iter().flat_map(|major| runtimes.iter().map(|r| (*major, r)))
+    {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let library = Stage::dev().library(major.soname());
+        let library = match runtime {
+            Runtime::Ours => Stage::dev().library(major.soname()),
+            Runtime::Nvidias => major.package().join("lib").join(major.soname()),
+        };
         std::fs::copy(library, directory.path().join(major.soname())).expect("a copy");
         make_driver(&directory.path().join("libcuda.so.1"));
         let output = Command::new(program("error", major))
@@ -229,20 +153,31 @@ fn check_beside(case: &str, make_driver: impl Fn(&Path)) {
             .env("LD_LIBRARY_PATH", directory.path())
             .output()
             .expect("the program starts");
-        assert_passed(&format!("{case} with {major:?}"), &output, "");
+        assert_passed(&format!("{case} with {major:?}, {runtime:?}"), &output, "");
     }
+}
+
+/// Whose runtime a case runs over. What a program can see without a driver is compared with
+/// NVIDIA's own.
+#[derive(Clone, Copy, Debug)]
+enum Runtime {
+    Ours,
+    Nvidias,
 }
 
 #[test]
 fn without_a_driver_it_is_insufficient() {
-    check_beside("without_a_driver_it_is_insufficient", |driver| {
-        std::fs::write(driver, "no library").expect("a file");
-    });
+    let both = [Runtime::Nvidias, Runtime::Ours];
+    for case in ["without_a_driver_it_is_insufficient", "errors_have_names_and_texts"] {
+        check_beside(case, &both, |driver| {
+            std::fs::write(driver, "no library").expect("a file");
+        });
+    }
 }
 
 #[test]
 fn an_old_driver_is_used_as_far_as_it_goes() {
-    check_beside("an_old_driver_is_used_as_far_as_it_goes", |driver| {
+    check_beside("an_old_driver_is_used_as_far_as_it_goes", &[Runtime::Ours], |driver| {
         let output = Command::new("gcc")
             .args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"])
             .arg(driver)

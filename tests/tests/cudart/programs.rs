@@ -1,0 +1,94 @@
+//! The programs of `tests/c`, compiled by gcc for each major and linked with our runtime.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use vgpu_tests::Stage;
+use vgpu_tests::stage::{self, repository};
+
+/// A major of the CUDA toolkit, whose headers and runtime belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Major {
+    Twelve,
+    Thirteen,
+}
+
+impl Major {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Twelve, Self::Thirteen];
+
+    /// The name of its runtime.
+    pub fn soname(self) -> &'static str {
+        match self {
+            Self::Twelve => "libcudart.so.12",
+            Self::Thirteen => "libcudart.so.13",
+        }
+    }
+
+    /// The public package with the headers and NVIDIA's own runtime.
+    pub fn package(self) -> PathBuf {
+        stage::headers().join(match self {
+            Self::Twelve => "nvidia/cuda_runtime",
+            Self::Thirteen => "nvidia/cu13",
+        })
+    }
+}
+
+/// What the names of programs end with that were compiled for per-thread default streams: the
+/// headers then call the `_ptsz` and `_ptds` functions.
+pub const PER_THREAD: &str = "-per-thread";
+
+/// The compiled programs, made once in each run.
+struct Programs {
+    directory: PathBuf,
+}
+
+impl Programs {
+    const NAMES: [&str; 7] =
+        ["beside", "device", "error", "layout", "memory", "properties", "stream"];
+
+    fn path(&self, name: &str, major: Major) -> PathBuf {
+        self.directory.join(format!("{name}-{major:?}"))
+    }
+
+    fn compile() -> Self {
+        let programs = Self { directory: Path::new(env!("CARGO_TARGET_TMPDIR")).join("cudart") };
+        std::fs::create_dir_all(&programs.directory).expect("a directory for the programs");
+        for major in Major::ALL {
+            for name in Self::NAMES {
+                programs.compile_one(name, "", &[], major);
+            }
+            for name in ["memory", "stream"] {
+                let define = ["-DCUDA_API_PER_THREAD_DEFAULT_STREAM"];
+                programs.compile_one(name, PER_THREAD, &define, major);
+            }
+        }
+        programs
+    }
+
+    fn compile_one(&self, name: &str, suffix: &str, defines: &[&str], major: Major) {
+        let sources = repository().join("tests/c");
+        let output = Command::new("gcc")
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"])
+            .args(defines)
+            .arg("-I")
+            .arg(sources.join("include"))
+            .arg("-isystem")
+            .arg(major.package().join("include"))
+            .arg(sources.join(name).with_extension("c"))
+            .arg("-o")
+            .arg(self.path(&format!("{name}{suffix}"), major))
+            .arg(Stage::dev().library(major.soname()))
+            .output()
+            .expect("gcc runs (Debian package gcc)");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "compiling {name}.c for {major:?}:\n{text}");
+    }
+}
+
+/// The path of a compiled program.
+pub fn program(name: &str, major: Major) -> PathBuf {
+    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+    PROGRAMS.get_or_init(Programs::compile).path(name, major)
+}
