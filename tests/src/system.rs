@@ -22,7 +22,7 @@ pub(crate) use error::at;
 pub use error::{Error, Result};
 pub use guest::{ALWAYS, APT, Discovery, Files, Guest};
 pub use layout::{Layout, Parts};
-pub use root::{MACHINE_PACKAGES, ROOT_PACKAGES, Release, tarball};
+pub use root::{ROOT_PACKAGES, Release, tarball};
 pub use setting::Setting;
 pub use story::{Plot, Story, story};
 pub use tree::{Change, Except, Tree};

@@ -7,19 +7,15 @@ use std::process::Command;
 
 use crate::error::Error;
 use crate::paths::Paths;
-use crate::process::{run as call, succeeds};
+use crate::process::run as call;
 use crate::stage::Profile;
 
 /// The crates that describe a deb.
 const CRATES: [&str; 2] = ["vgpu-install", "vgpud"];
 
-/// The pinned packer; its dependencies are pinned by the lock file that it is published with.
-const CARGO_DEB: &str = "3.8.0";
-
-/// Packs every deb into target/deb, over those of an earlier run.
+/// Packs every deb into target/deb, over those of an earlier run. `setup` brought cargo-deb.
 pub(crate) fn run(paths: &Paths) -> Result<(), Error> {
     let program = paths.cargo_deb().join("bin/cargo-deb");
-    install(paths, &program.to_string_lossy())?;
     meet(paths)?;
     for name in CRATES {
         let mut pack = Command::new(&program);
@@ -29,23 +25,6 @@ pub(crate) fn run(paths: &Paths) -> Result<(), Error> {
         call("packing a deb", &mut pack)?;
     }
     Ok(())
-}
-
-/// Compiles cargo-deb once; lightly optimised, which takes 40 s on 2 cores, not minutes.
-fn install(paths: &Paths, program: &str) -> Result<(), Error> {
-    let version = format!("test \"$('{program}' --version)\" = 'cargo-deb {CARGO_DEB}'");
-    if succeeds(&["sh".into(), "-c".into(), version]) {
-        return Ok(());
-    }
-    let root = paths.cargo_deb();
-    println!("From crates.io into {}:", root.display());
-    println!("  cargo-deb {CARGO_DEB}: packs the debs");
-    let mut cargo = Command::new("cargo");
-    cargo.args(["install", "cargo-deb", "--version", CARGO_DEB, "--locked", "--quiet", "--root"]);
-    cargo.arg(&root).env("CARGO_TARGET_DIR", root.join("build"));
-    cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
-    cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-    call("compiling cargo-deb", &mut cargo)
 }
 
 /// Makes the stage appear at the place that the crates' metadata names, also where

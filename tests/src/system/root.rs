@@ -9,9 +9,6 @@ use sha2::{Digest, Sha256};
 
 use super::{Error, Result, error::at, run};
 
-/// The packages that this machine needs for the container, besides what every Debian has.
-pub const MACHINE_PACKAGES: [&str; 2] = ["mmdebstrap", "systemd-container"];
-
 /// The packages of the container beyond mmdebstrap's smallest set that still has apt: an init
 /// system as servers have it, and the OpenMP library that the CUDA 12 backend was linked with.
 pub const ROOT_PACKAGES: [&str; 6] =

@@ -5,6 +5,7 @@
 //! neither the network nor the disk.
 
 mod apt;
+mod cargo;
 mod needs;
 mod npm;
 mod pip;
@@ -28,7 +29,8 @@ pub(crate) fn run(paths: &Paths, groups: &[Group]) -> Result<(), Error> {
     })?;
     apt::install(&needs, groups)?;
     pip::install(paths, &needs, groups)?;
-    npm::install(paths, &needs, groups)
+    npm::install(paths, &needs, groups)?;
+    cargo::install(paths, &needs, groups)
 }
 
 /// Says whether the stamp in `directory` shows that it was made from exactly `recipe`.

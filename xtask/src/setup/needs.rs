@@ -33,6 +33,8 @@ pub(crate) struct Needs {
     pub(crate) pypi: Vec<Pypi>,
     /// npm packages, as in tests/clients/node/package.json.
     pub(crate) npm: Vec<Npm>,
+    /// Programs that cargo compiles once.
+    pub(crate) cargo: Vec<Program>,
 }
 
 /// A Debian package, wanted when its check fails.
@@ -75,6 +77,22 @@ pub(crate) struct Npm {
     pub(crate) name: String,
     /// Exact version.
     pub(crate) version: String,
+    /// Who wants it.
+    pub(crate) groups: Vec<Group>,
+    /// What for.
+    pub(crate) why: String,
+}
+
+/// A program from cargo's registry in one pinned version.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Program {
+    /// Package name.
+    pub(crate) name: String,
+    /// Exact version.
+    pub(crate) version: String,
+    /// Directory below target/cache; the program lies in its `bin`.
+    pub(crate) into: String,
     /// Who wants it.
     pub(crate) groups: Vec<Group>,
     /// What for.
