@@ -8,7 +8,7 @@
 //! shim library in a process. Nothing happens when a library is loaded; the first call that needs
 //! something makes it.
 //!
-//! Unsafe code stands in [`convert`], `fork` and `process` only.
+//! Unsafe code stands in [`convert`], [`reserve`], `fork` and `process` only.
 
 pub mod boundary;
 pub mod config;
@@ -23,6 +23,7 @@ mod fork;
 pub mod identity;
 pub mod log;
 mod process;
+pub mod reserve;
 pub mod session;
 #[cfg(test)]
 mod testing;
