@@ -13,14 +13,12 @@ pub type Api = BTreeMap<String, Row>;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// How the function is answered; left out with `same_as`.
-    pub class: Option<Class>,
+    /// How the function is answered.
+    pub class: Class,
     /// Number of its message; for `sync` and `async` only. Never reused, never changed.
     pub opcode: Option<u32>,
     /// Module of `api` with the body; without one the wrapper sends the message by itself.
     pub body: Option<String>,
-    /// Another function whose row describes this one too, apart from its own parameter types.
-    pub same_as: Option<String>,
     /// The only major of the library to which the row applies; elsewhere the name is refused.
     pub major: Option<u32>,
     /// What a function without a result code answers if its body fails; a Rust expression.
@@ -95,6 +93,11 @@ impl Role {
             | Self::BulkOut(length) => Some(length),
             _ => None,
         }
+    }
+
+    /// Says whether a wrapper can turn the parameter into a field by itself.
+    pub fn needs_body(&self) -> bool {
+        !matches!(self, Self::Out | Self::OptionalOut | Self::Inout | Self::In)
     }
 
     /// Says whether a body returns this parameter instead of taking it.

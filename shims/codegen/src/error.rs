@@ -116,12 +116,9 @@ pub enum Problem {
     /// A local function is answered by a body, so the row must say in which module it is.
     #[error("class local needs a body")]
     NoBody,
-    /// A row says neither how the function is answered nor which other row does.
-    #[error("the row has neither a class nor same_as")]
-    NoClass,
-    /// `same_as` names no row, or one that itself points elsewhere.
-    #[error("there is no row of its own for {0}")]
-    NoOther(String),
+    /// A parameter that is more than a field of the message needs a body that sends it.
+    #[error("parameter {0} needs a body: a wrapper cannot send it by itself")]
+    NeedsBody(String),
     /// `otherwise` is for functions that do not return a result code, and for all of them.
     #[error("otherwise belongs to functions without a result code")]
     Otherwise,

@@ -24,16 +24,12 @@ const OPCODE_MIN: u32 = 0x100;
 pub(crate) struct Function<'a> {
     /// The C name.
     pub name: &'a str,
-    /// The C name without the library's prefix, in snake case; with `same_as`, the other's.
+    /// The C name without the library's prefix, in snake case.
     pub snake: String,
-    /// The C name without the library's prefix, in camel case; with `same_as`, the other's.
+    /// The C name without the library's prefix, in camel case.
     pub camel: String,
-    /// Its row; with `same_as`, the other's.
+    /// Its row.
     pub row: &'a Row,
-    /// How it is answered.
-    pub class: Class,
-    /// Whether the row belongs to another function.
-    pub is_alias: bool,
     /// What it returns, if not the library's result code.
     pub returns: Option<&'a str>,
     /// Its parameters.
@@ -43,7 +39,7 @@ pub(crate) struct Function<'a> {
 impl Function<'_> {
     /// Says whether this row defines a message.
     pub(crate) fn has_message(&self) -> bool {
-        self.row.opcode.is_some() && !self.is_alias
+        self.row.opcode.is_some()
     }
 }
 
@@ -75,29 +71,22 @@ pub(crate) fn join<'a>(
 ) -> Result<Vec<Function<'a>>> {
     let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
     let mut functions = Vec::new();
-    for (name, own) in api.iter().filter(|(name, row)| exported(name, row)) {
+    for (name, row) in api.iter().filter(|(name, row)| exported(name, row)) {
         let refused =
             |problem| Error::Row { library: library.name.into(), function: name.clone(), problem };
-        let described_by = own.same_as.as_ref().unwrap_or(name);
-        let row = api
-            .get(described_by)
-            .filter(|row| row.same_as.is_none())
-            .ok_or_else(|| refused(Problem::NoOther(described_by.clone())))?;
         let returns = signatures.returns.get(name).map(String::as_str);
-        let class = check(row, returns).map_err(refused)?;
-        if let Some(opcode) = own.opcode
+        check(row, returns).map_err(refused)?;
+        if let Some(opcode) = row.opcode
             && let Some(other) = owners.insert(opcode, name)
         {
             return Err(refused(Problem::OpcodeTaken { opcode, other: other.into() }));
         }
-        let bare = naming::without_prefix(described_by, library.prefix);
+        let bare = naming::without_prefix(name, library.prefix);
         functions.push(Function {
             name,
             snake: naming::snake(bare),
             camel: naming::camel(bare),
             row,
-            class,
-            is_alias: own.same_as.is_some(),
             returns,
             parameters: bind(name, row, signatures).map_err(refused)?,
         });
@@ -106,16 +95,22 @@ pub(crate) fn join<'a>(
     Ok(functions)
 }
 
-fn check(row: &Row, returns: Option<&str>) -> std::result::Result<Class, Problem> {
-    let class = row.class.ok_or(Problem::NoClass)?;
-    match (class, row.opcode) {
-        (Class::Local, None) if row.body.is_none() => Err(Problem::NoBody),
-        (Class::Local, Some(_)) => Err(Problem::Opcode("local")),
-        (Class::Sync, None) => Err(Problem::Opcode("sync")),
-        (Class::Async, None) => Err(Problem::Opcode("async")),
-        (_, Some(opcode)) if opcode < OPCODE_MIN => Err(Problem::OpcodeReserved(opcode)),
-        _ if returns.is_some() != row.otherwise.is_some() => Err(Problem::Otherwise),
-        _ => Ok(class),
+fn check(row: &Row, returns: Option<&str>) -> std::result::Result<(), Problem> {
+    match (row.class, row.opcode) {
+        (Class::Local, None) if row.body.is_none() => return Err(Problem::NoBody),
+        (Class::Local, Some(_)) => return Err(Problem::Opcode("local")),
+        (Class::Sync, None) => return Err(Problem::Opcode("sync")),
+        (Class::Async, None) => return Err(Problem::Opcode("async")),
+        (_, Some(opcode)) if opcode < OPCODE_MIN => return Err(Problem::OpcodeReserved(opcode)),
+        _ => {}
+    }
+    if returns.is_some() != row.otherwise.is_some() {
+        return Err(Problem::Otherwise);
+    }
+    let foreign = row.params.iter().find(|(_, role)| row.body.is_none() && role.needs_body());
+    match foreign {
+        Some((parameter, _)) => Err(Problem::NeedsBody(parameter.clone())),
+        None => Ok(()),
     }
 }
 
@@ -199,7 +194,7 @@ mod tests {
     fn rows_come_in_the_order_of_their_opcodes() {
         let rows = "
             [cuGive]\nclass = 'sync'\nopcode = 0x109\nparams.place = 'out'
-            [cuTake]\nclass = 'sync'\nopcode = 0x103\nparams.bytes.bulk_in = 'count'
+            [cuTake]\nclass = 'sync'\nopcode = 0x103\nbody = 'x'\nparams.bytes.bulk_in = 'count'
             [cuText]\nclass = 'local'\nbody = 'text'\notherwise = 'c\"\".as_ptr()'";
         assert_eq!(join_rows(rows), Ok(vec!["take".into(), "give".into(), "text".into()]));
     }
@@ -215,8 +210,11 @@ mod tests {
             ("cuGive", "class = 'async'\nparams.place = 'out'", Problem::Opcode("async")),
             ("cuGive", "class = 'local'\nopcode = 1\nbody = 'x'", Problem::Opcode("local")),
             ("cuGive", "class = 'local'\nparams.place = 'out'", Problem::NoBody),
-            ("cuGive", "params.place = 'out'", Problem::NoClass),
-            ("cuGive", "same_as = 'cuTake'", Problem::NoOther("cuTake".into())),
+            (
+                "cuTake",
+                "class = 'sync'\nopcode = 0x100\nparams.bytes.bulk_in = 'count'",
+                Problem::NeedsBody("bytes".into()),
+            ),
             (
                 "cuGive",
                 "class = 'local'\nbody = 'x'\nparams.other = 'out'",
@@ -245,7 +243,7 @@ mod tests {
     fn no_two_messages_have_one_opcode() {
         let rows = "
             [cuGive]\nclass = 'sync'\nopcode = 0x110\nparams.place = 'out'
-            [cuTake]\nclass = 'async'\nopcode = 0x110\nparams.bytes.bulk_in = 'count'";
+            [cuTake]\nclass = 'async'\nopcode = 0x110\nbody = 'x'\nparams.bytes.bulk_in = 'count'";
         let taken = Problem::OpcodeTaken { opcode: 0x110, other: "cuGive".into() };
         assert_eq!(join_rows(rows), Err(("cuTake".into(), taken)));
     }

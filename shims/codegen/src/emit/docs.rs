@@ -89,11 +89,7 @@ fn class(api: &Api, library: &Exported<'_>, name: &str) -> &'static str {
     let plain = name.strip_suffix("_ptsz").or(name.strip_suffix("_ptds")).unwrap_or(name);
     let row = api.get(name).or_else(|| api.get(plain));
     let row = row.filter(|row| row.major.is_none() || row.major == library.major);
-    let row = row.and_then(|row| match &row.same_as {
-        Some(other) => api.get(other),
-        None => Some(row),
-    });
-    match row.and_then(|row| row.class) {
+    match row.map(|row| row.class) {
         Some(Class::Local) => "local",
         Some(Class::Sync) => "sync",
         Some(Class::Async) => "async",

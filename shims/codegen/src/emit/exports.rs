@@ -176,7 +176,7 @@ fn wrapper(
     function: &Function<'_>,
     name: &str,
 ) -> Result<(), Problem> {
-    let place = match function.class {
+    let place = match function.row.class {
         Class::Local => "in the guest",
         Class::Async => "on the host, without waiting",
         Class::Sync => "on the host",
@@ -333,7 +333,7 @@ fn message(
     function: &Function<'_>,
     per_thread: bool,
 ) -> Result<(), Problem> {
-    let how = if function.class == Class::Async { "post" } else { "call" };
+    let how = if function.row.class == Class::Async { "post" } else { "call" };
     let mut fields = Vec::new();
     for field in wire::request(signatures, function)? {
         let bound = function.parameters.iter().find(|bound| bound.name == field.name);
@@ -341,9 +341,8 @@ fn message(
         let value = match field.form {
             wire::Form::Size => format!("{value} as u64"),
             wire::Form::Wrapped { .. } => format!("{value}.0"),
-            wire::Form::Text => format!("{value}.to_string_lossy().into_owned()"),
             wire::Form::Plain(_) => value,
-            wire::Form::Bytes(_) => {
+            wire::Form::Bytes(_) | wire::Form::Text => {
                 return Err(Problem::NoWireForm { parameter: field.name, kind: value });
             }
         };

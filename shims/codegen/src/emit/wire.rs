@@ -101,7 +101,7 @@ pub(crate) fn request(
         let kind = match bound.role {
             None if bound.is_length && !counts_bulk_out(bound) => continue,
             None => bound.kind,
-            Some(Role::In | Role::OptionalIn | Role::Inout) => bound.pointee.unwrap_or_default(),
+            Some(Role::In | Role::Inout) => bound.pointee.unwrap_or_default(),
             Some(Role::Memory) => "u64",
             Some(Role::Text) => {
                 fields.push(Field { name: bound.name.clone(), form: Form::Text });
@@ -169,7 +169,7 @@ fn lines(
     let sent = functions.iter().filter(|function| function.has_message());
     let line = |function: &Function<'_>| -> Result<String, Problem> {
         let opcode = function.row.opcode.unwrap_or_default();
-        let kind = if function.class == Class::Async { "post" } else { "call" };
+        let kind = if function.row.class == Class::Async { "post" } else { "call" };
         let bulk = match bulk(function) {
             Bulk::None => "",
             Bulk::In => "to host",
@@ -237,6 +237,13 @@ pub(crate) fn emit(
             out,
             "impl Request for {camel} {{\nconst OPCODE: u32 = {opcode:#x};\n\
              type Reply = {answer};\n}}\n"
+        );
+    }
+    if out.contains("TEXT_BYTES_MAX") {
+        out.push_str(
+            "/// Longest text in a message: 64 KiB. The longest texts are mangled names of C++\n\
+             /// kernels, which reach some thousand bytes.\n\
+             pub const TEXT_BYTES_MAX: usize = 64 << 10;\n",
         );
     }
     Ok(out)
