@@ -123,11 +123,12 @@ fn what_a_killed_run_left_is_undone_at_the_next_boot() {
     guest.install_deb().unwrap();
     guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
     let before = guest.tree(&[]).unwrap();
-    // The fifth write to reach the disk: the journal tells of the drop-in by then.
-    let kill = ["--trace=fsync,fdatasync", "--inject=fsync,fdatasync:signal=KILL:when=5"];
+    // At the twelfth sync the drop-in lies there, and nothing is committed yet.
+    let kill = ["--trace=fsync,fdatasync", "--inject=fsync,fdatasync:signal=KILL:when=12"];
     let killed = guest.vgpu_install_under_strace(&kill, &["apply"]).unwrap();
     assert!(!killed.status.success(), "{killed:?}");
-    assert_ne!(before.changes(&guest.tree(&[]).unwrap()), []);
+    let drop_in = "etc/systemd/system/ollama.service.d/50-vgpu.conf";
+    assert!(guest.root().join(drop_in).exists(), "killed too early for this test");
     guest.reboot().unwrap();
     let state = "systemctl show --property=ConditionResult --value vgpu-install-recover";
     assert_eq!(guest.sh(state).unwrap(), "yes\n");
