@@ -1,6 +1,12 @@
-use std::{error::Error as _, process::ExitCode, time::Instant};
+use std::{
+    error::Error as _,
+    fmt::Display,
+    io::{self, Write},
+    process::ExitCode,
+    time::Instant,
+};
 
-use super::{Files, Layout, Plot, Result, Setting, Story, Tree, story};
+use super::{Files, Layout, Plot, Result, Setting, Story, story};
 use crate::Vgpud;
 
 /// Tells the story on the screen; the exit code says whether it went as it has to.
@@ -25,7 +31,8 @@ pub fn demo() -> ExitCode {
 
 fn show() -> Result<bool> {
     let began = Instant::now();
-    let mut tell = |step: &str| println!("{:6.1} s  {step}", began.elapsed().as_secs_f64());
+    let mut tell =
+        |step: &str| print(&format!("{:6.1} s  {step}\n", began.elapsed().as_secs_f64()));
     tell("look for the container's root (made on the first run, 20 s)");
     let setting = Setting::of_this_checkout()?;
     tell("start vgpud --device sim on this machine, outside the container");
@@ -38,54 +45,70 @@ fn show() -> Result<bool> {
     let told = story(&setting, plot, host.socket().parent(), &mut tell)?;
     tell("stop everything");
     drop(host);
-    Ok(screen(&told, &setting.suite))
+    let faults = told.faults();
+    print(&(screen(&told) + &verdict(&faults, &setting.suite)));
+    Ok(faults.is_empty())
 }
 
-/// Prints the last screen; answers whether the story has no fault.
-fn screen(story: &Story, suite: &str) -> bool {
+/// Shows a text; whether somebody still reads it changes nothing.
+fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// The last screen: what was seen.
+fn screen(story: &Story) -> String {
     let Story { before, installed, after, .. } = story;
-    heading("What Ollama's CUDA backend found (its own words)");
-    for line in story.with.backend_lines() {
-        println!("  {line}");
-    }
-    println!("\n  ollama.service: {}", brief(&story.with.compute));
-    println!("  before:         {}", brief(&story.without.compute));
-    println!("  after rollback: {}", brief(&story.afterwards.compute));
-    heading("Which CUDA libraries it had loaded");
-    for path in story.with.mapped().iter().filter(|path| path.contains("/libcu")) {
-        println!("  {path}");
-    }
-    heading("What was changed on the disk, dpkg's records aside");
-    for change in before.changes(installed) {
-        println!("  {change}");
-    }
-    heading("The disk, as one number");
-    for (when, tree) in [("before", before), ("installed", installed), ("rolled back", after)] {
-        println!("  {when:<12} {}", line(tree));
-    }
-    let faults = story.faults();
-    heading(if faults.is_empty() { "All as it has to be" } else { "Not as it has to be" });
-    faults.iter().for_each(|fault| println!("  {fault}"));
-    if faults.is_empty() {
-        println!("  The GPU was found through our libraries, and not one byte is left of them.");
-    }
-    println!(
-        "\n  Real: Debian {suite} with systemd, the deb, the published CUDA backends, NVIDIA's\n  \
-         cudart beside them. Not real: the GPU (simulated), `ollama` and `llama-server`\n  \
-         (stand-ins that start the backend as Ollama does), the bundled cuBLAS (empty)."
-    );
-    faults.is_empty()
+    let found = [
+        ("ollama.service:", &story.with),
+        ("before:", &story.without),
+        ("after rollback:", &story.afterwards),
+    ];
+    let found = found.map(|(when, found)| format!("{when:<15} {}", brief(&found.compute)));
+    let numbers = [("before", before), ("installed", installed), ("rolled back and purged", after)];
+    let numbers =
+        numbers.map(|(when, tree)| format!("{when:<22} {}  {} paths", tree.digest(), tree.paths()));
+    let libraries = story.with.mapped().into_iter().filter(|path| path.contains("/libcu"));
+    [
+        section("What vgpu-install said while apt installed the deb", &story.installer),
+        section(
+            "What Ollama's CUDA backends found, in their own words",
+            story.with.backend_lines(),
+        ),
+        section("What the service made of it", found),
+        section("Which CUDA libraries it had loaded", libraries),
+        section("What was changed on the disk", before.changes(installed)),
+        section(
+            "The disk as one number: content, modes, owners, times, links, attributes",
+            numbers,
+        ),
+        "  Aside: logs, apt's and dpkg's records, times of directories that dpkg unpacks into.\n"
+            .to_owned(),
+    ]
+    .concat()
 }
 
-fn heading(text: &str) {
-    println!("\n{text}");
+fn verdict(faults: &[String], suite: &str) -> String {
+    let good = "The GPU was found through our libraries, and not one byte of them is left.";
+    let verdict = if faults.is_empty() {
+        section("All as it has to be", [good])
+    } else {
+        section("Not as it has to be", faults)
+    };
+    format!(
+        "{verdict}\n  Real: Debian {suite} with systemd, the deb, the published CUDA backends with \
+         NVIDIA's\n  cudart beside them. Not real: the GPU (simulated), `ollama` and \
+         `llama-server`\n  (stand-ins that start the backend as Ollama does), the bundled cuBLAS \
+         (empty).\n"
+    )
 }
 
-fn line(tree: &Tree) -> String {
-    format!("{}  {} paths", tree.digest(), tree.paths())
+fn section(heading: &str, lines: impl IntoIterator<Item = impl Display>) -> String {
+    let lines = lines.into_iter().map(|line| format!("  {}\n", line.to_string().trim()));
+    format!("\n{heading}\n{}", lines.collect::<String>())
 }
 
-/// Shortens Ollama's line to what it found.
-fn brief(line: &str) -> &str {
-    line.find("library=").map_or(line, |at| &line[at..])
+/// Shortens Ollama's line to what it found, without the fields that it left empty.
+fn brief(line: &str) -> String {
+    let found = line.find("library=").map_or(line, |at| &line[at..]);
+    found.split(' ').filter(|word| !word.ends_with("=\"\"")).collect::<Vec<_>>().join(" ")
 }

@@ -28,6 +28,8 @@ pub struct Story {
     pub without: Discovery,
     /// What Ollama found after the installation, and after a later ldconfig.
     pub with: Discovery,
+    /// What the installer said on its standard output, apt's and dpkg's lines left out.
+    pub installer: Vec<String>,
     /// What Ollama found after the rollback.
     pub afterwards: Discovery,
     /// The user of the service, and its environment while installed.
@@ -63,13 +65,17 @@ pub fn story(
         Ok(if files == Files::Deb { tree.without_directory_times() } else { tree })
     };
     let before = tree()?;
-    if files == Files::Deb {
+    let said = if files == Files::Deb {
         tell("apt install ./vgpu-ollama.deb");
-        guest.install_deb()?;
+        guest.install_deb()?
     } else {
         tell(&format!("vgpu-install apply --scope {scope}"));
-        guest.vgpu_install(&["apply", "--scope", scope])?.success()?;
-    }
+        guest.vgpu_install(&["apply", "--scope", scope])?.success()?
+    };
+    // Its lines are indented, except for the last.
+    let its = |line: &&str| line.starts_with("  ") || line.starts_with("generation ");
+    let skipped = said.find("Setting up ").unwrap_or(0);
+    let installer = said[skipped..].lines().filter(its).map(str::to_owned).collect();
     tell("systemctl restart ollama; ldconfig; systemctl restart ollama");
     guest.restart_ollama()?;
     guest.ldconfig()?;
@@ -89,7 +95,7 @@ pub fn story(
     }
     let afterwards = guest.restart_ollama()?;
     let after = tree()?;
-    Ok(Story { without, with, afterwards, service, before, installed, second, after })
+    Ok(Story { without, with, installer, afterwards, service, before, installed, second, after })
 }
 
 /// The card that the simulated host shows, as the backend prints it.
