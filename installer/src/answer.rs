@@ -198,7 +198,8 @@ impl Answer {
     }
 
     fn print_text(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        for action in &self.actions {
+        // What failed was undone: listing it as done would be wrong.
+        for action in self.actions.iter().filter(|_| self.errors.is_empty()) {
             let mark = if self.checked_only { "would " } else { "" };
             writeln!(out, "  {mark}{}", action.sentence)?;
             for line in action.text.iter().filter(|_| self.diff).flat_map(|text| text.lines()) {

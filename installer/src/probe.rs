@@ -111,7 +111,11 @@ fn open(name: &OsStr, libraries: &mut Vec<(PathBuf, Library)>) -> OpenedLibrary 
             libraries.push((name.into(), library));
             None
         }
-        Err(error) => Some(error.to_string()),
+        Err(error) => {
+            // The loader's own words are the source; the error itself only names the call.
+            let words = std::error::Error::source(&error).map(ToString::to_string);
+            Some(words.unwrap_or_else(|| error.to_string()))
+        }
     };
     OpenedLibrary { name: Path::new(name).into(), error }
 }

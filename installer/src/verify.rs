@@ -5,6 +5,7 @@ mod account;
 mod live;
 mod model;
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,7 @@ struct Child<'a> {
     bundle: &'a Bundle,
     unit: Option<&'a Unit>,
     /// Name and value, as the process sees them.
-    environment: Vec<(String, String)>,
+    environment: Vec<(OsString, OsString)>,
 }
 
 /// Runs every check that this host allows.
@@ -162,14 +163,14 @@ fn environment(
     unit: Option<&Unit>,
     ollama: &Ollama,
     bundle: &Bundle,
-) -> Result<Vec<(String, String)>> {
-    let mut variables: Vec<(String, String)> =
+) -> Result<Vec<(OsString, OsString)>> {
+    let mut variables: Vec<(OsString, OsString)> =
         vec![("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin".into())];
     let mut put = |name: &str, value: &str| {
         // A specifier needs systemd to become a value; none of the LD_ values of ours has one.
         if !has_specifier(value) {
             variables.retain(|(known, _)| known != name);
-            variables.push((name.to_owned(), without_percent_pairs(value)));
+            variables.push((name.into(), without_percent_pairs(value).into()));
         }
     };
     if let Some(unit) = unit {
@@ -187,18 +188,19 @@ fn environment(
     }
     let old = variables.iter().position(|(name, _)| name == "LD_LIBRARY_PATH");
     let old = old.map(|index| variables.remove(index).1);
-    let mut path = vec![ollama.library_dir.to_string()];
-    if ollama.layout == Layout::Directories {
-        path.push(bundle.dir.to_string());
+    let mut path = ollama.library_dir.as_os_str().to_owned();
+    let own = (ollama.layout == Layout::Directories).then(|| bundle.dir.as_os_str().to_owned());
+    for further in own.into_iter().chain(old) {
+        path.push(":");
+        path.push(further);
     }
-    path.extend(old);
-    variables.push(("LD_LIBRARY_PATH".into(), path.join(":")));
+    variables.push(("LD_LIBRARY_PATH".into(), path));
     Ok(variables)
 }
 
-fn value<'a>(child: &'a Child<'_>, name: &str) -> &'a str {
+fn value<'a>(child: &'a Child<'_>, name: &str) -> &'a OsStr {
     let known = child.environment.iter().find(|(known, _)| known == name);
-    known.map_or("", |(_, value)| value)
+    known.map_or(OsStr::new(""), |(_, value)| value)
 }
 
 /// True if two paths are one file, as ld.so compares them.

@@ -39,8 +39,7 @@ pub(super) fn check(
     let names = [format!("libcudart.so.{major}"), format!("libcublas.so.{major}")];
     arguments.extend(names.into_iter().map(OsString::from));
     arguments.extend(["libcuda.so.1".into(), "libnvidia-ml.so.1".into()]);
-    let environment =
-        child.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let environment = child.environment.clone();
     let program = Program { path: "/".into(), arguments, environment, deadline: DEADLINE };
     let outcome = host.run_self(user.as_ref(), &program)?;
     let seen = match serde_json::from_slice::<Seen>(&outcome.stdout) {

@@ -1,0 +1,270 @@
+//! The program from outside: exit codes, messages and answers, also for bad input.
+#![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
+
+mod guest;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output, Stdio};
+
+use guest::{Guest, OLLAMA_DIR, SHIM_DIR};
+use serde_json::Value;
+
+const DROP_IN: &str = "etc/systemd/system/ollama.service.d/50-vgpu.conf";
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[track_caller]
+fn refused(output: &Output, code: i32, words: &[&str]) {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let said = stderr(output);
+    for word in words {
+        assert!(said.contains(word), "{word:?} is in {said}");
+    }
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_refused_with_64() {
+    let guest = Guest::new();
+    refused(&guest.install(&["--no-such-option"]), 64, &["--no-such-option", "--help"]);
+    refused(&guest.install(&["nothing"]), 64, &["nothing"]);
+    refused(&guest.install(&["--link", "udp:10.0.0.1"]), 64, &["unix:", "vsock:"]);
+    refused(&guest.install(&["--rollback=x"]), 64, &["invalid"]);
+    refused(&guest.install(&["--rollback", "apply"]), 64, &["stands alone", "try:"]);
+    refused(&guest.install(&["apply", "--facts", "x"]), 64, &["--facts is for plan"]);
+    assert_eq!(guest.install(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn an_answer_is_one_json_document_also_when_it_is_an_error() {
+    let guest = Guest::new();
+    let planned = json(&guest.install(&["plan", "--json"]));
+    assert_eq!((&planned["schema_version"], &planned["changed"]), (&1.into(), &true.into()));
+    let applied = guest.install(&["--json"]);
+    assert!(applied.status.success());
+    let applied = json(&applied);
+    assert_eq!(applied["actions"], planned["actions"], "the plan is what is done");
+    assert_eq!((&applied["generation"], &applied["command"]), (&1.into(), &"apply".into()));
+    let again = json(&guest.install(&["--json"]));
+    assert_eq!((&again["changed"], &again["generation"]), (&false.into(), &1.into()));
+    let history = json(&guest.install(&["history", "--json"]));
+    assert_eq!(history["generations"][0]["generation"], 1);
+    let wrong = guest.install(&["--rollback=7", "--json"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let wrong = json(&wrong);
+    assert_eq!(wrong["errors"][0]["code"], "no_generation");
+    assert!(wrong["errors"][0]["try"].as_str().unwrap().contains("history"));
+}
+
+#[test]
+fn a_detailed_exit_code_tells_changes_from_none() {
+    let guest = Guest::new();
+    let code = |arguments: &[&str]| guest.install(arguments).status.code();
+    assert_eq!(code(&["--check", "--detailed-exitcode"]), Some(2));
+    assert_eq!(code(&["--detailed-exitcode"]), Some(2));
+    assert_eq!(code(&["--check", "--detailed-exitcode"]), Some(0));
+    assert_eq!(code(&["--detailed-exitcode"]), Some(0));
+    assert_eq!(code(&["--rollback", "--detailed-exitcode"]), Some(2));
+    assert_eq!(code(&["--rollback", "--detailed-exitcode"]), Some(0));
+}
+
+#[test]
+fn a_second_installer_at_once_is_told_so_and_can_wait() {
+    let guest = Guest::new();
+    let root = std::fs::File::open(guest.root()).unwrap();
+    root.lock().unwrap();
+    refused(&guest.install(&[]), 5, &["lock", "--wait-lock"]);
+    let mut waiting = Command::new(env!("CARGO_BIN_EXE_vgpu-install"))
+        .arg("--root")
+        .arg(guest.root())
+        .args(["--wait-lock", "60"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    root.unlock().unwrap();
+    assert!(waiting.wait().unwrap().success());
+    assert!(guest.root().join(DROP_IN).exists());
+}
+
+#[test]
+fn missing_libraries_are_named_with_the_remedy() {
+    let guest = Guest::new();
+    std::fs::remove_file(guest.root().join(SHIM_DIR).join("libcudart.so.13")).unwrap();
+    let before = guest.digest();
+    let output = guest.install(&[]);
+    refused(&output, 1, &["libcudart.so.13", "/usr/lib/x86_64-linux-gnu/vgpu", "reinstall"]);
+    assert_eq!(guest.digest(), before);
+}
+
+#[test]
+fn a_library_that_is_not_what_it_says_is_found_and_everything_undone() {
+    let guest = Guest::new();
+    let dir = guest.root().join(SHIM_DIR);
+    std::fs::copy(dir.join("libcudart.so.12"), dir.join("libcudart.so.13")).unwrap();
+    let before = guest.digest();
+    for scope in ["service", "bundle"] {
+        let output = guest.install(&["--scope", scope]);
+        refused(&output, 1, &["every step was undone", "calls itself libcudart.so.12"]);
+        assert_eq!(guest.digest(), before);
+    }
+}
+
+#[test]
+fn a_full_or_read_only_file_system_is_told_with_the_remedy() {
+    let guest = Guest::new();
+    let before = guest.digest();
+    for (error, words) in
+        [("EROFS", ["Read-only file system", "remount"]), ("ENOSPC", ["No space left", "free"])]
+    {
+        let inject = format!("inject=mkdirat:error={error}");
+        let output = guest.traced(&["-o", "/dev/null", "-e", &inject], &[]);
+        refused(&output, 1, &words);
+        assert_eq!(guest.digest(), before);
+    }
+}
+
+#[test]
+fn a_path_that_is_not_utf_8_is_served_and_given_back() {
+    let guest = Guest::new();
+    let old = guest.root().join(OLLAMA_DIR).join("cuda_v13");
+    let new = guest.root().join(OLLAMA_DIR).join(OsStr::from_bytes(b"cuda_\xff"));
+    std::fs::rename(old, &new).unwrap();
+    let before = guest.digest();
+    let output = guest.install(&["--scope", "bundle", "--json", "--force"]);
+    let answer = json(&output);
+    let hex = answer["actions"].as_array().unwrap().iter().any(|a| a["path"]["hex"].is_string());
+    assert!(hex, "{answer:#}");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(new.join("libcuda.so.1").is_symlink());
+    assert!(guest.install(&["--rollback"]).status.success());
+    assert_eq!(guest.digest(), before);
+}
+
+#[test]
+fn facts_of_another_machine_give_the_same_plan_here() {
+    let guest = Guest::new();
+    let facts = guest.dir.path().join("facts.json");
+    let scan = guest.install(&["scan", "--json"]);
+    std::fs::write(&facts, &scan.stdout).unwrap();
+    let here = json(&guest.install(&["plan", "--json", "--scope", "bundle"]));
+    let output = Command::new(env!("CARGO_BIN_EXE_vgpu-install"))
+        .args(["plan", "--json", "--scope", "bundle", "--facts"])
+        .arg(&facts)
+        .output()
+        .unwrap();
+    assert_eq!(json(&output)["actions"], here["actions"]);
+    std::fs::write(&facts, "{").unwrap();
+    let wrong = guest.install(&["plan", "--facts", facts.to_str().unwrap()]);
+    refused(&wrong, 1, &["facts.json", "EOF"]);
+}
+
+#[test]
+fn drift_is_left_and_reported_and_force_ends_it() {
+    let guest = Guest::new();
+    let before = guest.digest();
+    assert!(guest.install(&["--scope", "bundle"]).status.success());
+    let cublas = guest.root().join(OLLAMA_DIR).join("cuda_v13/libcublas.so.13");
+    std::fs::remove_file(&cublas).unwrap();
+    std::fs::write(&cublas, "edited").unwrap();
+    let output = guest.install(&["--rollback", "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(json(&output)["left"][0].as_str().unwrap().contains("libcublas.so.13"));
+    assert_eq!(std::fs::read(&cublas).unwrap(), b"edited");
+    assert!(!cublas.with_file_name("libcuda.so.1").exists(), "all else was put back");
+    assert!(guest.install(&["--rollback", "--force"]).status.success());
+    let times = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.replace("mtime=", "\u{0}")).map(cut_time).collect()
+    };
+    // The directory was changed by somebody else, so its time is theirs.
+    assert_eq!(times(&guest.digest()), times(&before));
+}
+
+fn cut_time(line: String) -> String {
+    let is_dir = line.contains("cuda_v13\"");
+    let words = line.split(' ').filter(|word| !(is_dir && word.starts_with('\u{0}')));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn an_interrupted_run_is_refused_until_it_is_recovered() {
+    let guest = Guest::new();
+    let inject = "inject=renameat2:signal=SIGKILL:when=1";
+    guest.traced(&["-o", "/dev/null", "-e", inject], &[]);
+    for arguments in [&["apply"][..], &["--check"], &["--rollback"], &["status"]] {
+        refused(&guest.install(arguments), 4, &["interrupted", "vgpu-install recover"]);
+    }
+    let output = guest.install(&["recover"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("undone"), "{output:?}");
+}
+
+#[test]
+fn a_damaged_journal_is_named_and_nothing_is_touched() {
+    let guest = Guest::new();
+    let inject = "inject=renameat2:signal=SIGKILL:when=1";
+    guest.traced(&["-o", "/dev/null", "-e", inject], &[]);
+    let journal = guest.root().join("var/lib/vgpu/journal");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    let before = guest.digest();
+    refused(&guest.install(&["recover"]), 1, &["/var/lib/vgpu/journal", "damaged"]);
+    assert_eq!(guest.digest(), before);
+}
+
+#[test]
+fn links_that_lead_out_of_a_foreign_root_lead_nowhere() {
+    let guest = Guest::new();
+    let outside = guest.dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    let units = guest.root().join("etc/systemd/system/ollama.service.d");
+    // Absolute links and dots end at the root itself, as they would in a container.
+    symlink(&outside, &units).unwrap();
+    let output = guest.install(&[]);
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "{output:?}");
+    std::fs::remove_file(&units).unwrap();
+    symlink("../../../../../../../../outside", &units).unwrap();
+    let output = guest.install(&[]);
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "{output:?}");
+}
+
+#[test]
+fn a_closed_pipe_does_not_stop_an_apply() {
+    let guest = Guest::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_vgpu-install"))
+        .arg("--root")
+        .arg(guest.root())
+        .stdout(writer)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert!(guest.root().join(DROP_IN).exists());
+}
+
+#[test]
+fn going_back_one_generation_keeps_the_one_before() {
+    let guest = Guest::new();
+    let before = guest.digest();
+    assert!(guest.install(&[]).status.success());
+    let text = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
+    assert!(guest.install(&["--link", "vsock:2:6475"]).status.success());
+    let linked = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
+    assert!(linked.contains("\"VGPU_LINK=vsock:2:6475\""), "{linked}");
+    // The link stays when it is not named again.
+    assert!(guest.install(&["--detailed-exitcode"]).status.success());
+    let answer = json(&guest.install(&["--rollback=1", "--json"]));
+    assert_eq!(answer["generation"], 1, "{answer:#}");
+    assert_eq!(std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap(), text);
+    assert!(guest.install(&["--rollback"]).status.success());
+    assert_eq!(guest.digest(), before);
+}
