@@ -40,6 +40,12 @@ library's own NOT_SUPPORTED and counts itself (`VGPU_STATS=1` prints the counts 
 | async | done by the host later; an error is reported at the next synchronising call |
 | unsupported | answers NOT_SUPPORTED |
 
+| state | meaning |
+|---|---|
+| implemented | a body of ours in the guest answers, with messages to the host or without |
+| forwarded | sent to the host as it is; what its device does not know answers NOT_SUPPORTED |
+| not supported | answers NOT_SUPPORTED in every library |
+
 ";
 
 /// Writes the page.
@@ -74,20 +80,35 @@ fn table(out: &mut String, section: &Section<'_>) {
     let all: BTreeSet<&String> =
         section.libraries.iter().flat_map(|library| library.names).collect();
     let sonames: Vec<&str> = section.libraries.iter().map(|library| library.soname).collect();
-    let _ = writeln!(out, "| name | {} |", sonames.join(" | "));
-    let _ = writeln!(out, "|---|{}", "---|".repeat(sonames.len()));
+    let _ = writeln!(out, "| name | {} | state |", sonames.join(" | "));
+    let _ = writeln!(out, "|---|{}---|", "---|".repeat(sonames.len()));
     for name in all {
         let classes = section.libraries.iter().map(|library| {
             if library.names.contains(name) { class(section.api, library, name) } else { "" }
         });
-        let _ = writeln!(out, "| {name} | {} |", classes.collect::<Vec<_>>().join(" | "));
+        let classes: Vec<&str> = classes.collect();
+        let state = state(section.api, name, &classes);
+        let _ = writeln!(out, "| {name} | {} | {state} |", classes.join(" | "));
     }
+}
+
+/// Says how much of a function is ours; `classes` are those in each library.
+fn state(api: &Api, name: &str, classes: &[&str]) -> &'static str {
+    if classes.iter().all(|class| ["", "unsupported"].contains(class)) {
+        return "not supported";
+    }
+    let row = api.get(name).or_else(|| api.get(plain(name)));
+    if row.is_some_and(|row| row.body.is_some()) { "implemented" } else { "forwarded" }
+}
+
+/// Drops the suffix of a per-thread variant.
+fn plain(name: &str) -> &str {
+    name.strip_suffix("_ptsz").or(name.strip_suffix("_ptds")).unwrap_or(name)
 }
 
 /// Finds the class of a name; a per-thread variant has that of the function without the suffix.
 fn class(api: &Api, library: &Exported<'_>, name: &str) -> &'static str {
-    let plain = name.strip_suffix("_ptsz").or(name.strip_suffix("_ptds")).unwrap_or(name);
-    let row = api.get(name).or_else(|| api.get(plain));
+    let row = api.get(name).or_else(|| api.get(plain(name)));
     let row = row.filter(|row| row.major.is_none() || row.major == library.major);
     match row.map(|row| row.class) {
         Some(Class::Local) => "local",
