@@ -18,9 +18,16 @@ const DEBUG: &str = "OLLAMA_DEBUG=2";
 const USR_LOCAL: Layout = Layout { prefix: "/usr/local", environment: &[DEBUG] };
 const USR: Layout = Layout { prefix: "/usr", environment: &[DEBUG] };
 
+/// Finds what the tests need, or says what is missing and what to do.
+fn setting() -> Setting {
+    Setting::of_this_checkout().unwrap_or_else(|error| {
+        panic!("{error}\n  try: {}", error.hint().unwrap_or("cargo xtask test system"));
+    })
+}
+
 /// Tells one story with a host and fails with all that is wrong in it.
 fn check(plot: Plot) {
-    let setting = Setting::of_this_checkout().unwrap();
+    let setting = setting();
     let host = Vgpud::start_with(&setting.stage, &["--mode", "0666"]).unwrap();
     let told = story(&setting, plot, host.socket().parent(), &mut |_| {}).unwrap();
     let faults = told.faults();
@@ -44,8 +51,7 @@ fn the_deb_sets_ollama_up_and_purge_leaves_nothing() {
 
 /// Boots a guest with the deb beside it and no host that answers.
 fn alone(layout: Layout) -> Guest {
-    let setting = Setting::of_this_checkout().unwrap();
-    Guest::boot(&setting, layout, Files::Deb, None).unwrap()
+    Guest::boot(&setting(), layout, Files::Deb, None).unwrap()
 }
 
 #[test]

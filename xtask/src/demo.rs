@@ -9,6 +9,10 @@ use crate::{deb, process, setup, stage, test};
 
 /// Fetches and builds what the story needs, then tells it on the screen.
 pub(crate) fn run(paths: &Paths) -> Result<(), Error> {
+    // Said before minutes of building, not after them.
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NoContainer);
+    }
     println!("1. What has to be fetched");
     setup::run(paths, &[Headers, Release, System])?;
     println!("\n2. The libraries, the installer and the host, for glibc 2.28");

@@ -51,6 +51,9 @@ pub(crate) enum Error {
         /// The packages, separated by spaces.
         packages: String,
     },
+    /// The container needs root.
+    #[error("starting a container as an ordinary user")]
+    NoContainer,
     /// Python is older than the oldest one a client has wheels for.
     #[error("python3 is {found}, and cuda-bindings has no wheel for anything before 3.11")]
     OldPython {
@@ -80,6 +83,9 @@ impl Error {
             Self::NotRoot { packages } => Some(format!(
                 "sudo apt-get install --no-install-recommends {packages}, then the same again"
             )),
+            Self::NoContainer => {
+                Some("run it as root: systemd-nspawn has to make namespaces".into())
+            }
             Self::OldPython { .. } => Some(
                 "use Debian 12, Ubuntu 24.04 or newer, or put a newer python3 first in PATH".into(),
             ),

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::{Parts, Release, Result, tarball};
+use super::{Error, Parts, Release, Result, tarball};
 use crate::{Stage, stage};
 
 /// Knows where `cargo xtask` has put what the story needs.
@@ -24,11 +24,15 @@ impl Setting {
     /// Finds everything, and makes the container's root if there is none yet.
     ///
     /// # Errors
-    /// If this machine has no archive, or mmdebstrap fails.
+    /// `NotRoot` without the rights for containers; if this machine has no archive, or mmdebstrap fails.
     ///
     /// # Panics
     /// If something was not built or fetched: the message names the command.
     pub fn of_this_checkout() -> Result<Self> {
+        // Before anything is built that could not be used.
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
         let stage = Stage::release();
         let release = Release::of_this_machine()?;
         let cache = stage::cache();
