@@ -39,6 +39,21 @@ static void a_context_made_by_the_driver_api_is_used(void)
     EXPECT(free_memory((CUdeviceptr)(uintptr_t)device) == CUDA_SUCCESS);
 }
 
+static void a_reset_leaves_a_context_of_the_program_alone(void)
+{
+    DRIVER(create, "cuCtxCreate_v2", CUcontext *, unsigned, CUdevice);
+    DRIVER(set_current, "cuCtxSetCurrent", CUcontext);
+    CUcontext own = NULL;
+    void *in_primary = NULL, *in_own = NULL;
+    OK(cudaMalloc(&in_primary, 4096));
+    EXPECT(create(&own, 0, 0) == CUDA_SUCCESS);
+    OK(cudaMalloc(&in_own, 4096));
+    OK(cudaDeviceReset());
+    OK(cudaFree(in_own));
+    EXPECT(set_current(NULL) == CUDA_SUCCESS);
+    OK(cudaFree(in_primary));
+}
+
 static void the_primary_context_is_the_drivers_own(void)
 {
     DRIVER(current, "cuCtxGetCurrent", CUcontext *);
@@ -106,7 +121,9 @@ static void kernels_are_registered_without_the_driver_and_launched_never(void)
     __cudaUnregisterFatBinary(binary);
 }
 
-CASES(CASE(a_context_made_by_the_driver_api_is_used), CASE(the_primary_context_is_the_drivers_own),
+CASES(CASE(a_context_made_by_the_driver_api_is_used),
+      CASE(a_reset_leaves_a_context_of_the_program_alone),
+      CASE(the_primary_context_is_the_drivers_own),
       CASE(driver_functions_are_found_by_name_and_version),
       CASE(a_forked_child_is_told_that_nothing_is_initialised),
       CASE(kernels_are_registered_without_the_driver_and_launched_never))

@@ -88,12 +88,21 @@ pub fn device() -> Result<i32> {
     driver::ordinal(handle)
 }
 
-/// Destroys what the primary context of a device holds; the next use makes it anew.
+/// Destroys what the primary context of the thread's device holds; the next use makes it anew.
+///
+/// A context that the program made itself is left alone, and so is the primary one beside it: the
+/// runtime keeps nothing of its own for such a context (CUDA Runtime API, cudaDeviceReset).
 ///
 /// # Errors
-/// `INVALID_DEVICE` for an ordinal that no device has, and those of the driver.
-pub fn reset(ordinal: i32) -> Result<()> {
+/// Those of [`driver::initialised`] and of the driver.
+pub fn reset() -> Result<()> {
+    let ordinal = device()?;
     let (driver, handle) = driver::device(ordinal)?;
+    let mut context = Context::default();
+    driver.ctx_get_current(&mut context)?;
+    if context != Context::default() && !is_stale(context) && context != of(ordinal)? {
+        return Ok(());
+    }
     if let Some(slot) = held().get_mut(index(ordinal)) {
         *slot = None;
     }

@@ -89,6 +89,7 @@ cases! {
     ;
     "beside":
         a_context_made_by_the_driver_api_is_used,
+        a_reset_leaves_a_context_of_the_program_alone,
         the_primary_context_is_the_drivers_own,
         driver_functions_are_found_by_name_and_version,
         a_forked_child_is_told_that_nothing_is_initialised,

@@ -94,11 +94,9 @@ pub fn device_get_by_pci_bus_id(text: &CStr) -> Result<i32> {
     driver::ordinal(handle)
 }
 
-/// Destroys what the process holds on the thread's device.
-///
-/// A context that the program made through the driver API is not ours to destroy.
+/// Destroys what the process holds on the thread's device, as far as it is the runtime's.
 pub fn device_reset() -> Result<()> {
-    primary::reset(primary::device()?)?;
+    primary::reset()?;
     thread::forget_error();
     Ok(())
 }
