@@ -42,6 +42,15 @@ pub fn boundary<E: Fault>(
         .unwrap_or(Err(E::UNKNOWN))
 }
 
+/// Runs the body of an exported function that needs neither host nor initialisation, such as the
+/// text of an error: it answers in a forked child too.
+pub fn boundary_uninitialised<E: Fault>(
+    counter: &'static Counter,
+    body: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    guarded(counter, body).unwrap_or(Err(E::UNKNOWN))
+}
+
 /// Runs the body of an exported function that answers no result code, such as an error's text.
 ///
 /// `otherwise` is answered when the body panics.
@@ -97,6 +106,8 @@ mod tests {
     fn a_panic_becomes_unknown() {
         static CALLS: Counter = Counter::new("a_panic_becomes_unknown");
         let answer = boundary::<TestError>(&CALLS, || panic!("on purpose, by the test"));
+        assert_eq!(answer, Err(TestError::UNKNOWN));
+        let answer = boundary_uninitialised::<TestError>(&CALLS, || panic!("on purpose"));
         assert_eq!(answer, Err(TestError::UNKNOWN));
         assert_eq!(boundary_value(&CALLS, 5, || panic!("on purpose, by the test")), 5);
     }

@@ -242,6 +242,7 @@ def fork():
     child = os.fork()
     if child == 0:
         said = [name(cuda.cuInit(0)), name(cuda.cuMemFree(memory)), name(cuda.cuMemAlloc(1))]
+        said.append(cuda.cuGetErrorString(cuda.CUresult.CUDA_ERROR_NO_DEVICE)[1].decode())
         os.write(write, json.dumps(said).encode())
         os._exit(0)
     os.waitpid(child, 0)

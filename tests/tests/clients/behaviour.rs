@@ -129,7 +129,8 @@ fn an_entry_point_follows_name_and_version_and_a_private_table_is_refused() {
 
 #[test]
 fn a_forked_child_is_refused_and_its_parent_is_not_disturbed() {
-    let child = ["NOT_INITIALIZED", "NOT_INITIALIZED", "NOT_INITIALIZED"];
+    let text = "no CUDA-capable device is detected";
+    let child = ["NOT_INITIALIZED", "NOT_INITIALIZED", "NOT_INITIALIZED", text];
     check("fork", json!({ "child": child, "parent": "SUCCESS" }));
 }
 

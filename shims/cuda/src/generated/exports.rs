@@ -12,6 +12,7 @@ use std::ffi::{c_char, c_void};
 use vgpu_abi::cuda::*;
 use vgpu_guest::Counter;
 use vgpu_guest::boundary;
+use vgpu_guest::boundary_uninitialised;
 use vgpu_guest::convert;
 use vgpu_guest::wire::cuda;
 
@@ -1743,7 +1744,7 @@ pub unsafe extern "C" fn cuEventElapsedTime(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuGetErrorName(error: CUresult, p_str: *mut *const c_char) -> CUresult {
     static CALLS: Counter = Counter::new("cuGetErrorName");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_str = unsafe { convert::exchanged::<_, Error>(p_str)? };
         api::error::get_error_name(error, p_str)
@@ -1757,7 +1758,7 @@ pub unsafe extern "C" fn cuGetErrorName(error: CUresult, p_str: *mut *const c_ch
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuGetErrorString(error: CUresult, p_str: *mut *const c_char) -> CUresult {
     static CALLS: Counter = Counter::new("cuGetErrorString");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_str = unsafe { convert::exchanged::<_, Error>(p_str)? };
         api::error::get_error_string(error, p_str)
@@ -1774,7 +1775,7 @@ pub unsafe extern "C" fn cuGetExportTable(
     p_export_table_id: *const CUuuid,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuGetExportTable");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (pp_export_table, p_export_table_id) = unsafe {
             (
@@ -1798,7 +1799,7 @@ pub unsafe extern "C" fn cuGetProcAddress(
     flags: cuuint64_t,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuGetProcAddress");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (symbol, pfn) =
             unsafe { (convert::text::<Error>(symbol)?, convert::exchanged::<_, Error>(pfn)?) };
@@ -1819,7 +1820,7 @@ pub unsafe extern "C" fn cuGetProcAddress_v2(
     symbol_status: *mut CUdriverProcAddressQueryResult,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuGetProcAddress_v2");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (symbol, pfn, symbol_status) = unsafe {
             (
@@ -1845,7 +1846,7 @@ pub unsafe extern "C" fn cuGetProcAddress_v2_ptsz(
     symbol_status: *mut CUdriverProcAddressQueryResult,
 ) -> CUresult {
     static CALLS: Counter = Counter::new("cuGetProcAddress_v2_ptsz");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (symbol, pfn, symbol_status) = unsafe {
             (
