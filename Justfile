@@ -29,6 +29,11 @@ bench:
 stage:
     cargo xtask stage --release
 
+# Pack what the packages ship into debs under target/deb.
+[group('build')]
+deb:
+    cargo xtask deb
+
 # Make the committed generated files anew from headers and shims/api.
 [group('build')]
 regen:
