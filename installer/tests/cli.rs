@@ -1,4 +1,6 @@
 //! The program from outside: exit codes, messages and answers, also for bad input.
+
+#![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
 
 mod guest;

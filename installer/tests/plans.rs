@@ -1,6 +1,8 @@
 //! Roots described as text, and the plans that are made for them.
 //!
 //! The expected texts lie in `tests/plans/`; `VGPU_ACCEPT=1` writes them anew.
+
+#![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests read and write their own expectations")]
 
 use std::path::Path;
@@ -147,9 +149,11 @@ fn a_later_drop_in_that_would_undo_ours_is_refused_by_name() {
     let cases = [
         "file /etc/systemd/system/ollama.service.d/99-x.conf [Service]\\nEnvironment=LD_PRELOAD=",
         "file /run/systemd/system/ollama.service.d/60.conf [Service]\\nEnvironment=",
-        "file /usr/lib/systemd/system/service.d/x.conf [Service]\\nUnsetEnvironment=LD_LIBRARY_PATH",
+        "file /usr/lib/systemd/system/service.d/x.conf \
+         [Service]\\nUnsetEnvironment=LD_LIBRARY_PATH",
         "file /etc/default/ollama LD_LIBRARY_PATH=/opt\nfile \
-         /etc/systemd/system/ollama.service.d/a.conf [Service]\\nEnvironmentFile=-/etc/default/ollama",
+         /etc/systemd/system/ollama.service.d/a.conf \
+         [Service]\\nEnvironmentFile=-/etc/default/ollama",
     ];
     for case in cases {
         let facts = debian(&format!("{}\n{case}", local()));

@@ -1,5 +1,7 @@
 //! On a real file system: the installer is killed at every system call that it makes, and every
 //! call that changes something fails once, and the tree ends as it was before or after.
+
+#![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
 
 mod guest;

@@ -1,4 +1,6 @@
 //! The model against the real ld.so and ldconfig of this machine, on small trees built by gcc.
+
+#![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
 
 use std::collections::{BTreeMap, BTreeSet};

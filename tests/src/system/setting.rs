@@ -24,7 +24,8 @@ impl Setting {
     /// Finds everything, and makes the container's root if there is none yet.
     ///
     /// # Errors
-    /// `NotRoot` without the rights for containers; if this machine has no archive, or mmdebstrap fails.
+    /// `NotRoot` without the rights for containers; if this machine has no archive, or mmdebstrap
+    /// fails.
     ///
     /// # Panics
     /// If something was not built or fetched: the message names the command.
