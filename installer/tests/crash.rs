@@ -188,6 +188,28 @@ fn a_failure_at_any_step_is_undone_before_apply_returns() {
 }
 
 #[test]
+fn a_failure_followed_by_a_kill_still_ends_before_or_after() {
+    let finished = machine();
+    let before = finished.tree();
+    applied(&finished, Scope::Service).unwrap();
+    let after = essence(&finished);
+    let mut kills = 0;
+    for (step, later) in (0..60).flat_map(|step| (1..25).map(move |later| (step, later))) {
+        let host = machine();
+        let plan = planned(&host, Scope::Service);
+        host.fault_at(step, Fault::Fails(ErrorKind::StorageFull));
+        host.then_at(step + later, Fault::Dies);
+        let outcome = apply::apply(&host, &plan, &mut || Ok(()));
+        host.revive();
+        kills += u32::from(matches!(outcome, Err(Error::UndoFailed { .. })));
+        recover::recover(&host).unwrap();
+        let found = host.tree();
+        assert!(found == before || essence(&host) == after, "{step} and {later}:\n{found}");
+    }
+    assert!(kills > 100, "the undoing was killed {kills} times");
+}
+
+#[test]
 fn a_failed_verification_undoes_everything_and_restarts_nothing() {
     let host = machine();
     let before = host.tree();

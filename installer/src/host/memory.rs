@@ -35,7 +35,7 @@ pub struct Memory {
     nodes: RefCell<Vec<Node>>,
     clock: Cell<i64>,
     steps: Cell<u64>,
-    fault: Cell<Option<(u64, Fault)>>,
+    faults: RefCell<Vec<(u64, Fault)>>,
     systemd: bool,
     commands: RefCell<Vec<String>>,
 }
@@ -57,12 +57,17 @@ impl Memory {
     /// Lets the given changing step, counted from now, meet a fault.
     pub fn fault_at(&self, step: u64, fault: Fault) {
         self.steps.set(0);
-        self.fault.set(Some((step, fault)));
+        self.faults.replace(vec![(step, fault)]);
+    }
+
+    /// Lets a further step, counted as the first one was, meet a fault as well.
+    pub fn then_at(&self, step: u64, fault: Fault) {
+        self.faults.borrow_mut().push((step, fault));
     }
 
     /// Lets all steps work again; gives how many there were since the fault was chosen.
     pub fn revive(&self) -> u64 {
-        self.fault.set(None);
+        self.faults.borrow_mut().clear();
         self.steps.replace(0)
     }
 
@@ -90,12 +95,12 @@ impl Memory {
     fn step(&self, verb: &'static str, path: &Path) -> Result<()> {
         let step = self.steps.get();
         self.steps.set(step + 1);
-        let kind = match self.fault.get() {
-            Some((at, Fault::Dies)) if step >= at => io::ErrorKind::ConnectionAborted,
-            Some((at, Fault::Fails(kind))) if step == at => kind,
-            _ => return Ok(()),
-        };
-        Err(Error::io(verb, path, kind.into()))
+        let met = self.faults.borrow().iter().find_map(|fault| match *fault {
+            (at, Fault::Dies) if step >= at => Some(io::ErrorKind::ConnectionAborted),
+            (at, Fault::Fails(kind)) if step == at => Some(kind),
+            _ => None,
+        });
+        met.map_or(Ok(()), |kind| Err(Error::io(verb, path, kind.into())))
     }
 
     fn parent<'p>(&self, verb: &'static str, path: &'p Path) -> Result<(usize, &'p OsStr)> {

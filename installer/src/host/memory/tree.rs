@@ -46,7 +46,7 @@ impl Memory {
             nodes: RefCell::new(vec![Node { live: root, durable: None }]),
             clock: Cell::new(1000),
             steps: Cell::new(0),
-            fault: Cell::new(None),
+            faults: RefCell::new(Vec::new()),
             systemd: false,
             commands: RefCell::new(Vec::new()),
         };
