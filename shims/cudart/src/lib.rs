@@ -12,10 +12,10 @@
 
 pub mod api;
 mod boundary;
-pub mod driver;
-pub mod primary;
+mod driver;
+mod primary;
 pub mod result;
-pub mod runtime;
-pub mod thread;
+mod runtime;
+mod thread;
 
 pub use boundary::{boundary, boundary_uninitialised, unimplemented};
