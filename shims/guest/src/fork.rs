@@ -9,28 +9,31 @@
 
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering::Relaxed};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
-use rustix::process::Pid;
 
 static MARK: OnceLock<Mark> = OnceLock::new();
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 
 enum Mark {
     Page(&'static AtomicU8),
-    ProcessId(Pid),
+    ProcessId(AtomicI32),
 }
 
 /// Remembers this process as the owner of the connection that it has or is about to make.
+///
+/// Not called by a child of an owner, which is told apart before. A child of a process that
+/// claimed and released owns what it claims.
 pub(crate) fn claim() {
-    MARK.get_or_init(|| match wiped_page() {
-        Some(byte) => {
-            byte.store(1, Relaxed);
-            Mark::Page(byte)
-        }
-        None => Mark::ProcessId(rustix::process::getpid()),
+    let mark = MARK.get_or_init(|| match wiped_page() {
+        Some(byte) => Mark::Page(byte),
+        None => Mark::ProcessId(AtomicI32::new(0)),
     });
+    match mark {
+        Mark::Page(byte) => byte.store(1, Relaxed),
+        Mark::ProcessId(owner) => owner.store(process_id(), Relaxed),
+    }
     CONNECTED.store(true, Relaxed);
 }
 
@@ -39,13 +42,17 @@ pub(crate) fn release() {
     CONNECTED.store(false, Relaxed);
 }
 
+fn process_id() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
 /// Says whether this process was forked from one that has a connection or was making one.
 pub(crate) fn is_forked_child() -> bool {
     CONNECTED.load(Relaxed)
         && match MARK.get() {
             None => false,
             Some(Mark::Page(byte)) => byte.load(Relaxed) == 0,
-            Some(Mark::ProcessId(owner)) => rustix::process::getpid() != *owner,
+            Some(Mark::ProcessId(owner)) => owner.load(Relaxed) != process_id(),
         }
 }
 
@@ -72,21 +79,40 @@ fn wiped_page() -> Option<&'static AtomicU8> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_forked_child_is_told_from_its_parent() {
-        claim();
-        assert!(!is_forked_child());
-        // SAFETY: the child only reads a byte and leaves at once; it takes no lock.
+    /// Answers what `ask` says in a forked child.
+    fn in_a_child(ask: fn() -> bool) -> bool {
+        // SAFETY: the child only stores and reads single values and leaves at once; it takes no
+        // lock.
         let child = unsafe { libc::fork() };
         if child == 0 {
             // SAFETY: ends the child without running the test harness's exit handlers.
-            unsafe { libc::_exit(i32::from(is_forked_child())) };
+            unsafe { libc::_exit(i32::from(ask())) };
         }
         let mut status = 0;
         // SAFETY: waits for the child made above, into a local.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         assert!(libc::WIFEXITED(status));
-        assert_eq!(libc::WEXITSTATUS(status), 1);
+        libc::WEXITSTATUS(status) == 1
+    }
+
+    // One test, because what is told is one per process.
+    #[test]
+    fn a_forked_child_is_told_from_its_parent_and_may_begin_anew() {
+        claim();
         assert!(!is_forked_child());
+        assert!(in_a_child(is_forked_child));
+        assert!(!in_a_child(|| {
+            release();
+            claim();
+            is_forked_child()
+        }));
+        assert!(!is_forked_child());
+        release();
+        assert!(!in_a_child(is_forked_child));
+        // The parent tried and found no host; its child finds one.
+        assert!(!in_a_child(|| {
+            claim();
+            is_forked_child()
+        }));
     }
 }

@@ -131,6 +131,28 @@ pub fn forget_lost() {
     }
 }
 
+/// Says whether this process was forked from one that has a connection.
+pub fn is_forked_child() -> bool {
+    fork::is_forked_child()
+}
+
+/// Lets a forked child make a connection of its own; its parent keeps the one that it has.
+///
+/// Only for a library whose calls leave nothing on the host, such as NVML. `false` if another
+/// thread of the parent was using the connection at the moment of the fork: what that thread held
+/// is held for ever in the child.
+pub fn begin_anew_after_fork() -> bool {
+    if !fork::is_forked_child() {
+        return true;
+    }
+    match STATE.try_lock() {
+        Ok(mut state) => *state = FRESH,
+        Err(_) => return false,
+    }
+    fork::release();
+    true
+}
+
 fn lock() -> Option<MutexGuard<'static, State>> {
     // A panic in the middle of a frame leaves the conversation out of step: it counts as lost.
     STATE.lock().ok()

@@ -36,8 +36,16 @@ fn lock() -> MutexGuard<'static, Library> {
 
 /// Initialises for one more user; the first one asks the host.
 ///
-/// A lost connection is made anew: NVML keeps nothing on the host.
+/// A lost connection is made anew, and a forked child makes its own: NVML keeps nothing on the
+/// host. A child that was forked while another thread initialised is UNINITIALIZED for good.
 pub(crate) fn open() -> Result<(), Error> {
+    if session::is_forked_child() {
+        let mut library = LIBRARY.try_lock().map_err(|_| Error::UNINITIALIZED)?;
+        if !session::begin_anew_after_fork() {
+            return Err(Error::UNINITIALIZED);
+        }
+        *library = Library { users: 0, known: None };
+    }
     let mut library = lock();
     if library.users == 0 {
         session::forget_lost();

@@ -54,6 +54,16 @@ def main():
         "not_told": call("DeviceGetFanSpeed", device, ctypes.byref(number)),
         "second_user": call("Init_v2"),
     }
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = [call("DeviceGetMemoryInfo", device, memory), call("Init_v2")]
+        said.append(call("DeviceGetMemoryInfo", device, memory))
+        os.write(write, json.dumps(said).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    seen["child"] = json.loads(os.read(read, 4096))
+    seen["parent"] = call("DeviceGetMemoryInfo", device, memory)
     call("Shutdown")
     seen["still_open"] = call("DeviceGetCount_v2", ctypes.byref(number))
     os.kill(int(sys.argv[1]), signal.SIGTERM)

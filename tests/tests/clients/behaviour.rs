@@ -191,6 +191,8 @@ fn nvml_counts_its_users_checks_its_arguments_and_survives_its_host() {
         "old_pci_v2_untouched": true,
         "not_told": "NOT_SUPPORTED",
         "second_user": "SUCCESS",
+        "child": ["UNINITIALIZED", "SUCCESS", "SUCCESS"],
+        "parent": "SUCCESS",
         "still_open": "SUCCESS",
         "lost": "GPU_IS_LOST",
         "known_after_loss": "SUCCESS",

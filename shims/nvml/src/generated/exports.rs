@@ -13,6 +13,7 @@ use vgpu_abi::nvml::*;
 use vgpu_guest::Counter;
 use vgpu_guest::boundary;
 use vgpu_guest::boundary::boundary_value;
+use vgpu_guest::boundary_uninitialised;
 use vgpu_guest::convert;
 
 use crate::api;
@@ -871,7 +872,7 @@ pub unsafe extern "C" fn nvmlErrorString(result: nvmlReturn_t) -> *const c_char 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlInit() -> nvmlReturn_t {
     static CALLS: Counter = Counter::new("nvmlInit");
-    boundary(&CALLS, || api::init::init())
+    boundary_uninitialised(&CALLS, || api::init::init())
 }
 
 /// Answers `nvmlInitWithFlags` in the guest.
@@ -881,7 +882,7 @@ pub unsafe extern "C" fn nvmlInit() -> nvmlReturn_t {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlInitWithFlags(flags: u32) -> nvmlReturn_t {
     static CALLS: Counter = Counter::new("nvmlInitWithFlags");
-    boundary(&CALLS, || api::init::init_with_flags(flags))
+    boundary_uninitialised(&CALLS, || api::init::init_with_flags(flags))
 }
 
 /// Answers `nvmlInit_v2` in the guest.
@@ -891,7 +892,7 @@ pub unsafe extern "C" fn nvmlInitWithFlags(flags: u32) -> nvmlReturn_t {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlInit_v2() -> nvmlReturn_t {
     static CALLS: Counter = Counter::new("nvmlInit_v2");
-    boundary(&CALLS, || api::init::init_v2())
+    boundary_uninitialised(&CALLS, || api::init::init_v2())
 }
 
 /// Answers `nvmlShutdown` in the guest.
