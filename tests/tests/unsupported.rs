@@ -1,12 +1,14 @@
 //! What is not implemented says so: with the library's own code, and by name in the statistics.
 
-use std::collections::BTreeSet;
-use std::process::Command;
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vgpu_codegen::api;
 use vgpu_codegen::signature::Signatures;
-use vgpu_tests::{Stage, run, stage};
+use vgpu_tests::client::{Way, over};
+use vgpu_tests::{Stage, Vgpud, run, stage};
 
 /// One library: its description, its list of names, and its NOT_SUPPORTED.
 struct Library {
@@ -15,7 +17,7 @@ struct Library {
     major: Option<u32>,
     names: &'static str,
     refusal: u32,
-    /// A function of it that is certain to be unsupported for long.
+    /// A function of it that will be unsupported for long.
     example: &'static str,
 }
 
@@ -103,7 +105,7 @@ impl Library {
             known.flat_map(|known| known.expect("a tracked file").returns.into_keys()).collect();
         let undeclared = directory.join("../undeclared.toml");
         let undeclared = std::fs::read_to_string(undeclared).expect("a tracked file");
-        let undeclared: std::collections::BTreeMap<String, Signatures> =
+        let undeclared: BTreeMap<String, Signatures> =
             toml::from_str(&undeclared).expect("a valid description");
         let own = undeclared.get(self.description);
         names.extend(own.into_iter().flat_map(|own| own.returns.keys().cloned()));
@@ -111,40 +113,36 @@ impl Library {
     }
 }
 
-#[test]
-fn every_unsupported_name_answers_not_supported() {
-    let mut offences = Vec::new();
-    for library in &LIBRARIES {
-        let path = Stage::dev().library(library.soname);
-        // SAFETY: our libraries run no code of their own when they are loaded (tests/tests/elf.rs).
-        let loaded = unsafe { libloading::Library::new(path) }.expect("a staged library loads");
-        let unsupported = library.unsupported();
-        assert!(unsupported.contains(library.example), "{} was listed", library.example);
-        for name in unsupported {
-            // SAFETY: the generator makes every function without a row ignore its arguments and
-            // return an integer; those that return something else are left out above.
-            let code = unsafe {
-                let function = loaded.get::<unsafe extern "C" fn() -> u32>(name.as_str());
-                function.map(|function| function())
-            };
-            match code {
-                Ok(code) if code == library.refusal => {}
-                Ok(code) => offences.push(format!("{}: {name} answers {code}", library.soname)),
-                Err(error) => offences.push(format!("{}: {name}: {error}", library.soname)),
-            }
-        }
+/// Calls all unsupported names of a library in a process of its own, with a host in reach: without
+/// one, the runtime has no device to refuse anything for.
+#[track_caller]
+fn check(library: &Library) {
+    let unsupported = library.unsupported();
+    assert!(unsupported.contains(library.example), "{} was listed", library.example);
+    let names: Vec<&str> = unsupported.iter().map(String::as_str).collect();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let list = directory.path().join("names");
+    std::fs::write(&list, names.join("\n")).expect("a writable directory");
+
+    let stage = Stage::dev();
+    let host = Vgpud::start(&stage).expect("the simulated host starts");
+    let mut python = over(&stage, Way::SearchPath, &host.link(), "python3");
+    python.arg(stage::repository().join("tests/clients/python/refused.py"));
+    python.arg(library.soname).arg(&list).env("VGPU_STATS", "1");
+    let done = run(&mut python, Duration::from_secs(60)).expect("python3 runs");
+    assert!(done.status.success(), "{}", done.stderr);
+
+    let codes: BTreeMap<String, u32> = serde_json::from_str(&done.stdout).expect("one document");
+    let wrong: Vec<_> = codes.iter().filter(|(_, code)| **code != library.refusal).collect();
+    assert!(wrong.is_empty(), "{} does not refuse {wrong:?}", library.soname);
+    assert_eq!(codes.len(), names.len());
+    for name in names {
+        let line = format!("  {name} (not implemented)\n");
+        assert!(done.stderr.contains(&line), "{name} is not in the statistics");
     }
-    assert!(offences.is_empty(), "{}", offences.join("\n"));
 }
 
 #[test]
-fn what_was_refused_is_named_in_the_statistics() {
-    let mut again = Command::new(std::env::current_exe().expect("a test has a program"));
-    again.args(["--exact", "every_unsupported_name_answers_not_supported"]).env("VGPU_STATS", "1");
-    let done = run(&mut again, Duration::from_secs(60)).expect("the test runs in a child, too");
-    let seen = format!("{}{}", done.stdout, done.stderr);
-    for example in LIBRARIES.map(|library| library.example) {
-        let line = format!("  {example} (not implemented)");
-        assert!(seen.contains(&line), "no line for {example} in:\n{seen}");
-    }
+fn what_is_unsupported_answers_so_and_counts_itself() {
+    LIBRARIES.iter().for_each(check);
 }
