@@ -71,6 +71,7 @@ fn run(
     let mut verified = false;
     // Deliberately one step at a time: the inverse of a step assumes that the next never began.
     for (index, step) in (0..).zip(&plan.steps) {
+        stop_if_asked(host)?;
         if let Some(change) = change::prepare(host, step, index)? {
             journal.append(Record::Intent { change: change.clone() })?;
             let parent_after = change::take(host, generation, &change)?;
@@ -89,11 +90,16 @@ fn run(
     if !verified {
         verify()?;
     }
+    stop_if_asked(host)?;
     // The manifest needs space on the disk, so it comes before the commit.
     record(host, journal)?;
     journal.append(Record::Commit { kept: Vec::new(), parent_times: None })?;
     finish(host, journal)?;
     Ok(applied)
+}
+
+fn stop_if_asked(host: &dyn Host) -> Result<()> {
+    if host.is_asked_to_stop() { Err(Error::Stopped) } else { Ok(()) }
 }
 
 fn record(host: &dyn Host, journal: &Journal<'_>) -> Result<()> {

@@ -116,6 +116,9 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// A signal asked the program to end.
+    #[error("going on: a signal asked this program to end")]
+    Stopped,
     /// Something stopped on its way and can be taken up again.
     #[error("{what} stopped on its way")]
     Interrupted {
@@ -180,6 +183,7 @@ impl Error {
             Self::Verification { .. } => "verification",
             Self::Undone { source } => source.code(),
             Self::UndoFailed { .. } => "undo_failed",
+            Self::Stopped => "stopped",
             Self::Interrupted { .. } => "interrupted",
             Self::NoGeneration { .. } => "no_generation",
             Self::Later { .. } => "later_version",
@@ -210,6 +214,7 @@ impl Error {
             Self::Verification { .. } => "vgpu-install verify --json shows each check",
             Self::Undone { source } => return source.hint(),
             Self::NoGeneration { .. } => "vgpu-install history lists the generations",
+            Self::Stopped => "run vgpu-install again",
             Self::Usage { .. } => "vgpu-install --help lists what there is",
             Self::Later { .. } => "use --scope service or --scope bundle",
             Self::TooLong { .. } | Self::Record { .. } | Self::Program { .. } => return None,

@@ -122,6 +122,8 @@ pub trait Host {
     fn run_self(&self, user: Option<&User>, program: &Program) -> Result<Outcome>;
     /// Takes the installer's lock until the guard is dropped, waiting as long as is said.
     fn lock(&self, wait: Duration) -> Result<Guard>;
+    /// True if somebody asked this program to end: a transaction then undoes itself.
+    fn is_asked_to_stop(&self) -> bool;
     /// Seconds since 1970.
     fn now(&self) -> u64;
 

@@ -38,6 +38,7 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::empty());
     let mut answer = Answer::of(commands::name(&line));
     let outcome = Real::open(&line.options.root).and_then(|host| {
+        host.note_signals()?;
         if line.verb == Some(Verb::Scan) {
             return scan(&host, &line, &mut answer);
         }

@@ -98,7 +98,12 @@ struct Child<'a> {
 pub fn verify(host: &dyn Host, facts: &Facts, scope: Scope, require_gpu: bool) -> Result<Report> {
     let mut report = Report::default();
     files(facts, &mut report);
-    for child in children(host, facts, scope)? {
+    let children = children(host, facts, scope)?;
+    if children.is_empty() {
+        let what = "no CUDA backend of a service was found, so none was tried";
+        report.add("loader", Verdict::Skipped, what);
+    }
+    for child in children {
         model::check(host, facts, &child, &mut report)?;
         if host.is_running() {
             live::check(host, facts, &child, require_gpu, &mut report)?;

@@ -210,6 +210,30 @@ fn a_failure_followed_by_a_kill_still_ends_before_or_after() {
 }
 
 #[test]
+fn a_signal_at_any_step_ends_the_apply_before_or_after() {
+    let plain = machine();
+    let before = plain.tree();
+    let mut undone = 0;
+    for step in 0..STEPS_MAX {
+        let host = machine();
+        host.fault_at(step, Fault::Asked);
+        match applied(&host, Scope::Bundle) {
+            Err(Error::Undone { source }) => {
+                assert_eq!(source.code(), "stopped", "step {step}");
+                assert_eq!(host.tree(), before, "step {step}");
+                undone += 1;
+            }
+            Err(error) => panic!("step {step}: {error:?}"),
+            Ok(()) => {
+                assert_eq!(recover::interrupted(&host).unwrap(), None);
+                assert!(undone > 20, "undone {undone} times");
+                return;
+            }
+        }
+    }
+}
+
+#[test]
 fn a_failed_verification_undoes_everything_and_restarts_nothing() {
     let host = machine();
     let before = host.tree();

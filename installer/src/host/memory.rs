@@ -27,6 +27,8 @@ pub enum Fault {
     Dies,
     /// This one step fails with the given error; later ones work.
     Fails(io::ErrorKind),
+    /// From this step on, the program is asked to end.
+    Asked,
 }
 
 /// A machine in memory.
@@ -296,6 +298,12 @@ impl Host for Memory {
 
     fn lock(&self, _wait: Duration) -> Result<Guard> {
         Ok(Guard(None))
+    }
+
+    fn is_asked_to_stop(&self) -> bool {
+        let met =
+            |fault: &(u64, Fault)| matches!(fault, (at, Fault::Asked) if self.steps.get() >= *at);
+        self.faults.borrow().iter().any(met)
     }
 
     fn now(&self) -> u64 {

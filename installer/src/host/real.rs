@@ -13,6 +13,8 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{
@@ -20,6 +22,7 @@ use rustix::fs::{
     XattrFlags,
 };
 use rustix::io::Errno;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Guard, Host, Opened, Outcome, Program, User};
 use crate::error::{Error, Result};
@@ -34,6 +37,7 @@ const LOCK_NAME: &str = "lock";
 pub struct Real {
     root: OwnedFd,
     root_path: PathBuf,
+    asked_to_stop: Arc<AtomicBool>,
 }
 
 impl Real {
@@ -45,7 +49,21 @@ impl Real {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::open(root, flags, Mode::empty())
             .map_err(|errno| Error::io("opening the root", root, errno.into()))?;
-        Ok(Self { root: fd, root_path: root.to_path_buf() })
+        let asked_to_stop = Arc::new(AtomicBool::new(false));
+        Ok(Self { root: fd, root_path: root.to_path_buf(), asked_to_stop })
+    }
+
+    /// Lets the signals by which people and machines end programs only be noted from now on, so
+    /// that a transaction ends as a whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the kernel refuses.
+    pub fn note_signals(&self) -> Result<()> {
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&self.asked_to_stop))
+                .map_err(|source| Error::io("preparing for signals on", &self.root_path, source))?;
+        }
+        Ok(())
     }
 
     fn is_machine_root(&self) -> bool {
@@ -260,7 +278,7 @@ impl Host for Real {
             match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Guard(Some(file))),
                 Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) if Instant::now() < until => {
+                Err(Errno::WOULDBLOCK) if Instant::now() < until && !self.is_asked_to_stop() => {
                     // flock has no deadline of its own; 50 ms is well below what a person feels.
                     std::thread::sleep(Duration::from_millis(50).min(wait));
                 }
@@ -275,6 +293,10 @@ impl Host for Real {
                 Err(errno) => return Err(Error::io("locking", &self.root_path, errno.into())),
             }
         }
+    }
+
+    fn is_asked_to_stop(&self) -> bool {
+        self.asked_to_stop.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> u64 {

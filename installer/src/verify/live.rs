@@ -41,6 +41,11 @@ pub(super) fn check(
     arguments.extend(["libcuda.so.1".into(), "libnvidia-ml.so.1".into()]);
     let environment = child.environment.clone();
     let program = Program { path: "/".into(), arguments, environment, deadline: DEADLINE };
+    if host.canonical("/proc/self/exe".as_ref())?.is_none() {
+        let what = "/proc is not mounted here, so no process was started";
+        report.add("probe", Verdict::Skipped, what);
+        return Ok(());
+    }
     let outcome = host.run_self(user.as_ref(), &program)?;
     let seen = match serde_json::from_slice::<Seen>(&outcome.stdout) {
         Ok(seen) if outcome.status == Some(0) => seen,
