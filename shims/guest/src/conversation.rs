@@ -24,6 +24,34 @@ pub(crate) struct Conversation {
     snapshot: Option<Arc<SnapshotReply>>,
 }
 
+/// A part of the program's memory that travels in one direction.
+pub(crate) trait Part {
+    /// What goes to the host.
+    fn outgoing(&self) -> &[u8];
+    /// Where what comes from the host belongs.
+    fn incoming(&mut self) -> &mut [u8];
+}
+
+impl Part for &[u8] {
+    fn outgoing(&self) -> &[u8] {
+        self
+    }
+
+    fn incoming(&mut self) -> &mut [u8] {
+        &mut []
+    }
+}
+
+impl Part for &mut [u8] {
+    fn outgoing(&self) -> &[u8] {
+        &[]
+    }
+
+    fn incoming(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
 /// What an answer must repeat.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
@@ -68,47 +96,24 @@ impl Conversation {
         self.send(Kind::Post, caller, request, bulk).map(drop)
     }
 
-    pub(crate) fn send_parts<'a, R: Request>(
+    /// Does a request for each part, several at once; after the first refusal no further one is
+    /// begun, but all that are under way are ended.
+    pub(crate) fn exchange_parts<R: Request, P: Part>(
         &mut self,
         caller: Caller,
-        parts: impl Iterator<Item = (R, &'a [u8])>,
+        mut parts: impl Iterator<Item = (R, P)>,
     ) -> Result<(), Failure> {
         let began = Instant::now();
-        let mut parts = parts;
         let mut under_way = VecDeque::new();
         let mut refusal = None;
         loop {
             while refusal.is_none() && under_way.len() < PARTS_UNDER_WAY_MAX {
-                let Some((request, bulk)) = parts.next() else { break };
-                under_way.push_back(self.send(Kind::Call, caller, &request, bulk)?);
+                let Some((request, part)) = parts.next() else { break };
+                let asked = self.send(Kind::Call, caller, &request, part.outgoing())?;
+                under_way.push_back((asked, part));
             }
-            let Some(asked) = under_way.pop_front() else { break };
-            match self.answer::<R>(asked, &mut []) {
-                Err(Failure::Lost) => return Err(Failure::Lost),
-                Err(failure) => refusal = refusal.or(Some(failure)),
-                Ok(_) => {}
-            }
-        }
-        count::note_wait(began.elapsed());
-        refusal.map_or(Ok(()), Err)
-    }
-
-    pub(crate) fn fetch_parts<'a, R: Request>(
-        &mut self,
-        caller: Caller,
-        parts: impl Iterator<Item = (R, &'a mut [u8])>,
-    ) -> Result<(), Failure> {
-        let began = Instant::now();
-        let mut parts = parts;
-        let mut under_way = VecDeque::new();
-        let mut refusal = None;
-        loop {
-            while refusal.is_none() && under_way.len() < PARTS_UNDER_WAY_MAX {
-                let Some((request, place)) = parts.next() else { break };
-                under_way.push_back((self.send(Kind::Call, caller, &request, &[])?, place));
-            }
-            let Some((asked, place)) = under_way.pop_front() else { break };
-            match self.answer::<R>(asked, place) {
+            let Some((asked, mut part)) = under_way.pop_front() else { break };
+            match self.answer::<R>(asked, part.incoming()) {
                 Err(Failure::Lost) => return Err(Failure::Lost),
                 Err(failure) => refusal = refusal.or(Some(failure)),
                 Ok(_) => {}

@@ -107,7 +107,7 @@ pub fn post_parts<'a, R: Request>(
 pub fn send_parts<'a, R: Request>(
     parts: impl Iterator<Item = (R, &'a [u8])>,
 ) -> Result<(), Failure> {
-    with(|conversation, caller| conversation.send_parts(caller, parts))
+    with(|conversation, caller| conversation.exchange_parts(caller, parts))
 }
 
 /// Fetches memory contents, one request for each part, into the given places.
@@ -117,7 +117,7 @@ pub fn send_parts<'a, R: Request>(
 pub fn fetch_parts<'a, R: Request>(
     parts: impl Iterator<Item = (R, &'a mut [u8])>,
 ) -> Result<(), Failure> {
-    with(|conversation, caller| conversation.fetch_parts(caller, parts))
+    with(|conversation, caller| conversation.exchange_parts(caller, parts))
 }
 
 /// Lets the next call connect anew after the connection was lost.

@@ -102,7 +102,7 @@ fn memory_contents_of_another_length_lose_the_connection() {
     against(play, |mut host| {
         let mut place = [0; 4];
         let parts = [(Part, &mut place[..])];
-        assert_eq!(host.fetch_parts(CALLER, parts.into_iter()), Err(Failure::Lost));
+        assert_eq!(host.exchange_parts(CALLER, parts.into_iter()), Err(Failure::Lost));
     });
 }
 
@@ -156,7 +156,7 @@ fn no_part_is_sent_after_the_first_refusal() {
     };
     against(play, |mut host| {
         let parts = [1u8, 2, 3, 4, 5, 6, 7, 8, 9];
-        let outcome = host.send_parts(CALLER, parts.chunks(1).map(|part| (Part, part)));
+        let outcome = host.exchange_parts(CALLER, parts.chunks(1).map(|part| (Part, part)));
         assert_eq!(outcome, Err(Failure::Refused { code: 700 }));
     });
 }
@@ -172,7 +172,7 @@ fn fetched_parts_land_in_their_places_in_order() {
     against(play, |mut host| {
         let mut place = [9; 18];
         let parts = place.chunks_mut(3).map(|part| (Part, part));
-        assert_eq!(host.fetch_parts(CALLER, parts), Ok(()));
+        assert_eq!(host.exchange_parts(CALLER, parts), Ok(()));
         let expected: Vec<u8> = (0..6).flat_map(|part| [part; 3]).collect();
         assert_eq!(place[..], expected[..]);
     });
