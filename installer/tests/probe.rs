@@ -1,4 +1,5 @@
 //! The probe alone: stand-in libraries built by gcc answer it, and it says what it saw.
+#![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
 
 mod guest;
