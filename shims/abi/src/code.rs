@@ -87,3 +87,48 @@ macro_rules! result_type {
 }
 
 pub(crate) use result_type;
+
+#[cfg(test)]
+mod tests {
+    use crate::{cublas, cuda, cudart, nvml};
+
+    #[test]
+    fn a_code_has_the_name_and_the_text_that_clients_match() {
+        let cases = [
+            (cuda::name_of(100), cuda::text_of(100), c"CUDA_ERROR_NO_DEVICE"),
+            (cudart::name_of(100), cudart::text_of(100), c"cudaErrorNoDevice"),
+        ];
+        for (name, text, expected) in cases {
+            assert_eq!(name, Some(expected));
+            assert_eq!(text, Some(c"no CUDA-capable device is detected"));
+        }
+        assert_eq!(nvml::name_of(9), Some(c"NVML_ERROR_DRIVER_NOT_LOADED"));
+        assert_eq!(nvml::text_of(9), Some(c"Driver Not Loaded"));
+        assert_eq!(cublas::name_of(15), Some(c"CUBLAS_STATUS_NOT_SUPPORTED"));
+    }
+
+    #[test]
+    fn success_has_a_name_but_is_no_error() {
+        assert_eq!(cuda::name_of(0), Some(c"CUDA_SUCCESS"));
+        assert_eq!(cuda::Error::new(0), None);
+        assert_eq!(cuda::Error::new(801), Some(cuda::Error::NOT_SUPPORTED));
+    }
+
+    #[test]
+    fn a_number_that_no_header_knows_has_neither_name_nor_text() {
+        assert_eq!((cuda::name_of(7777), cuda::text_of(7777)), (None, None));
+        let unknown = cuda::Error::new(7777).expect("not 0");
+        assert_eq!(format!("{unknown} {unknown:?}"), "result code 7777 Error(7777)");
+    }
+
+    #[test]
+    fn every_library_lists_its_codes_in_order_for_the_search() {
+        fn ordered<T>(codes: &[(u32, T, T)]) -> bool {
+            codes.len() > 9 && codes.windows(2).all(|pair| pair[0].0 < pair[1].0)
+        }
+        assert!(ordered(&cuda::CODES));
+        assert!(ordered(&cudart::CODES));
+        assert!(ordered(&nvml::CODES));
+        assert!(ordered(&cublas::CODES));
+    }
+}
