@@ -28,6 +28,9 @@ pub struct Action {
     pub reason: String,
     /// The whole action in a sentence.
     pub sentence: String,
+    /// The text that is there by now, where it is text and `--diff` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_text: Option<String>,
     /// The text to be written, where it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -55,6 +58,7 @@ impl Action {
             after,
             reason: step.reason().into(),
             sentence: step.doing(),
+            old_text: None,
             text,
         }
     }
@@ -75,6 +79,7 @@ impl Action {
             after: forward.before,
             reason: "it is part of a generation that is rolled back".into(),
             sentence: step.undoing(),
+            old_text: None,
             text: None,
             path: forward.path,
         }
@@ -202,8 +207,10 @@ impl Answer {
         for action in self.actions.iter().filter(|_| self.errors.is_empty()) {
             let mark = if self.checked_only { "would " } else { "" };
             writeln!(out, "  {mark}{}", action.sentence)?;
-            for line in action.text.iter().filter(|_| self.diff).flat_map(|text| text.lines()) {
-                writeln!(out, "    +{line}")?;
+            for (mark, text) in [('-', &action.old_text), ('+', &action.text)] {
+                for line in text.iter().filter(|_| self.diff).flat_map(|text| text.lines()) {
+                    writeln!(out, "    {mark}{line}")?;
+                }
             }
         }
         for check in &self.checks {

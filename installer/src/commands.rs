@@ -82,6 +82,7 @@ fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u
     let policy = options.policy();
     let plan = plan(&discover::facts(host)?, &policy)?;
     *answer = std::mem::take(answer).planned(&plan);
+    old_texts(host, answer)?;
     answer.generation = newest(host)?;
     if plan.is_empty() {
         answer.lines.push(nothing_to_do(&plan, answer.generation));
@@ -107,6 +108,16 @@ fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u
     Ok(changed_code(options))
 }
 
+/// Reads what a file's new text replaces, for `--diff`.
+fn old_texts(host: &dyn Host, answer: &mut Answer) -> Result<()> {
+    for action in answer.actions.iter_mut().filter(|_| answer.diff) {
+        if let (Some(path), true) = (&action.path, action.text.is_some()) {
+            action.old_text = Some(discover::text(host, path)?).filter(|text| !text.is_empty());
+        }
+    }
+    Ok(())
+}
+
 fn nothing_to_do(plan: &Plan, generation: u64) -> String {
     match (plan.warnings.is_empty(), generation) {
         (_, 1..) => format!("nothing to do: generation {generation} is in force"),
@@ -122,6 +133,9 @@ fn planning(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u
     };
     let plan = plan(&facts, &options.policy())?;
     *answer = std::mem::take(answer).planned(&plan);
+    if options.facts.is_none() {
+        old_texts(host, answer)?;
+    }
     answer.checked_only = true;
     answer.generation = if options.facts.is_some() { 0 } else { newest(host)? };
     if plan.is_empty() {

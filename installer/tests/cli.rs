@@ -261,6 +261,11 @@ fn going_back_one_generation_keeps_the_one_before() {
     let text = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
     assert!(guest.install(&["--link", "vsock:2:6475"]).status.success());
     let linked = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
+    let diff = guest.install(&["--check", "--diff", "--link", "unix:/x"]);
+    let diff = String::from_utf8(diff.stdout).unwrap();
+    let lines =
+        ["    -Environment=\"VGPU_LINK=vsock:2:6475\"", "    +Environment=\"VGPU_LINK=unix:/x\""];
+    assert!(lines.iter().all(|line| diff.contains(line)), "{diff}");
     assert!(linked.contains("\"VGPU_LINK=vsock:2:6475\""), "{linked}");
     // The link stays when it is not named again.
     assert!(guest.install(&["--detailed-exitcode"]).status.success());
