@@ -169,6 +169,58 @@ fn facts_of_another_machine_give_the_same_plan_here() {
 }
 
 #[test]
+fn verify_says_which_file_the_loader_would_take_and_why() {
+    let guest = Guest::new();
+    let before = guest.install(&["verify"]);
+    refused(
+        &before,
+        1,
+        &["libcudart.so.12 goes to", "cuda_v12/libcudart.so.12", "LD_LIBRARY_PATH"],
+    );
+    assert!(guest.install(&[]).status.success());
+    let answer = json(&guest.install(&["verify", "--json"]));
+    let verdicts: Vec<&str> = answer["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["verdict"].as_str().unwrap())
+        .collect();
+    assert_eq!(verdicts, ["ok", "ok", "ok", "skipped"], "{answer:#}");
+    // A copy of another driver in the unit's own preload comes behind ours and changes nothing;
+    // a drop-in that takes our line away does.
+    let late = guest.root().join("etc/systemd/system/ollama.service.d/60-late.conf");
+    std::fs::write(&late, "[Service]\nEnvironment=LD_PRELOAD=\n").unwrap();
+    refused(&guest.install(&["--check"]), 1, &["60-late.conf", "LD_PRELOAD", "before 50-vgpu"]);
+}
+
+#[test]
+fn a_reader_never_finds_a_replaced_name_missing_or_half() {
+    let guest = Guest::new();
+    let name = guest.root().join(OLLAMA_DIR).join("cuda_v13/libcublas.so.13");
+    let theirs = std::fs::read(&name).unwrap();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    let looks = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut looks = 0_u64;
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                let found = std::fs::symlink_metadata(&name).expect("the name is always there");
+                let whole = found.is_symlink() || found.len() == theirs.len() as u64;
+                assert!(whole, "{found:?}");
+                looks += 1;
+            }
+            looks
+        });
+        for _ in 0..5 {
+            assert!(guest.install(&["--scope", "bundle"]).status.success());
+            assert!(guest.install(&["--rollback"]).status.success());
+        }
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        reader.join().unwrap()
+    });
+    assert!(looks > 100, "{looks} looks");
+}
+
+#[test]
 fn drift_is_left_and_reported_and_force_ends_it() {
     let guest = Guest::new();
     let before = guest.digest();

@@ -45,3 +45,43 @@ fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
 fn number(row: &[&str], index: usize) -> Option<u32> {
     row.get(index)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::memory::Memory;
+
+    fn machine() -> Memory {
+        Memory::described(
+            "file /etc/passwd root:x:0:0::/root:/bin/sh\\nollama:x:997:996::/x:/bin/false
+             file /etc/group render:x:105:other,ollama\\nvideo:x:44:ollama\\nvgpu:x:900:\\nsudo:x:27:",
+        )
+    }
+
+    fn unit(user: &str, group: Option<&str>, further: &[&str]) -> Unit {
+        Unit {
+            user: Some(user.into()),
+            group: group.map(Into::into),
+            supplementary_groups: further.iter().map(ToString::to_string).collect(),
+            ..Unit::default()
+        }
+    }
+
+    #[test]
+    fn a_services_user_has_the_groups_of_its_account_and_of_its_unit() {
+        let found = of(&machine(), &unit("ollama", None, &["vgpu"])).unwrap().unwrap();
+        let groups = vec![105, 44, 900];
+        assert_eq!(found, Some(User { uid: 997, gid: 996, groups: groups.clone() }));
+        let found = of(&machine(), &unit("ollama", Some("video"), &["vgpu"])).unwrap().unwrap();
+        assert_eq!(found, Some(User { uid: 997, gid: 44, groups }));
+    }
+
+    #[test]
+    fn root_needs_no_change_and_an_unknown_name_is_given_back() {
+        assert_eq!(of(&machine(), &Unit::default()).unwrap(), Ok(None));
+        assert_eq!(of(&machine(), &unit("root", None, &[])).unwrap(), Ok(None));
+        assert_eq!(of(&machine(), &unit("dynamic", None, &[])).unwrap(), Err("dynamic".into()));
+        let group = of(&machine(), &unit("ollama", Some("gone"), &[])).unwrap();
+        assert_eq!(group, Err("gone".into()));
+    }
+}
