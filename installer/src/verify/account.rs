@@ -54,7 +54,7 @@ mod tests {
     fn machine() -> Memory {
         Memory::described(
             "file /etc/passwd root:x:0:0::/root:/bin/sh\\nollama:x:997:996::/x:/bin/false
-             file /etc/group render:x:105:other,ollama\\nvideo:x:44:ollama\\nvgpu:x:900:\\nsudo:x:27:",
+             file /etc/group render:x:105:other,ollama\\nvideo:x:44:ollama\\nvgpu:x:900:",
         )
     }
 
