@@ -7,11 +7,12 @@ use std::{
 };
 
 use super::{
-    Bind, Container, Error, Except, Finished, Layout, Result, Setting, Tree, error::at, run,
+    Bind, Container, Error, Except, Finished, Layout, Result, Setting, Tree, container::SCRIPT,
+    error::at, run,
 };
 
 /// Longest time for an installation or a removal; measured below 3 s.
-const INSTALL: Duration = Duration::from_secs(120);
+const INSTALL: Duration = Duration::from_secs(300);
 
 /// Where the guest keeps the deb while apt reads it.
 const DEB: &str = "/root/vgpu-ollama.deb";
@@ -135,7 +136,7 @@ impl Guest {
     /// Runs a shell script that has to succeed; answers its standard output.
     ///
     /// # Errors
-    /// With everything that it said, if it fails or takes longer than a minute.
+    /// With everything that it said, if it fails or does not end in time.
     pub fn sh(&self, script: &str) -> Result<String> {
         self.container.sh(script)
     }
@@ -189,7 +190,7 @@ impl Guest {
     /// Restarts Ollama's service and waits for what it finds.
     ///
     /// # Errors
-    /// If there is no `inference compute` line within a minute.
+    /// If there is no `inference compute` line in time.
     pub fn restart_ollama(&self) -> Result<Discovery> {
         // The story restarts it more often than systemd lets a service start in 10 s.
         self.sh("systemctl reset-failed ollama; systemctl restart ollama")?;
@@ -199,14 +200,13 @@ impl Guest {
     /// Waits for what Ollama's service finds at the start that it is in.
     ///
     /// # Errors
-    /// If there is no `inference compute` line within a minute.
+    /// If there is no `inference compute` line in time.
     pub fn discovery(&self) -> Result<Discovery> {
         let script = "id=$(systemctl show --property=InvocationID --value ollama)
             unit=_SYSTEMD_INVOCATION_ID=$id
             grep -m1 'inference compute' < <(journalctl -o cat -f -n all $unit)
             journalctl -o cat $unit";
-        let limit = Duration::from_secs(60);
-        let said = self.container.run(&["bash", "-ec", script], limit)?.success()?;
+        let said = self.container.run(&["bash", "-ec", script], SCRIPT)?.success()?;
         let mut lines = said.lines().map(str::to_owned);
         let compute = lines.next().ok_or_else(|| Error::Missing {
             what: "an \"inference compute\" line".to_owned(),
