@@ -26,13 +26,14 @@ pub struct Applied {
 /// any service is restarted; its error undoes everything.
 ///
 /// # Errors
-/// [`Error::Undone`] if something failed and nothing is changed; [`Error::UndoFailed`] if undoing
-/// failed too, and `recover` has to go on.
+/// [`Error::Unsupported`] if there is no place for the state; [`Error::Undone`] if something failed
+/// and was undone; [`Error::UndoFailed`] if undoing failed too, and `recover` has to go on.
 pub fn apply(
     host: &dyn Host,
     plan: &Plan,
     verify: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Applied> {
+    state::require_parent(host)?;
     let generation = state::generations(host)?.last().map_or(0, |last| last.generation) + 1;
     let begun = state::open(host).and_then(|parent_times| {
         let (scope, time) = (plan.scope, host.now());
@@ -40,7 +41,7 @@ pub fn apply(
     });
     let mut journal = match begun {
         Ok(journal) => journal,
-        Err(first) => return Err(undone(first, state::close(host, None))),
+        Err(first) => return Err(undone(first, state::close(host, None).map(|()| Vec::new()))),
     };
     match run(host, plan, generation, &mut journal, verify) {
         Ok(applied) => Ok(applied),
@@ -48,14 +49,14 @@ pub fn apply(
             // A commit record may be on the disk although what followed failed. It goes first: a
             // crash on the way back must not find a transaction that claims to be whole.
             let outcome = journal.uncommit().and_then(|()| abandon(host, &journal));
-            Err(undone(first, outcome.map(drop)))
+            Err(undone(first, outcome))
         }
     }
 }
 
-fn undone(first: Error, outcome: Result<()>) -> Error {
+fn undone(first: Error, outcome: Result<Vec<String>>) -> Error {
     match outcome {
-        Ok(()) => Error::Undone { source: Box::new(first) },
+        Ok(left) => Error::Undone { left, source: Box::new(first) },
         Err(source) => Error::UndoFailed { first: Box::new(first), source: Box::new(source) },
     }
 }
@@ -72,7 +73,7 @@ fn run(
     // Deliberately one step at a time: the inverse of a step assumes that the next never began.
     for (index, step) in (0..).zip(&plan.steps) {
         stop_if_asked(host)?;
-        if let Some(change) = change::prepare(host, step, index)? {
+        if let Some(change) = change::prepare(host, generation, step, index)? {
             journal.append(Record::Intent { change: change.clone() })?;
             let parent_after = change::take(host, generation, &change)?;
             journal.append(Record::Done { index, parent_after })?;

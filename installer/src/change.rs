@@ -36,9 +36,21 @@ pub fn hidden(path: &Path, generation: u64, index: u32) -> PathBuf {
 /// Looks at a step's path and directory, and gives the change that is about to happen.
 ///
 /// # Errors
-/// [`Error::Changed`] if something else lies there than the plan was made for.
-pub fn prepare(host: &dyn Host, step: &Step, index: u32) -> Result<Option<Change>> {
+/// [`Error::Changed`] if something else lies there than the plan was made for, or anything under
+/// the hidden name: it may be an original, and undoing would take it for ours.
+pub fn prepare(
+    host: &dyn Host,
+    generation: u64,
+    step: &Step,
+    index: u32,
+) -> Result<Option<Change>> {
     let Some(path) = step.path() else { return Ok(None) };
+    let aside = hidden(path, generation, index);
+    let taken = host.inspect(&aside)?;
+    if !taken.is_absent() {
+        let (expected, found) = (Object::Absent.describe(), taken.describe());
+        return Err(Error::Changed { path: aside.into(), expected, found });
+    }
     let before = host.inspect(path)?;
     let expected = step.before();
     if before != expected {

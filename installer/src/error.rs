@@ -101,8 +101,10 @@ pub enum Error {
         because: String,
     },
     /// The change failed and was undone.
-    #[error("applying; every step was undone, nothing is changed")]
+    #[error("applying; {}", undone(left))]
     Undone {
+        /// What others changed meanwhile and was left, and services that did not start again.
+        left: Vec<String>,
         /// Why it failed.
         #[source]
         source: Box<Error>,
@@ -181,7 +183,7 @@ impl Error {
             Self::Record { .. } => "record",
             Self::Program { .. } => "program",
             Self::Verification { .. } => "verification",
-            Self::Undone { source } => source.code(),
+            Self::Undone { source, .. } => source.code(),
             Self::UndoFailed { .. } => "undo_failed",
             Self::Stopped => "stopped",
             Self::Interrupted { .. } => "interrupted",
@@ -207,18 +209,32 @@ impl Error {
             Self::Overridden { .. } => {
                 "name that file so that it sorts before 50-vgpu.conf; its value is then merged"
             }
+            Self::Changed { path, .. } if path.file_name().is_some_and(is_hidden) => {
+                "an earlier installation kept an original there: move it back or away"
+            }
             Self::Changed { .. } => "run vgpu-install again; something else changed it meanwhile",
             Self::Verification { check: "loads", .. } => {
                 "vgpu-install verify --json shows what was loaded; report it if Ollama is new"
             }
             Self::Verification { .. } => "vgpu-install verify --json shows each check",
-            Self::Undone { source } => return source.hint(),
+            Self::Undone { source, .. } => return source.hint(),
             Self::NoGeneration { .. } => "vgpu-install history lists the generations",
             Self::Stopped => "run vgpu-install again",
             Self::Usage { .. } => "vgpu-install --help lists what there is",
             Self::Later { .. } => "use --scope service or --scope bundle",
             Self::TooLong { .. } | Self::Record { .. } | Self::Program { .. } => return None,
         })
+    }
+}
+
+fn is_hidden(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".vgpu-")
+}
+
+fn undone(left: &[String]) -> String {
+    match left {
+        [] => "every step was undone, nothing is changed".into(),
+        left => format!("its steps were undone, except: {}", left.join("; ")),
     }
 }
 

@@ -47,6 +47,14 @@ pub struct Manifest {
     pub parent_times: Option<ParentTimes>,
 }
 
+/// Makes sure that there is a place for the state directory.
+///
+/// # Errors
+/// [`Error::Unsupported`] if there is no `/var/lib`.
+pub fn require_parent(host: &dyn Host) -> Result<()> {
+    parent_mtime(host).map(drop)
+}
+
 /// Makes the state directory if it is not there.
 ///
 /// # Errors
@@ -91,6 +99,8 @@ pub fn close(host: &dyn Host, times: Option<ParentTimes>) -> Result<()> {
     }
     if mark(host)?.is_some() {
         host.unmark(Path::new(PARENT), MARK)?;
+        // A mark that came back with the power would look like an interrupted run.
+        host.sync_dir(Path::new(PARENT))?;
     }
     remove(host, journal::PATH)?;
     // All is done by now. Should this fail and the power go, the journal is back and `recover`
@@ -243,6 +253,10 @@ pub fn forget(host: &dyn Host, to: u64, kept: &[(u64, u32)]) -> Result<()> {
         }
         host.remove_dir(&dir)?;
     }
+    // Before the journal goes: a generation that came back with the power would count again.
+    if !host.inspect(Path::new(GENERATIONS))?.is_absent() {
+        host.sync_dir(Path::new(GENERATIONS))?;
+    }
     Ok(())
 }
 
@@ -276,9 +290,11 @@ fn remove(host: &dyn Host, path: &str) -> Result<()> {
     host.unlink(Path::new(path))
 }
 
+/// Removes a directory of ours, unless somebody else keeps something in it by now.
 fn remove_dir(host: &dyn Host, path: &str) -> Result<()> {
-    if host.inspect(Path::new(path))?.is_absent() {
+    let path = Path::new(path);
+    if host.inspect(path)?.is_absent() || !host.list(path)?.is_empty() {
         return Ok(());
     }
-    host.remove_dir(Path::new(path))
+    host.remove_dir(path)
 }

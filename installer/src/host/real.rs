@@ -147,7 +147,11 @@ impl Host for Real {
     }
 
     fn attribute(&self, path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
-        let dir = self.directory("reading an attribute of", path)?;
+        let dir = match self.open_below(path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(Error::io("reading an attribute of", path, errno.into())),
+        };
         let mut value = [0_u8; 256];
         match fs::fgetxattr(&dir, name, &mut value[..]) {
             Ok(bytes) => Ok(Some(value[..bytes].to_vec())),
