@@ -207,7 +207,7 @@ impl Error {
             }
             Self::ShimsMissing { .. } => "reinstall the package vgpu-ollama and run it again",
             Self::Overridden { .. } => {
-                "name that file so that it sorts before 50-vgpu.conf; its value is then merged"
+                "set it in a drop-in that sorts before 50-vgpu.conf: its value is then merged"
             }
             Self::Changed { path, .. } if path.file_name().is_some_and(is_hidden) => {
                 "an earlier installation kept an original there: move it back or away"
@@ -222,7 +222,12 @@ impl Error {
             Self::Stopped => "run vgpu-install again",
             Self::Usage { .. } => "vgpu-install --help lists what there is",
             Self::Later { .. } => "use --scope service or --scope bundle",
-            Self::TooLong { .. } | Self::Record { .. } | Self::Program { .. } => return None,
+            Self::Record { path, .. } if path.starts_with(crate::state::DIR) => {
+                "copy /var/lib/vgpu and report it; originals lie beside their places as .vgpu-*"
+            }
+            Self::Record { .. } => "make it anew with vgpu-install scan --json of this version",
+            Self::TooLong { .. } => "check that this is the file that was meant",
+            Self::Program { .. } => "systemctl status says more; then run vgpu-install again",
         })
     }
 }
@@ -240,6 +245,9 @@ fn undone(left: &[String]) -> String {
 
 fn io_hint(source: &io::Error) -> Option<&'static str> {
     Some(match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "check the path: it, or a directory on the way, is not there"
+        }
         io::ErrorKind::PermissionDenied => "run vgpu-install as root",
         io::ErrorKind::ReadOnlyFilesystem => {
             "remount that file system read-write and run vgpu-install again"

@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_uint};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -124,9 +125,9 @@ fn open(name: &OsStr, libraries: &mut Vec<(PathBuf, Library)>) -> OpenedLibrary 
 fn mapped() -> Vec<Location> {
     const STEMS: [&str; 4] = ["libcuda.so", "libnvidia-ml.so", "libcudart.so", "libcublas.so"];
     #[expect(clippy::disallowed_methods, reason = "the probe looks at its own process")]
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
     let mut files: Vec<Location> = Vec::new();
-    for path in maps.lines().filter_map(|line| Some(Path::new(line.get(line.find('/')?..)?))) {
+    for path in maps.split(|byte| *byte == b'\n').filter_map(mapped_path) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let known = files.iter().any(|file| file.as_ref() == path);
         if !known && STEMS.iter().any(|stem| name.starts_with(stem)) {
@@ -134,6 +135,12 @@ fn mapped() -> Vec<Location> {
         }
     }
     files
+}
+
+/// The file of one line of `maps`; paths keep their bytes, text or not.
+fn mapped_path(line: &[u8]) -> Option<&Path> {
+    let start = line.iter().position(|byte| *byte == b'/')?;
+    Some(Path::new(OsStr::from_bytes(&line[start..])))
 }
 
 fn ask_cuda(library: &Library) -> Cuda {

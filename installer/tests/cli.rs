@@ -120,6 +120,35 @@ fn a_library_that_is_not_what_it_says_is_found_and_everything_undone() {
 }
 
 #[test]
+fn a_backend_that_cannot_be_loaded_is_found_and_everything_undone() {
+    let guest = Guest::new();
+    guest.write(&format!("{OLLAMA_DIR}/cuda_v13/libggml-cuda.so"), "half a download");
+    let before = guest.digest();
+    let output = guest.install(&[]);
+    refused(&output, 1, &["every step was undone", "cuda_v13/libggml-cuda.so is no library"]);
+    assert_eq!(guest.digest(), before);
+}
+
+#[test]
+fn a_machine_without_var_lib_is_refused_and_not_sent_to_recover() {
+    let guest = Guest::new();
+    std::fs::remove_dir(guest.root().join("var/lib")).unwrap();
+    let before = guest.digest();
+    refused(&guest.install(&[]), 6, &["there is no directory /var/lib"]);
+    assert_eq!(guest.digest(), before);
+}
+
+#[test]
+fn a_kernel_without_openat2_is_named_as_the_reason() {
+    let guest = Guest::new();
+    for error in ["ENOSYS", "EPERM"] {
+        let inject = format!("inject=openat2:error={error}");
+        let output = guest.traced(&["-o", "/dev/null", "-e", &inject], &[]);
+        refused(&output, 6, &["openat2", "Linux 5.6"]);
+    }
+}
+
+#[test]
 fn a_full_or_read_only_file_system_is_told_with_the_remedy() {
     let guest = Guest::new();
     let before = guest.digest();
@@ -165,7 +194,9 @@ fn facts_of_another_machine_give_the_same_plan_here() {
     assert_eq!(json(&output)["actions"], here["actions"]);
     std::fs::write(&facts, "{").unwrap();
     let wrong = guest.install(&["plan", "--facts", facts.to_str().unwrap()]);
-    refused(&wrong, 1, &["facts.json", "EOF"]);
+    refused(&wrong, 1, &["facts.json", "EOF", "scan --json"]);
+    let nowhere = guest.install(&["plan", "--facts", "/nowhere/facts.json"]);
+    refused(&nowhere, 1, &["/nowhere/facts.json", "check the path"]);
 }
 
 #[test]
@@ -270,7 +301,7 @@ fn a_damaged_journal_is_named_and_nothing_is_touched() {
     bytes[40] ^= 1;
     std::fs::write(&journal, bytes).unwrap();
     let before = guest.digest();
-    refused(&guest.install(&["recover"]), 1, &["/var/lib/vgpu/journal", "damaged"]);
+    refused(&guest.install(&["recover"]), 1, &["/var/lib/vgpu/journal", "damaged", ".vgpu-*"]);
     assert_eq!(guest.digest(), before);
 }
 

@@ -4,6 +4,7 @@
 
 mod guest;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -56,6 +57,17 @@ fn a_driver_with_a_device_is_described() {
     let device = &seen.cuda.devices[0];
     assert!(device.name.ends_with("device 7") && device.total_bytes == 999, "{device:?}");
     let mapped = std::fs::canonicalize(dir.path().join("libcuda.so.1")).unwrap();
+    assert_eq!(seen.mapped.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>(), [mapped]);
+}
+
+#[test]
+fn a_file_below_a_path_that_is_no_text_is_seen_as_well() {
+    let dir = directory();
+    let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"odd \xff"));
+    std::fs::create_dir(&odd).unwrap();
+    build(&odd, "libcuda.so.1", CUDA, "-DINIT=0");
+    let seen = probe(&odd, &[], &["libcuda.so.1"]);
+    let mapped = std::fs::canonicalize(odd.join("libcuda.so.1")).unwrap();
     assert_eq!(seen.mapped.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>(), [mapped]);
 }
 

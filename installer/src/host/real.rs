@@ -44,13 +44,21 @@ impl Real {
     /// Opens the system whose root is `root`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it is not a directory that can be opened.
+    /// [`Error::Io`] if it is not a directory that can be opened; [`Error::Unsupported`] if the
+    /// kernel, or a container's filter, refuses `openat2`.
     pub fn open(root: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::open(root, flags, Mode::empty())
             .map_err(|errno| Error::io("opening the root", root, errno.into()))?;
         let asked_to_stop = Arc::new(AtomicBool::new(false));
-        Ok(Self { root: fd, root_path: root.to_path_buf(), asked_to_stop })
+        let real = Self { root: fd, root_path: root.to_path_buf(), asked_to_stop };
+        match real.open_below(Path::new("/"), OFlags::PATH) {
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let what = "openat2 is refused; Linux 5.6 or newer is needed".into();
+                Err(Error::Unsupported { what })
+            }
+            _ => Ok(real),
+        }
     }
 
     /// Lets the signals by which people and machines end programs only be noted from now on, so

@@ -95,7 +95,10 @@ fn ours(host: &dyn Host, facts: &Facts, seen: &Seen, report: &mut Report) -> Res
             foreign.push(file.to_string());
         }
     }
-    if foreign.is_empty() {
+    if seen.mapped.is_empty() {
+        let what = "no file of these names was seen in the process";
+        report.add("mapped", Verdict::Fail, what);
+    } else if foreign.is_empty() {
         let what = format!("the {} files mapped for these names are ours", seen.mapped.len());
         report.add("mapped", Verdict::Ok, what);
     } else {

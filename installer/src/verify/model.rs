@@ -69,7 +69,11 @@ pub(super) fn check(
         return Ok(());
     }
     let backend = child.bundle.dir.join("libggml-cuda.so");
-    process.open(backend.as_os_str(), 0);
+    if process.open(backend.as_os_str(), 0).object.is_none() {
+        let what = format!("{} is no library that ld.so loads", backend.display());
+        report.add("loader", Verdict::Fail, what);
+        return Ok(());
+    }
     process.open("libnvidia-ml.so.1".as_ref(), 0);
     winners(host, facts, &process, child, report)
 }
