@@ -200,6 +200,19 @@ impl<'call> Memory<'call> {
         unsafe { slice_mut(self.address, count) }
     }
 
+    /// Copies `count` bytes of the program's memory to other memory of it, which may overlap;
+    /// NULL is [`Fault::INVALID_VALUE`].
+    pub fn copy_to<E: Fault>(self, target: Memory<'_>, count: usize) -> Result<(), E> {
+        if count == 0 {
+            return Ok(());
+        }
+        checked_extent::<u8, E>(self.address, count)?;
+        checked_extent::<u8, E>(target.address, count)?;
+        // SAFETY: Memory::new's contract, for each of the two.
+        unsafe { std::ptr::copy(self.address, target.address, count) };
+        Ok(())
+    }
+
     /// Stores values one after the other, as an array of C; NULL is [`Fault::INVALID_VALUE`]
     /// unless there are none.
     pub fn store<T: Copy, E: Fault>(self, values: &[T]) -> Result<(), E> {
@@ -323,6 +336,22 @@ mod tests {
         let mut out = unsafe { output::<u64, TestError>(bytes[1..].as_mut_ptr().cast()) }.unwrap();
         out.set(u64::MAX);
         assert_eq!(bytes, [0, 255, 255, 255, 255, 255, 255, 255, 255]);
+    }
+
+    #[test]
+    fn miri_memory_is_copied_to_where_it_overlaps_itself() {
+        let mut bytes = *b"abcdef";
+        let first = bytes.as_mut_ptr();
+        // SAFETY: six writable bytes; NULL keeps every promise.
+        let (source, target, nowhere) = unsafe {
+            let target = first.wrapping_add(1);
+            (Memory::new(first.cast()), Memory::new(target.cast()), Memory::new(ptr::null()))
+        };
+        assert_eq!(source.copy_to::<TestError>(target, 5), Ok(()));
+        // SAFETY: NULL keeps every promise.
+        let nothing = unsafe { Memory::new(ptr::null()) };
+        assert_eq!(nowhere.copy_to::<TestError>(nothing, 1), Err(INVALID));
+        assert_eq!(bytes, *b"aabcde");
     }
 
     #[test]

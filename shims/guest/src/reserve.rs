@@ -32,12 +32,19 @@ pub fn reserve(start: u64, bytes: u64) -> bool {
     };
     let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     for (from, to) in gaps(&reserved, first, end) {
-        if map(from, to - from) == Err(Errno::EXIST) {
-            return false;
+        match map(from, to - from) {
+            Ok(()) => drop(reserved.insert(from, to)),
+            Err(Errno::EXIST) => return false,
+            Err(_) => {}
         }
-        reserved.insert(from, to);
     }
     true
+}
+
+/// Says whether an address is reserved: it is one of a device, or was, and none of the program's.
+pub fn holds(address: u64) -> bool {
+    let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    reserved.range(..=address).next_back().is_some_and(|(_, end)| address < *end)
 }
 
 /// Lists what of a range is not reserved yet.
@@ -102,10 +109,14 @@ mod tests {
         assert!(reserve(free + 5, 100));
         assert!(reserve(free, 3 * BLOCK_BYTES), "a reservation of ours is no obstacle");
         assert_eq!(map(free, BLOCK_BYTES), Err(Errno::EXIST), "nobody else gets the address");
+        assert!(holds(free) && holds(free + 3 * BLOCK_BYTES - 1));
+        assert!(!holds(free - 1) && !holds(free + 3 * BLOCK_BYTES));
+        assert!(!holds(own.as_ptr().addr() as u64));
         assert!(own.iter().all(|byte| *byte == 1));
         assert!(
             reserve(u64::MAX - 5, 100),
             "where no program can have memory nothing is in the way"
         );
+        assert!(reserve(1 << 63, 100) && !holds(1 << 63), "what the kernel refuses is not held");
     }
 }

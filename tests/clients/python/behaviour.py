@@ -105,6 +105,11 @@ def handles():
         "inside": name(cuda.cuMemcpyHtoD(int(memory) + 1, address(contents), 63)),
         "one_too_many": name(cuda.cuMemcpyHtoD(int(memory) + 1, address(contents), 64)),
         "set_too_long": name(cuda.cuMemsetD32Async(memory, 0, 17, stream)),
+        "set_misaligned": name(cuda.cuMemsetD32Async(int(memory) + 2, 0, 1, stream)),
+        "flag_of_captures": [
+            name(cuda.cuEventRecordWithFlags(event, stream, 1)),
+            name(cuda.cuStreamWaitEvent(stream, event, 1)),
+        ],
         "free_inside": name(cuda.cuMemFree(int(memory) + 1)),
         "free": name(cuda.cuMemFree(memory)),
         "free_null": name(cuda.cuMemFree(0)),
@@ -112,6 +117,16 @@ def handles():
     }
     answers["free_twice"] = name(cuda.cuMemFree(memory))
     answers["copy_async"] = name(cuda.cuMemcpyDtoHAsync(address(contents), memory, 1, stream))
+    answers["copy_found_by_address"] = [
+        name(cuda.cuMemcpy(address(contents), memory, 1)),
+        name(cuda.cuMemcpyAsync(memory, address(contents), 1, stream)),
+        name(cuda.cuMemcpy(memory, memory, 0)),
+    ]
+    other = check(cuda.cuMemAlloc(64))
+    answers["device_as_the_programs"] = [
+        name(cuda.cuMemcpyHtoD(other, int(memory), 1)),
+        name(cuda.cuMemcpyDtoH(int(memory), other, 1)),
+    ]
     check(cuda.cuStreamDestroy(stream))
     answers["dead_stream"] = [
         name(cuda.cuStreamSynchronize(stream)),
@@ -160,6 +175,10 @@ def copies():
     answers["between_rows_untouched"] = back[8:100] == bytes(92)
     out.dstPitch = 7
     answers["rows_reach_into_each_other"] = name(cuda.cuMemcpy2D(out))
+    out.dstPitch, out.Height = 100, 3
+    answers["rows_leave_their_allocation"] = name(cuda.cuMemcpy2D(out))
+    out.srcDevice, out.srcMemoryType = address(sent), cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
+    answers["program_memory_as_a_devices"] = name(cuda.cuMemcpy2D(out))
     out.dstMemoryType = cuda.CUmemorytype.CU_MEMORYTYPE_ARRAY
     answers["to_an_array"] = name(cuda.cuMemcpy2D(out))
     return answers

@@ -8,12 +8,12 @@
 
 use vgpu_abi::cuda::{CUcontext, CUdeviceptr, CUstream, Error};
 use vgpu_guest::convert::Memory;
-use vgpu_guest::session;
 use vgpu_guest::wire::cuda::{
     MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHAsyncV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2,
     MemcpyHtoDV2,
 };
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
+use vgpu_guest::{reserve, session};
 
 use crate::{contexts, handles, ranges, remote};
 
@@ -21,6 +21,7 @@ use crate::{contexts, handles, ranges, remote};
 pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), Error> {
     remote::ready()?;
     ranges::check(target, source.len() as u64)?;
+    check_own(source)?;
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDV2 { dst_device: target + offset };
     Ok(session::send_parts(parts.map(|(part, offset)| (request(offset), part)))?)
@@ -30,6 +31,7 @@ pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), 
 pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<(), Error> {
     remote::ready()?;
     ranges::check(source, target.len() as u64)?;
+    check_own(target)?;
     let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
     let request = |offset, bytes: usize| MemcpyDtoHV2 {
         src_device: source + offset,
@@ -59,6 +61,7 @@ pub(crate) fn memcpy_hto_d_async_v2(
     remote::ready()?;
     handles::stream(stream)?;
     ranges::check(target, source.len() as u64)?;
+    check_own(source)?;
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDAsyncV2 { dst_device: target + offset, stream: stream.0 };
     Ok(session::post_parts(parts.map(|(part, offset)| (request(offset), part)))?)
@@ -73,6 +76,7 @@ pub(crate) fn memcpy_dto_h_async_v2(
     remote::ready()?;
     handles::stream(stream)?;
     ranges::check(source, target.len() as u64)?;
+    check_own(target)?;
     let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
     let request = |offset, bytes: usize| MemcpyDtoHAsyncV2 {
         src_device: source + offset,
@@ -104,11 +108,11 @@ pub(crate) fn memcpy_dto_d_async_v2(
 /// Copies between any two addresses, and waits; where each of them lies is looked up.
 pub(crate) fn memcpy(target: Memory<'_>, source: Memory<'_>, bytes: usize) -> Result<(), Error> {
     remote::ready()?;
-    match (is_device(&target), is_device(&source)) {
+    match (is_device(&target, bytes)?, is_device(&source, bytes)?) {
         (true, true) => memcpy_dto_d_v2(target.address(), source.address(), bytes),
         (true, false) => memcpy_hto_d_v2(target.address(), source.bytes::<Error>(bytes)?),
         (false, true) => memcpy_dto_h_v2(target.bytes_mut::<Error>(bytes)?, source.address()),
-        (false, false) => within_program(target, source, bytes),
+        (false, false) => source.copy_to(target, bytes),
     }
 }
 
@@ -120,7 +124,7 @@ pub(crate) fn memcpy_async(
     stream: CUstream,
 ) -> Result<(), Error> {
     remote::ready()?;
-    match (is_device(&target), is_device(&source)) {
+    match (is_device(&target, bytes)?, is_device(&source, bytes)?) {
         (true, true) => memcpy_dto_d_async_v2(target.address(), source.address(), bytes, stream),
         (true, false) => {
             memcpy_hto_d_async_v2(target.address(), source.bytes::<Error>(bytes)?, stream)
@@ -131,7 +135,7 @@ pub(crate) fn memcpy_async(
         (false, false) => {
             // Behind the stream's work, which may still have to fill the source.
             super::stream::stream_synchronize(stream)?;
-            within_program(target, source, bytes)
+            source.copy_to(target, bytes)
         }
     }
 }
@@ -167,15 +171,19 @@ fn check_same_device(one: CUcontext, other: CUcontext) -> Result<(), Error> {
     if same { Ok(()) } else { Err(Error::NOT_SUPPORTED) }
 }
 
-fn is_device(memory: &Memory<'_>) -> bool {
-    ranges::find(memory.address()).is_some()
+/// Tells on which side a place of some bytes lies. An address of device memory that was freed is
+/// INVALID_VALUE: the program has nothing there.
+fn is_device(memory: &Memory<'_>, bytes: usize) -> Result<bool, Error> {
+    if bytes == 0 || ranges::find(memory.address()).is_some() {
+        return Ok(bytes != 0);
+    }
+    if reserve::holds(memory.address()) { Err(Error::INVALID_VALUE) } else { Ok(false) }
 }
 
-fn within_program(target: Memory<'_>, source: Memory<'_>, bytes: usize) -> Result<(), Error> {
-    // Through a copy: the two ranges may overlap, and two slices may not.
-    let contents = source.bytes::<Error>(bytes)?.to_vec();
-    target.bytes_mut::<Error>(bytes)?.copy_from_slice(&contents);
-    Ok(())
+/// Checks that a place of the program is none of a device, where its memory cannot be reached.
+fn check_own(place: &[u8]) -> Result<(), Error> {
+    let is_own = place.is_empty() || !reserve::holds(place.as_ptr().addr() as u64);
+    if is_own { Ok(()) } else { Err(Error::INVALID_VALUE) }
 }
 
 /// Where each part of a copy begins.

@@ -8,8 +8,8 @@ use std::ffi::c_void;
 use vgpu_abi::cuda::{CUDA_MEMCPY2D, CUmemorytype, CUstream, Error};
 use vgpu_guest::convert::{Memory, Pointing};
 
-use crate::api::copy;
-use crate::remote;
+use crate::api::{copy, set};
+use crate::{ranges, remote};
 
 /// Copies rows and waits.
 pub(crate) fn memcpy2_d_v2(copy: Pointing<'_, CUDA_MEMCPY2D>) -> Result<(), Error> {
@@ -43,6 +43,8 @@ fn each_row(
     }
     source.check(width, rows)?;
     target.check(width, rows)?;
+    source.check_place(copy, source.pick(source_host, source_device), width, rows)?;
+    target.check_place(copy, target.pick(target_host, target_device), width, rows)?;
     let (bytes, rows) = match source.is_packed(width, rows) && target.is_packed(width, rows) {
         true => (width.checked_mul(rows).ok_or(Error::INVALID_VALUE)?, 1),
         false => (width, rows),
@@ -57,9 +59,18 @@ fn each_row(
 
 type Pick = fn(&CUDA_MEMCPY2D) -> *const c_void;
 
+/// Where the program says that one side of a copy lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Host,
+    Device,
+    /// The address tells.
+    Unified,
+}
+
 /// One side of a copy.
 struct Side {
-    is_host: bool,
+    kind: Kind,
     x_bytes: usize,
     y: usize,
     pitch: usize,
@@ -67,14 +78,14 @@ struct Side {
 
 impl Side {
     fn new(kind: CUmemorytype, x_bytes: usize, y: usize, pitch: usize) -> Result<Self, Error> {
-        let is_host = match kind {
-            CUmemorytype::HOST => true,
-            // A unified address stands in the device's field, wherever it lies.
-            CUmemorytype::DEVICE | CUmemorytype::UNIFIED => false,
+        let kind = match kind {
+            CUmemorytype::HOST => Kind::Host,
+            CUmemorytype::DEVICE => Kind::Device,
+            CUmemorytype::UNIFIED => Kind::Unified,
             CUmemorytype::ARRAY => return Err(Error::NOT_SUPPORTED),
             _ => return Err(Error::INVALID_VALUE),
         };
-        Ok(Self { is_host, x_bytes, y, pitch })
+        Ok(Self { kind, x_bytes, y, pitch })
     }
 
     /// Refuses rows that reach into one another, and offsets beyond the address space.
@@ -84,6 +95,23 @@ impl Side {
             return Err(Error::INVALID_VALUE);
         }
         self.offset(rows - 1).map(drop)
+    }
+
+    /// Refuses rows that leave their allocation, and memory of the program that is said to be a
+    /// device's.
+    fn check_place(
+        &self,
+        copy: &Pointing<'_, CUDA_MEMCPY2D>,
+        pick: Pick,
+        width: usize,
+        rows: usize,
+    ) -> Result<(), Error> {
+        let first = copy.memory(pick, self.offset(0)?).address();
+        if self.kind != Kind::Device && ranges::find(first).is_none() {
+            return Ok(());
+        }
+        let extent = set::extent(self.pitch, Some(width), rows).ok_or(Error::INVALID_VALUE)?;
+        ranges::check(first, extent as u64)
     }
 
     fn is_packed(&self, width: usize, rows: usize) -> bool {
@@ -96,7 +124,8 @@ impl Side {
     }
 
     fn pick(&self, host: Pick, device: Pick) -> Pick {
-        if self.is_host { host } else { device }
+        // A unified address stands in the device's field, wherever it lies.
+        if self.kind == Kind::Host { host } else { device }
     }
 }
 
@@ -122,7 +151,7 @@ mod tests {
 
     #[test]
     fn rows_must_not_reach_into_one_another() {
-        let side = |x_bytes, y, pitch| Side { is_host: true, x_bytes, y, pitch };
+        let side = |x_bytes, y, pitch| Side { kind: Kind::Host, x_bytes, y, pitch };
         assert_eq!(side(0, 0, 16).check(16, 4), Ok(()));
         assert_eq!(side(4, 0, 16).check(12, 4), Ok(()));
         assert_eq!(side(4, 0, 16).check(13, 4), Err(Error::INVALID_VALUE));
@@ -135,9 +164,9 @@ mod tests {
 
     #[test]
     fn a_copy_from_an_array_is_not_supported() {
-        let kind = |kind| Side::new(kind, 0, 0, 0).map(|side| side.is_host);
-        assert_eq!(kind(CUmemorytype::HOST), Ok(true));
-        assert_eq!(kind(CUmemorytype::UNIFIED), Ok(false));
+        let kind = |kind| Side::new(kind, 0, 0, 0).map(|side| side.kind);
+        assert_eq!(kind(CUmemorytype::HOST), Ok(Kind::Host));
+        assert_eq!(kind(CUmemorytype::UNIFIED), Ok(Kind::Unified));
         assert_eq!(kind(CUmemorytype::ARRAY), Err(Error::NOT_SUPPORTED));
         assert_eq!(kind(CUmemorytype(9)), Err(Error::INVALID_VALUE));
     }

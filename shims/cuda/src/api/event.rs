@@ -42,7 +42,8 @@ pub(crate) fn event_record(event: CUevent, stream: CUstream) -> Result<(), Error
     remote::post(&EventRecord { event: event.0, stream: stream.0 })
 }
 
-/// As [`event_record`]; the flags are those of captures.
+/// As [`event_record`]. The only flag is one of captures, of which there are none: it is
+/// INVALID_VALUE "when used outside of capture".
 pub(crate) fn event_record_with_flags(
     event: CUevent,
     stream: CUstream,
@@ -50,6 +51,9 @@ pub(crate) fn event_record_with_flags(
 ) -> Result<(), Error> {
     ready(event)?;
     handles::stream(stream)?;
+    if flags != 0 {
+        return Err(Error::INVALID_VALUE);
+    }
     remote::post(&EventRecordWithFlags { event: event.0, stream: stream.0, flags })
 }
 

@@ -11,14 +11,23 @@ use vgpu_guest::wire::cuda::{
 
 use crate::{handles, ranges, remote};
 
-fn check(target: CUdeviceptr, bytes: Option<usize>, stream: CUstream) -> Result<(), Error> {
+/// Checks a set of `width_bytes` wide elements, which lie at multiples of their width.
+fn check(
+    target: CUdeviceptr,
+    width_bytes: u64,
+    bytes: Option<usize>,
+    stream: CUstream,
+) -> Result<(), Error> {
     remote::ready()?;
     handles::stream(stream)?;
+    if !target.is_multiple_of(width_bytes) {
+        return Err(Error::INVALID_VALUE);
+    }
     ranges::check(target, bytes.ok_or(Error::INVALID_VALUE)? as u64)
 }
 
 /// Counts the bytes from the first row's beginning to the last row's end.
-fn extent(pitch: usize, width_bytes: Option<usize>, rows: usize) -> Option<usize> {
+pub(super) fn extent(pitch: usize, width_bytes: Option<usize>, rows: usize) -> Option<usize> {
     match (width_bytes?, rows) {
         (0, _) | (_, 0) => Some(0),
         (width, 1) => Some(width),
@@ -34,7 +43,7 @@ pub(crate) fn memset_d8_async(
     count: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    check(target, count.checked_mul(1), stream)?;
+    check(target, 1, count.checked_mul(1), stream)?;
     remote::post(&MemsetD8Async {
         dst_device: target,
         uc: value,
@@ -52,7 +61,7 @@ pub(crate) fn memset_d2_d8_async(
     rows: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    check(target, extent(pitch, width.checked_mul(1), rows), stream)?;
+    check(target, 1, extent(pitch, width.checked_mul(1), rows), stream)?;
     remote::post(&MemsetD2D8Async {
         dst_device: target,
         dst_pitch: pitch as u64,
@@ -70,7 +79,7 @@ pub(crate) fn memset_d16_async(
     count: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    check(target, count.checked_mul(2), stream)?;
+    check(target, 2, count.checked_mul(2), stream)?;
     remote::post(&MemsetD16Async {
         dst_device: target,
         us: value,
@@ -88,7 +97,7 @@ pub(crate) fn memset_d2_d16_async(
     rows: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    check(target, extent(pitch, width.checked_mul(2), rows), stream)?;
+    check(target, 2, extent(pitch, width.checked_mul(2), rows), stream)?;
     remote::post(&MemsetD2D16Async {
         dst_device: target,
         dst_pitch: pitch as u64,
@@ -106,7 +115,7 @@ pub(crate) fn memset_d32_async(
     count: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    check(target, count.checked_mul(4), stream)?;
+    check(target, 4, count.checked_mul(4), stream)?;
     remote::post(&MemsetD32Async {
         dst_device: target,
         ui: value,
@@ -124,7 +133,7 @@ pub(crate) fn memset_d2_d32_async(
     rows: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    check(target, extent(pitch, width.checked_mul(4), rows), stream)?;
+    check(target, 4, extent(pitch, width.checked_mul(4), rows), stream)?;
     remote::post(&MemsetD2D32Async {
         dst_device: target,
         dst_pitch: pitch as u64,

@@ -11,9 +11,6 @@ use vgpu_guest::wire::cuda::{
 
 use crate::{contexts, handles, remote};
 
-/// Flag of `cuStreamWaitEvent` for an event outside of a capture (CU_EVENT_WAIT_EXTERNAL).
-const WAIT_EXTERNAL: u32 = 1;
-
 /// Makes a stream in the current context.
 pub(crate) fn stream_create(flags: u32) -> Result<CUstream, Error> {
     check_flags(flags)?;
@@ -62,12 +59,12 @@ pub(crate) fn stream_query(stream: CUstream) -> Result<(), Error> {
     remote::call(&StreamQuery { stream: stream.0 })
 }
 
-/// Lets the stream wait for an event.
+/// Lets the stream wait for an event. The only flag is one of captures, of which there are none.
 pub(crate) fn stream_wait_event(stream: CUstream, event: CUevent, flags: u32) -> Result<(), Error> {
     remote::ready()?;
     handles::stream(stream)?;
     handles::check_event(event)?;
-    if flags & !WAIT_EXTERNAL != 0 {
+    if flags != 0 {
         return Err(Error::INVALID_VALUE);
     }
     remote::post(&StreamWaitEvent { stream: stream.0, event: event.0, flags })
