@@ -39,6 +39,12 @@ impl Deferred {
         }
     }
 
+    /// Forgets the errors of contexts that have ended: a primary one comes back under its old
+    /// handle, and has nothing to do with its former life.
+    pub fn forget(&mut self, has_ended: impl Fn(u64) -> bool) {
+        self.errors.retain(|&context, _| !has_ended(context));
+    }
+
     /// Hands out a context's error where this call is to report it, once.
     pub fn report(&mut self, context: u64, opcode: u32) -> Option<Error> {
         if self.errors.is_empty() || !SYNCHRONISING.contains(&opcode) {
@@ -62,6 +68,17 @@ mod tests {
         assert_eq!(deferred.report(8, waits), None, "another context's");
         assert_eq!(deferred.report(7, waits), Some(Error::INVALID_VALUE));
         assert_eq!(deferred.report(7, waits), None);
+    }
+
+    #[test]
+    fn the_error_of_a_context_ends_with_it() {
+        let mut deferred = Deferred::default();
+        deferred.keep(7, Error::INVALID_VALUE);
+        deferred.keep(8, Error::INVALID_HANDLE);
+        deferred.forget(|context| context == 7);
+        let waits = cuda::CtxSynchronize::OPCODE;
+        assert_eq!(deferred.report(7, waits), None);
+        assert_eq!(deferred.report(8, waits), Some(Error::INVALID_HANDLE));
     }
 
     #[test]

@@ -41,18 +41,20 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     };
     stop.cut_off(&client)?;
     let mut link = unix_link(client);
+    // Kept to the end: the host process ends and collects a worker whose desk is closed.
+    let mut device;
     let ended = match handshake::meet(&mut link, Instant::now() + HANDSHAKE_LIMIT) {
         Ok(hello) => {
             let Hello { pid, exe, .. } = hello;
             log::event("hello", &[("session", &session), ("pid", &pid), ("exe", &exe)]);
-            let device = Sim::new(profile, HostBank::open(desk, pid, exe)?);
+            device = Sim::new(profile, HostBank::open(desk, pid, exe)?);
             let welcome = Welcome {
                 host_version: Text::cut(env!("CARGO_PKG_VERSION")),
                 epoch: options.epoch,
                 session,
             };
             handshake::welcome(&mut link, &welcome)
-                .and_then(|()| Session::new(&mut link, device).serve())
+                .and_then(|()| Session::new(&mut link, &mut device).serve())
         }
         Err(error) => Err(error),
     };

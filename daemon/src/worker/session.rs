@@ -2,24 +2,31 @@
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::control::{DeviceState, Snapshot, opcode, status};
-use vgpu_link::wire::{Header, Kind, Malformed, Payload, Request};
+use vgpu_link::wire::{Header, Kind, Malformed, Payload, Request, cuda};
 use vgpu_link::{Bulk, Link, LinkError, handshake};
 
 use super::deferred::Deferred;
 use crate::device::Sim;
 use crate::dispatch::{Answer, Call, dispatch};
 
+/// Calls that may end a context.
+const ENDING: [u32; 3] = [
+    cuda::CtxDestroyV2::OPCODE,
+    cuda::DevicePrimaryCtxReleaseV2::OPCODE,
+    cuda::DevicePrimaryCtxResetV2::OPCODE,
+];
+
 /// Serves one client, one message after the other.
 pub(crate) struct Session<'a> {
     link: &'a mut dyn Link,
-    device: Sim,
+    device: &'a mut Sim,
     deferred: Deferred,
     answer: Answer,
 }
 
 impl<'a> Session<'a> {
     /// Connects a client with a device.
-    pub fn new(link: &'a mut dyn Link, device: Sim) -> Self {
+    pub fn new(link: &'a mut dyn Link, device: &'a mut Sim) -> Self {
         Self { link, device, deferred: Deferred::default(), answer: Answer::default() }
     }
 
@@ -79,13 +86,16 @@ impl<'a> Session<'a> {
             return self.reply(header, code(error.code()), &[]);
         }
         self.dispatch(header, payload, bulk)?;
+        if self.answer.status == 0 && ENDING.contains(&header.opcode) {
+            self.deferred.forget(|context| !self.device.is_alive(context));
+        }
         let reply = Header { status: code(self.answer.status), ..reply_to(header) };
         self.link.send(&reply, &self.answer.payload, &self.answer.bulk)
     }
 
     fn dispatch(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
         let call = Call { context: header.context, thread: header.thread };
-        dispatch(&mut self.device, &call, header.opcode, payload, bulk, &mut self.answer)
+        dispatch(self.device, &call, header.opcode, payload, bulk, &mut self.answer)
             .map_err(malformed("request"))
     }
 

@@ -55,6 +55,17 @@ fn posts_are_done_in_order_before_the_next_call() {
 }
 
 #[test]
+fn the_error_of_a_post_does_not_outlive_its_context() {
+    let daemon = Vgpud::start(&[]);
+    let mut client = driving(&daemon);
+    client.post_with(&cuda::MemsetD8Async { dst_device: 1, uc: 9, n: 16, stream: 0 }, &[]);
+    client.call(&cuda::DevicePrimaryCtxResetV2 { dev: 0 }).expect("it was retained");
+    let again = client.call(&cuda::DevicePrimaryCtxRetain { dev: 0 }).expect("a device").pctx;
+    assert_eq!(again, client.context, "the primary context has its old handle");
+    assert_eq!(synchronise(&mut client), Ok(()));
+}
+
+#[test]
 fn the_error_of_a_post_is_reported_once_at_the_next_call_that_waits() {
     let daemon = Vgpud::start(&[]);
     let mut client = driving(&daemon);

@@ -33,10 +33,12 @@ pub(crate) fn memory_totals(gpus: u32) -> Vec<u64> {
 /// The simulated devices, as one client has them.
 pub(crate) struct Sim {
     profile: Profile,
-    bank: Box<dyn Bank>,
     contexts: Contexts,
     memory: Memory,
     queues: Queues,
+    /// Last, so that it is dropped last: the host process waits for the end of a worker whose
+    /// account is closed, and many gigabytes take a while to give back.
+    bank: Box<dyn Bank>,
 }
 
 impl Sim {
@@ -55,6 +57,11 @@ impl Sim {
     /// Describes the devices.
     pub fn snapshot(&self) -> &SnapshotReply {
         &self.profile.snapshot
+    }
+
+    /// Says whether a context lives.
+    pub fn is_alive(&self, context: u64) -> bool {
+        self.contexts.find(context).is_ok()
     }
 
     /// Describes the present state of a device.
