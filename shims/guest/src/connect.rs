@@ -53,7 +53,7 @@ impl ConnectError {
                 "Mend the link in /etc/vgpu/guest.toml or VGPU_LINK (docs/install.md, Links)."
             }
             Self::Unreachable { source, .. } => {
-                source.hint().unwrap_or("Run vgpu-install doctor, and look at the host's log.")
+                source.hint().unwrap_or("Look at the log of vgpud on the host, and start it again.")
             }
         }
     }

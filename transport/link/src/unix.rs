@@ -81,12 +81,14 @@ fn try_connect(path: &Path, limit: Instant) -> Result<UnixStream, Errno> {
     let address = SocketAddrUnix::new(path)?;
     let family = AddressFamily::UNIX;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // unix(7): connect waits in the listener's queue as long as a send would.
-    let left = limit.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    set_socket_timeout(&socket, Timeout::Send, Some(left))?;
     loop {
+        // unix(7): connect waits in the listener's queue as long as a send would. Set anew each
+        // time, or a program with a fast timer would be interrupted before any limit.
+        let left = limit.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        set_socket_timeout(&socket, Timeout::Send, Some(left))?;
         match rustix::net::connect(&socket, &address) {
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) if Instant::now() < limit => {}
+            Err(Errno::INTR) => return Err(Errno::AGAIN),
             connected => break connected?,
         }
     }

@@ -85,7 +85,7 @@ pub(crate) fn get_export_table(table: &mut *const c_void, uuid: CUuuid) -> Resul
     SAID.warn(format_args!(
         "a genuine libcudart or libcublas is in this process (it asked for the private table \
          {}); it cannot run over this library: let the vgpu ones be found instead \
-         (vgpu-install doctor)",
+         (vgpu-install verify shows which are)",
         &vgpu_guest::identity::uuid_text(&uuid.bytes)["GPU-".len()..]
     ));
     Err(Error::NOT_SUPPORTED)
