@@ -66,6 +66,12 @@ pub(crate) enum Error {
         /// The steps' names.
         steps: String,
     },
+    /// A name on the command line of `test` is no part and stands in no source.
+    #[error("looking for a part or a test named {name}: there is none")]
+    NoTest {
+        /// The name.
+        name: String,
+    },
     /// The manifest names a file that the build did not make.
     #[error("the build made no {artefact}, which packaging/manifest.toml takes from {from}")]
     NoArtefact {
@@ -95,6 +101,10 @@ impl Error {
             Self::NoArtefact { from, .. } => {
                 Some(format!("compare the target's name in {from}'s Cargo.toml with the manifest"))
             }
+            Self::NoTest { .. } => Some(
+                "lint, unit, harness or a file of tests/tests is a part; else part of a test's name"
+                    .into(),
+            ),
             Self::Failed { .. } => Some("the lines above are the program's own".into()),
             Self::Steps { .. } => Some("cargo xtask test NAME runs one of them alone".into()),
             _ => None,

@@ -72,7 +72,8 @@ const PARTS: &[Part] = &[
 pub(crate) fn run(paths: &Paths, names: &[String]) -> Result<(), Error> {
     let began = Instant::now();
     let filters: Vec<&String> = names.iter().filter(|name| !is_part(name)).collect();
-    let chosen: Vec<&Part> = choose(names).filter(|part| exists(paths, part)).collect();
+    let chosen: Vec<&Part> = choose(names).collect();
+    filters.iter().try_for_each(|name| refuse_unknown(paths, name))?;
     prepare(paths, &chosen)?;
     let mut outcomes = Vec::new();
     for part in &chosen {
@@ -128,11 +129,18 @@ fn prepare(paths: &Paths, chosen: &[&Part]) -> Result<(), Error> {
     Ok(())
 }
 
-fn exists(paths: &Paths, part: &Part) -> bool {
-    let tests = paths.root.join("tests/tests");
-    !matches!(part.what, What::File)
-        || tests.join(part.name).with_extension("rs").exists()
-        || tests.join(part.name).join("main.rs").exists()
+/// Refuses a name that stands in no Rust file of the repository: cargo is content with one that
+/// selects nothing, and a person who mistyped it is not.
+fn refuse_unknown(paths: &Paths, name: &str) -> Result<(), Error> {
+    let word = name.rsplit("::").next().unwrap_or(name);
+    let root = paths.root.display().to_string();
+    let grep = ["git", "-C", &root, "grep", "--quiet", "--untracked", "--fixed-strings", "-e"];
+    let words = grep.iter().copied().chain([word, "--", "*.rs"]).map(str::to_owned);
+    if process::succeeds(&words.collect::<Vec<_>>()) {
+        Ok(())
+    } else {
+        Err(Error::NoTest { name: name.to_owned() })
+    }
 }
 
 fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error> {
@@ -184,6 +192,14 @@ mod tests {
         assert_eq!(chosen(&["elf", "tidy"]), ["tidy", "elf"]);
         assert_eq!(chosen(&["clients", "nvml"]), ["clients"]);
         assert_eq!(chosen(&["a_freed_pointer"]).len(), PARTS.len() - 1);
+    }
+
+    #[test]
+    fn a_name_that_selects_nothing_is_refused() {
+        let paths = Paths::of_this_checkout();
+        let mistyped = ["syst", "m"].concat();
+        assert!(matches!(refuse_unknown(&paths, &mistyped), Err(Error::NoTest { .. })));
+        refuse_unknown(&paths, "tests::one_failed_part").expect("it is the next test");
     }
 
     #[test]
