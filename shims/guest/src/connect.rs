@@ -84,7 +84,7 @@ fn try_link(link: &str, limit: Instant) -> Result<Conversation, LinkError> {
         "connected to {uri}: vgpud {}, session {}",
         welcome.host_version, welcome.session
     ));
-    Ok(Conversation::new(link))
+    Conversation::begin(link, limit)
 }
 
 fn hello() -> Hello {

@@ -10,7 +10,7 @@ use vgpu_link::{Bulk, Link, LinkError, handshake};
 
 use crate::current::Caller;
 use crate::session::Failure;
-use crate::{count, log};
+use crate::{count, current, log};
 
 /// Most parts of a copy that are under way: 4. One is being sent, one lies in the socket, one is
 /// being done, and one answer is on its way back; more only fills memory.
@@ -64,6 +64,23 @@ impl Conversation {
     pub(crate) fn new(link: Box<dyn Link>) -> Self {
         // The introduction was request 0.
         Self { link, sequence: 1, payload: Vec::new(), snapshot: None }
+    }
+
+    /// Continues where the handshake ended, and asks for the snapshot, all before `limit`: a host
+    /// that shakes hands and then says nothing must not hold up who only looks for devices.
+    pub(crate) fn begin(link: Box<dyn Link>, limit: Instant) -> Result<Self, LinkError> {
+        let mut begun = Self::new(link);
+        begun.link.wait_until(Some(limit));
+        let asked = begun.try_send(Kind::Call, current::caller(), &Snapshot, &[])?;
+        match begun.try_answer::<Snapshot>(asked, &mut [])? {
+            Ok(snapshot) => begun.snapshot = Some(Arc::new(snapshot)),
+            Err(_) => {
+                let expected = "the description of its devices";
+                return Err(LinkError::Unexpected { opcode: asked.opcode, expected });
+            }
+        }
+        begun.link.wait_until(None);
+        Ok(begun)
     }
 
     pub(crate) fn snapshot(&mut self, caller: Caller) -> Result<Arc<SnapshotReply>, Failure> {
@@ -130,6 +147,16 @@ impl Conversation {
         request: &R,
         bulk: &[u8],
     ) -> Result<Asked, Failure> {
+        self.try_send(kind, caller, request, bulk).map_err(|error| self.end(&error))
+    }
+
+    fn try_send<R: Request>(
+        &mut self,
+        kind: Kind,
+        caller: Caller,
+        request: &R,
+        bulk: &[u8],
+    ) -> Result<Asked, LinkError> {
         self.payload.clear();
         request.write(&mut Writer::new(&mut self.payload));
         let asked = Asked { opcode: R::OPCODE, sequence: self.sequence };
@@ -141,34 +168,38 @@ impl Conversation {
             thread: caller.thread,
             ..Header::new(kind, R::OPCODE)
         };
-        match self.link.send(&header, &self.payload, bulk) {
-            Ok(()) => Ok(asked),
+        self.link.send(&header, &self.payload, bulk).map(|()| asked)
+    }
+
+    fn answer<R: Request>(&mut self, asked: Asked, place: &mut [u8]) -> Result<R::Reply, Failure> {
+        match self.try_answer::<R>(asked, place) {
+            Ok(answered) => answered.map_err(|code| Failure::Refused { code }),
             Err(error) => Err(self.end(&error)),
         }
     }
 
-    /// Receives the answer; its bulk part must fill `place`.
-    fn answer<R: Request>(&mut self, asked: Asked, place: &mut [u8]) -> Result<R::Reply, Failure> {
-        let expected_bytes = place.len();
-        let header = match self.link.receive(&mut self.payload, Bulk::Into(place)) {
-            Ok(header) => header,
-            Err(error) => return Err(self.end(&error)),
-        };
+    /// Receives the answer, or the code of a refusal; its bulk part must fill `place`.
+    fn try_answer<R: Request>(
+        &mut self,
+        asked: Asked,
+        place: &mut [u8],
+    ) -> Result<Result<R::Reply, u16>, LinkError> {
+        let room = place.len();
+        let header = self.link.receive(&mut self.payload, Bulk::Into(place))?;
         let (opcode, sequence) = (header.opcode, header.sequence);
         if (header.kind, opcode, sequence) != (Kind::Reply, asked.opcode, asked.sequence) {
             let expected = "the answer to what was asked";
-            return Err(self.end(&LinkError::Unexpected { opcode, expected }));
+            return Err(LinkError::Unexpected { opcode, expected });
         }
         if header.status != 0 {
-            return Err(Failure::Refused { code: header.status });
+            return Ok(Err(header.status));
         }
-        let (bytes, room) = (header.bulk_bytes as usize, expected_bytes);
+        let bytes = header.bulk_bytes as usize;
         if bytes != room {
-            return Err(self.end(&LinkError::BulkMismatch { bytes, room }));
+            return Err(LinkError::BulkMismatch { bytes, room });
         }
-        let what = "answer";
-        R::Reply::from_payload(&self.payload)
-            .map_err(|source| self.end(&LinkError::Malformed { what, source }))
+        let malformed = |source| LinkError::Malformed { what: "answer", source };
+        R::Reply::from_payload(&self.payload).map(Ok).map_err(malformed)
     }
 
     /// Ends the conversation: tells the host what it did wrong, if it did, and the log.

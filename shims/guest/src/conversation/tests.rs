@@ -1,6 +1,7 @@
 //! A conversation with a host that the test plays, over a link in memory.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use vgpu_link::wire::control::{DeviceState, Reason, Snapshot, status};
 use vgpu_link::wire::{Header, Kind, Malformed, Payload, Reader, Request, Writer};
@@ -63,6 +64,15 @@ fn a_request_carries_its_caller_and_counts_up() {
         host.post(CALLER, &DeviceState { device: 0 }, &[]).unwrap();
         host.post(CALLER, &DeviceState { device: 0 }, &[]).unwrap();
     });
+}
+
+#[test]
+fn a_host_that_only_shakes_hands_does_not_hold_up_the_beginning() {
+    let (near, far) = memory_pair();
+    let limit = Duration::from_millis(20);
+    let begun = Conversation::begin(Box::new(near), Instant::now() + limit);
+    assert!(matches!(begun.err(), Some(LinkError::TimedOut)));
+    drop(far);
 }
 
 #[test]
