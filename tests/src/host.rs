@@ -96,7 +96,8 @@ impl Vgpud {
                     return Ok(());
                 }
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(at("waiting on", "the notify socket")(error)),
             }
             let ended = self.child.try_wait().map_err(at("waiting for", "vgpud"))?;
