@@ -196,7 +196,13 @@ fn refuse_occupied(path: &Path) -> Result<(), LinkError> {
         }),
         Ok(_) => match try_connect(path, Instant::now()) {
             Ok(_) | Err(Errno::AGAIN) => Err(in_use()),
-            Err(_) => Ok(()),
+            Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
+            // Another kind of socket, or one that we may not ask: somebody may well listen.
+            Err(errno) => Err(LinkError::Listen {
+                verb: "asking who listens on",
+                path: path.display().to_string(),
+                source: errno.into(),
+            }),
         },
         Err(_) => Ok(()),
     }

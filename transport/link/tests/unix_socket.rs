@@ -33,6 +33,18 @@ fn connecting_where_nobody_listens_fails_at_once_with_a_hint() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_asked_is_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("datagrams.sock");
+    let other = std::os::unix::net::UnixDatagram::bind(&path).expect("a new socket");
+    let error = Listener::bind(&path, ACCESS).expect_err("somebody else's");
+    assert!(matches!(error, LinkError::Listen { .. }), "{error}");
+    let sender = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    sender.send_to(b"x", &path).expect("it is still there");
+    assert_eq!(other.recv(&mut [0; 9]).expect("it came"), 1);
+}
+
+#[test]
 fn connecting_to_a_full_queue_ends_at_the_limit() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("full.sock");
