@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
 
     /// Answers a call, or reports in its place what an earlier post ran into.
     fn call(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
-        if let Some(error) = self.deferred.report(header.context, header.opcode) {
+        if let Some(error) = self.deferred.report(waiting_for(header, payload), header.opcode) {
             return self.reply(header, code(error.code()), &[]);
         }
         self.dispatch(header, payload, bulk)?;
@@ -102,6 +102,15 @@ impl<'a> Session<'a> {
     fn reply(&mut self, call: &Header, status: u16, payload: &[u8]) -> Result<(), LinkError> {
         self.link.send(&Header { status, ..reply_to(call) }, payload, &[])
     }
+}
+
+/// Names the context whose work a call waits for: the caller's, unless the call names another.
+fn waiting_for(header: &Header, payload: &[u8]) -> u64 {
+    if header.opcode != cuda::CtxSynchronizeV2::OPCODE {
+        return header.context;
+    }
+    let named = cuda::CtxSynchronizeV2::from_payload(payload).map_or(0, |request| request.ctx);
+    if named == 0 { header.context } else { named }
 }
 
 fn reply_to(call: &Header) -> Header {

@@ -55,6 +55,18 @@ fn posts_are_done_in_order_before_the_next_call() {
 }
 
 #[test]
+fn the_error_of_a_post_is_reported_to_who_waits_for_its_context_from_another() {
+    let daemon = Vgpud::start(&[]);
+    let mut client = driving(&daemon);
+    let ctx = client.context;
+    client.post_with(&cuda::MemsetD8Async { dst_device: 1, uc: 9, n: 16, stream: 0 }, &[]);
+    client.context = client.call(&cuda::CtxCreateV2 { flags: 0, dev: 0 }).expect("a device").pctx;
+    assert_eq!(synchronise(&mut client), Ok(()), "this context has no error");
+    assert_eq!(client.call(&cuda::CtxSynchronizeV2 { ctx }), Err(INVALID_VALUE));
+    assert_eq!(client.call(&cuda::CtxSynchronizeV2 { ctx }), Ok(()));
+}
+
+#[test]
 fn the_error_of_a_post_does_not_outlive_its_context() {
     let daemon = Vgpud::start(&[]);
     let mut client = driving(&daemon);

@@ -70,6 +70,8 @@ def contexts():
 
     def other_thread(ready, go):
         elsewhere["begins_without"] = int(check(cuda.cuCtxGetCurrent()))
+        library = ctypes.CDLL("libcuda.so.1")
+        elsewhere["waits_for_another"] = library.cuCtxSynchronize_v2(ctypes.c_void_p(int(second)))
         check(cuda.cuCtxPushCurrent(second))
         ready.set()
         go.wait(20)

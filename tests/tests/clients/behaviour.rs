@@ -43,7 +43,11 @@ fn contexts_are_stacked_per_thread_and_a_destroyed_one_is_known_as_such() {
         "retained_is_the_same": true,
         "created_is_current": true,
         "destroy_primary": "INVALID_CONTEXT",
-        "other_thread": { "begins_without": 0, "after_destruction": "CONTEXT_IS_DESTROYED" },
+        "other_thread": {
+            "begins_without": 0,
+            "waits_for_another": 0,
+            "after_destruction": "CONTEXT_IS_DESTROYED",
+        },
         "destroyed_is_popped": true,
         "push_destroyed": "INVALID_CONTEXT",
         "still_retained": 1,

@@ -2,7 +2,7 @@
 
 use vgpu_abi::cuda::{CUcontext, CUctxCreateParams, CUdevice, CUexecAffinityParam, Error};
 use vgpu_guest::current;
-use vgpu_guest::wire::cuda::{CtxCreateV2, CtxDestroyV2};
+use vgpu_guest::wire::cuda::{CtxCreateV2, CtxDestroyV2, CtxSynchronizeV2};
 
 use crate::api::primary::host_device;
 use crate::{contexts, devices, handles, ranges, remote};
@@ -83,6 +83,12 @@ pub(crate) fn ctx_destroy_v2(context: CUcontext) -> Result<(), Error> {
 /// As [`ctx_destroy_v2`], under its old name.
 pub(crate) fn ctx_destroy(context: CUcontext) -> Result<(), Error> {
     ctx_destroy_v2(context)
+}
+
+/// Waits for all work of a context, which need not be current; NULL stands for the current one.
+pub(crate) fn ctx_synchronize_v2(context: CUcontext) -> Result<(), Error> {
+    named_or_current(context)?;
+    remote::call_without_context(&CtxSynchronizeV2 { ctx: context.0 })
 }
 
 /// Forgets a context that is gone, with what belonged to it.

@@ -102,7 +102,7 @@ pub unsafe extern "C" fn cuCtxSynchronize() -> CUresult {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuCtxSynchronize_v2(ctx: CUcontext) -> CUresult {
     static CALLS: Counter = Counter::new("cuCtxSynchronize_v2");
-    boundary(&CALLS, || remote::call(&cuda::CtxSynchronizeV2 { ctx: ctx.0 }))
+    boundary(&CALLS, || api::context::ctx_synchronize_v2(ctx))
 }
 
 /// Answers `cuCtxSetLimit` on the host.
