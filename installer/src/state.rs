@@ -79,23 +79,25 @@ pub fn open(host: &dyn Host) -> Result<Option<ParentTimes>> {
 /// [`Error::Io`] if something cannot be removed; calling it again goes on.
 pub fn close(host: &dyn Host, times: Option<ParentTimes>) -> Result<()> {
     if generations(host)?.is_empty() {
+        let mut restore = None;
         // A mark that is there is from the beginning of this very transaction.
         if mark(host)?.is_none()
             && let Some(times) = times
         {
             let now = parent_mtime(host)?;
-            let restore = if now == times.after { times.before } else { now };
-            let text = format!("{}.{}", restore.seconds, restore.nanoseconds);
+            let wanted = if now == times.after { times.before } else { now };
+            let text = format!("{}.{}", wanted.seconds, wanted.nanoseconds);
             if host.mark(Path::new(PARENT), MARK, text.as_bytes())? {
                 host.sync_dir(Path::new(PARENT))?;
             }
+            restore = Some(wanted);
         }
         for path in [CURRENT_NEW, CURRENT] {
             remove(host, path)?;
         }
         remove_dir(host, GENERATIONS)?;
         remove(host, journal::PATH)?;
-        return vanish(host);
+        return vanish(host, restore);
     }
     if mark(host)?.is_some() {
         host.unmark(Path::new(PARENT), MARK)?;
@@ -109,10 +111,11 @@ pub fn close(host: &dyn Host, times: Option<ParentTimes>) -> Result<()> {
     Ok(())
 }
 
-/// Removes the empty state directory and restores its parent's time.
-fn vanish(host: &dyn Host) -> Result<()> {
+/// Removes the empty state directory and restores its parent's time: the marked one, or on a file
+/// system without attributes the one that the transaction knows.
+fn vanish(host: &dyn Host, known: Option<Stamp>) -> Result<()> {
     let parent = Path::new(PARENT);
-    let restore = mark(host)?;
+    let restore = mark(host)?.or(known);
     if restore.is_none() && host.inspect(Path::new(DIR))?.is_absent() {
         // Nothing was made: a read-only file system must not be asked for anything more.
         return Ok(());
@@ -145,7 +148,7 @@ pub fn is_half_made(host: &dyn Host) -> Result<bool> {
 /// [`Error::Io`] if something cannot be removed; calling it again goes on.
 pub fn mend(host: &dyn Host) -> Result<()> {
     if generations(host)?.is_empty() {
-        return vanish(host);
+        return vanish(host, None);
     }
     host.unmark(Path::new(PARENT), MARK)
 }

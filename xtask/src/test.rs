@@ -61,7 +61,7 @@ const PARTS: &[Part] = &[
     Part { name: "codegen", groups: &[Headers], stages: &[], what: What::File },
     Part { name: "unit", groups: &[Headers], stages: &[], what: What::Unit },
     Part { name: "harness", groups: &[], stages: DEV, what: What::Harness },
-    Part { name: "unsupported", groups: &[], stages: DEV, what: What::File },
+    Part { name: "unsupported", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cudart", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "elf", groups: &[Release], stages: BOTH, what: What::File },

@@ -39,6 +39,7 @@ pub struct Memory {
     steps: Cell<u64>,
     faults: RefCell<Vec<(u64, Fault)>>,
     systemd: bool,
+    attributes: bool,
     commands: RefCell<Vec<String>>,
 }
 
@@ -53,6 +54,13 @@ impl Memory {
     #[must_use]
     pub fn with_systemd(mut self) -> Self {
         self.systemd = true;
+        self
+    }
+
+    /// Takes the file system's user attributes away, as some have none.
+    #[must_use]
+    pub fn without_attributes(mut self) -> Self {
+        self.attributes = false;
         self
     }
 
@@ -260,6 +268,9 @@ impl Host for Memory {
     }
 
     fn mark(&self, path: &Path, name: &str, value: &[u8]) -> Result<bool> {
+        if !self.attributes {
+            return Ok(false);
+        }
         self.with_inode("marking", path, |node| {
             node.live.marks.insert(name.into(), value.to_vec());
         })?;

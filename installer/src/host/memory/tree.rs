@@ -48,6 +48,7 @@ impl Memory {
             steps: Cell::new(0),
             faults: RefCell::new(Vec::new()),
             systemd: false,
+            attributes: true,
             commands: RefCell::new(Vec::new()),
         };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
