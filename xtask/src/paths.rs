@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::error::Error;
+
 /// The directories that the tasks work in.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
@@ -64,5 +66,15 @@ impl Paths {
     /// Where cargo-zigbuild and zig lie.
     pub(crate) fn zig(&self) -> PathBuf {
         self.cache.join("zig")
+    }
+}
+
+/// Removes a directory with all that is in it, present or not.
+pub(crate) fn remove(directory: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::File { verb: "removing", path: directory.to_path_buf(), source })
+        }
+        _ => Ok(()),
     }
 }

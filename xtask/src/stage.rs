@@ -11,7 +11,7 @@ use std::process::Command;
 use serde::Deserialize;
 
 use crate::error::Error;
-use crate::paths::Paths;
+use crate::paths::{Paths, remove};
 use crate::process;
 
 /// How the shipped files are built.
@@ -182,15 +182,6 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
         path: from.to_path_buf(),
         source,
     })
-}
-
-fn remove(directory: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(directory) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::File { verb: "removing", path: directory.to_path_buf(), source })
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use super::needs::{Group, Needs, wants};
-use super::{is_current, remove, stamp};
+use super::{is_current, stamp};
 use crate::error::Error;
-use crate::paths::Paths;
+use crate::paths::{Paths, remove};
 use crate::process::run;
 
 /// Compiles what is missing; lightly optimised, which takes 40 s on 2 cores and not minutes.

@@ -48,16 +48,6 @@ fn stamp(directory: &Path, recipe: &str) -> Result<(), Error> {
     })
 }
 
-/// Removes a directory, present or not.
-fn remove(directory: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(directory) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::File { verb: "removing", path: directory.to_path_buf(), source })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The stamp's name: written last, so that a torn installation has none.
 const STAMP: &str = ".vgpu-complete";
 

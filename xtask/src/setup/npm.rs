@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use super::needs::{Group, Needs, wants};
-use super::{is_current, remove, stamp};
+use super::{is_current, stamp};
 use crate::error::Error;
-use crate::paths::Paths;
+use crate::paths::{Paths, remove};
 use crate::process::run;
 
 /// Installs the clients without their install scripts and without optional platform packages.

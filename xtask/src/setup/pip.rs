@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use super::needs::{Group, Needs, Pypi, wants};
-use super::{is_current, remove, stamp};
+use super::{is_current, stamp};
 use crate::error::Error;
-use crate::paths::Paths;
+use crate::paths::{Paths, remove};
 use crate::process::{capture, run};
 
 /// Installs what is missing. A directory is a whole: one changed entry makes it anew.
