@@ -250,6 +250,18 @@ fn a_failed_verification_undoes_everything_and_restarts_nothing() {
 }
 
 #[test]
+fn what_an_undone_apply_had_to_leave_is_named() {
+    let host = machine();
+    let path = "/etc/systemd/system/ollama.service.d/50-vgpu.conf";
+    let outcome = apply::apply(&host, &planned(&host, Scope::Service), &mut || {
+        host.place_file(path.as_ref(), b"edited");
+        Err(Error::Stopped)
+    });
+    let said = outcome.unwrap_err().to_string();
+    assert!(said.contains("except: ") && said.contains(path), "{said}");
+}
+
+#[test]
 fn a_second_apply_plans_nothing() {
     for scope in SCOPES {
         let host = machine();
@@ -300,21 +312,18 @@ fn a_bundle_that_ollama_replaced_is_left_to_ollama() {
 
 #[test]
 fn what_was_undone_beside_an_older_generation_does_not_come_back_with_the_power() {
-    let two = |host: &Memory| {
-        applied(host, Scope::Service).unwrap();
-        applied(host, Scope::Bundle).unwrap();
-    };
-    let generations = |host: &Memory| state::generations(host).unwrap().len();
     for step in 0..STEPS_MAX {
         let host = machine();
-        two(&host);
+        applied(&host, Scope::Service).unwrap();
+        applied(&host, Scope::Bundle).unwrap();
         host.fault_at(step, Fault::Dies);
         let ended = rollback::rollback(&host, 1, false, false).is_ok();
         let met = host.revive() > step;
         host.cut_power();
         recover::recover(&host).unwrap();
         let backup = host.tree().contains("/.vgpu-2-");
-        assert_eq!(generations(&host), 1 + usize::from(backup), "step {step}");
+        let generations = state::generations(&host).unwrap().len();
+        assert_eq!(generations, 1 + usize::from(backup), "step {step}");
         assert!(!(ended && backup), "step {step}: it ended, and is not on the disk");
         if !met {
             return;
