@@ -172,10 +172,14 @@ fn environment(
     let mut variables: Vec<(OsString, OsString)> =
         vec![("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin".into())];
     let mut put = |name: &str, value: &str| {
-        // A specifier needs systemd to become a value; none of the LD_ values of ours has one.
-        if !has_specifier(value) {
+        // A specifier needs systemd to become a value. In lists, ours come first and have none:
+        // what the unit had is left out, entry by entry.
+        let mut entries = value.split(':').filter(|entry| !has_specifier(entry)).peekable();
+        let is_list = name.starts_with("LD_") && entries.peek().is_some();
+        if is_list || !has_specifier(value) {
+            let whole = entries.collect::<Vec<_>>().join(":");
             variables.retain(|(known, _)| known != name);
-            variables.push((name.into(), without_percent_pairs(value).into()));
+            variables.push((name.into(), without_percent_pairs(&whole).into()));
         }
     };
     if let Some(unit) = unit {

@@ -130,6 +130,23 @@ fn a_backend_that_cannot_be_loaded_is_found_and_everything_undone() {
 }
 
 #[test]
+fn a_unit_whose_values_only_systemd_can_complete_is_served() {
+    let guest = Guest::new();
+    std::fs::create_dir(guest.root().join("etc/systemd/system/ollama.service.d")).unwrap();
+    guest.write(
+        "etc/systemd/system/ollama.service.d/10-theirs.conf",
+        "[Service]\nEnvironment=LD_LIBRARY_PATH=%h/lib LD_PRELOAD=%h/theirs.so X=%n\n",
+    );
+    let before = guest.digest();
+    let output = guest.install(&[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
+    assert!(text.contains(":%h/lib\"") && text.contains(":%h/theirs.so\""), "{text}");
+    assert!(guest.install(&["--rollback"]).status.success());
+    assert_eq!(guest.digest(), before);
+}
+
+#[test]
 fn a_machine_without_var_lib_is_refused_and_not_sent_to_recover() {
     let guest = Guest::new();
     std::fs::remove_dir(guest.root().join("var/lib")).unwrap();
