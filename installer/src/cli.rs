@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::plan::{Policy, Scope};
 
+/// Longest wait for the lock: a day.
+const WAIT_SECONDS_MAX: u64 = 86_400;
+
 /// Lets the Ollama of this machine use a GPU of its host, and takes every byte of that back.
 #[derive(Debug, Parser)]
 #[command(name = "vgpu-install", version, about, max_term_width = 100)]
@@ -89,7 +92,13 @@ pub struct Options {
     #[arg(long, global = true)]
     pub no_restart: bool,
     /// Wait this long for another vgpu-install to end.
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u64).range(..=WAIT_SECONDS_MAX)
+    )]
     pub wait_lock: u64,
     /// Fail if no GPU of a host can be reached.
     #[arg(long, global = true)]

@@ -29,6 +29,10 @@ const DRIFT: u8 = 3;
 pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
     let options = &line.options;
     answer.diff = options.diff;
+    if options.facts.is_some() && line.verb != Some(Verb::Plan) {
+        let what = "--facts is for plan: facts of another machine are not applied to this one";
+        return Err(Error::Usage { what: what.into() });
+    }
     if let Some(to) = line.rollback {
         if line.verb.is_some() {
             let what = "--rollback stands alone, without a command".into();
@@ -68,10 +72,6 @@ pub fn name(line: &Line) -> &'static str {
 }
 
 fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
-    if options.facts.is_some() {
-        let what = "--facts is for plan: facts of another machine are not applied to this one";
-        return Err(Error::Usage { what: what.into() });
-    }
     if options.check {
         refuse_interrupted(host)?;
         answer.checked_only = true;

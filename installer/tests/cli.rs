@@ -39,8 +39,11 @@ fn a_command_line_that_makes_no_sense_is_refused_with_64() {
     refused(&guest.install(&["nothing"]), 64, &["nothing"]);
     refused(&guest.install(&["--link", "udp:10.0.0.1"]), 64, &["unix:", "vsock:"]);
     refused(&guest.install(&["--rollback=x"]), 64, &["invalid"]);
+    refused(&guest.install(&["--wait-lock", "18446744073709551615"]), 64, &["--wait-lock"]);
     refused(&guest.install(&["--rollback", "apply"]), 64, &["stands alone", "try:"]);
-    refused(&guest.install(&["apply", "--facts", "x"]), 64, &["--facts is for plan"]);
+    for verb in ["apply", "--rollback", "verify", "status"] {
+        refused(&guest.install(&[verb, "--facts", "x"]), 64, &["--facts is for plan"]);
+    }
     assert_eq!(guest.install(&["--help"]).status.code(), Some(0));
 }
 
