@@ -95,13 +95,27 @@ fn write(at: Level, message: Arguments<'_>) {
 
 fn print(message: Arguments<'_>) {
     // One write per line, so that lines of several threads and processes do not mix.
-    let line = format!("vgpu: {message}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    let _ = std::io::stderr().write_all(line(message).as_bytes());
+}
+
+/// Makes one line. Some words are the host's or the environment's: none of them ends the line, or
+/// moves the cursor of a terminal.
+fn line(message: Arguments<'_>) -> String {
+    format!("vgpu: {}\n", message.to_string().replace(char::is_control, " "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_others_stay_on_one_line() {
+        let theirs = "gone\nvgpu: all is well\x1b[2J";
+        assert_eq!(
+            line(format_args!("lost: {theirs}")),
+            "vgpu: lost: gone vgpu: all is well [2J\n"
+        );
+    }
 
     #[test]
     fn every_documented_level_is_understood() {

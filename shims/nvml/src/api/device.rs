@@ -188,7 +188,8 @@ pub(crate) fn device_get_num_gpu_cores(device: nvmlDevice_t) -> Result<u32, Erro
         (5, _) | (6, _) | (8, _) | (9, _) | (10, _) | (12, _) => 128,
         _ => return Err(Error::NOT_SUPPORTED),
     };
-    number(attribute(facts, Attribute::MULTIPROCESSOR_COUNT)?).map(|count| count * each)
+    let count = number(attribute(facts, Attribute::MULTIPROCESSOR_COUNT)?)?;
+    count.checked_mul(each).ok_or(Error::UNKNOWN)
 }
 
 fn number(value: i32) -> Result<u32, Error> {
