@@ -167,6 +167,9 @@ impl Payload for Tell {
 #[derive(Debug)]
 pub(crate) struct Desk {
     socket: OwnedFd,
+    /// Whether sending waits for room: a worker's does, because a message that gives memory back
+    /// must not be lost; the host process never waits for a worker.
+    waits: bool,
 }
 
 impl Desk {
@@ -179,7 +182,7 @@ impl Desk {
             None,
         )
         .map_err(DaemonError::system("making a socket pair for a worker"))?;
-        Ok((Self { socket: ours }, theirs))
+        Ok((Self { socket: ours, waits: false }, theirs))
     }
 
     /// Takes the end that the host process left on standard input.
@@ -193,11 +196,11 @@ impl Desk {
         let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(|source| {
             DaemonError::System { verb: "taking the host process's socket", source }
         })?;
-        Ok(Self { socket })
+        Ok(Self { socket, waits: true })
     }
 
-    /// Sends a message, with a file descriptor if it hands one over. Never waits: a peer that
-    /// does not read its few small messages is beyond help.
+    /// Sends a message, with a file descriptor if it hands one over. The host process never waits:
+    /// a worker that does not read the few small answers to what it asks is beyond help.
     pub fn send(
         &self,
         message: &impl Payload,
@@ -211,7 +214,8 @@ impl Desk {
         }
         let payload = message.to_payload();
         let parts = [IoSlice::new(&payload)];
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let mut flags = SendFlags::NOSIGNAL;
+        flags.set(SendFlags::DONTWAIT, !self.waits);
         loop {
             match rustix::net::sendmsg(&self.socket, &parts, &mut control, flags) {
                 Err(Errno::INTR) => {}
@@ -262,12 +266,14 @@ impl AsFd for Desk {
 
 #[cfg(test)]
 mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     use super::*;
 
     #[test]
     fn every_message_arrives_as_sent() {
         let (ours, theirs) = Desk::pair().expect("a pair");
-        let theirs = Desk { socket: theirs };
+        let theirs = Desk { socket: theirs, waits: true };
         let name = Text::cut(&"n".repeat(EXE_BYTES_MAX));
         for ask in [
             Ask::Introduce { pid: 1, name: name.clone() },
@@ -290,9 +296,34 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_waits_for_room_and_loses_no_message() {
+        const COUNT: u64 = 2000;
+        let (ours, theirs) = Desk::pair().expect("a pair");
+        let theirs = Desk { socket: theirs, waits: true };
+        let watched = theirs.socket.try_clone().expect("a file descriptor");
+        let ask = |bytes| Ask::Release { device: 0, bytes };
+        let sender = std::thread::spawn(move || {
+            (0..COUNT).try_for_each(|bytes| theirs.send(&ask(bytes), None))
+        });
+        let has_room = || {
+            let mut watched = [PollFd::new(&watched, PollFlags::OUT)];
+            poll(&mut watched, Some(&Timespec::default())) != Ok(0)
+        };
+        while has_room() && !sender.is_finished() {
+            std::thread::yield_now();
+        }
+        drop(watched);
+        for bytes in 0..COUNT {
+            let (heard, _) = ours.receive::<Ask>().expect("heard").expect("a message");
+            assert_eq!(heard, ask(bytes));
+        }
+        sender.join().expect("it ends").expect("all were sent");
+    }
+
+    #[test]
     fn a_file_descriptor_travels_beside_its_message() {
         let (ours, theirs) = Desk::pair().expect("a pair");
-        let theirs = Desk { socket: theirs };
+        let theirs = Desk { socket: theirs, waits: true };
         let (left, right) = std::os::unix::net::UnixStream::pair().expect("a pair");
         ours.send(&Tell::Serve { session: 3 }, Some(right.as_fd())).expect("sent");
         let (heard, handed) = theirs.receive::<Tell>().expect("heard").expect("a message");
