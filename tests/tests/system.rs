@@ -141,6 +141,20 @@ fn what_a_killed_run_left_is_undone_at_the_next_boot() {
     assert_eq!(before.changes(&guest.tree(&[]).unwrap()), []);
 }
 
+/// EL 8 has Linux 4.18, Ubuntu 20.04 has 5.4: neither knows these calls, and both are served.
+#[test]
+fn a_kernel_without_openat2_and_pidfds_installs_and_rolls_back() {
+    let guest = alone(USR_LOCAL);
+    guest.install_deb().unwrap();
+    guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
+    let before = guest.tree(&[]).unwrap();
+    let old = ["--inject=openat2,pidfd_open,pidfd_send_signal:error=ENOSYS"];
+    guest.vgpu_install_under_strace(&old, &["apply"]).unwrap().success().unwrap();
+    assert_ne!(before.changes(&guest.tree(&[]).unwrap()), []);
+    guest.vgpu_install_under_strace(&old, &["--rollback"]).unwrap().success().unwrap();
+    assert_eq!(before.changes(&guest.tree(&[]).unwrap()), []);
+}
+
 #[test]
 fn installing_the_same_deb_again_changes_nothing_for_ollama() {
     let guest = alone(USR_LOCAL);

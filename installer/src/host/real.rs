@@ -1,8 +1,9 @@
 //! The machine itself, seen below one root. No other module of the installer has effects.
 //!
 //! Every path is opened with `openat2(RESOLVE_IN_ROOT)` below the root's file descriptor, so no
-//! link or `..` inside of a foreign root leads out of it. The last part of a path that is changed
-//! is never followed.
+//! link or `..` inside of a foreign root leads out of it. The running machine's own root has no
+//! outside, so there a kernel older than `openat2` (Linux 5.6) opens paths as any program does. The
+//! last part of a path that is changed is never followed.
 
 mod children;
 mod look;
@@ -36,6 +37,8 @@ const LOCK_NAME: &str = "lock";
 /// The running machine, or a system below a directory of it.
 pub struct Real {
     root: OwnedFd,
+    /// False on an old kernel, which then serves its own root only.
+    has_openat2: bool,
     root_path: PathBuf,
     asked_to_stop: Arc<AtomicBool>,
 }
@@ -44,21 +47,23 @@ impl Real {
     /// Opens the system whose root is `root`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it is not a directory that can be opened; [`Error::Unsupported`] if the
-    /// kernel, or a container's filter, refuses `openat2`.
+    /// [`Error::Io`] if it is not a directory that can be opened; [`Error::Unsupported`] if it is a
+    /// foreign root and the kernel, or a container's filter, refuses `openat2`.
     pub fn open(root: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::open(root, flags, Mode::empty())
             .map_err(|errno| Error::io("opening the root", root, errno.into()))?;
         let asked_to_stop = Arc::new(AtomicBool::new(false));
-        let real = Self { root: fd, root_path: root.to_path_buf(), asked_to_stop };
-        match real.open_below(Path::new("/"), OFlags::PATH) {
-            Err(Errno::NOSYS | Errno::PERM) => {
-                let what = "openat2 is refused; Linux 5.6 or newer is needed".into();
-                Err(Error::Unsupported { what })
+        let mut real =
+            Self { root: fd, has_openat2: true, root_path: root.to_path_buf(), asked_to_stop };
+        if let Err(Errno::NOSYS | Errno::PERM) = real.open_below(Path::new("/"), OFlags::PATH) {
+            real.has_openat2 = false;
+            if !real.is_machine_root() {
+                let what = "openat2 is refused; --root needs Linux 5.6 or newer".into();
+                return Err(Error::Unsupported { what });
             }
-            _ => Ok(real),
         }
+        Ok(real)
     }
 
     /// Lets the signals by which people and machines end programs only be noted from now on, so
@@ -82,6 +87,9 @@ impl Real {
 
     fn open_below(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC;
+        if !self.has_openat2 {
+            return rustix::io::retry_on_intr(|| fs::open(path, flags, Mode::empty()));
+        }
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         loop {
             // EAGAIN says that a rename raced with `..` inside of the path: try again.

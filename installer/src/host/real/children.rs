@@ -1,15 +1,13 @@
 //! Children: absolute paths, an environment that is given whole, and a deadline.
 
 use std::io::{Read, Seek};
-use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Gid, Pid, PidfdFlags, Uid, pidfd_open};
+use rustix::io::retry_on_intr;
+use rustix::process::{Gid, Pid, Uid, WaitId, WaitIdOptions, waitid};
 
 use crate::error::{Error, Result};
 use crate::host::{Outcome, Program, User};
@@ -109,21 +107,21 @@ fn finish(mut command: Command, program: &Program) -> Result<Outcome> {
     })
 }
 
+/// Waits for the end of the child without reaping it: a thread waits, so that the deadline needs
+/// neither a polling loop nor a kernel with `pidfd_open` (Linux 5.3).
 fn ends_in_time(child: &Child, program: &Program) -> std::io::Result<bool> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or(std::io::Error::from(std::io::ErrorKind::InvalidData))?;
-    let handle = pidfd_open(pid, PidfdFlags::empty())?;
-    let until = Instant::now() + program.deadline;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).unwrap_or_default();
-        let mut waits = [PollFd::from_borrowed_fd(handle.as_fd(), PollFlags::IN)];
-        match poll(&mut waits, Some(&timeout)) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("child".into()).spawn(move || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let outcome = retry_on_intr(|| waitid(WaitId::Pid(pid), options));
+        // Nobody listens any more when the deadline passed first.
+        let _ = ended.send(outcome.map(drop));
+    })?;
+    match end.recv_timeout(program.deadline) {
+        Ok(outcome) => outcome.map(|()| true).map_err(std::io::Error::from),
+        Err(_) => Ok(false),
     }
 }
 
