@@ -112,7 +112,7 @@ fn unimplemented(out: &mut String, target: Target, names: &[&String]) {
         out,
         "/// Exports names that are not implemented: each counts itself and is refused. A function
          /// that ignores its arguments may be called with any, by the C convention.
-         macro_rules! unimplemented {{
+         macro_rules! not_implemented {{
              ($($name:ident,)*) => {{ $(
                  #[unsafe(no_mangle)]
                  pub(crate) extern \"C\" fn $name() -> {} {{
@@ -121,7 +121,7 @@ fn unimplemented(out: &mut String, target: Target, names: &[&String]) {
                  }}
                  {symver}
              )* }};
-         }}\n\nunimplemented! {{",
+         }}\n\nnot_implemented! {{",
         target.result, target.entry
     );
     for name in names {

@@ -39,7 +39,7 @@ std::arch::global_asm!(".symver cublasGetStatusString, cublasGetStatusString@@@l
 
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
-macro_rules! unimplemented {
+macro_rules! not_implemented {
              ($($name:ident,)*) => { $(
                  #[unsafe(no_mangle)]
                  pub(crate) extern "C" fn $name() -> cublasStatus_t {
@@ -51,7 +51,7 @@ macro_rules! unimplemented {
              )* };
          }
 
-unimplemented! {
+not_implemented! {
     cublasAlloc,
     cublasAsumEx,
     cublasAsumEx_64,

@@ -2799,7 +2799,7 @@ pub unsafe extern "C" fn cuThreadExchangeStreamCaptureMode(
 
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
-macro_rules! unimplemented {
+macro_rules! not_implemented {
              ($($name:ident,)*) => { $(
                  #[unsafe(no_mangle)]
                  pub(crate) extern "C" fn $name() -> CUresult {
@@ -2810,7 +2810,7 @@ macro_rules! unimplemented {
              )* };
          }
 
-unimplemented! {
+not_implemented! {
     cuArray3DCreate,
     cuArray3DCreate_v2,
     cuArray3DGetDescriptor,

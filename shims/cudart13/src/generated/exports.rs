@@ -2087,7 +2087,7 @@ std::arch::global_asm!(
 
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
-macro_rules! unimplemented {
+macro_rules! not_implemented {
              ($($name:ident,)*) => { $(
                  #[unsafe(no_mangle)]
                  pub(crate) extern "C" fn $name() -> cudaError_t {
@@ -2099,7 +2099,7 @@ macro_rules! unimplemented {
              )* };
          }
 
-unimplemented! {
+not_implemented! {
     __cudaGetKernel,
     __cudaGetProcAddress,
     __cudaLaunchKernel,

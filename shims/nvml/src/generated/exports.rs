@@ -995,7 +995,7 @@ pub unsafe extern "C" fn nvmlSystemGetProcessName(
 
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
-macro_rules! unimplemented {
+macro_rules! not_implemented {
              ($($name:ident,)*) => { $(
                  #[unsafe(no_mangle)]
                  pub(crate) extern "C" fn $name() -> nvmlReturn_t {
@@ -1006,7 +1006,7 @@ macro_rules! unimplemented {
              )* };
          }
 
-unimplemented! {
+not_implemented! {
     nvmlComputeInstanceDestroy,
     nvmlComputeInstanceGetInfo,
     nvmlComputeInstanceGetInfo_v2,
