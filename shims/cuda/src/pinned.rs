@@ -2,6 +2,8 @@
 //!
 //! The device does not see them (attribute CAN_MAP_HOST_MEMORY is 0), so "pinned" says only what
 //! a copy may assume. Memory that is allocated here is page-aligned and zeroed by the kernel.
+//! Memory of the program's own is not registered: nothing here would lock its pages
+//! (`cuMemHostRegister` is NOT_SUPPORTED, as attribute HOST_REGISTER_SUPPORTED says).
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -16,8 +18,8 @@ static PINNED: Mutex<BTreeMap<usize, Pinned>> = Mutex::new(BTreeMap::new());
 struct Pinned {
     bytes: usize,
     flags: u32,
-    /// The pages, if they are ours; `None` for registered memory of the program.
-    pages: Option<MmapMut>,
+    /// Unmapped when the entry goes.
+    _pages: MmapMut,
 }
 
 fn lock() -> MutexGuard<'static, BTreeMap<usize, Pinned>> {
@@ -31,45 +33,13 @@ pub(crate) fn allocate(bytes: usize, flags: u32) -> Result<*mut c_void, Error> {
     let start: *mut u8 = pages.as_mut_ptr();
     // Pointers must have their provenance exposed, because C keeps this one as a number.
     let address = start.expose_provenance();
-    lock().insert(address, Pinned { bytes, flags, pages: Some(pages) });
+    lock().insert(address, Pinned { bytes, flags, _pages: pages });
     Ok(start.cast())
 }
 
 /// Frees pages that [`allocate`] gave; INVALID_VALUE for any other address.
 pub(crate) fn free(address: u64) -> Result<(), Error> {
-    let mut pinned = lock();
-    let is_ours = pinned.get(&(address as usize)).is_some_and(|found| found.pages.is_some());
-    if !is_ours {
-        return Err(Error::INVALID_VALUE);
-    }
-    pinned.remove(&(address as usize));
-    Ok(())
-}
-
-/// Notes that the program wants its own memory pinned.
-///
-/// Memory that overlaps pinned memory is HOST_MEMORY_ALREADY_REGISTERED (`cuMemHostRegister`).
-pub(crate) fn register(address: u64, bytes: usize, flags: u32) -> Result<(), Error> {
-    let start = address as usize;
-    let end = start.checked_add(bytes).ok_or(Error::INVALID_VALUE)?;
-    let mut pinned = lock();
-    let before = pinned.range(..end).next_back();
-    if before.is_some_and(|(at, found)| at + found.bytes > start) {
-        return Err(Error::HOST_MEMORY_ALREADY_REGISTERED);
-    }
-    pinned.insert(start, Pinned { bytes, flags, pages: None });
-    Ok(())
-}
-
-/// Forgets registered memory; HOST_MEMORY_NOT_REGISTERED if it is not.
-pub(crate) fn unregister(address: u64) -> Result<(), Error> {
-    let mut pinned = lock();
-    let is_registered = pinned.get(&(address as usize)).is_some_and(|found| found.pages.is_none());
-    if !is_registered {
-        return Err(Error::HOST_MEMORY_NOT_REGISTERED);
-    }
-    pinned.remove(&(address as usize));
-    Ok(())
+    lock().remove(&(address as usize)).map(drop).ok_or(Error::INVALID_VALUE)
 }
 
 /// Returns the flags, the first address and the length of the pinned memory that holds `address`.
@@ -90,28 +60,9 @@ mod tests {
         assert_eq!(address % 4096, 0);
         assert_eq!(find(address + 4999), Some((3, address, 5000)));
         assert_eq!(find(address + 5000), None);
-        assert_eq!(unregister(address), Err(Error::HOST_MEMORY_NOT_REGISTERED));
         assert_eq!(free(address + 8), Err(Error::INVALID_VALUE));
         assert_eq!(free(address), Ok(()));
         assert_eq!(free(address), Err(Error::INVALID_VALUE));
         assert_eq!(find(address), None);
-    }
-
-    #[test]
-    fn memory_is_registered_once_and_only_if_it_does_not_overlap() {
-        let address = 0x10_0000;
-        assert_eq!(register(address, 100, 0), Ok(()));
-        for (start, bytes) in
-            [(address, 1), (address + 99, 9), (address - 9, 10), (address - 9, 999)]
-        {
-            let refused = Err(Error::HOST_MEMORY_ALREADY_REGISTERED);
-            assert_eq!(register(start, bytes, 0), refused, "{start:#x} {bytes}");
-        }
-        assert_eq!(register(address + 100, 1, 0), Ok(()));
-        assert_eq!(register(1, usize::MAX, 0), Err(Error::INVALID_VALUE));
-        assert_eq!(free(address), Err(Error::INVALID_VALUE));
-        assert_eq!(unregister(address), Ok(()));
-        assert_eq!(unregister(address), Err(Error::HOST_MEMORY_NOT_REGISTERED));
-        assert_eq!(unregister(address + 100), Ok(()));
     }
 }

@@ -215,10 +215,8 @@ def addresses():
             )
         ),
         "register": name(cuda.cuMemHostRegister(address(own), 8, 0)),
-        "register_twice": name(cuda.cuMemHostRegister(address(own), 8, 0)),
         "unregister": name(cuda.cuMemHostUnregister(address(own))),
-        "unregister_twice": name(cuda.cuMemHostUnregister(address(own))),
-        "free_registered": name(cuda.cuMemFreeHost(address(own))),
+        "free_other": name(cuda.cuMemFreeHost(address(own))),
         "free_pinned": name(cuda.cuMemFreeHost(pinned)),
         "free_pinned_twice": name(cuda.cuMemFreeHost(pinned)),
     }

@@ -10,16 +10,8 @@ use crate::{pinned, remote};
 /// Flags of `cuMemHostAlloc`: portable, device map, write-combined.
 const ALLOC_FLAGS: u32 = 0x7;
 
-/// Flag that asks for memory which the device sees (`CU_MEMHOSTALLOC_DEVICEMAP`, and
-/// `CU_MEMHOSTREGISTER_DEVICEMAP`, which is the same bit).
+/// Flag that asks for memory which the device sees (`CU_MEMHOSTALLOC_DEVICEMAP`).
 const DEVICE_MAP: u32 = 0x2;
-
-/// Flags of `cuMemHostRegister`: portable, device map, I/O memory, read-only.
-const REGISTER_FLAGS: u32 = 0xf;
-
-/// Flags of `cuMemHostRegister` that only a device which sees the memory can keep: I/O memory and
-/// read-only.
-const REGISTER_FLAGS_REFUSED: u32 = 0xc;
 
 /// Allocates pages that stay where they are.
 pub(crate) fn mem_alloc_host_v2(bytes: usize) -> Result<*mut c_void, Error> {
@@ -48,31 +40,4 @@ pub(crate) fn mem_free_host(memory: Memory<'_>) -> Result<(), Error> {
 pub(crate) fn mem_host_get_flags(memory: Memory<'_>) -> Result<u32, Error> {
     remote::ready()?;
     pinned::find(memory.address()).map(|(flags, ..)| flags).ok_or(Error::INVALID_VALUE)
-}
-
-/// Notes that the program wants its memory pinned.
-pub(crate) fn mem_host_register_v2(
-    memory: Memory<'_>,
-    bytes: usize,
-    flags: u32,
-) -> Result<(), Error> {
-    remote::ready()?;
-    if memory.address() == 0 || bytes == 0 || flags & !REGISTER_FLAGS != 0 {
-        return Err(Error::INVALID_VALUE);
-    }
-    if flags & REGISTER_FLAGS_REFUSED != 0 {
-        return Err(Error::NOT_SUPPORTED);
-    }
-    pinned::register(memory.address(), bytes, flags & !DEVICE_MAP)
-}
-
-/// As [`mem_host_register_v2`], under its old name.
-pub(crate) fn mem_host_register(memory: Memory<'_>, bytes: usize, flags: u32) -> Result<(), Error> {
-    mem_host_register_v2(memory, bytes, flags)
-}
-
-/// Forgets that the program wanted its memory pinned.
-pub(crate) fn mem_host_unregister(memory: Memory<'_>) -> Result<(), Error> {
-    remote::ready()?;
-    pinned::unregister(memory.address())
 }

@@ -1968,56 +1968,6 @@ pub unsafe extern "C" fn cuMemHostGetFlags(p_flags: *mut u32, p: *mut c_void) ->
     })
 }
 
-/// Answers `cuMemHostRegister` in the guest.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemHostRegister(
-    p: *mut c_void,
-    bytesize: usize,
-    flags: u32,
-) -> CUresult {
-    static CALLS: Counter = Counter::new("cuMemHostRegister");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let p = unsafe { convert::Memory::new(p.cast()) };
-        api::pinned::mem_host_register(p, bytesize, flags)
-    })
-}
-
-/// Answers `cuMemHostRegister_v2` in the guest.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemHostRegister_v2(
-    p: *mut c_void,
-    bytesize: usize,
-    flags: u32,
-) -> CUresult {
-    static CALLS: Counter = Counter::new("cuMemHostRegister_v2");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let p = unsafe { convert::Memory::new(p.cast()) };
-        api::pinned::mem_host_register_v2(p, bytesize, flags)
-    })
-}
-
-/// Answers `cuMemHostUnregister` in the guest.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemHostUnregister(p: *mut c_void) -> CUresult {
-    static CALLS: Counter = Counter::new("cuMemHostUnregister");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let p = unsafe { convert::Memory::new(p.cast()) };
-        api::pinned::mem_host_unregister(p)
-    })
-}
-
 /// Answers `cuMemcpy` in the guest.
 ///
 /// # Safety
@@ -3141,6 +3091,9 @@ not_implemented! {
     cuMemGetMemPool,
     cuMemHostGetDevicePointer,
     cuMemHostGetDevicePointer_v2,
+    cuMemHostRegister,
+    cuMemHostRegister_v2,
+    cuMemHostUnregister,
     cuMemImportFromShareableHandle,
     cuMemMap,
     cuMemMapArrayAsync,
