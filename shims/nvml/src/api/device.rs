@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use vgpu_abi::cuda::CUdevice_attribute as Attribute;
-use vgpu_abi::nvml::{Error, nvmlComputeMode_t, nvmlDevice_t, nvmlEnableState_t, nvmlPciInfo_t};
+use vgpu_abi::nvml::{Error, nvmlComputeMode_t, nvmlDevice_t, nvmlPciInfo_t};
 use vgpu_guest::convert::{Memory, TextBuffer};
 use vgpu_guest::identity::{PciPlace, uuid_text};
 use vgpu_guest::wire::control::DeviceFacts;
@@ -213,16 +213,6 @@ pub(crate) fn device_get_compute_mode(device: nvmlDevice_t) -> Result<nvmlComput
     let known = library::known()?;
     let mode = number(attribute(known.facts(device)?, Attribute::COMPUTE_MODE)?)?;
     Ok(nvmlComputeMode_t(mode))
-}
-
-/// Tells whether memory errors are corrected now and after a restart. A change that waits for a
-/// restart is the host administrator's, and is not told.
-pub(crate) fn device_get_ecc_mode(
-    device: nvmlDevice_t,
-) -> Result<(nvmlEnableState_t, nvmlEnableState_t), Error> {
-    let known = library::known()?;
-    let mode = nvmlEnableState_t(number(attribute(known.facts(device)?, Attribute::ECC_ENABLED)?)?);
-    Ok((mode, mode))
 }
 
 /// Tells that a handle is that of a whole device: parts are not handed out.

@@ -211,29 +211,6 @@ pub unsafe extern "C" fn nvmlDeviceGetCudaComputeCapability(
     })
 }
 
-/// Answers `nvmlDeviceGetEccMode` in the guest.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetEccMode(
-    device: nvmlDevice_t,
-    current: *mut nvmlEnableState_t,
-    pending: *mut nvmlEnableState_t,
-) -> nvmlReturn_t {
-    static CALLS: Counter = Counter::new("nvmlDeviceGetEccMode");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let (mut current, mut pending) = unsafe {
-            (convert::output::<_, Error>(current)?, convert::output::<_, Error>(pending)?)
-        };
-        let (current_value, pending_value) = api::device::device_get_ecc_mode(device)?;
-        current.set(current_value);
-        pending.set(pending_value);
-        Ok(())
-    })
-}
-
 /// Answers `nvmlDeviceGetEnforcedPowerLimit` in the guest.
 ///
 /// # Safety
@@ -1069,6 +1046,7 @@ not_implemented! {
     nvmlDeviceGetDriverModel,
     nvmlDeviceGetDriverModel_v2,
     nvmlDeviceGetDynamicPstatesInfo,
+    nvmlDeviceGetEccMode,
     nvmlDeviceGetEncoderCapacity,
     nvmlDeviceGetEncoderSessions,
     nvmlDeviceGetEncoderStats,
