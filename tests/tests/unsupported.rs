@@ -76,14 +76,14 @@ impl Library {
     /// Lists the names without a row that answer a result code.
     fn unsupported(&self) -> BTreeSet<String> {
         let directory = stage::repository().join("shims/api");
-        let rows = api::read(&directory.join(format!("{}.toml", self.description)));
+        let rows = api::read(&directory, self.description);
         let rows = rows.expect("a tracked description");
         let returns = self.without_result_code();
         let list = std::fs::read_to_string(directory.join(format!("names/{}.txt", self.names)));
         let list = list.expect("a tracked list");
         let names = list.lines().filter_map(|line| line.split('@').next());
         let applies = |name: &str| {
-            let row = rows.get(name);
+            let row = rows.rows.get(name);
             row.is_some_and(|row| row.major.is_none() || row.major == self.major)
         };
         let described = |name: &str| {

@@ -2,7 +2,7 @@
 
 mod generated;
 
-pub use generated::{Device, dispatch};
+pub use generated::*;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::{Malformed, Payload, Writer};

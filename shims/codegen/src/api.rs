@@ -3,11 +3,73 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Error, Problem, Result};
 use crate::signature::parse;
 
-/// Describes the functions of one library that we implement, by their C names.
-pub type Api = BTreeMap<String, Row>;
+/// Describes one library: what we implement of it, and what travels for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Api {
+    /// Functions, by their C names.
+    pub rows: BTreeMap<String, Row>,
+    /// Messages that are no function's plain image, by their names.
+    pub messages: BTreeMap<String, OwnMessage>,
+    /// What several fields of such messages are made of, by name.
+    pub structures: BTreeMap<String, Structure>,
+}
+
+/// One file of a description: a noun of the library.
+#[derive(Debug, serde::Deserialize)]
+struct Group {
+    #[serde(default)]
+    message: BTreeMap<String, OwnMessage>,
+    #[serde(default)]
+    structure: BTreeMap<String, Structure>,
+    #[serde(flatten)]
+    rows: BTreeMap<String, Row>,
+}
+
+/// Describes a message that is no function's plain image.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnMessage {
+    /// What it asks for, after "Asks".
+    pub about: String,
+    /// `sync` or `async`.
+    pub class: Class,
+    /// Its number. Never reused, never changed.
+    pub opcode: u32,
+    /// Fields, as `name: form`.
+    #[serde(default)]
+    pub request: Vec<String>,
+    /// Fields of the reply.
+    #[serde(default)]
+    pub reply: Vec<String>,
+    /// What travels beside the fields: `in` to the host, `out` from it.
+    pub bulk: Option<Direction>,
+    /// The file's stem.
+    #[serde(skip)]
+    pub group: String,
+}
+
+/// Describes what a list holds or several messages share.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Structure {
+    /// What it is: the first sentence of its documentation.
+    pub about: String,
+    /// Fields, as `name: form`.
+    pub fields: Vec<String>,
+}
+
+/// Says which way memory contents travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To the host.
+    In,
+    /// From the host.
+    Out,
+}
 
 /// Says how one function is answered.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
@@ -29,6 +91,9 @@ pub struct Row {
     /// Roles of the parameters that are not plain values.
     #[serde(default)]
     pub params: BTreeMap<String, Role>,
+    /// The file's stem.
+    #[serde(skip)]
+    pub group: String,
 }
 
 /// Says where a function is answered (design: the API classes).
@@ -106,7 +171,52 @@ impl Role {
     }
 }
 
-/// Reads the description of one library.
-pub fn read(path: &Path) -> Result<Api> {
-    parse(path)
+/// Reads the description of one library: `LIBRARY.toml`, or each file in a directory `LIBRARY`.
+pub fn read(directory: &Path, library: &str) -> Result<Api> {
+    let several = directory.join(library);
+    if !several.is_dir() {
+        let mut api = Api::default();
+        api.take(library, library, parse(&directory.join(format!("{library}.toml")))?)?;
+        return Ok(api);
+    }
+    let failed = |source| Error::File { verb: "listing", path: several.clone(), source };
+    let listed: std::io::Result<Vec<_>> =
+        std::fs::read_dir(&several).map_err(failed)?.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = listed.map_err(failed)?;
+    paths.sort();
+    let mut api = Api::default();
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|one| one == "toml")) {
+        let group = path.file_stem().unwrap_or_default().to_string_lossy();
+        api.take(library, &group, parse(path)?)?;
+    }
+    Ok(api)
+}
+
+impl Api {
+    /// Adds what one file describes; nothing is described twice.
+    fn take(&mut self, library: &str, group: &str, file: Group) -> Result<()> {
+        let refused = |name: &str| Error::Row {
+            library: library.into(),
+            function: name.into(),
+            problem: Problem::Twice,
+        };
+        for (name, row) in file.rows {
+            let row = Row { group: group.into(), ..row };
+            if self.rows.insert(name.clone(), row).is_some() {
+                return Err(refused(&name));
+            }
+        }
+        for (name, message) in file.message {
+            let message = OwnMessage { group: group.into(), ..message };
+            if self.messages.insert(name.clone(), message).is_some() {
+                return Err(refused(&name));
+            }
+        }
+        for (name, structure) in file.structure {
+            if self.structures.insert(name.clone(), structure).is_some() {
+                return Err(refused(&name));
+            }
+        }
+        Ok(())
+    }
 }

@@ -40,7 +40,7 @@ impl Description {
             signature::parse(&directory.join("undeclared.toml"))?;
         for shim in &SHIMS {
             let library = shim.library.name;
-            let api = api::read(&directory.join(format!("{library}.toml")))?;
+            let api = api::read(&directory, library)?;
             description.apis.insert(library, api);
             let path = directory.join(format!("signatures/{}.toml", shim.signatures));
             let mut signatures =
@@ -80,7 +80,7 @@ impl Description {
             let shims = || SHIMS.iter().filter(|shim| shim.library.name == *library);
             let exported =
                 |name: &str| shims().any(|shim| self.names[shim.directory].contains(name));
-            if let Some(name) = api.keys().find(|name| !exported(name)) {
+            if let Some(name) = api.rows.keys().find(|name| !exported(name)) {
                 return Err(Error::Row {
                     library: (*library).into(),
                     function: name.clone(),

@@ -26,7 +26,7 @@ pub enum Error {
         source: Box<toml::de::Error>,
     },
     /// A row of a description contradicts its signature or another row.
-    #[error("describing {function} in {library}.toml: {problem}")]
+    #[error("describing {function} of {library}: {problem}")]
     Row {
         /// The library.
         library: String,
@@ -68,7 +68,7 @@ impl Error {
                  fetches it"
             )),
             Self::Row { library, .. } => {
-                Some(format!("shims/api/README.md explains a row of shims/api/{library}.toml"))
+                Some(format!("shims/api/README.md explains the rows of shims/api/{library}"))
             }
             Self::Tool { tool: "cc", .. } => {
                 Some("install a C compiler and its headers (Debian: gcc libc6-dev)".into())
@@ -125,6 +125,12 @@ pub enum Problem {
     /// A driver function is exported in more forms than the headers list versions.
     #[error("no header says since which version it is meant")]
     NoVersion,
+    /// Two files describe it.
+    #[error("it is described twice")]
+    Twice,
+    /// A field of a message of our own is not `name: form`.
+    #[error("{0} is not `name: form` with a form that shims/api/README.md lists")]
+    BadField(String),
     /// No library exports the function.
     #[error("no library exports it")]
     NotExported,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::description::Description;
 use crate::emit::{abi, dispatch, docs, entry_points, exports, format, samples, wire};
 use crate::error::{Error, Problem, Result};
+use crate::message;
 use crate::model::{self, Library};
 use crate::shims::{CUBLAS, CUDA, CUDART, NVML, SHIMS, Shim};
 use crate::signature::Signatures;
@@ -56,14 +57,14 @@ fn exports_of(shim: &Shim, description: &Description, outputs: &mut Outputs) -> 
 fn messages(description: &Description, outputs: &mut Outputs) -> Result<()> {
     let (api, signatures) = (&description.apis["cuda"], &description.signatures["cuda"]);
     let functions = model::join(CUDA, api, signatures, |_, _| true)?;
-    let text = wire::emit(signatures, &functions).map_err(refused(CUDA))?;
-    outputs.insert("transport/wire/src/generated/cuda.rs".into(), text);
-    let text = samples::emit(signatures, &functions).map_err(refused(CUDA))?;
-    outputs.insert("transport/wire/tests/messages/generated.rs".into(), text);
-    let text = wire::page(signatures, &functions).map_err(refused(CUDA))?;
-    outputs.insert("docs/messages.md".into(), text);
-    let text = dispatch::emit(signatures, &functions).map_err(refused(CUDA))?;
-    outputs.insert("daemon/src/dispatch/generated.rs".into(), text);
+    let vocabulary =
+        message::Vocabulary::collect(api, signatures, &functions).map_err(refused(CUDA))?;
+    outputs.insert("transport/wire/src/generated/cuda.rs".into(), wire::emit(&vocabulary));
+    outputs.insert("transport/wire/tests/messages/generated.rs".into(), samples::emit(&vocabulary));
+    outputs.insert("docs/messages.md".into(), wire::page(&vocabulary));
+    for (file, text) in dispatch::emit(&vocabulary) {
+        outputs.insert(format!("daemon/src/dispatch/generated/{file}.rs").into(), text);
+    }
     Ok(())
 }
 
@@ -115,7 +116,7 @@ fn select(
         names.extend(wanted.enums.iter().chain(&wanted.structs).cloned());
     }
     names.insert(abi::results(library.name).returned.to_owned());
-    for function in description.apis[library.name].keys() {
+    for function in description.apis[library.name].rows.keys() {
         for parameter in signatures.parameters(function).unwrap_or_default() {
             names.insert(last_word(parameter.kind).to_owned());
         }

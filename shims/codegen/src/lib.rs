@@ -15,6 +15,7 @@ pub mod distil;
 mod emit;
 pub mod error;
 pub mod generate;
+mod message;
 mod model;
 mod naming;
 mod shims;

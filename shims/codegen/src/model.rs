@@ -17,7 +17,7 @@ pub(crate) struct Library {
 }
 
 /// First opcode of the driver API: those below belong to the connection itself.
-const OPCODE_MIN: u32 = 0x100;
+pub(crate) const OPCODE_MIN: u32 = 0x100;
 
 /// One implemented function.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(crate) fn join<'a>(
 ) -> Result<Vec<Function<'a>>> {
     let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
     let mut functions = Vec::new();
-    for (name, row) in api.iter().filter(|(name, row)| exported(name, row)) {
+    for (name, row) in api.rows.iter().filter(|(name, row)| exported(name, row)) {
         let refused =
             |problem| Error::Row { library: library.name.into(), function: name.clone(), problem };
         let returns = signatures.returns.get(name).map(String::as_str);
@@ -180,7 +180,8 @@ mod tests {
             "#,
         )
         .expect("valid signatures");
-        let api: Api = toml::from_str(rows).expect("valid rows");
+        let rows = toml::from_str(rows).expect("valid rows");
+        let api = Api { rows, ..Api::default() };
         let joined = join(LIBRARY, &api, &signatures, |_, _| true);
         joined.map(|functions| functions.into_iter().map(|one| one.snake).collect()).map_err(
             |error| match error {

@@ -70,6 +70,11 @@ impl<'a> Reader<'a> {
         self.array("f32").map(f32::from_le_bytes)
     }
 
+    /// Reads a 64-bit float.
+    pub fn f64(&mut self) -> Result<f64, Malformed> {
+        self.array("f64").map(f64::from_le_bytes)
+    }
+
     /// Reads `N` bytes that carry no length, such as a UUID.
     pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         self.array("fixed bytes")
@@ -147,6 +152,11 @@ impl<'a> Writer<'a> {
 
     /// Appends a 32-bit float.
     pub fn f32(&mut self, value: f32) {
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Appends a 64-bit float.
+    pub fn f64(&mut self, value: f64) {
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 

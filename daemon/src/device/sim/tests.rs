@@ -9,7 +9,7 @@ use vgpu_link::wire::cuda::*;
 use super::{Profile, Sim};
 use crate::desk::Usage;
 use crate::device::Bank;
-use crate::dispatch::{Call, Device};
+use crate::dispatch::*;
 
 const TOTAL: u64 = 80 << 30;
 

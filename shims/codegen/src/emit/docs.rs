@@ -97,7 +97,7 @@ fn state(api: &Api, name: &str, classes: &[&str]) -> &'static str {
     if classes.iter().all(|class| ["", "unsupported"].contains(class)) {
         return "not supported";
     }
-    let row = api.get(name).or_else(|| api.get(plain(name)));
+    let row = api.rows.get(name).or_else(|| api.rows.get(plain(name)));
     if row.is_some_and(|row| row.body.is_some()) { "implemented" } else { "forwarded" }
 }
 
@@ -108,7 +108,7 @@ fn plain(name: &str) -> &str {
 
 /// Finds the class of a name; a per-thread variant has that of the function without the suffix.
 fn class(api: &Api, library: &Exported<'_>, name: &str) -> &'static str {
-    let row = api.get(name).or_else(|| api.get(plain(name)));
+    let row = api.rows.get(name).or_else(|| api.rows.get(plain(name)));
     let row = row.filter(|row| row.major.is_none() || row.major == library.major);
     match row.map(|row| row.class) {
         Some(Class::Local) => "local",

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::api::{Class, Role};
-use crate::emit::{HEAD, wire};
+use crate::emit::HEAD;
 use crate::error::Problem;
+use crate::message;
 use crate::model::{Bound, Function};
 use crate::signature::Signatures;
 
@@ -335,14 +336,14 @@ fn message(
 ) -> Result<(), Problem> {
     let how = if function.row.class == Class::Async { "post" } else { "call" };
     let mut fields = Vec::new();
-    for field in wire::request(signatures, function)? {
+    for field in message::request(signatures, function)? {
         let bound = function.parameters.iter().find(|bound| bound.name == field.name);
         let value = bound.map_or_else(|| field.name.clone(), |bound| plain(bound, per_thread));
         let value = match field.form {
-            wire::Form::Size => format!("{value} as u64"),
-            wire::Form::Wrapped { .. } => format!("{value}.0"),
-            wire::Form::Plain(_) => value,
-            wire::Form::Bytes(_) | wire::Form::Text => {
+            message::Form::Size => format!("{value} as u64"),
+            message::Form::Wrapped { .. } => format!("{value}.0"),
+            message::Form::Plain(_) => value,
+            _ => {
                 return Err(Problem::NoWireForm { parameter: field.name, kind: value });
             }
         };
@@ -355,7 +356,7 @@ fn message(
         format!("{camel} {{ {} }}", fields.join(", "))
     };
     let call = format!("remote::{how}(&cuda::{message})");
-    let replies = wire::reply(signatures, function)?;
+    let replies = message::reply(signatures, function)?;
     if replies.is_empty() {
         let _ = writeln!(out, "{call} }}");
         return Ok(());
@@ -364,8 +365,8 @@ fn message(
     let answered = |bound: &&Bound<'_>| is_result(bound) || bound.role == Some(&Role::Inout);
     for (bound, field) in function.parameters.iter().filter(answered).zip(replies) {
         let value = match field.form {
-            wire::Form::Size => format!("reply.{} as usize", field.name),
-            wire::Form::Wrapped { kind, .. } => format!("{kind}(reply.{})", field.name),
+            message::Form::Size => format!("reply.{} as usize", field.name),
+            message::Form::Wrapped { kind, .. } => format!("{kind}(reply.{})", field.name),
             _ => format!("reply.{}", field.name),
         };
         store(out, bound, &value);

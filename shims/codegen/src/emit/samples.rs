@@ -3,16 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::emit::HEAD;
-use crate::emit::wire::{self, Field, Form};
-use crate::error::Problem;
-use crate::model::Function;
-use crate::signature::Signatures;
+use crate::message::{Field, Form, Vocabulary};
 
 /// Writes a function that visits a sample of each message.
-pub(crate) fn emit(
-    signatures: &Signatures,
-    functions: &[Function<'_>],
-) -> Result<String, (String, Problem)> {
+pub(crate) fn emit(vocabulary: &Vocabulary) -> String {
     let mut out = format!("{HEAD}//! One value of each message; no two fields hold the same.\n\n");
     out.push_str(
         "use vgpu_wire::cuda::*;
@@ -23,39 +17,53 @@ pub(crate) fn emit(
          #[allow(clippy::too_many_lines, reason = \"one statement per message\")]
          pub fn each(visitor: &mut impl Visit) {\n",
     );
-    let mut next = 1;
-    for function in functions.iter().filter(|function| function.has_message()) {
-        let failed = |problem| (function.name.to_owned(), problem);
-        let request = wire::request(signatures, function).map_err(failed)?;
-        let reply = wire::reply(signatures, function).map_err(failed)?;
-        let camel = &function.camel;
-        let _ = writeln!(out, "visitor.request({});", sample(camel, &request, &mut next));
-        if !reply.is_empty() {
-            let reply = sample(&format!("{camel}Reply"), &reply, &mut next);
+    let mut samples = Samples { vocabulary, next: 1 };
+    for message in &vocabulary.messages {
+        let request = samples.structure(&message.name, &message.request);
+        let _ = writeln!(out, "visitor.request({request});");
+        if !message.reply.is_empty() {
+            let reply = samples.structure(&format!("{}Reply", message.name), &message.reply);
             let _ = writeln!(out, "visitor.message({reply});");
         }
     }
     out.push_str("}\n");
-    Ok(out)
+    out
 }
 
-fn sample(name: &str, fields: &[Field], next: &mut u32) -> String {
-    let mut text = name.to_owned();
-    if fields.is_empty() {
-        return text;
+struct Samples<'a> {
+    vocabulary: &'a Vocabulary,
+    next: u32,
+}
+
+impl Samples<'_> {
+    fn structure(&mut self, name: &str, fields: &[Field]) -> String {
+        let mut text = name.to_owned();
+        if fields.is_empty() {
+            return text;
+        }
+        text.push_str(" { ");
+        for field in fields {
+            let _ = write!(text, "{}: {}, ", field.name, self.value(&field.form));
+        }
+        text.push('}');
+        text
     }
-    text.push_str(" { ");
-    for field in fields {
+
+    fn value(&mut self, form: &Form) -> String {
         // From 1 to 127, so that the number fits into every integer type, signed ones included.
-        *next = *next % 127 + 1;
-        let value = match &field.form {
-            Form::Plain("f32") => format!("{next}.5"),
+        self.next = self.next % 127 + 1;
+        let next = self.next;
+        match form {
+            Form::Plain("f32" | "f64") => format!("{next}.5"),
             Form::Bytes(size) => format!("[{next}; {size}]"),
             Form::Text => format!("\"text {next}\".into()"),
-            _ => next.to_string(),
-        };
-        let _ = write!(text, "{}: {value}, ", field.name);
+            Form::ByteList(_) => format!("vec![{next}; 3]"),
+            Form::List(_, of) => format!("vec![{}, {}]", self.value(of), self.value(of)),
+            Form::Structure(name) => {
+                let found = self.vocabulary.structures.iter().find(|one| one.name == *name);
+                found.map_or_else(String::new, |one| self.structure(name, &one.fields))
+            }
+            Form::Plain(_) | Form::Size | Form::Wrapped { .. } => next.to_string(),
+        }
     }
-    text.push('}');
-    text
 }

@@ -1,0 +1,57 @@
+//! What the simulated device answers about copies.
+
+use vgpu_abi::cuda::Error;
+use vgpu_link::wire::cuda::{
+    MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHAsyncV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2,
+    MemcpyHtoDV2,
+};
+
+use crate::device::Sim;
+use crate::dispatch::{Call, CopyCalls};
+
+impl CopyCalls for Sim {
+    fn memcpy_hto_d_v2(&mut self, call: &Call, r: MemcpyHtoDV2, bulk: &[u8]) -> Result<(), Error> {
+        self.check(call)?;
+        self.store(r.dst_device, bulk)
+    }
+
+    fn memcpy_dto_h_v2(
+        &mut self,
+        call: &Call,
+        r: MemcpyDtoHV2,
+        bulk: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.check(call)?;
+        self.fetch(r.src_device, r.byte_count, bulk)
+    }
+
+    fn memcpy_dto_d_v2(&mut self, call: &Call, r: MemcpyDtoDV2) -> Result<(), Error> {
+        self.check(call)?;
+        self.memory.copy(r.dst_device, r.src_device, r.byte_count)
+    }
+
+    fn memcpy_hto_d_async_v2(
+        &mut self,
+        call: &Call,
+        r: MemcpyHtoDAsyncV2,
+        bulk: &[u8],
+    ) -> Result<(), Error> {
+        self.check_stream(call.context, r.stream)?;
+        self.store(r.dst_device, bulk)
+    }
+
+    fn memcpy_dto_h_async_v2(
+        &mut self,
+        call: &Call,
+        r: MemcpyDtoHAsyncV2,
+        bulk: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.check_stream(call.context, r.stream)?;
+        self.fetch(r.src_device, r.byte_count, bulk)
+    }
+
+    fn memcpy_dto_d_async_v2(&mut self, call: &Call, r: MemcpyDtoDAsyncV2) -> Result<(), Error> {
+        self.check_stream(call.context, r.stream)?;
+        self.memory.copy(r.dst_device, r.src_device, r.byte_count)
+    }
+}

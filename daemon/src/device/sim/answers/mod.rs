@@ -1,0 +1,38 @@
+//! What the simulated device answers to each message, one module a noun.
+
+mod context;
+mod copy;
+mod event;
+mod memory;
+mod set;
+mod stream;
+
+use vgpu_abi::cuda::Error;
+
+use super::Sim;
+use crate::dispatch::Call;
+
+/// CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL are for captures, of which there are none.
+fn check_not_external(flags: u32) -> Result<(), Error> {
+    if flags == 0 { Ok(()) } else { Err(Error::INVALID_VALUE) }
+}
+
+impl Sim {
+    /// Checks what a synchronous copy or set needs besides its ranges.
+    fn check(&self, call: &Call) -> Result<(), Error> {
+        self.contexts.find(call.context).map(drop)
+    }
+
+    fn fetch(&self, address: u64, bytes: u64, out: &mut Vec<u8>) -> Result<(), Error> {
+        // More than a frame holds could not be answered; the guest asks in pieces.
+        if bytes > vgpu_link::wire::header::BULK_BYTES_MAX as u64 {
+            return Err(Error::INVALID_VALUE);
+        }
+        out.extend_from_slice(self.memory.read(address, bytes)?);
+        Ok(())
+    }
+
+    fn store(&mut self, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.memory.write(address, bytes.len() as u64).map(|to| to.copy_from_slice(bytes))
+    }
+}
