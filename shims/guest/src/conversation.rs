@@ -1,213 +1,249 @@
 //! One conversation over a link: requests, answers, and what must agree between them.
+//!
+//! Any number of threads speak at once. A request is sent under one lock, so that the order of
+//! sending is the order of the requests; an answer is waited for as [`inbox`] says.
+//!
+//! **Nobody who waits to send leaves answers unread that could fill the link**: the host, held up
+//! by them, would not read either, and both sides would wait for each other. So all requests for
+//! memory contents go out at once before the first answer is waited for, and who has small answers
+//! due, and finds another thread sending, reads before it goes on.
+
+mod inbox;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::Instant;
 
 use vgpu_link::wire::control::{Snapshot, SnapshotReply};
 use vgpu_link::wire::{Header, Kind, Payload, Request, Writer};
-use vgpu_link::{Bulk, Link, LinkError, handshake};
+use vgpu_link::{Closer, Link, LinkError, Sender, handshake};
 
 use crate::current::Caller;
 use crate::session::Failure;
 use crate::{count, current, log};
+use inbox::{Asked, Inbox, Silence};
 
-/// Most parts of a copy that are under way: 4. One is being sent, one lies in the socket, one is
-/// being done, and one answer is on its way back; more only fills memory.
-const PARTS_UNDER_WAY_MAX: usize = 4;
+/// Most parts of a copy to the host that are under way: 4. One is being sent, one lies in the
+/// socket, one is being done, and one answer is on its way back; more only fills memory.
+const PARTS_SENT_MAX: usize = 4;
+
+/// Most parts of a copy from the host that are asked for at once: 8, together 64 MiB. The next
+/// ones are asked for when all are there; 64 MiB take a thousand times as long as to ask.
+const PARTS_FETCHED_MAX: usize = 8;
 
 /// Speaks with the host after the handshake.
 pub(crate) struct Conversation {
-    link: Box<dyn Link>,
+    outbox: Mutex<Outbox>,
+    inbox: Inbox,
+    closer: Closer,
+    snapshot: OnceLock<Arc<SnapshotReply>>,
+}
+
+/// The sending half.
+struct Outbox {
+    sender: Box<dyn Sender>,
     sequence: u32,
     payload: Vec<u8>,
-    snapshot: Option<Arc<SnapshotReply>>,
 }
 
-/// A part of the program's memory that travels in one direction.
-pub(crate) trait Part {
-    /// What goes to the host.
-    fn outgoing(&self) -> &[u8];
-    /// Where what comes from the host belongs.
-    fn incoming(&mut self) -> &mut [u8];
-}
-
-impl Part for &[u8] {
-    fn outgoing(&self) -> &[u8] {
-        self
+impl Outbox {
+    /// Sends a request; with a room for its memory contents an answer is due.
+    fn send<'a, R: Request>(
+        &mut self,
+        inbox: &'a Inbox,
+        caller: Caller,
+        request: &R,
+        bulk: &[u8],
+        room: Option<usize>,
+    ) -> Result<Option<Asked<'a>>, Silence> {
+        self.payload.clear();
+        request.write(&mut Writer::new(&mut self.payload));
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        let asked = room.map(|room| inbox.expect(sequence, R::OPCODE, room)).transpose()?;
+        let kind = if asked.is_some() { Kind::Call } else { Kind::Post };
+        // The link fills in the sizes, and refuses what is too long for a frame.
+        let header = Header {
+            sequence,
+            context: caller.context,
+            thread: caller.thread,
+            ..Header::new(kind, R::OPCODE)
+        };
+        match self.sender.send(&header, &self.payload, bulk) {
+            Ok(()) => Ok(asked),
+            Err(LinkError::Closed) => Err(inbox.last_words()),
+            Err(error) => Err(error.into()),
+        }
     }
-
-    fn incoming(&mut self) -> &mut [u8] {
-        &mut []
-    }
-}
-
-impl Part for &mut [u8] {
-    fn outgoing(&self) -> &[u8] {
-        &[]
-    }
-
-    fn incoming(&mut self) -> &mut [u8] {
-        self
-    }
-}
-
-/// What an answer must repeat.
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    opcode: u32,
-    sequence: u32,
 }
 
 impl Conversation {
     /// Continues where the handshake ended.
     pub(crate) fn new(link: Box<dyn Link>) -> Self {
+        let closer = link.closer();
+        let (sender, receiver) = link.split();
         // The introduction was request 0.
-        Self { link, sequence: 1, payload: Vec::new(), snapshot: None }
+        let outbox = Outbox { sender, sequence: 1, payload: Vec::new() };
+        let inbox = Inbox::new(receiver);
+        Self { outbox: Mutex::new(outbox), inbox, closer, snapshot: OnceLock::new() }
     }
 
     /// Continues where the handshake ended, and asks for the snapshot, all before `limit`: a host
     /// that shakes hands and then says nothing must not hold up who only looks for devices.
-    pub(crate) fn begin(link: Box<dyn Link>, limit: Instant) -> Result<Self, LinkError> {
-        let mut begun = Self::new(link);
-        begun.link.wait_until(Some(limit));
-        let asked = begun.try_send(Kind::Call, current::caller(), &Snapshot, &[])?;
-        match begun.try_answer::<Snapshot>(asked, &mut [])? {
-            Ok(snapshot) => begun.snapshot = Some(Arc::new(snapshot)),
-            Err(_) => {
-                let expected = "the description of its devices";
-                return Err(LinkError::Unexpected { opcode: asked.opcode, expected });
-            }
+    pub(crate) fn begin(mut link: Box<dyn Link>, limit: Instant) -> Result<Self, LinkError> {
+        link.wait_until(Some(limit));
+        let begun = Self::new(link);
+        let lost = |silence| match silence {
+            Silence::Ended(error) => error,
+            Silence::Lost => LinkError::Closed,
+        };
+        let snapshot = begun.try_call(current::caller(), &Snapshot).map_err(lost)?;
+        let opcode = Snapshot::OPCODE;
+        let expected = "the description of its devices";
+        let snapshot = snapshot.map_err(|_| LinkError::Unexpected { opcode, expected })?;
+        begun.snapshot.get_or_init(|| Arc::new(snapshot));
+        if let Ok(mut outbox) = begun.outbox.lock() {
+            outbox.sender.limit_sends(None);
         }
-        begun.link.wait_until(None);
+        begun.inbox.limit_waits(None);
         Ok(begun)
     }
 
-    pub(crate) fn snapshot(&mut self, caller: Caller) -> Result<Arc<SnapshotReply>, Failure> {
-        if let Some(snapshot) = &self.snapshot {
+    pub(crate) fn snapshot(&self, caller: Caller) -> Result<Arc<SnapshotReply>, Failure> {
+        if let Some(snapshot) = self.snapshot.get() {
             return Ok(Arc::clone(snapshot));
         }
         let snapshot = Arc::new(self.call(caller, &Snapshot)?);
-        self.snapshot = Some(Arc::clone(&snapshot));
-        Ok(snapshot)
+        Ok(Arc::clone(self.snapshot.get_or_init(|| snapshot)))
     }
 
     pub(crate) fn call<R: Request>(
-        &mut self,
+        &self,
         caller: Caller,
         request: &R,
     ) -> Result<R::Reply, Failure> {
         let began = Instant::now();
-        let asked = self.send(Kind::Call, caller, request, &[])?;
-        let reply = self.answer::<R>(asked, &mut []);
+        let answered = self.try_call(caller, request).map_err(|silence| self.end(silence))?;
         count::note_wait(began.elapsed());
-        reply
+        answered.map_err(|code| Failure::Refused { code })
     }
 
     pub(crate) fn post<R: Request>(
-        &mut self,
+        &self,
         caller: Caller,
         request: &R,
         bulk: &[u8],
     ) -> Result<(), Failure> {
-        self.send(Kind::Post, caller, request, bulk).map(drop)
+        let sent = self.outbox()?.send(&self.inbox, caller, request, bulk, None);
+        sent.map(drop).map_err(|silence| self.end(silence))
     }
 
-    /// Does a request for each part, several at once; after the first refusal no further one is
+    /// Sends a request for each part, several at once; after the first refusal no further one is
     /// begun, but all that are under way are ended.
-    pub(crate) fn exchange_parts<R: Request, P: Part>(
-        &mut self,
+    pub(crate) fn send_parts<'a, R: Request>(
+        &self,
         caller: Caller,
-        mut parts: impl Iterator<Item = (R, P)>,
+        parts: impl Iterator<Item = (R, &'a [u8])>,
     ) -> Result<(), Failure> {
         let began = Instant::now();
-        let mut under_way = VecDeque::new();
-        let mut refusal = None;
-        loop {
-            while refusal.is_none() && under_way.len() < PARTS_UNDER_WAY_MAX {
-                let Some((request, part)) = parts.next() else { break };
-                let asked = self.send(Kind::Call, caller, &request, part.outgoing())?;
-                under_way.push_back((asked, part));
-            }
-            let Some((asked, mut part)) = under_way.pop_front() else { break };
-            match self.answer::<R>(asked, part.incoming()) {
-                Err(Failure::Lost) => return Err(Failure::Lost),
-                Err(failure) => refusal = refusal.or(Some(failure)),
-                Ok(_) => {}
-            }
-        }
+        let sent = self.try_send_parts::<R>(caller, parts).map_err(|silence| self.end(silence))?;
         count::note_wait(began.elapsed());
-        refusal.map_or(Ok(()), Err)
+        sent.map_err(|code| Failure::Refused { code })
     }
 
-    fn send<R: Request>(
-        &mut self,
-        kind: Kind,
+    fn try_send_parts<'a, R: Request>(
+        &self,
+        caller: Caller,
+        mut parts: impl Iterator<Item = (R, &'a [u8])>,
+    ) -> Result<Result<(), u16>, Silence> {
+        let mut due = VecDeque::new();
+        let mut refusal = Ok(());
+        loop {
+            while refusal.is_ok() && due.len() < PARTS_SENT_MAX {
+                // Who has answers due does not wait for the others to send.
+                let outbox = match self.outbox.try_lock() {
+                    Err(TryLockError::WouldBlock) if due.is_empty() => self.outbox.lock(),
+                    Err(TryLockError::WouldBlock) => break,
+                    Ok(outbox) => Ok(outbox),
+                    Err(TryLockError::Poisoned(poisoned)) => Err(poisoned),
+                };
+                let mut outbox = outbox.map_err(|_| Silence::Lost)?;
+                let Some((request, part)) = parts.next() else { break };
+                let asked = outbox.send(&self.inbox, caller, &request, part, Some(0))?;
+                due.extend(asked);
+            }
+            let Some(asked) = due.pop_front() else { return Ok(refusal) };
+            refusal = refusal.and(answer::<R>(asked, &mut [])?.map(drop));
+        }
+    }
+
+    /// Fetches memory contents into the given places; after the first refusal no further ones are
+    /// asked for, but all that are under way are received.
+    pub(crate) fn fetch_parts<'a, R: Request>(
+        &self,
+        caller: Caller,
+        parts: impl Iterator<Item = (R, &'a mut [u8])>,
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        let fetched = self.try_fetch_parts(caller, parts).map_err(|silence| self.end(silence))?;
+        count::note_wait(began.elapsed());
+        fetched.map_err(|code| Failure::Refused { code })
+    }
+
+    fn try_fetch_parts<'a, R: Request>(
+        &self,
+        caller: Caller,
+        mut parts: impl Iterator<Item = (R, &'a mut [u8])>,
+    ) -> Result<Result<(), u16>, Silence> {
+        let mut refusal = Ok(());
+        while refusal.is_ok() {
+            let mut due = Vec::with_capacity(PARTS_FETCHED_MAX);
+            let mut outbox = self.outbox.lock().map_err(|_| Silence::Lost)?;
+            for (request, place) in parts.by_ref().take(PARTS_FETCHED_MAX) {
+                let room = Some(place.len());
+                let asked = outbox.send(&self.inbox, caller, &request, &[], room)?;
+                due.extend(asked.map(|asked| (asked, place)));
+            }
+            drop(outbox);
+            if due.is_empty() {
+                break;
+            }
+            for (asked, place) in due {
+                refusal = refusal.and(answer::<R>(asked, place)?.map(drop));
+            }
+        }
+        Ok(refusal)
+    }
+
+    fn outbox(&self) -> Result<MutexGuard<'_, Outbox>, Failure> {
+        // A panic in the middle of a frame leaves the conversation out of step: it counts as lost.
+        self.outbox.lock().map_err(|_| Failure::Lost)
+    }
+
+    fn try_call<R: Request>(
+        &self,
         caller: Caller,
         request: &R,
-        bulk: &[u8],
-    ) -> Result<Asked, Failure> {
-        self.try_send(kind, caller, request, bulk).map_err(|error| self.end(&error))
-    }
-
-    fn try_send<R: Request>(
-        &mut self,
-        kind: Kind,
-        caller: Caller,
-        request: &R,
-        bulk: &[u8],
-    ) -> Result<Asked, LinkError> {
-        self.payload.clear();
-        request.write(&mut Writer::new(&mut self.payload));
-        let asked = Asked { opcode: R::OPCODE, sequence: self.sequence };
-        self.sequence = self.sequence.wrapping_add(1);
-        // The link fills in the sizes, and refuses what is too long for a frame.
-        let header = Header {
-            sequence: asked.sequence,
-            context: caller.context,
-            thread: caller.thread,
-            ..Header::new(kind, R::OPCODE)
-        };
-        self.link.send(&header, &self.payload, bulk).map(|()| asked)
-    }
-
-    fn answer<R: Request>(&mut self, asked: Asked, place: &mut [u8]) -> Result<R::Reply, Failure> {
-        match self.try_answer::<R>(asked, place) {
-            Ok(answered) => answered.map_err(|code| Failure::Refused { code }),
-            Err(error) => Err(self.end(&error)),
-        }
-    }
-
-    /// Receives the answer, or the code of a refusal; its bulk part must fill `place`.
-    fn try_answer<R: Request>(
-        &mut self,
-        asked: Asked,
-        place: &mut [u8],
-    ) -> Result<Result<R::Reply, u16>, LinkError> {
-        let room = place.len();
-        let header = self.link.receive(&mut self.payload, Bulk::Into(place))?;
-        let (opcode, sequence) = (header.opcode, header.sequence);
-        if (header.kind, opcode, sequence) != (Kind::Reply, asked.opcode, asked.sequence) {
-            let expected = "the answer to what was asked";
-            return Err(LinkError::Unexpected { opcode, expected });
-        }
-        if header.status != 0 {
-            return Ok(Err(header.status));
-        }
-        let bytes = header.bulk_bytes as usize;
-        if bytes != room {
-            return Err(LinkError::BulkMismatch { bytes, room });
-        }
-        let malformed = |source| LinkError::Malformed { what: "answer", source };
-        R::Reply::from_payload(&self.payload).map(Ok).map_err(malformed)
+    ) -> Result<Result<R::Reply, u16>, Silence> {
+        let mut outbox = self.outbox.lock().map_err(|_| Silence::Lost)?;
+        let asked = outbox.send(&self.inbox, caller, request, &[], Some(0))?;
+        drop(outbox);
+        answer::<R>(asked.ok_or(Silence::Lost)?, &mut [])
     }
 
     /// Ends the conversation: tells the host what it did wrong, if it did, and the log.
-    fn end(&mut self, error: &LinkError) -> Failure {
-        // Whether the host hears it or not, the connection is over.
-        let _ = handshake::part(&mut *self.link, error);
+    fn end(&self, silence: Silence) -> Failure {
+        let Silence::Ended(error) = silence else { return Failure::Lost };
+        if !self.inbox.lose() {
+            return Failure::Lost;
+        }
+        // Heard or not, the connection is over, and whoever sends just now is not waited for.
+        if let Ok(mut outbox) = self.outbox.try_lock() {
+            let _ = handshake::part(&mut *outbox.sender, &error);
+        }
+        self.closer.close();
         let mut causes = error.to_string();
-        let mut source = std::error::Error::source(error);
+        let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
             causes.push_str(": ");
             causes.push_str(&cause.to_string());
@@ -219,6 +255,24 @@ impl Conversation {
         ));
         Failure::Lost
     }
+}
+
+/// Waits for an answer, or the code of a refusal; its memory contents must fill `place`.
+fn answer<R: Request>(
+    asked: Asked<'_>,
+    place: &mut [u8],
+) -> Result<Result<R::Reply, u16>, Silence> {
+    let room = place.len();
+    let answer = asked.wait(place)?;
+    if answer.header.status != 0 {
+        return Ok(Err(answer.header.status));
+    }
+    let bytes = answer.header.bulk_bytes as usize;
+    if bytes != room {
+        return Err(LinkError::BulkMismatch { bytes, room }.into());
+    }
+    let malformed = |source| LinkError::Malformed { what: "answer", source };
+    Ok(Ok(R::Reply::from_payload(&answer.payload).map_err(malformed)?))
 }
 
 #[cfg(test)]

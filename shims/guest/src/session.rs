@@ -1,7 +1,7 @@
 //! The one connection of this library in this process.
 //!
 //! It is made by the first call that needs the host, by no thread of its own. All threads share
-//! it: a call holds the connection until its answer is there.
+//! it: one that waits for its answer does not hold up the others.
 //!
 //! - **No host**: the attempt ends within [`CONNECT_TIME_MAX`], one line says why and what to do,
 //!   and the call is answered [`Failure::NoHost`]. The next call tries again, but not before a
@@ -63,7 +63,7 @@ impl Failure {
 
 enum State {
     Down { pause: Duration, not_before: Option<Instant> },
-    Up(Box<Conversation>),
+    Up(Arc<Conversation>),
     Lost,
 }
 
@@ -107,7 +107,7 @@ pub fn post_parts<'a, R: Request>(
 pub fn send_parts<'a, R: Request>(
     parts: impl Iterator<Item = (R, &'a [u8])>,
 ) -> Result<(), Failure> {
-    with(|conversation, caller| conversation.exchange_parts(caller, parts))
+    with(|conversation, caller| conversation.send_parts(caller, parts))
 }
 
 /// Fetches memory contents, one request for each part, into the given places.
@@ -117,7 +117,7 @@ pub fn send_parts<'a, R: Request>(
 pub fn fetch_parts<'a, R: Request>(
     parts: impl Iterator<Item = (R, &'a mut [u8])>,
 ) -> Result<(), Failure> {
-    with(|conversation, caller| conversation.exchange_parts(caller, parts))
+    with(|conversation, caller| conversation.fetch_parts(caller, parts))
 }
 
 /// Lets the next call connect anew after the connection was lost.
@@ -145,36 +145,43 @@ pub fn begin_anew_after_fork() -> bool {
     if !fork::is_forked_child() {
         return true;
     }
-    match STATE.try_lock() {
-        Ok(mut state) => *state = FRESH,
-        Err(_) => return false,
+    let Ok(mut state) = STATE.try_lock() else { return false };
+    if let State::Up(conversation) = &*state
+        && Arc::strong_count(conversation) > 1
+    {
+        return false;
     }
+    *state = FRESH;
     fork::release();
     true
 }
 
 fn lock() -> Option<MutexGuard<'static, State>> {
-    // A panic in the middle of a frame leaves the conversation out of step: it counts as lost.
+    // Nothing panics while it is held, but for a bug in connecting: no conversation then.
     STATE.lock().ok()
 }
 
-fn with<T>(
-    work: impl FnOnce(&mut Conversation, Caller) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let caller = current::caller();
+fn with<T>(work: impl FnOnce(&Conversation, Caller) -> Result<T, Failure>) -> Result<T, Failure> {
+    let conversation = conversation()?;
+    let outcome = work(&conversation, current::caller());
+    if matches!(outcome, Err(Failure::Lost))
+        && let Some(mut state) = lock()
+        && matches!(&*state, State::Up(current) if Arc::ptr_eq(current, &conversation))
+    {
+        *state = State::Lost;
+    }
+    outcome
+}
+
+/// Returns the conversation with the host, beginning it if need be.
+fn conversation() -> Result<Arc<Conversation>, Failure> {
     let mut state = lock().ok_or(Failure::Lost)?;
     if let State::Down { pause, not_before } = &*state {
         let wait = not_before.is_some_and(|not_before| Instant::now() < not_before);
         *state = if wait { return Err(Failure::NoHost) } else { attempt(*pause) };
     }
-    match &mut *state {
-        State::Up(conversation) => {
-            let outcome = work(conversation, caller);
-            if matches!(outcome, Err(Failure::Lost)) {
-                *state = State::Lost;
-            }
-            outcome
-        }
+    match &*state {
+        State::Up(conversation) => Ok(Arc::clone(conversation)),
         State::Down { .. } => Err(Failure::NoHost),
         State::Lost => Err(Failure::Lost),
     }
@@ -186,7 +193,7 @@ fn attempt(pause: Duration) -> State {
     // that we hold, and must be turned away before it waits for it.
     fork::claim();
     match connect(Instant::now() + CONNECT_TIME_MAX) {
-        Ok(conversation) => State::Up(Box::new(conversation)),
+        Ok(conversation) => State::Up(Arc::new(conversation)),
         Err(error) => {
             fork::release();
             SAID.warn(format_args!("{}", error.line()));

@@ -6,7 +6,7 @@ use crate::wire::control::{Goodbye, Hello, Reason, Refusal, Refused, Welcome, op
 use crate::wire::header::VERSION;
 use crate::wire::limits::SENTENCE_BYTES_MAX;
 use crate::wire::{Header, Kind, Payload, Text};
-use crate::{Bulk, Link, LinkError};
+use crate::{Bulk, Link, LinkError, Sender};
 
 /// Introduces a guest and waits for the host's answer, until `limit`. Lifts the limit after.
 ///
@@ -76,16 +76,16 @@ pub fn meet(link: &mut dyn Link, limit: Instant) -> Result<Hello, LinkError> {
 /// Accepts a guest.
 ///
 /// # Errors
-/// Those of [`Link::send`].
-pub fn welcome(link: &mut dyn Link, welcome: &Welcome) -> Result<(), LinkError> {
+/// Those of [`Sender::send`].
+pub fn welcome(link: &mut dyn Sender, welcome: &Welcome) -> Result<(), LinkError> {
     link.send(&Header::new(Kind::Reply, opcode::WELCOME), &welcome.to_payload(), &[])
 }
 
 /// Turns a guest away.
 ///
 /// # Errors
-/// Those of [`Link::send`].
-pub fn refuse(link: &mut dyn Link, refusal: Refusal, text: &str) -> Result<(), LinkError> {
+/// Those of [`Sender::send`].
+pub fn refuse(link: &mut dyn Sender, refusal: Refusal, text: &str) -> Result<(), LinkError> {
     let refused = Refused { version: VERSION, refusal, text: Text::cut(text) };
     link.send(&Header::new(Kind::Reply, opcode::REFUSED), &refused.to_payload(), &[])
 }
@@ -93,8 +93,8 @@ pub fn refuse(link: &mut dyn Link, refusal: Refusal, text: &str) -> Result<(), L
 /// Ends a connection in good order.
 ///
 /// # Errors
-/// Those of [`Link::send`].
-pub fn goodbye(link: &mut dyn Link, reason: Reason, text: &str) -> Result<(), LinkError> {
+/// Those of [`Sender::send`].
+pub fn goodbye(link: &mut dyn Sender, reason: Reason, text: &str) -> Result<(), LinkError> {
     let goodbye = Goodbye { reason, text: Text::cut(text) };
     link.send(&Header::new(Kind::Post, opcode::GOODBYE), &goodbye.to_payload(), &[])
 }
@@ -106,8 +106,8 @@ const PART_LIMIT: Duration = Duration::from_millis(100);
 /// second at most.
 ///
 /// # Errors
-/// Those of [`Link::send`].
-pub fn part(link: &mut dyn Link, error: &LinkError) -> Result<(), LinkError> {
+/// Those of [`Sender::send`].
+pub fn part(link: &mut dyn Sender, error: &LinkError) -> Result<(), LinkError> {
     let reason = match error {
         LinkError::Malformed { .. } | LinkError::Truncated { .. } => Reason::Malformed,
         LinkError::Oversized { .. } => Reason::Oversized,
@@ -116,7 +116,7 @@ pub fn part(link: &mut dyn Link, error: &LinkError) -> Result<(), LinkError> {
         }
         _ => return Ok(()),
     };
-    link.wait_until(Some(Instant::now() + PART_LIMIT));
+    link.limit_sends(Some(Instant::now() + PART_LIMIT));
     goodbye(link, reason, &told(error))
 }
 

@@ -1,12 +1,13 @@
 //! Links: carry frames between guest and host, and know nothing of what they mean.
 //!
-//! A [`Link`] sends and receives whole frames in order. [`connect`] opens one from a [`Uri`] and
+//! A [`Link`] sends and receives whole frames in order, and comes apart into a [`Sender`] and a
+//! [`Receiver`] that two threads use at once. [`connect`] opens one from a [`Uri`] and
 //! shakes hands; [`Listener`] is the host's end of `unix:`. The handshake of both sides is in
 //! [`handshake`]; every failure is a [`LinkError`] that says whether trying again can help.
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use vgpu_link::{Bulk, connect, wire};
+//! use vgpu_link::{Bulk, Receiver as _, Sender as _, connect, wire};
 //! use wire::{Header, Kind, control};
 //!
 //! # fn main() -> Result<(), vgpu_link::LinkError> {
@@ -35,17 +36,22 @@ mod stream;
 mod unix;
 mod uri;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use error::LinkError;
 pub use memory::{MemoryStream, memory_pair};
-pub use stream::{Stream, StreamLink};
+pub use stream::{Stream, StreamLink, StreamReceiver, StreamSender};
 pub use unix::{Access, Listener, UnixLink, unix_link};
 pub use uri::Uri;
 pub use vgpu_wire as wire;
 
 use wire::Header;
 use wire::control::{Hello, Welcome};
+
+/// How long after a failed send the peer's last words are looked for: 50 ms, for they lie ready
+/// then or never come.
+pub const LAST_WORDS_LIMIT: Duration = Duration::from_millis(50);
 
 /// Where the bulk part of a received frame goes.
 #[derive(Debug)]
@@ -57,29 +63,118 @@ pub enum Bulk<'a> {
     Grow(&'a mut Vec<u8>),
 }
 
-/// Carries whole frames, in order, both ways.
+/// Sends whole frames, in order.
 ///
-/// After any error of [`send`](Link::send) or [`receive`](Link::receive) the position in the
+/// After any error of [`send`](Sender::send) but [`LinkError::TooLarge`] the position in the
 /// stream is lost: the link is of no more use and is to be dropped.
-pub trait Link: Send {
+pub trait Sender: Send {
     /// Sends one frame. The sizes in `header` are filled in from `payload` and `bulk`.
     ///
     /// # Errors
-    /// [`LinkError::TooLarge`] before anything is sent; [`LinkError::Goodbye`] if the peer had
-    /// said why it ended the connection; else [`LinkError::Closed`] or an I/O error.
+    /// [`LinkError::TooLarge`] before anything is sent; [`LinkError::Closed`] if the peer went: why
+    /// it did, the receiving half tells; [`LinkError::TimedOut`]; else an I/O error.
     fn send(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError>;
 
+    /// Limits all following sends to the time before `limit`; `None` lifts the limit.
+    fn limit_sends(&mut self, limit: Option<Instant>);
+
+    /// Returns what ends both halves, from any thread.
+    fn closer(&self) -> Closer;
+}
+
+/// Ends a link that other threads may be sending to or receiving from.
+#[derive(Clone)]
+pub struct Closer(Arc<dyn Stream>);
+
+impl Closer {
+    /// Ends both directions: whoever waits on either half returns, and nothing more is sent.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// Receives whole frames, in order: the header, then the payload, then the bulk part.
+///
+/// After any error the position in the stream is lost: the link is of no more use and is to be
+/// dropped.
+pub trait Receiver: Send {
     /// Waits for the next frame, as long as the peer lives or until the limit set by
-    /// [`wait_until`](Link::wait_until).
+    /// [`limit_waits`](Receiver::limit_waits), and reads its header.
     ///
     /// # Errors
-    /// [`LinkError::Goodbye`] if the peer ends the connection and says why,
-    /// [`LinkError::Closed`] if it just went, [`LinkError::Truncated`] if it went within a frame,
-    /// [`LinkError::Malformed`] and [`LinkError::Oversized`] for a header that is none.
-    fn receive(&mut self, payload: &mut Vec<u8>, bulk: Bulk<'_>) -> Result<Header, LinkError>;
+    /// [`LinkError::Closed`] if the peer went, [`LinkError::Truncated`] if it went within the
+    /// header, [`LinkError::Malformed`] and [`LinkError::Oversized`] for a header that is none.
+    fn header(&mut self) -> Result<Header, LinkError>;
+
+    /// Reads the payload of the frame whose header came last.
+    ///
+    /// # Errors
+    /// [`LinkError::Goodbye`] if this is the peer's last frame and says why, [`LinkError::Closed`]
+    /// if it says that all is done, [`LinkError::Truncated`] if the peer went.
+    fn payload(&mut self, header: &Header, payload: &mut Vec<u8>) -> Result<(), LinkError>;
+
+    /// Reads the next `place.len()` bytes of the bulk part; callers read all that the header
+    /// announced, and no more.
+    ///
+    /// # Errors
+    /// [`LinkError::Truncated`] if the peer went.
+    fn bulk(&mut self, place: &mut [u8]) -> Result<(), LinkError>;
 
     /// Limits all following waits to the time before `limit`; `None` lifts the limit.
-    fn wait_until(&mut self, limit: Option<Instant>);
+    fn limit_waits(&mut self, limit: Option<Instant>);
+
+    /// Waits for the next frame and reads it whole.
+    ///
+    /// # Errors
+    /// Those of the three above, and [`LinkError::BulkMismatch`].
+    fn receive(&mut self, payload: &mut Vec<u8>, bulk: Bulk<'_>) -> Result<Header, LinkError> {
+        let header = self.header()?;
+        self.payload(&header, payload)?;
+        let bytes = header.bulk_bytes as usize;
+        match bulk {
+            Bulk::Into(room) if bytes > room.len() => {
+                return Err(LinkError::BulkMismatch { bytes, room: room.len() });
+            }
+            Bulk::Into(room) => self.bulk(&mut room[..bytes])?,
+            Bulk::Grow(buffer) => {
+                buffer.resize(bytes, 0);
+                self.bulk(buffer)?;
+            }
+        }
+        Ok(header)
+    }
+
+    /// Reads on after a failed send, for [`LAST_WORDS_LIMIT`] at most: a peer that ends the
+    /// connection says why first. Answers [`LinkError::Closed`] if it said nothing.
+    fn last_words(&mut self) -> LinkError {
+        self.limit_waits(Some(Instant::now() + LAST_WORDS_LIMIT));
+        let (mut payload, mut bulk) = (Vec::new(), Vec::new());
+        loop {
+            match self.receive(&mut payload, Bulk::Grow(&mut bulk)) {
+                Ok(header) if header.opcode == wire::control::opcode::REFUSED => {
+                    return handshake::refused(&payload);
+                }
+                Ok(_) => {}
+                Err(goodbye @ LinkError::Goodbye { .. }) => return goodbye,
+                Err(_) => return LinkError::Closed,
+            }
+        }
+    }
+}
+
+/// Carries whole frames both ways, until it is split for several threads.
+///
+/// Unlike a sending half alone, [`send`](Sender::send) fails with what the peer said last:
+/// [`LinkError::Goodbye`] or [`LinkError::Refused`].
+pub trait Link: Sender + Receiver {
+    /// Limits all following sends and waits to the time before `limit`; `None` lifts the limit.
+    fn wait_until(&mut self, limit: Option<Instant>) {
+        self.limit_sends(limit);
+        self.limit_waits(limit);
+    }
+
+    /// Takes the link apart into halves that two threads may use at once.
+    fn split(self: Box<Self>) -> (Box<dyn Sender>, Box<dyn Receiver>);
 }
 
 /// Connects to a host and shakes hands, all within `limit`.

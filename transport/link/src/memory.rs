@@ -82,7 +82,7 @@ impl MemoryStream {
 }
 
 impl Stream for MemoryStream {
-    fn read(&mut self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize> {
+    fn read(&self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize> {
         let mut queue =
             self.incoming.wait(limit, |queue| !queue.bytes.is_empty() || queue.closed)?;
         let count = io::Read::read(&mut queue.bytes, into)?;
@@ -90,7 +90,7 @@ impl Stream for MemoryStream {
         Ok(count)
     }
 
-    fn write(&mut self, parts: &[IoSlice<'_>], limit: Option<Instant>) -> io::Result<usize> {
+    fn write(&self, parts: &[IoSlice<'_>], limit: Option<Instant>) -> io::Result<usize> {
         let mut queue = self
             .outgoing
             .wait(limit, |queue| queue.bytes.len() < QUEUE_BYTES_MAX || queue.closed)?;
@@ -104,11 +104,15 @@ impl Stream for MemoryStream {
         self.outgoing.changed.notify_all();
         Ok(part.len())
     }
+
+    fn close(&self) {
+        self.incoming.close();
+        self.outgoing.close();
+    }
 }
 
 impl Drop for MemoryStream {
     fn drop(&mut self) {
-        self.incoming.close();
-        self.outgoing.close();
+        self.close();
     }
 }

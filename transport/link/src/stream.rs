@@ -1,57 +1,92 @@
 //! Frames over a stream of bytes.
 
 use std::io::{self, IoSlice};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::wire::control::{Goodbye, Reason, opcode};
 use crate::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::wire::{Header, Kind, Payload};
-use crate::{Bulk, Link, LinkError};
+use crate::{Closer, Link, LinkError, Receiver, Sender};
 
 /// Bytes read ahead: 8 KiB holds a burst of some 100 launches, and is the most of a bulk part
 /// that is ever copied once more than needed.
 const AHEAD_BYTES: usize = 8 << 10;
 
-/// How long a failed send looks for the peer's last words, which then lie ready or never come.
-const LAST_WORDS_MS: u64 = 50;
-
-/// Moves bytes both ways, in order.
-pub trait Stream: Send {
+/// Moves bytes both ways, in order. One thread may read while another one writes.
+pub trait Stream: Send + Sync + 'static {
     /// Waits until something can be read, and reads some of it; 0 means the peer closed.
     ///
     /// # Errors
     /// `TimedOut` when `limit` has passed, else what the system says.
-    fn read(&mut self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize>;
+    fn read(&self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize>;
 
     /// Waits until something can be written, and writes some of `parts`. Raises no signal.
     ///
     /// # Errors
     /// `TimedOut` when `limit` has passed, `BrokenPipe` if the peer closed, else what the system
     /// says.
-    fn write(&mut self, parts: &[IoSlice<'_>], limit: Option<Instant>) -> io::Result<usize>;
+    fn write(&self, parts: &[IoSlice<'_>], limit: Option<Instant>) -> io::Result<usize>;
+
+    /// Ends both directions, for who waits in the two above as well.
+    fn close(&self);
 }
 
-/// A link over any stream of bytes.
+/// The sending half of a link over any stream of bytes.
 #[derive(Debug)]
-pub struct StreamLink<S> {
-    stream: S,
+pub struct StreamSender<S> {
+    stream: Arc<S>,
+    limit: Option<Instant>,
+}
+
+impl<S: Stream> StreamSender<S> {
+    fn write_all(&self, mut parts: &mut [IoSlice<'_>]) -> Result<(), LinkError> {
+        while parts.iter().any(|part| !part.is_empty()) {
+            match self.stream.write(parts, self.limit) {
+                Ok(count) => IoSlice::advance_slices(&mut parts, count),
+                Err(source) if is_gone(&source) => return Err(LinkError::Closed),
+                Err(source) if source.kind() == io::ErrorKind::TimedOut => {
+                    return Err(LinkError::TimedOut);
+                }
+                Err(source) => return Err(LinkError::Io { verb: "sending to the peer", source }),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Stream> Sender for StreamSender<S> {
+    fn send(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
+        let header = Header {
+            payload_bytes: check_size("payload", payload.len(), PAYLOAD_BYTES_MAX)?,
+            bulk_bytes: check_size("bulk part", bulk.len(), BULK_BYTES_MAX)?,
+            ..*header
+        };
+        let header = header.to_bytes();
+        let mut parts = [IoSlice::new(&header), IoSlice::new(payload), IoSlice::new(bulk)];
+        self.write_all(&mut parts)
+    }
+
+    fn limit_sends(&mut self, limit: Option<Instant>) {
+        self.limit = limit;
+    }
+
+    fn closer(&self) -> Closer {
+        Closer(Arc::<S>::clone(&self.stream))
+    }
+}
+
+/// The receiving half of a link over any stream of bytes.
+#[derive(Debug)]
+pub struct StreamReceiver<S> {
+    stream: Arc<S>,
     limit: Option<Instant>,
     ahead: Box<[u8]>,
     /// Unread bytes of `ahead`.
     unread: std::ops::Range<usize>,
 }
 
-impl<S: Stream> StreamLink<S> {
-    /// Speaks frames over `stream`, which must be at the start of one.
-    pub fn new(stream: S) -> Self {
-        Self { stream, limit: None, ahead: vec![0; AHEAD_BYTES].into(), unread: 0..0 }
-    }
-
-    /// Borrows the stream, to ask it for what frames do not show.
-    pub fn stream(&self) -> &S {
-        &self.stream
-    }
-
+impl<S: Stream> StreamReceiver<S> {
     /// Fills `into`: from what was read ahead, then straight from the stream.
     fn fill(&mut self, into: &mut [u8], part: &'static str) -> Result<(), LinkError> {
         let mut done = self.unread.len().min(into.len());
@@ -82,7 +117,9 @@ impl<S: Stream> StreamLink<S> {
         self.unread = taken..count;
         Ok(taken)
     }
+}
 
+impl<S: Stream> Receiver for StreamReceiver<S> {
     fn header(&mut self) -> Result<Header, LinkError> {
         let mut bytes = [0; HEADER_BYTES];
         self.fill(&mut bytes, "header")?;
@@ -100,34 +137,86 @@ impl<S: Stream> StreamLink<S> {
             .map_err(|source| LinkError::Malformed { what: "frame header", source })
     }
 
-    fn write_all(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<(), LinkError> {
-        while parts.iter().any(|part| !part.is_empty()) {
-            match self.stream.write(parts, self.limit) {
-                Ok(count) => IoSlice::advance_slices(&mut parts, count),
-                Err(source) if is_gone(&source) => return Err(self.last_words()),
-                Err(source) if source.kind() == io::ErrorKind::TimedOut => {
-                    return Err(LinkError::TimedOut);
-                }
-                Err(source) => return Err(LinkError::Io { verb: "sending to the peer", source }),
-            }
+    fn payload(&mut self, header: &Header, payload: &mut Vec<u8>) -> Result<(), LinkError> {
+        payload.resize(header.payload_bytes as usize, 0);
+        self.fill(payload, "payload")?;
+        if header.opcode == opcode::GOODBYE && header.kind == Kind::Post {
+            return Err(goodbye(payload));
         }
         Ok(())
     }
 
-    /// Reads on after a failed send: a peer that ends the connection says why first.
-    fn last_words(&mut self) -> LinkError {
-        self.limit = Some(Instant::now() + Duration::from_millis(LAST_WORDS_MS));
-        let (mut payload, mut bulk) = (Vec::new(), Vec::new());
-        loop {
-            match self.receive(&mut payload, Bulk::Grow(&mut bulk)) {
-                Ok(header) if header.opcode == opcode::REFUSED => {
-                    return crate::handshake::refused(&payload);
-                }
-                Ok(_) => {}
-                Err(goodbye @ LinkError::Goodbye { .. }) => return goodbye,
-                Err(_) => return LinkError::Closed,
-            }
+    fn bulk(&mut self, place: &mut [u8]) -> Result<(), LinkError> {
+        self.fill(place, "bulk part")
+    }
+
+    fn limit_waits(&mut self, limit: Option<Instant>) {
+        self.limit = limit;
+    }
+}
+
+/// A link over any stream of bytes.
+#[derive(Debug)]
+pub struct StreamLink<S> {
+    sender: StreamSender<S>,
+    receiver: StreamReceiver<S>,
+}
+
+impl<S: Stream> StreamLink<S> {
+    /// Speaks frames over `stream`, which must be at the start of one.
+    pub fn new(stream: S) -> Self {
+        let stream = Arc::new(stream);
+        let ahead = vec![0; AHEAD_BYTES].into();
+        Self {
+            sender: StreamSender { stream: Arc::clone(&stream), limit: None },
+            receiver: StreamReceiver { stream, limit: None, ahead, unread: 0..0 },
         }
+    }
+
+    /// Borrows the stream, to ask it for what frames do not show.
+    pub fn stream(&self) -> &S {
+        &self.sender.stream
+    }
+}
+
+impl<S: Stream> Sender for StreamLink<S> {
+    fn send(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
+        self.sender.send(header, payload, bulk).map_err(|error| match error {
+            LinkError::Closed => self.receiver.last_words(),
+            error => error,
+        })
+    }
+
+    fn limit_sends(&mut self, limit: Option<Instant>) {
+        self.sender.limit_sends(limit);
+    }
+
+    fn closer(&self) -> Closer {
+        self.sender.closer()
+    }
+}
+
+impl<S: Stream> Receiver for StreamLink<S> {
+    fn header(&mut self) -> Result<Header, LinkError> {
+        self.receiver.header()
+    }
+
+    fn payload(&mut self, header: &Header, payload: &mut Vec<u8>) -> Result<(), LinkError> {
+        self.receiver.payload(header, payload)
+    }
+
+    fn bulk(&mut self, place: &mut [u8]) -> Result<(), LinkError> {
+        self.receiver.bulk(place)
+    }
+
+    fn limit_waits(&mut self, limit: Option<Instant>) {
+        self.receiver.limit_waits(limit);
+    }
+}
+
+impl<S: Stream> Link for StreamLink<S> {
+    fn split(self: Box<Self>) -> (Box<dyn Sender>, Box<dyn Receiver>) {
+        (Box::new(self.sender), Box::new(self.receiver))
     }
 }
 
@@ -157,43 +246,5 @@ fn goodbye(payload: &[u8]) -> LinkError {
         Ok(Goodbye { reason: Reason::Done, .. }) => LinkError::Closed,
         Ok(Goodbye { reason, text }) => LinkError::Goodbye { reason, text: text.to_string() },
         Err(source) => LinkError::Malformed { what: "Goodbye", source },
-    }
-}
-
-impl<S: Stream> Link for StreamLink<S> {
-    fn send(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
-        let header = Header {
-            payload_bytes: check_size("payload", payload.len(), PAYLOAD_BYTES_MAX)?,
-            bulk_bytes: check_size("bulk part", bulk.len(), BULK_BYTES_MAX)?,
-            ..*header
-        };
-        let header = header.to_bytes();
-        let mut parts = [IoSlice::new(&header), IoSlice::new(payload), IoSlice::new(bulk)];
-        self.write_all(&mut parts)
-    }
-
-    fn receive(&mut self, payload: &mut Vec<u8>, bulk: Bulk<'_>) -> Result<Header, LinkError> {
-        let header = self.header()?;
-        let bulk_bytes = header.bulk_bytes as usize;
-        payload.resize(header.payload_bytes as usize, 0);
-        self.fill(payload, "payload")?;
-        if header.opcode == opcode::GOODBYE && header.kind == Kind::Post {
-            return Err(goodbye(payload));
-        }
-        match bulk {
-            Bulk::Into(room) if bulk_bytes > room.len() => {
-                return Err(LinkError::BulkMismatch { bytes: bulk_bytes, room: room.len() });
-            }
-            Bulk::Into(room) => self.fill(&mut room[..bulk_bytes], "bulk part")?,
-            Bulk::Grow(buffer) => {
-                buffer.resize(bulk_bytes, 0);
-                self.fill(buffer, "bulk part")?;
-            }
-        }
-        Ok(header)
-    }
-
-    fn wait_until(&mut self, limit: Option<Instant>) {
-        self.limit = limit;
     }
 }

@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType,
 };
 
 use crate::{LinkError, Stream, StreamLink};
@@ -41,17 +41,17 @@ fn wait(socket: BorrowedFd<'_>, what: PollFlags, limit: Option<Instant>) -> io::
 }
 
 impl Stream for UnixStream {
-    fn read(&mut self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize> {
+    fn read(&self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize> {
         wait(self.as_fd(), PollFlags::IN, limit)?;
         loop {
-            match rustix::net::recv(&*self, &mut *into, RecvFlags::empty()) {
+            match rustix::net::recv(self, &mut *into, RecvFlags::empty()) {
                 Err(Errno::INTR) => {}
                 received => return Ok(received.map(|(count, _)| count)?),
             }
         }
     }
 
-    fn write(&mut self, parts: &[IoSlice<'_>], limit: Option<Instant>) -> io::Result<usize> {
+    fn write(&self, parts: &[IoSlice<'_>], limit: Option<Instant>) -> io::Result<usize> {
         // A shim lives in a program that may not ignore SIGPIPE, hence NOSIGNAL. With a limit the
         // call must not wait: a socket that polls writable may still lack room for all parts.
         let mut flags = SendFlags::NOSIGNAL;
@@ -59,11 +59,16 @@ impl Stream for UnixStream {
         loop {
             wait(self.as_fd(), PollFlags::OUT, limit)?;
             let mut nothing = SendAncillaryBuffer::default();
-            match rustix::net::sendmsg(&*self, parts, &mut nothing, flags) {
+            match rustix::net::sendmsg(self, parts, &mut nothing, flags) {
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 sent => return Ok(sent?),
             }
         }
+    }
+
+    fn close(&self) {
+        // Fails only if the peer has closed already, which ends every wait as well.
+        let _ = rustix::net::shutdown(self, Shutdown::Both);
     }
 }
 

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use vgpu_link::wire::control::{Hello, Reason, Refusal, Role, Welcome, opcode};
 use vgpu_link::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX, VERSION};
 use vgpu_link::wire::{Header, Kind, Payload, Text};
-use vgpu_link::{Bulk, Link, LinkError, MemoryStream, Stream, StreamLink, handshake};
+use vgpu_link::{
+    Bulk, Link, LinkError, MemoryStream, Receiver, Sender, Stream, StreamLink, handshake,
+};
 
 /// Makes two ends of one kind of link, and lets a test speak raw bytes on one of them.
-trait Subject: Stream + Sized + 'static {
+trait Subject: Stream + Sized {
     fn ends() -> (Self, Self);
 
     fn link_pair() -> (StreamLink<Self>, StreamLink<Self>) {
@@ -22,7 +24,7 @@ trait Subject: Stream + Sized + 'static {
         (StreamLink::new(left), StreamLink::new(right))
     }
 
-    fn write_raw(&mut self, mut bytes: &[u8]) {
+    fn write_raw(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let count = self.write(&[IoSlice::new(bytes)], None).expect("the peer reads");
             bytes = &bytes[count..];
@@ -66,6 +68,8 @@ over_every_link! {
     a_first_frame_that_is_no_introduction_is_told_so
     a_refusal_is_heard_even_by_a_guest_that_still_sends
     a_goodbye_gives_its_reason
+    the_halves_of_a_link_are_used_at_once
+    closing_wakes_who_waits_on_either_half
 }
 
 fn call(opcode: u32, sequence: u32) -> Header {
@@ -160,7 +164,7 @@ fn a_peer_that_goes_within_a_frame_has_truncated_it<S: Subject>() {
         (132, "bulk part", 0, 50),
         (181, "bulk part", 49, 50),
     ] {
-        let (mut raw, right) = S::ends();
+        let (raw, right) = S::ends();
         raw.write_raw(&frame[..cut]);
         drop(raw);
         let mut right = StreamLink::new(right);
@@ -178,7 +182,7 @@ fn a_peer_that_goes_within_a_frame_has_truncated_it<S: Subject>() {
 
 fn an_oversized_length_is_named_before_anything_is_allocated<S: Subject>() {
     for (at, part) in [(0, "payload"), (4, "bulk part")] {
-        let (mut raw, right) = S::ends();
+        let (raw, right) = S::ends();
         let mut header = call(1, 0).to_bytes();
         header[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
         raw.write_raw(&header);
@@ -194,13 +198,13 @@ fn an_oversized_length_is_named_before_anything_is_allocated<S: Subject>() {
 fn garbage_is_malformed<S: Subject>() {
     let mut header = call(1, 0).to_bytes();
     header[30] = 3;
-    let (mut raw, right) = S::ends();
+    let (raw, right) = S::ends();
     raw.write_raw(&header);
     match receive(&mut StreamLink::new(right)) {
         Err(LinkError::Malformed { what: "frame header", source }) => assert_eq!(source.offset, 30),
         other => panic!("{other:?}"),
     }
-    let (mut raw, right) = S::ends();
+    let (raw, right) = S::ends();
     raw.write_raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let error = receive(&mut StreamLink::new(right)).expect_err("not our protocol");
     assert!(matches!(error, LinkError::Oversized { .. }), "{error}");
@@ -215,7 +219,7 @@ fn a_silent_peer_is_given_up_at_the_limit<S: Subject>() {
 
 /// A limit per read would be renewed by every byte, and a client could hold a worker for ever.
 fn a_peer_that_dribbles_is_given_up_at_the_limit<S: Subject>() {
-    let (mut raw, right) = S::ends();
+    let (raw, right) = S::ends();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let dribble = thread::spawn(move || {
         while stopped.recv_timeout(Duration::from_millis(5))
@@ -303,4 +307,58 @@ fn a_goodbye_gives_its_reason<S: Subject>() {
     let (mut left, mut right) = S::link_pair();
     handshake::goodbye(&mut left, Reason::Done, "").expect("sent");
     assert!(matches!(receive(&mut right), Err(LinkError::Closed)));
+}
+
+/// Both ends send far more than any buffer holds before either has read all: only halves that work
+/// at the same time get through.
+fn the_halves_of_a_link_are_used_at_once<S: Subject>() {
+    const FRAMES: u32 = 20;
+    let (left, right) = S::link_pair();
+    thread::scope(|scope| {
+        for end in [left, right] {
+            let (mut sender, mut receiver) = Box::new(end).split();
+            scope.spawn(move || {
+                for sequence in 0..FRAMES {
+                    sender.send(&call(1, sequence), &[], &vec![1; 1 << 20]).expect("it reads");
+                }
+                // Kept open until the peer has read all.
+                sender
+            });
+            scope.spawn(move || {
+                receiver.limit_waits(Some(soon()));
+                let mut bulk = Vec::new();
+                for sequence in 0..FRAMES {
+                    let header = receiver.receive(&mut Vec::new(), Bulk::Grow(&mut bulk));
+                    assert_eq!(header.expect("a frame").sequence, sequence);
+                    assert!(bulk.len() == 1 << 20 && bulk.iter().all(|byte| *byte == 1));
+                }
+            });
+        }
+    });
+}
+
+fn closing_wakes_who_waits_on_either_half<S: Subject>() {
+    let (left, right) = S::link_pair();
+    let (mut sender, mut receiver) = Box::new(left).split();
+    let closer = sender.closer();
+    let (told, tells) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let tell = told.clone();
+        scope.spawn(move || {
+            // Nobody reads: this fills the buffers, then waits.
+            let sent = (0..).map(|at| sender.send(&call(1, at), &[], &vec![0; 1 << 20]));
+            tell.send(sent.filter_map(Result::err).next().expect("it ends")).expect("heard");
+        });
+        scope.spawn(move || {
+            let error = receiver.receive(&mut Vec::new(), Bulk::Into(&mut []));
+            told.send(error.expect_err("nothing was sent")).expect("heard");
+        });
+        assert!(tells.recv_timeout(Duration::from_millis(20)).is_err(), "both wait");
+        closer.close();
+        for _ in 0..2 {
+            let error = tells.recv_timeout(Duration::from_secs(20)).expect("it is woken");
+            assert!(matches!(error, LinkError::Closed), "{error}");
+        }
+    });
+    drop(right);
 }

@@ -13,6 +13,8 @@ use crate::session::Failure;
 
 const CALLER: Caller = Caller { context: 7, thread: 3 };
 
+mod threads;
+
 /// A host's end on which the test answers what `play` says.
 fn against<T: Send>(
     play: impl FnOnce(&mut dyn Link) + Send,
@@ -60,7 +62,7 @@ fn a_request_carries_its_caller_and_counts_up() {
             assert_eq!((header.context, header.thread, header.sequence), (7, 3, sequence));
         }
     };
-    against(play, |mut host| {
+    against(play, |host| {
         host.post(CALLER, &DeviceState { device: 0 }, &[]).unwrap();
         host.post(CALLER, &DeviceState { device: 0 }, &[]).unwrap();
     });
@@ -83,7 +85,7 @@ fn a_refusal_is_the_hosts_own_code_and_the_conversation_goes_on() {
             answer(link, &header, status::NO_SUCH_DEVICE, &[]);
         }
     };
-    against(play, |mut host| {
+    against(play, |host| {
         for _ in 0..2 {
             let reply = host.call(CALLER, &DeviceState { device: 9 });
             assert_eq!(reply.unwrap_err(), Failure::Refused { code: 101 });
@@ -98,7 +100,7 @@ fn an_answer_to_another_request_loses_the_connection() {
         let other = Header { sequence: header.sequence + 1, ..header };
         answer(link, &other, status::NO_SUCH_DEVICE, &[]);
     };
-    against(play, |mut host| {
+    against(play, |host| {
         assert_eq!(host.call(CALLER, &Snapshot).unwrap_err(), Failure::Lost);
     });
 }
@@ -109,10 +111,10 @@ fn memory_contents_of_another_length_lose_the_connection() {
         let (header, _) = receive(link);
         answer(link, &header, 0, &[1, 2, 3]);
     };
-    against(play, |mut host| {
+    against(play, |host| {
         let mut place = [0; 4];
         let parts = [(Part, &mut place[..])];
-        assert_eq!(host.exchange_parts(CALLER, parts.into_iter()), Err(Failure::Lost));
+        assert_eq!(host.fetch_parts(CALLER, parts.into_iter()), Err(Failure::Lost));
     });
 }
 
@@ -133,7 +135,7 @@ fn a_host_that_answers_wrongly_is_told_so() {
                 other => panic!("the guest said {other:?}"),
             }
         };
-        against(play, |mut host| {
+        against(play, |host| {
             let reply = host.call(CALLER, &DeviceState { device: 0 });
             assert_eq!(reply.unwrap_err(), Failure::Lost);
         });
@@ -144,7 +146,7 @@ fn a_host_that_answers_wrongly_is_told_so() {
 fn a_host_that_goes_away_loses_the_connection() {
     against(
         |_| (),
-        |mut host| {
+        |host| {
             assert_eq!(host.call(CALLER, &Snapshot).unwrap_err(), Failure::Lost);
         },
     );
@@ -164,9 +166,9 @@ fn no_part_is_sent_after_the_first_refusal() {
         }
         assert!(link.receive(&mut Vec::new(), Bulk::Into(&mut [])).is_err(), "a sixth part came");
     };
-    against(play, |mut host| {
+    against(play, |host| {
         let parts = [1u8, 2, 3, 4, 5, 6, 7, 8, 9];
-        let outcome = host.exchange_parts(CALLER, parts.chunks(1).map(|part| (Part, part)));
+        let outcome = host.send_parts(CALLER, parts.chunks(1).map(|part| (Part, part)));
         assert_eq!(outcome, Err(Failure::Refused { code: 700 }));
     });
 }
@@ -179,10 +181,10 @@ fn fetched_parts_land_in_their_places_in_order() {
             answer(link, &header, 0, &[part; 3]);
         }
     };
-    against(play, |mut host| {
+    against(play, |host| {
         let mut place = [9; 18];
         let parts = place.chunks_mut(3).map(|part| (Part, part));
-        assert_eq!(host.exchange_parts(CALLER, parts), Ok(()));
+        assert_eq!(host.fetch_parts(CALLER, parts), Ok(()));
         let expected: Vec<u8> = (0..6).flat_map(|part| [part; 3]).collect();
         assert_eq!(place[..], expected[..]);
     });
