@@ -79,6 +79,8 @@ pub struct Row {
     pub class: Class,
     /// Number of its message; for `sync` and `async` only. Never reused, never changed.
     pub opcode: Option<u32>,
+    /// The message of our own that its body sends instead of one that is its plain image.
+    pub message: Option<String>,
     /// Module of `api` with the body; without one the wrapper sends the message by itself.
     pub body: Option<String>,
     /// The only major of the library to which the row applies; elsewhere the name is refused.

@@ -113,6 +113,12 @@ pub enum Problem {
         /// Its owner.
         other: String,
     },
+    /// Only a body can send a message of our own, and then the function has none of its own.
+    #[error("message belongs to class sync or async with a body and without an opcode")]
+    MessageUnsent,
+    /// The row says that its body sends a message that nothing describes.
+    #[error("no message is called {0}")]
+    NoMessage(String),
     /// A local function is answered by a body, so the row must say in which module it is.
     #[error("class local needs a body")]
     NoBody,

@@ -76,6 +76,10 @@ pub(crate) fn join<'a>(
             |problem| Error::Row { library: library.name.into(), function: name.clone(), problem };
         let returns = signatures.returns.get(name).map(String::as_str);
         check(row, returns).map_err(refused)?;
+        if let Some(message) = row.message.as_ref().filter(|name| !api.messages.contains_key(*name))
+        {
+            return Err(refused(Problem::NoMessage(message.clone())));
+        }
         if let Some(opcode) = row.opcode
             && let Some(other) = owners.insert(opcode, name)
         {
@@ -99,6 +103,8 @@ fn check(row: &Row, returns: Option<&str>) -> std::result::Result<(), Problem> {
     match (row.class, row.opcode) {
         (Class::Local, None) if row.body.is_none() => return Err(Problem::NoBody),
         (Class::Local, Some(_)) => return Err(Problem::Opcode("local")),
+        (Class::Sync | Class::Async, None) if row.message.is_some() && row.body.is_some() => {}
+        _ if row.message.is_some() => return Err(Problem::MessageUnsent),
         (Class::Sync, None) => return Err(Problem::Opcode("sync")),
         (Class::Async, None) => return Err(Problem::Opcode("async")),
         (_, Some(opcode)) if opcode < OPCODE_MIN => return Err(Problem::OpcodeReserved(opcode)),
@@ -211,6 +217,13 @@ mod tests {
             ("cuGive", "class = 'async'\nparams.place = 'out'", Problem::Opcode("async")),
             ("cuGive", "class = 'local'\nopcode = 1\nbody = 'x'", Problem::Opcode("local")),
             ("cuGive", "class = 'local'\nparams.place = 'out'", Problem::NoBody),
+            ("cuText", "class = 'sync'\nmessage = 'Own'", Problem::MessageUnsent),
+            ("cuText", "class = 'local'\nbody = 'x'\nmessage = 'Own'", Problem::MessageUnsent),
+            (
+                "cuText",
+                "class = 'sync'\nbody = 'x'\nmessage = 'Own'\notherwise = 'c\"\".as_ptr()'",
+                Problem::NoMessage("Own".into()),
+            ),
             (
                 "cuTake",
                 "class = 'sync'\nopcode = 0x100\nparams.bytes.bulk_in = 'count'",

@@ -6,13 +6,27 @@
 mod context;
 mod copy;
 mod event;
+mod function;
+mod kernel;
+mod launch;
+mod library;
+mod linker;
 mod memory;
+mod module;
+mod occupancy;
 mod set;
 mod stream;
 pub use context::ContextCalls;
 pub use copy::CopyCalls;
 pub use event::EventCalls;
+pub use function::FunctionCalls;
+pub use kernel::KernelCalls;
+pub use launch::LaunchCalls;
+pub use library::LibraryCalls;
+pub use linker::LinkerCalls;
 pub use memory::MemoryCalls;
+pub use module::ModuleCalls;
+pub use occupancy::OccupancyCalls;
 pub use set::SetCalls;
 pub use stream::StreamCalls;
 
@@ -25,11 +39,39 @@ use super::{Answer, Call};
 ///
 /// What a device does not implement is answered NOT_SUPPORTED.
 pub trait Device:
-    ContextCalls + CopyCalls + EventCalls + MemoryCalls + SetCalls + StreamCalls
+    ContextCalls
+    + CopyCalls
+    + EventCalls
+    + FunctionCalls
+    + KernelCalls
+    + LaunchCalls
+    + LibraryCalls
+    + LinkerCalls
+    + MemoryCalls
+    + ModuleCalls
+    + OccupancyCalls
+    + SetCalls
+    + StreamCalls
 {
 }
 
-impl<D: ContextCalls + CopyCalls + EventCalls + MemoryCalls + SetCalls + StreamCalls> Device for D {}
+impl<
+    D: ContextCalls
+        + CopyCalls
+        + EventCalls
+        + FunctionCalls
+        + KernelCalls
+        + LaunchCalls
+        + LibraryCalls
+        + LinkerCalls
+        + MemoryCalls
+        + ModuleCalls
+        + OccupancyCalls
+        + SetCalls
+        + StreamCalls,
+> Device for D
+{
+}
 
 /// Decodes a message, asks the device, and fills in the answer.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -185,6 +227,67 @@ pub fn dispatch(
         }
         <cuda::EventElapsedTimeV2 as Request>::OPCODE => {
             answer.plain(payload, |r| device.event_elapsed_time_v2(call, r))
+        }
+        <cuda::ModuleLoad as Request>::OPCODE => {
+            answer.plain(payload, |r| device.module_load(call, r))
+        }
+        <cuda::ImagePart as Request>::OPCODE => {
+            answer.plain(payload, |r| device.image_part(call, r, bulk))
+        }
+        <cuda::ModuleGetFunction as Request>::OPCODE => {
+            answer.plain(payload, |r| device.module_get_function(call, r))
+        }
+        <cuda::ModuleGetGlobal as Request>::OPCODE => {
+            answer.plain(payload, |r| device.module_get_global(call, r))
+        }
+        <cuda::ModuleListFunctions as Request>::OPCODE => {
+            answer.plain(payload, |r| device.module_list_functions(call, r))
+        }
+        <cuda::FunctionDescribe as Request>::OPCODE => {
+            answer.plain(payload, |r| device.function_describe(call, r))
+        }
+        <cuda::LibraryLoad as Request>::OPCODE => {
+            answer.plain(payload, |r| device.library_load(call, r))
+        }
+        <cuda::LibraryGetKernel as Request>::OPCODE => {
+            answer.plain(payload, |r| device.library_get_kernel(call, r))
+        }
+        <cuda::LibraryGetGlobal as Request>::OPCODE => {
+            answer.plain(payload, |r| device.library_get_global(call, r))
+        }
+        <cuda::LibraryListKernels as Request>::OPCODE => {
+            answer.plain(payload, |r| device.library_list_kernels(call, r))
+        }
+        <cuda::KernelDescribe as Request>::OPCODE => {
+            answer.plain(payload, |r| device.kernel_describe(call, r))
+        }
+        <cuda::KernelGetFunction as Request>::OPCODE => {
+            answer.plain(payload, |r| device.kernel_get_function(call, r))
+        }
+        <cuda::KernelAttributes as Request>::OPCODE => {
+            answer.plain(payload, |r| device.kernel_attributes(call, r))
+        }
+        <cuda::OccupancyBlocks as Request>::OPCODE => {
+            answer.plain(payload, |r| device.occupancy_blocks(call, r))
+        }
+        <cuda::OccupancyClusters as Request>::OPCODE => {
+            answer.plain(payload, |r| device.occupancy_clusters(call, r))
+        }
+        <cuda::OccupancyClusterSize as Request>::OPCODE => {
+            answer.plain(payload, |r| device.occupancy_cluster_size(call, r))
+        }
+        <cuda::LinkCreate as Request>::OPCODE => {
+            answer.plain(payload, |r| device.link_create(call, r))
+        }
+        <cuda::LinkAdd as Request>::OPCODE => answer.plain(payload, |r| device.link_add(call, r)),
+        <cuda::LinkComplete as Request>::OPCODE => {
+            answer.plain(payload, |r| device.link_complete(call, r))
+        }
+        <cuda::LinkFetch as Request>::OPCODE => {
+            answer.bulk(payload, |r, out| device.link_fetch(call, r, out))
+        }
+        <cuda::LaunchKernel as Request>::OPCODE => {
+            answer.plain(payload, |r| device.launch_kernel(call, r))
         }
         _ => {
             answer.refuse(Error::NOT_SUPPORTED);

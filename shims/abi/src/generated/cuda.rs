@@ -1165,6 +1165,20 @@ impl CUfunc_cache {
     pub const EQUAL: Self = Self(3);
 }
 
+/// Constant of C type `CUfunctionLoadingState`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUfunctionLoadingState(pub u32);
+
+impl CUfunctionLoadingState {
+    /// `CU_FUNCTION_LOADING_STATE_UNLOADED`.
+    pub const UNLOADED: Self = Self(0);
+    /// `CU_FUNCTION_LOADING_STATE_LOADED`.
+    pub const LOADED: Self = Self(1);
+    /// `CU_FUNCTION_LOADING_STATE_MAX`.
+    pub const MAX: Self = Self(2);
+}
+
 /// Constant of C type `CUfunction_attribute`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -1255,6 +1269,28 @@ const _: () = {
     assert!(align_of::<CUipcMemHandle_v1>() == 1);
     assert!(std::mem::offset_of!(CUipcMemHandle_v1, reserved) == 0);
 };
+
+/// Constant of C type `CUjitInputType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUjitInputType(pub u32);
+
+impl CUjitInputType {
+    /// `CU_JIT_INPUT_CUBIN`.
+    pub const INPUT_CUBIN: Self = Self(0);
+    /// `CU_JIT_INPUT_PTX`.
+    pub const INPUT_PTX: Self = Self(1);
+    /// `CU_JIT_INPUT_FATBINARY`.
+    pub const INPUT_FATBINARY: Self = Self(2);
+    /// `CU_JIT_INPUT_OBJECT`.
+    pub const INPUT_OBJECT: Self = Self(3);
+    /// `CU_JIT_INPUT_LIBRARY`.
+    pub const INPUT_LIBRARY: Self = Self(4);
+    /// `CU_JIT_INPUT_NVVM`.
+    pub const INPUT_NVVM: Self = Self(5);
+    /// `CU_JIT_NUM_INPUT_TYPES`.
+    pub const NUM_INPUT_TYPES: Self = Self(6);
+}
 
 /// Constant of C type `CUjit_option`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -1445,6 +1481,45 @@ const _: () = {
 #[repr(transparent)]
 pub struct CUlaunchAttributeID(pub u32);
 
+impl CUlaunchAttributeID {
+    /// `CU_LAUNCH_ATTRIBUTE_IGNORE`.
+    pub const IGNORE: Self = Self(0);
+    /// `CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW`.
+    pub const ACCESS_POLICY_WINDOW: Self = Self(1);
+    /// `CU_LAUNCH_ATTRIBUTE_COOPERATIVE`.
+    pub const COOPERATIVE: Self = Self(2);
+    /// `CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY`.
+    pub const SYNCHRONIZATION_POLICY: Self = Self(3);
+    /// `CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION`.
+    pub const CLUSTER_DIMENSION: Self = Self(4);
+    /// `CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE`.
+    pub const CLUSTER_SCHEDULING_POLICY_PREFERENCE: Self = Self(5);
+    /// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`.
+    pub const PROGRAMMATIC_STREAM_SERIALIZATION: Self = Self(6);
+    /// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT`.
+    pub const PROGRAMMATIC_EVENT: Self = Self(7);
+    /// `CU_LAUNCH_ATTRIBUTE_PRIORITY`.
+    pub const PRIORITY: Self = Self(8);
+    /// `CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP`.
+    pub const MEM_SYNC_DOMAIN_MAP: Self = Self(9);
+    /// `CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN`.
+    pub const MEM_SYNC_DOMAIN: Self = Self(10);
+    /// `CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION`.
+    pub const PREFERRED_CLUSTER_DIMENSION: Self = Self(11);
+    /// `CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT`.
+    pub const LAUNCH_COMPLETION_EVENT: Self = Self(12);
+    /// `CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE`.
+    pub const DEVICE_UPDATABLE_KERNEL_NODE: Self = Self(13);
+    /// `CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT`.
+    pub const PREFERRED_SHARED_MEMORY_CARVEOUT: Self = Self(14);
+    /// `CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING`.
+    pub const NVLINK_UTIL_CENTRIC_SCHEDULING: Self = Self(16);
+    /// `CU_LAUNCH_ATTRIBUTE_PORTABLE_CLUSTER_SIZE_MODE`.
+    pub const PORTABLE_CLUSTER_SIZE_MODE: Self = Self(17);
+    /// `CU_LAUNCH_ATTRIBUTE_SHARED_MEMORY_MODE`.
+    pub const SHARED_MEMORY_MODE: Self = Self(18);
+}
+
 /// `CUlaunchAttributeValue` of C.
 pub type CUlaunchAttributeValue = CUlaunchAttributeValue_union;
 
@@ -1502,6 +1577,20 @@ const _: () = {
     assert!(std::mem::offset_of!(CUlaunchConfig, attrs) == 40);
     assert!(std::mem::offset_of!(CUlaunchConfig, numAttrs) == 48);
 };
+
+/// Constant of C type `CUlibraryOption`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUlibraryOption(pub u32);
+
+impl CUlibraryOption {
+    /// `CU_LIBRARY_HOST_UNIVERSAL_FUNCTION_AND_DATA_TABLE`.
+    pub const HOST_UNIVERSAL_FUNCTION_AND_DATA_TABLE: Self = Self(0);
+    /// `CU_LIBRARY_BINARY_IS_PRESERVED`.
+    pub const BINARY_IS_PRESERVED: Self = Self(1);
+    /// `CU_LIBRARY_NUM_OPTIONS`.
+    pub const NUM_OPTIONS: Self = Self(2);
+}
 
 /// Constant of C type `CUlimit`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -1575,6 +1664,18 @@ impl CUmoduleLoadingMode {
     pub const EAGER_LOADING: Self = Self(1);
     /// `CU_MODULE_LAZY_LOADING`.
     pub const LAZY_LOADING: Self = Self(2);
+}
+
+/// Constant of C type `CUoccupancy_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUoccupancy_flags(pub u32);
+
+impl CUoccupancy_flags {
+    /// `CU_OCCUPANCY_DEFAULT`.
+    pub const DEFAULT: Self = Self(0);
+    /// `CU_OCCUPANCY_DISABLE_CACHING_OVERRIDE`.
+    pub const DISABLE_CACHING_OVERRIDE: Self = Self(1);
 }
 
 /// Constant of C type `CUpointer_attribute`. Any number may come from C, so it is not a Rust enum.

@@ -7,7 +7,283 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x59793a100ff0370a;
+pub const HASH: u64 = 0xe39376de1477c4ed;
+
+/// Holds a size of block, in threads, and its dynamic shared memory, in bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockShape {
+    /// threads.
+    pub threads: i32,
+    /// shared bytes.
+    pub shared_bytes: u64,
+}
+
+impl Payload for BlockShape {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.threads);
+        writer.u64(self.shared_bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { threads: reader.i32()?, shared_bytes: reader.u64()? })
+    }
+}
+
+/// Counts blocks of a grid, or threads of a block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dim3 {
+    /// x.
+    pub x: u32,
+    /// y.
+    pub y: u32,
+    /// z.
+    pub z: u32,
+}
+
+impl Payload for Dim3 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.x);
+        writer.u32(self.y);
+        writer.u32(self.z);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { x: reader.u32()?, y: reader.u32()?, z: reader.u32()? })
+    }
+}
+
+/// Holds an attribute of a function (CUfunction_attribute).
+#[derive(Debug, Clone, PartialEq)]
+pub struct FunctionAttribute {
+    /// attribute.
+    pub attribute: u32,
+    /// value.
+    pub value: i32,
+}
+
+impl Payload for FunctionAttribute {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.attribute);
+        writer.i32(self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { attribute: reader.u32()?, value: reader.i32()? })
+    }
+}
+
+/// Holds what the guest must know of a function to launch it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FunctionFacts {
+    /// attributes.
+    pub attributes: Vec<FunctionAttribute>,
+    /// parameters.
+    pub parameters: Vec<Parameter>,
+}
+
+impl Payload for FunctionFacts {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.count(self.attributes.len());
+        for element in &self.attributes {
+            element.write(writer);
+        }
+        writer.count(self.parameters.len());
+        for element in &self.parameters {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            attributes: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(FunctionAttribute::read(reader)?);
+                }
+                list
+            },
+            parameters: {
+                let count = reader.count(32764)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(Parameter::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+/// Names an image: what the host may have already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// hash.
+    pub hash: [u8; 32],
+    /// bytes.
+    pub bytes: u64,
+}
+
+impl Payload for Image {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.fixed(&self.hash);
+        writer.u64(self.bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { hash: reader.fixed()?, bytes: reader.u64()? })
+    }
+}
+
+/// Holds an option of the just-in-time compiler; a log buffer's is its size in bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JitOption {
+    /// option.
+    pub option: u32,
+    /// value.
+    pub value: u64,
+}
+
+impl Payload for JitOption {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.option);
+        writer.u64(self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { option: reader.u32()?, value: reader.u64()? })
+    }
+}
+
+/// Holds what the compiler or linker said, be it done (`result` 0) or refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JitReport {
+    /// result.
+    pub result: u32,
+    /// info log.
+    pub info_log: Vec<u8>,
+    /// error log.
+    pub error_log: Vec<u8>,
+    /// values.
+    pub values: Vec<JitOption>,
+}
+
+impl Payload for JitReport {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.result);
+        writer.bytes(&self.info_log);
+        writer.bytes(&self.error_log);
+        writer.count(self.values.len());
+        for element in &self.values {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            result: reader.u32()?,
+            info_log: reader.bytes(262144)?.to_vec(),
+            error_log: reader.bytes(262144)?.to_vec(),
+            values: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(JitOption::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+/// Holds a launch but for its stream; `function` may be a kernel of a library.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelLaunch {
+    /// function.
+    pub function: u64,
+    /// grid.
+    pub grid: Dim3,
+    /// block.
+    pub block: Dim3,
+    /// shared bytes.
+    pub shared_bytes: u32,
+    /// attributes.
+    pub attributes: Vec<LaunchAttribute>,
+    /// arguments.
+    pub arguments: Vec<u8>,
+}
+
+impl Payload for KernelLaunch {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.function);
+        self.grid.write(writer);
+        self.block.write(writer);
+        writer.u32(self.shared_bytes);
+        writer.count(self.attributes.len());
+        for element in &self.attributes {
+            element.write(writer);
+        }
+        writer.bytes(&self.arguments);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            function: reader.u64()?,
+            grid: Dim3::read(reader)?,
+            block: Dim3::read(reader)?,
+            shared_bytes: reader.u32()?,
+            attributes: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(LaunchAttribute::read(reader)?);
+                }
+                list
+            },
+            arguments: reader.bytes(32764)?.to_vec(),
+        })
+    }
+}
+
+/// Holds an attribute of a launch (CUlaunchAttribute).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaunchAttribute {
+    /// id.
+    pub id: u32,
+    /// value.
+    pub value: [u8; 64],
+}
+
+impl Payload for LaunchAttribute {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.id);
+        writer.fixed(&self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { id: reader.u32()?, value: reader.fixed()? })
+    }
+}
+
+/// Holds the place of one parameter among a function's packed arguments, in bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// offset.
+    pub offset: u32,
+    /// bytes.
+    pub bytes: u32,
+}
+
+impl Payload for Parameter {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.offset);
+        writer.u32(self.bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { offset: reader.u32()?, bytes: reader.u32()? })
+    }
+}
 
 /// Asks for `cuDevicePrimaryCtxRetain`.
 #[derive(Debug, Clone, PartialEq)]
@@ -1523,3 +1799,1041 @@ impl Request for EventElapsedTimeV2 {
     const OPCODE: u32 = 0x166;
     type Reply = EventElapsedTimeV2Reply;
 }
+
+/// Asks to load a module; without the image nothing is done but to say that it is missing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleLoad {
+    /// image.
+    pub image: Image,
+    /// options.
+    pub options: Vec<JitOption>,
+}
+
+impl Payload for ModuleLoad {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.image.write(writer);
+        writer.count(self.options.len());
+        for element in &self.options {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            image: Image::read(reader)?,
+            options: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(JitOption::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+/// Answers `ModuleLoad`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleLoadReply {
+    /// missing.
+    pub missing: u8,
+    /// module.
+    pub module: u64,
+    /// report.
+    pub report: JitReport,
+}
+
+impl Payload for ModuleLoadReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u8(self.missing);
+        writer.u64(self.module);
+        self.report.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { missing: reader.u8()?, module: reader.u64()?, report: JitReport::read(reader)? })
+    }
+}
+
+impl Request for ModuleLoad {
+    const OPCODE: u32 = 0x200;
+    type Reply = ModuleLoadReply;
+}
+
+/// Asks to take up a part of an image that was missing; the parts come in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImagePart {
+    /// image.
+    pub image: Image,
+    /// offset.
+    pub offset: u64,
+}
+
+impl Payload for ImagePart {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.image.write(writer);
+        writer.u64(self.offset);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { image: Image::read(reader)?, offset: reader.u64()? })
+    }
+}
+
+impl Request for ImagePart {
+    const OPCODE: u32 = 0x201;
+    type Reply = ();
+}
+
+/// Asks for a function of a module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleGetFunction {
+    /// module.
+    pub module: u64,
+    /// name.
+    pub name: Vec<u8>,
+}
+
+impl Payload for ModuleGetFunction {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.module);
+        writer.bytes(&self.name);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { module: reader.u64()?, name: reader.bytes(65536)?.to_vec() })
+    }
+}
+
+/// Answers `ModuleGetFunction`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleGetFunctionReply {
+    /// function.
+    pub function: u64,
+    /// facts.
+    pub facts: FunctionFacts,
+}
+
+impl Payload for ModuleGetFunctionReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.function);
+        self.facts.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { function: reader.u64()?, facts: FunctionFacts::read(reader)? })
+    }
+}
+
+impl Request for ModuleGetFunction {
+    const OPCODE: u32 = 0x203;
+    type Reply = ModuleGetFunctionReply;
+}
+
+/// Asks for a variable of a module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleGetGlobal {
+    /// module.
+    pub module: u64,
+    /// name.
+    pub name: Vec<u8>,
+}
+
+impl Payload for ModuleGetGlobal {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.module);
+        writer.bytes(&self.name);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { module: reader.u64()?, name: reader.bytes(65536)?.to_vec() })
+    }
+}
+
+/// Answers `ModuleGetGlobal`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleGetGlobalReply {
+    /// address.
+    pub address: u64,
+    /// bytes.
+    pub bytes: u64,
+}
+
+impl Payload for ModuleGetGlobalReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.address);
+        writer.u64(self.bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { address: reader.u64()?, bytes: reader.u64()? })
+    }
+}
+
+impl Request for ModuleGetGlobal {
+    const OPCODE: u32 = 0x204;
+    type Reply = ModuleGetGlobalReply;
+}
+
+/// Asks for the functions of a module, from number `first` on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleListFunctions {
+    /// module.
+    pub module: u64,
+    /// first.
+    pub first: u32,
+}
+
+impl Payload for ModuleListFunctions {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.module);
+        writer.u32(self.first);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { module: reader.u64()?, first: reader.u32()? })
+    }
+}
+
+/// Answers `ModuleListFunctions`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleListFunctionsReply {
+    /// count.
+    pub count: u32,
+    /// functions.
+    pub functions: Vec<u64>,
+}
+
+impl Payload for ModuleListFunctionsReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.count);
+        writer.count(self.functions.len());
+        for element in &self.functions {
+            writer.u64(*element);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            count: reader.u32()?,
+            functions: {
+                let count = reader.count(4096)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(reader.u64()?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for ModuleListFunctions {
+    const OPCODE: u32 = 0x205;
+    type Reply = ModuleListFunctionsReply;
+}
+
+/// Asks for what is known of a function that was listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FunctionDescribe {
+    /// function.
+    pub function: u64,
+}
+
+impl Payload for FunctionDescribe {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.function);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { function: reader.u64()? })
+    }
+}
+
+/// Answers `FunctionDescribe`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FunctionDescribeReply {
+    /// name.
+    pub name: Vec<u8>,
+    /// module.
+    pub module: u64,
+    /// facts.
+    pub facts: FunctionFacts,
+}
+
+impl Payload for FunctionDescribeReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.bytes(&self.name);
+        writer.u64(self.module);
+        self.facts.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            name: reader.bytes(65536)?.to_vec(),
+            module: reader.u64()?,
+            facts: FunctionFacts::read(reader)?,
+        })
+    }
+}
+
+impl Request for FunctionDescribe {
+    const OPCODE: u32 = 0x208;
+    type Reply = FunctionDescribeReply;
+}
+
+/// Asks to load a library; without the image nothing is done but to say that it is missing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryLoad {
+    /// image.
+    pub image: Image,
+    /// options.
+    pub options: Vec<JitOption>,
+}
+
+impl Payload for LibraryLoad {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.image.write(writer);
+        writer.count(self.options.len());
+        for element in &self.options {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            image: Image::read(reader)?,
+            options: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(JitOption::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+/// Answers `LibraryLoad`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryLoadReply {
+    /// missing.
+    pub missing: u8,
+    /// library.
+    pub library: u64,
+    /// report.
+    pub report: JitReport,
+}
+
+impl Payload for LibraryLoadReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u8(self.missing);
+        writer.u64(self.library);
+        self.report.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { missing: reader.u8()?, library: reader.u64()?, report: JitReport::read(reader)? })
+    }
+}
+
+impl Request for LibraryLoad {
+    const OPCODE: u32 = 0x210;
+    type Reply = LibraryLoadReply;
+}
+
+/// Asks for a kernel of a library.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryGetKernel {
+    /// library.
+    pub library: u64,
+    /// name.
+    pub name: Vec<u8>,
+}
+
+impl Payload for LibraryGetKernel {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.library);
+        writer.bytes(&self.name);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { library: reader.u64()?, name: reader.bytes(65536)?.to_vec() })
+    }
+}
+
+/// Answers `LibraryGetKernel`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryGetKernelReply {
+    /// kernel.
+    pub kernel: u64,
+    /// parameters.
+    pub parameters: Vec<Parameter>,
+}
+
+impl Payload for LibraryGetKernelReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.kernel);
+        writer.count(self.parameters.len());
+        for element in &self.parameters {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            kernel: reader.u64()?,
+            parameters: {
+                let count = reader.count(32764)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(Parameter::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for LibraryGetKernel {
+    const OPCODE: u32 = 0x212;
+    type Reply = LibraryGetKernelReply;
+}
+
+/// Asks for a variable of a library in the current context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryGetGlobal {
+    /// library.
+    pub library: u64,
+    /// name.
+    pub name: Vec<u8>,
+}
+
+impl Payload for LibraryGetGlobal {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.library);
+        writer.bytes(&self.name);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { library: reader.u64()?, name: reader.bytes(65536)?.to_vec() })
+    }
+}
+
+/// Answers `LibraryGetGlobal`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryGetGlobalReply {
+    /// address.
+    pub address: u64,
+    /// bytes.
+    pub bytes: u64,
+}
+
+impl Payload for LibraryGetGlobalReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.address);
+        writer.u64(self.bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { address: reader.u64()?, bytes: reader.u64()? })
+    }
+}
+
+impl Request for LibraryGetGlobal {
+    const OPCODE: u32 = 0x214;
+    type Reply = LibraryGetGlobalReply;
+}
+
+/// Asks for the kernels of a library, from number `first` on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryListKernels {
+    /// library.
+    pub library: u64,
+    /// first.
+    pub first: u32,
+}
+
+impl Payload for LibraryListKernels {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.library);
+        writer.u32(self.first);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { library: reader.u64()?, first: reader.u32()? })
+    }
+}
+
+/// Answers `LibraryListKernels`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryListKernelsReply {
+    /// count.
+    pub count: u32,
+    /// kernels.
+    pub kernels: Vec<u64>,
+}
+
+impl Payload for LibraryListKernelsReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.count);
+        writer.count(self.kernels.len());
+        for element in &self.kernels {
+            writer.u64(*element);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            count: reader.u32()?,
+            kernels: {
+                let count = reader.count(4096)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(reader.u64()?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for LibraryListKernels {
+    const OPCODE: u32 = 0x216;
+    type Reply = LibraryListKernelsReply;
+}
+
+/// Asks for what is known of a kernel that was listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelDescribe {
+    /// kernel.
+    pub kernel: u64,
+}
+
+impl Payload for KernelDescribe {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.kernel);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { kernel: reader.u64()? })
+    }
+}
+
+/// Answers `KernelDescribe`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelDescribeReply {
+    /// name.
+    pub name: Vec<u8>,
+    /// library.
+    pub library: u64,
+    /// parameters.
+    pub parameters: Vec<Parameter>,
+}
+
+impl Payload for KernelDescribeReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.bytes(&self.name);
+        writer.u64(self.library);
+        writer.count(self.parameters.len());
+        for element in &self.parameters {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            name: reader.bytes(65536)?.to_vec(),
+            library: reader.u64()?,
+            parameters: {
+                let count = reader.count(32764)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(Parameter::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for KernelDescribe {
+    const OPCODE: u32 = 0x218;
+    type Reply = KernelDescribeReply;
+}
+
+/// Asks for a kernel as a function of the current context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelGetFunction {
+    /// kernel.
+    pub kernel: u64,
+}
+
+impl Payload for KernelGetFunction {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.kernel);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { kernel: reader.u64()? })
+    }
+}
+
+/// Answers `KernelGetFunction`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelGetFunctionReply {
+    /// function.
+    pub function: u64,
+    /// facts.
+    pub facts: FunctionFacts,
+}
+
+impl Payload for KernelGetFunctionReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.function);
+        self.facts.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { function: reader.u64()?, facts: FunctionFacts::read(reader)? })
+    }
+}
+
+impl Request for KernelGetFunction {
+    const OPCODE: u32 = 0x219;
+    type Reply = KernelGetFunctionReply;
+}
+
+/// Asks for the attributes of a kernel on a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelAttributes {
+    /// kernel.
+    pub kernel: u64,
+    /// device.
+    pub device: i32,
+}
+
+impl Payload for KernelAttributes {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.kernel);
+        writer.i32(self.device);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { kernel: reader.u64()?, device: reader.i32()? })
+    }
+}
+
+/// Answers `KernelAttributes`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelAttributesReply {
+    /// attributes.
+    pub attributes: Vec<FunctionAttribute>,
+}
+
+impl Payload for KernelAttributesReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.count(self.attributes.len());
+        for element in &self.attributes {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            attributes: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(FunctionAttribute::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for KernelAttributes {
+    const OPCODE: u32 = 0x21a;
+    type Reply = KernelAttributesReply;
+}
+
+/// Asks how many blocks of each shape a multiprocessor holds at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OccupancyBlocks {
+    /// function.
+    pub function: u64,
+    /// flags.
+    pub flags: u32,
+    /// shapes.
+    pub shapes: Vec<BlockShape>,
+}
+
+impl Payload for OccupancyBlocks {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.function);
+        writer.u32(self.flags);
+        writer.count(self.shapes.len());
+        for element in &self.shapes {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            function: reader.u64()?,
+            flags: reader.u32()?,
+            shapes: {
+                let count = reader.count(2048)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(BlockShape::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+/// Answers `OccupancyBlocks`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OccupancyBlocksReply {
+    /// blocks.
+    pub blocks: Vec<i32>,
+}
+
+impl Payload for OccupancyBlocksReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.count(self.blocks.len());
+        for element in &self.blocks {
+            writer.i32(*element);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            blocks: {
+                let count = reader.count(2048)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(reader.i32()?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for OccupancyBlocks {
+    const OPCODE: u32 = 0x220;
+    type Reply = OccupancyBlocksReply;
+}
+
+/// Asks how many clusters of a launch's shape the device holds at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OccupancyClusters {
+    /// launch.
+    pub launch: KernelLaunch,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for OccupancyClusters {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.launch.write(writer);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { launch: KernelLaunch::read(reader)?, stream: reader.u64()? })
+    }
+}
+
+/// Answers `OccupancyClusters`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OccupancyClustersReply {
+    /// clusters.
+    pub clusters: i32,
+}
+
+impl Payload for OccupancyClustersReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.clusters);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { clusters: reader.i32()? })
+    }
+}
+
+impl Request for OccupancyClusters {
+    const OPCODE: u32 = 0x222;
+    type Reply = OccupancyClustersReply;
+}
+
+/// Asks for the largest cluster that a launch of this shape may have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OccupancyClusterSize {
+    /// launch.
+    pub launch: KernelLaunch,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for OccupancyClusterSize {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.launch.write(writer);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { launch: KernelLaunch::read(reader)?, stream: reader.u64()? })
+    }
+}
+
+/// Answers `OccupancyClusterSize`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OccupancyClusterSizeReply {
+    /// blocks.
+    pub blocks: i32,
+}
+
+impl Payload for OccupancyClusterSizeReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.blocks);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { blocks: reader.i32()? })
+    }
+}
+
+impl Request for OccupancyClusterSize {
+    const OPCODE: u32 = 0x223;
+    type Reply = OccupancyClusterSizeReply;
+}
+
+/// Asks to begin a link.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkCreate {
+    /// options.
+    pub options: Vec<JitOption>,
+}
+
+impl Payload for LinkCreate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.count(self.options.len());
+        for element in &self.options {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            options: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(JitOption::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+/// Answers `LinkCreate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkCreateReply {
+    /// state.
+    pub state: u64,
+    /// report.
+    pub report: JitReport,
+}
+
+impl Payload for LinkCreateReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.state);
+        self.report.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { state: reader.u64()?, report: JitReport::read(reader)? })
+    }
+}
+
+impl Request for LinkCreate {
+    const OPCODE: u32 = 0x228;
+    type Reply = LinkCreateReply;
+}
+
+/// Asks to add an input to a link; without the image nothing is done but to say that it is missing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkAdd {
+    /// state.
+    pub state: u64,
+    /// kind.
+    pub kind: u32,
+    /// image.
+    pub image: Image,
+    /// name.
+    pub name: String,
+    /// options.
+    pub options: Vec<JitOption>,
+}
+
+impl Payload for LinkAdd {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.state);
+        writer.u32(self.kind);
+        self.image.write(writer);
+        writer.text(&self.name);
+        writer.count(self.options.len());
+        for element in &self.options {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            state: reader.u64()?,
+            kind: reader.u32()?,
+            image: Image::read(reader)?,
+            name: reader.text(TEXT_BYTES_MAX)?.to_owned(),
+            options: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(JitOption::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+/// Answers `LinkAdd`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkAddReply {
+    /// missing.
+    pub missing: u8,
+    /// report.
+    pub report: JitReport,
+}
+
+impl Payload for LinkAddReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u8(self.missing);
+        self.report.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { missing: reader.u8()?, report: JitReport::read(reader)? })
+    }
+}
+
+impl Request for LinkAdd {
+    const OPCODE: u32 = 0x229;
+    type Reply = LinkAddReply;
+}
+
+/// Asks to end a link; the image that came of it is fetched in parts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkComplete {
+    /// state.
+    pub state: u64,
+}
+
+impl Payload for LinkComplete {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.state);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { state: reader.u64()? })
+    }
+}
+
+/// Answers `LinkComplete`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkCompleteReply {
+    /// bytes.
+    pub bytes: u64,
+    /// report.
+    pub report: JitReport,
+}
+
+impl Payload for LinkCompleteReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.bytes);
+        self.report.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { bytes: reader.u64()?, report: JitReport::read(reader)? })
+    }
+}
+
+impl Request for LinkComplete {
+    const OPCODE: u32 = 0x22a;
+    type Reply = LinkCompleteReply;
+}
+
+/// Asks for a part of what came of a link.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkFetch {
+    /// state.
+    pub state: u64,
+    /// offset.
+    pub offset: u64,
+    /// byte count.
+    pub byte_count: u64,
+}
+
+impl Payload for LinkFetch {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.state);
+        writer.u64(self.offset);
+        writer.u64(self.byte_count);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { state: reader.u64()?, offset: reader.u64()?, byte_count: reader.u64()? })
+    }
+}
+
+impl Request for LinkFetch {
+    const OPCODE: u32 = 0x22b;
+    type Reply = ();
+}
+
+/// Asks to launch a kernel whose arguments are packed by its layout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaunchKernel {
+    /// stream.
+    pub stream: u64,
+    /// launch.
+    pub launch: KernelLaunch,
+}
+
+impl Payload for LaunchKernel {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+        self.launch.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()?, launch: KernelLaunch::read(reader)? })
+    }
+}
+
+impl Request for LaunchKernel {
+    const OPCODE: u32 = 0x240;
+    type Reply = ();
+}
+
+/// Longest text in a message: 64 KiB. The longest texts are mangled names of C++
+/// kernels, which reach some thousand bytes.
+pub const TEXT_BYTES_MAX: usize = 64 << 10;

@@ -97,4 +97,203 @@ pub fn each(visitor: &mut impl Visit) {
     visitor.request(EventQuery { event: 120 });
     visitor.request(EventElapsedTimeV2 { start: 121, end: 122 });
     visitor.message(EventElapsedTimeV2Reply { p_milliseconds: 123.5 });
+    visitor.request(ModuleLoad {
+        image: Image { hash: [125; 32], bytes: 126 },
+        options: vec![JitOption { option: 2, value: 3 }, JitOption { option: 5, value: 6 }],
+    });
+    visitor.message(ModuleLoadReply {
+        missing: 7,
+        module: 8,
+        report: JitReport {
+            result: 10,
+            info_log: vec![11; 3],
+            error_log: vec![12; 3],
+            values: vec![JitOption { option: 15, value: 16 }, JitOption { option: 18, value: 19 }],
+        },
+    });
+    visitor.request(ImagePart { image: Image { hash: [21; 32], bytes: 22 }, offset: 23 });
+    visitor.request(ModuleGetFunction { module: 24, name: vec![25; 3] });
+    visitor.message(ModuleGetFunctionReply {
+        function: 26,
+        facts: FunctionFacts {
+            attributes: vec![
+                FunctionAttribute { attribute: 30, value: 31 },
+                FunctionAttribute { attribute: 33, value: 34 },
+            ],
+            parameters: vec![
+                Parameter { offset: 37, bytes: 38 },
+                Parameter { offset: 40, bytes: 41 },
+            ],
+        },
+    });
+    visitor.request(ModuleGetGlobal { module: 42, name: vec![43; 3] });
+    visitor.message(ModuleGetGlobalReply { address: 44, bytes: 45 });
+    visitor.request(ModuleListFunctions { module: 46, first: 47 });
+    visitor.message(ModuleListFunctionsReply { count: 48, functions: vec![50, 51] });
+    visitor.request(FunctionDescribe { function: 52 });
+    visitor.message(FunctionDescribeReply {
+        name: vec![53; 3],
+        module: 54,
+        facts: FunctionFacts {
+            attributes: vec![
+                FunctionAttribute { attribute: 58, value: 59 },
+                FunctionAttribute { attribute: 61, value: 62 },
+            ],
+            parameters: vec![
+                Parameter { offset: 65, bytes: 66 },
+                Parameter { offset: 68, bytes: 69 },
+            ],
+        },
+    });
+    visitor.request(LibraryLoad {
+        image: Image { hash: [71; 32], bytes: 72 },
+        options: vec![JitOption { option: 75, value: 76 }, JitOption { option: 78, value: 79 }],
+    });
+    visitor.message(LibraryLoadReply {
+        missing: 80,
+        library: 81,
+        report: JitReport {
+            result: 83,
+            info_log: vec![84; 3],
+            error_log: vec![85; 3],
+            values: vec![JitOption { option: 88, value: 89 }, JitOption { option: 91, value: 92 }],
+        },
+    });
+    visitor.request(LibraryGetKernel { library: 93, name: vec![94; 3] });
+    visitor.message(LibraryGetKernelReply {
+        kernel: 95,
+        parameters: vec![
+            Parameter { offset: 98, bytes: 99 },
+            Parameter { offset: 101, bytes: 102 },
+        ],
+    });
+    visitor.request(LibraryGetGlobal { library: 103, name: vec![104; 3] });
+    visitor.message(LibraryGetGlobalReply { address: 105, bytes: 106 });
+    visitor.request(LibraryListKernels { library: 107, first: 108 });
+    visitor.message(LibraryListKernelsReply { count: 109, kernels: vec![111, 112] });
+    visitor.request(KernelDescribe { kernel: 113 });
+    visitor.message(KernelDescribeReply {
+        name: vec![114; 3],
+        library: 115,
+        parameters: vec![
+            Parameter { offset: 118, bytes: 119 },
+            Parameter { offset: 121, bytes: 122 },
+        ],
+    });
+    visitor.request(KernelGetFunction { kernel: 123 });
+    visitor.message(KernelGetFunctionReply {
+        function: 124,
+        facts: FunctionFacts {
+            attributes: vec![
+                FunctionAttribute { attribute: 1, value: 2 },
+                FunctionAttribute { attribute: 4, value: 5 },
+            ],
+            parameters: vec![
+                Parameter { offset: 8, bytes: 9 },
+                Parameter { offset: 11, bytes: 12 },
+            ],
+        },
+    });
+    visitor.request(KernelAttributes { kernel: 13, device: 14 });
+    visitor.message(KernelAttributesReply {
+        attributes: vec![
+            FunctionAttribute { attribute: 17, value: 18 },
+            FunctionAttribute { attribute: 20, value: 21 },
+        ],
+    });
+    visitor.request(OccupancyBlocks {
+        function: 22,
+        flags: 23,
+        shapes: vec![
+            BlockShape { threads: 26, shared_bytes: 27 },
+            BlockShape { threads: 29, shared_bytes: 30 },
+        ],
+    });
+    visitor.message(OccupancyBlocksReply { blocks: vec![32, 33] });
+    visitor.request(OccupancyClusters {
+        launch: KernelLaunch {
+            function: 35,
+            grid: Dim3 { x: 37, y: 38, z: 39 },
+            block: Dim3 { x: 41, y: 42, z: 43 },
+            shared_bytes: 44,
+            attributes: vec![
+                LaunchAttribute { id: 47, value: [48; 64] },
+                LaunchAttribute { id: 50, value: [51; 64] },
+            ],
+            arguments: vec![52; 3],
+        },
+        stream: 53,
+    });
+    visitor.message(OccupancyClustersReply { clusters: 54 });
+    visitor.request(OccupancyClusterSize {
+        launch: KernelLaunch {
+            function: 56,
+            grid: Dim3 { x: 58, y: 59, z: 60 },
+            block: Dim3 { x: 62, y: 63, z: 64 },
+            shared_bytes: 65,
+            attributes: vec![
+                LaunchAttribute { id: 68, value: [69; 64] },
+                LaunchAttribute { id: 71, value: [72; 64] },
+            ],
+            arguments: vec![73; 3],
+        },
+        stream: 74,
+    });
+    visitor.message(OccupancyClusterSizeReply { blocks: 75 });
+    visitor.request(LinkCreate {
+        options: vec![JitOption { option: 78, value: 79 }, JitOption { option: 81, value: 82 }],
+    });
+    visitor.message(LinkCreateReply {
+        state: 83,
+        report: JitReport {
+            result: 85,
+            info_log: vec![86; 3],
+            error_log: vec![87; 3],
+            values: vec![JitOption { option: 90, value: 91 }, JitOption { option: 93, value: 94 }],
+        },
+    });
+    visitor.request(LinkAdd {
+        state: 95,
+        kind: 96,
+        image: Image { hash: [98; 32], bytes: 99 },
+        name: "text 100".into(),
+        options: vec![JitOption { option: 103, value: 104 }, JitOption { option: 106, value: 107 }],
+    });
+    visitor.message(LinkAddReply {
+        missing: 108,
+        report: JitReport {
+            result: 110,
+            info_log: vec![111; 3],
+            error_log: vec![112; 3],
+            values: vec![
+                JitOption { option: 115, value: 116 },
+                JitOption { option: 118, value: 119 },
+            ],
+        },
+    });
+    visitor.request(LinkComplete { state: 120 });
+    visitor.message(LinkCompleteReply {
+        bytes: 121,
+        report: JitReport {
+            result: 123,
+            info_log: vec![124; 3],
+            error_log: vec![125; 3],
+            values: vec![JitOption { option: 1, value: 2 }, JitOption { option: 4, value: 5 }],
+        },
+    });
+    visitor.request(LinkFetch { state: 6, offset: 7, byte_count: 8 });
+    visitor.request(LaunchKernel {
+        stream: 9,
+        launch: KernelLaunch {
+            function: 11,
+            grid: Dim3 { x: 13, y: 14, z: 15 },
+            block: Dim3 { x: 17, y: 18, z: 19 },
+            shared_bytes: 20,
+            attributes: vec![
+                LaunchAttribute { id: 23, value: [24; 64] },
+                LaunchAttribute { id: 26, value: [27; 64] },
+            ],
+            arguments: vec![28; 3],
+        },
+    });
 }

@@ -10,7 +10,10 @@ mod stream;
 use vgpu_abi::cuda::Error;
 
 use super::Sim;
-use crate::dispatch::Call;
+use crate::dispatch::{
+    Call, FunctionCalls, KernelCalls, LaunchCalls, LibraryCalls, LinkerCalls, ModuleCalls,
+    OccupancyCalls,
+};
 
 /// CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL are for captures, of which there are none.
 fn check_not_external(flags: u32) -> Result<(), Error> {
@@ -36,3 +39,12 @@ impl Sim {
         self.memory.write(address, bytes.len() as u64).map(|to| to.copy_from_slice(bytes))
     }
 }
+
+// Described, and not done yet: each message of these is answered NOT_SUPPORTED.
+impl FunctionCalls for Sim {}
+impl KernelCalls for Sim {}
+impl LaunchCalls for Sim {}
+impl LibraryCalls for Sim {}
+impl LinkerCalls for Sim {}
+impl ModuleCalls for Sim {}
+impl OccupancyCalls for Sim {}
