@@ -14,6 +14,7 @@ pub mod dispatch;
 mod error;
 mod host;
 mod log;
+pub mod mark;
 mod worker;
 
 use std::process::ExitCode;

@@ -86,6 +86,18 @@ fn every_library_is_called_as_applications_ask_for_it() {
 }
 
 #[test]
+fn every_library_is_marked_as_ours() {
+    for stage in [Stage::dev(), Stage::release()] {
+        for shape in &SHAPES {
+            let file = std::fs::File::open(stage.library(shape.soname)).expect("a staged file");
+            assert!(vgpud::mark::is_ours(&file).expect("a readable file"), "{}", shape.soname);
+        }
+    }
+    let own = std::env::current_exe().and_then(std::fs::File::open).expect("this test");
+    assert!(!vgpud::mark::is_ours(&own).expect("a readable file"), "a program without a mark");
+}
+
+#[test]
 fn every_library_exports_exactly_the_names_of_its_list() {
     over_all(|shape, elf| {
         let list = stage::repository().join("shims/api/names").join(shape.names);

@@ -22,6 +22,7 @@ mod fault;
 mod fork;
 pub mod identity;
 pub mod log;
+mod mark;
 mod process;
 pub mod reserve;
 pub mod session;

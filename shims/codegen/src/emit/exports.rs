@@ -55,7 +55,8 @@ pub(crate) fn emit(
         let value = otherwise(returns).ok_or((name.clone(), Problem::Otherwise))?;
         unimplemented_value(&mut text, target, name, returns, value);
     }
-    Ok(format!("{HEAD}//! Every exported name.\n\n{}{text}", imports(target, &text)))
+    let imports = imports(target, &text);
+    Ok(format!("{HEAD}//! Every exported name.\n\n{imports}vgpu_guest::mark!();\n\n{text}"))
 }
 
 /// Brings in what the text uses.

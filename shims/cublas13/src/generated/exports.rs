@@ -15,6 +15,8 @@ use vgpu_guest::boundary::boundary_value;
 
 use vgpu_cublas::api;
 
+vgpu_guest::mark!();
+
 /// Answers `cublasGetStatusName` in the guest.
 ///
 /// # Safety

@@ -19,6 +19,8 @@ use vgpu_guest::wire::cuda;
 use crate::api;
 use crate::remote;
 
+vgpu_guest::mark!();
+
 /// Answers `cuDevicePrimaryCtxRetain` on the host.
 ///
 /// # Safety

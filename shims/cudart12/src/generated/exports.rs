@@ -18,6 +18,8 @@ use vgpu_guest::convert;
 
 use vgpu_cudart::api;
 
+vgpu_guest::mark!();
+
 /// Answers `__cudaPopCallConfiguration` in the guest.
 ///
 /// # Safety

@@ -18,6 +18,8 @@ use vgpu_guest::convert;
 
 use crate::api;
 
+vgpu_guest::mark!();
+
 /// Answers `nvmlDeviceGetArchitecture` in the guest.
 ///
 /// # Safety
