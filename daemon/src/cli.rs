@@ -1,8 +1,11 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::device::Source;
 
 /// Gives guests without a GPU the use of this machine's.
 #[derive(Debug, Parser)]
@@ -58,4 +61,18 @@ pub(crate) struct WorkerOptions {
     /// Simulated GPUs.
     #[arg(long)]
     pub sim_gpus: u32,
+}
+
+impl WorkerOptions {
+    /// Spells the devices to open as arguments.
+    pub fn arguments(source: &Source) -> Vec<OsString> {
+        match source {
+            Source::Sim { gpus } => vec!["--sim-gpus".into(), gpus.to_string().into()],
+        }
+    }
+
+    /// The devices to open.
+    pub fn source(&self) -> Source {
+        Source::Sim { gpus: self.sim_gpus }
+    }
 }

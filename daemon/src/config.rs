@@ -7,6 +7,7 @@ use serde::Deserialize;
 use vgpu_link::{Access, Uri};
 
 use crate::cli::Arguments;
+use crate::device::Source;
 use crate::error::DaemonError;
 
 /// Read when no other file is named, if it is there.
@@ -36,8 +37,8 @@ pub(crate) struct Config {
     pub access: Access,
     /// Most clients at a time.
     pub clients_max: usize,
-    /// Simulated GPUs.
-    pub sim_gpus: u32,
+    /// The devices to serve.
+    pub device: Source,
 }
 
 /// The file's layout.
@@ -60,12 +61,13 @@ impl Config {
     /// [`DaemonError`] that names the file or option, what is wrong with it, and the remedy.
     pub fn load(arguments: &Arguments) -> Result<Self, DaemonError> {
         let file = File::read(arguments.config.as_deref())?;
-        check_device(arguments.device.as_deref().or(file.device.as_deref()))?;
         let listen = if arguments.listen.is_empty() { &file.listen } else { &arguments.listen };
         let mode = arguments.mode.as_ref().or(file.mode.as_ref());
         let group = arguments.group.as_ref().or(file.group.as_ref());
         let clients_max = arguments.clients_max.or(file.clients_max);
         let sim_gpus = arguments.sim_gpus.or(file.sim_gpus).unwrap_or(1);
+        let sim_gpus = within("sim_gpus", sim_gpus, SIM_GPUS_MAX)?;
+        let device = arguments.device.as_deref().or(file.device.as_deref());
         Ok(Self {
             listen: listen.iter().map(|address| socket_path(address)).collect::<Result<_, _>>()?,
             access: Access {
@@ -77,7 +79,7 @@ impl Config {
                 clients_max.unwrap_or(DEFAULT_CLIENTS_MAX),
                 CLIENTS_MAX,
             )? as usize,
-            sim_gpus: within("sim_gpus", sim_gpus, SIM_GPUS_MAX)?,
+            device: source(device, sim_gpus)?,
         })
     }
 
@@ -104,11 +106,11 @@ impl File {
     }
 }
 
-fn check_device(device: Option<&str>) -> Result<(), DaemonError> {
+fn source(device: Option<&str>, sim_gpus: u32) -> Result<Source, DaemonError> {
     let not_built = |device: &str| DaemonError::DeviceNotBuilt { device: device.to_owned() };
     match device {
         None => Err(DaemonError::NoDevice),
-        Some("sim") => Ok(()),
+        Some("sim") => Ok(Source::Sim { gpus: sim_gpus }),
         Some(device) if device == "nvidia" || device.starts_with("replay=") => {
             Err(not_built(device))
         }
@@ -178,7 +180,7 @@ mod tests {
         let config = load(&["--device", "sim", "--listen", "unix:/b"], file).expect("right");
         assert_eq!(config.listen, [PathBuf::from("/b")]);
         assert_eq!(config.access, Access { mode: 0o600, group: None });
-        assert_eq!((config.sim_gpus, config.clients_max), (3, 64));
+        assert_eq!((config.device, config.clients_max), (Source::Sim { gpus: 3 }, 64));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use vgpu_link::wire::control::Process;
-use vgpu_link::wire::limits::{EXE_BYTES_MAX, PROCESSES_MAX};
+use vgpu_link::wire::limits::{DEVICES_MAX, EXE_BYTES_MAX, PROCESSES_MAX};
 use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
 
 use crate::error::DaemonError;
@@ -64,6 +64,12 @@ pub(crate) enum Ask {
         /// Ordinal of the device.
         device: u32,
     },
+    /// Tells that the devices are open and a client may come; a worker's first message, not
+    /// answered.
+    Open {
+        /// Bytes of each device, by ordinal; at most [`DEVICES_MAX`].
+        totals: Vec<u64>,
+    },
 }
 
 /// From the host process to a worker.
@@ -102,6 +108,11 @@ impl Payload for Ask {
                 writer.u8(3);
                 writer.u32(*device);
             }
+            Self::Open { totals } => {
+                writer.u8(4);
+                writer.count(totals.len());
+                totals.iter().for_each(|&total| writer.u64(total));
+            }
         }
     }
 
@@ -112,6 +123,10 @@ impl Payload for Ask {
             1 => Self::Reserve { device: reader.u32()?, bytes: reader.u64()? },
             2 => Self::Release { device: reader.u32()?, bytes: reader.u64()? },
             3 => Self::Usage { device: reader.u32()? },
+            4 => {
+                let totals = (0..reader.count(DEVICES_MAX)?).map(|_| reader.u64());
+                Self::Open { totals: totals.collect::<Result<_, Malformed>>()? }
+            }
             _ => return Err(malformed),
         })
     }
@@ -280,6 +295,7 @@ mod tests {
             Ask::Reserve { device: 2, bytes: 3 },
             Ask::Release { device: 4, bytes: 5 },
             Ask::Usage { device: 6 },
+            Ask::Open { totals: vec![7, 8] },
         ] {
             theirs.send(&ask, None).expect("sent");
             let (heard, handed) = ours.receive::<Ask>().expect("heard").expect("a message");

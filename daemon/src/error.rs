@@ -51,6 +51,12 @@ pub(crate) enum DaemonError {
         /// The device as given.
         device: String,
     },
+    /// No worker could open the devices.
+    #[error("opening the devices: the first worker ended: {ended}")]
+    NotOpened {
+        /// How it ended.
+        ended: String,
+    },
     /// There is no such group.
     #[error("there is no group \"{group}\" in /etc/group")]
     NoGroup {
@@ -94,6 +100,7 @@ impl DaemonError {
             Self::NoDevice | Self::DeviceNotBuilt { .. } | Self::UnknownDevice { .. } => {
                 Some("Use --device sim, the simulated H100.")
             }
+            Self::NotOpened { .. } => Some("The worker's own words above say why."),
             Self::NoGroup { .. } => Some("Create the group, or name another one with --group."),
             Self::Link(error) => error.hint(),
             Self::NotAWorker => Some("Start vgpud itself: it starts its workers."),

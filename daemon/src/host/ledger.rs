@@ -10,9 +10,9 @@ use vgpu_link::wire::limits::EXE_BYTES_MAX;
 use crate::desk::Usage;
 
 /// The memory of every device and the share of every session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Bytes of each device, by ordinal.
+    /// Bytes of each device, by ordinal; empty until the first worker has opened them.
     totals: Vec<u64>,
     sessions: HashMap<u64, Account>,
 }
@@ -27,9 +27,23 @@ struct Account {
 }
 
 impl Ledger {
-    /// Opens the ledger of devices of these sizes.
-    pub fn new(totals: Vec<u64>) -> Self {
-        Self { totals, sessions: HashMap::new() }
+    /// Takes up devices of these sizes; `false` if they are not those of before, or none.
+    pub fn open(&mut self, totals: Vec<u64>) -> bool {
+        if !self.is_open() {
+            self.totals = totals;
+            return self.is_open();
+        }
+        self.totals == totals
+    }
+
+    /// Says whether the devices are known.
+    pub fn is_open(&self) -> bool {
+        !self.totals.is_empty()
+    }
+
+    /// Counts the devices.
+    pub fn devices(&self) -> usize {
+        self.totals.len()
     }
 
     /// Opens a session's account under its client's name.
@@ -90,7 +104,9 @@ mod tests {
 
     #[test]
     fn memory_is_granted_up_to_the_last_byte_and_comes_back_with_its_session() {
-        let mut ledger = Ledger::new(vec![100, 10]);
+        let mut ledger = Ledger::default();
+        assert!(!ledger.is_open() && !ledger.open(vec![]) && ledger.open(vec![100, 10]));
+        assert!(ledger.open(vec![100, 10]) && !ledger.open(vec![100]), "devices do not change");
         ledger.introduce(1, 41, Text::cut("one"));
         ledger.introduce(2, 42, Text::cut("two"));
         assert!(ledger.reserve(1, 0, 60) && ledger.reserve(2, 0, 40) && ledger.reserve(2, 1, 10));
@@ -107,7 +123,8 @@ mod tests {
 
     #[test]
     fn more_than_is_held_is_not_given_back() {
-        let mut ledger = Ledger::new(vec![100]);
+        let mut ledger = Ledger::default();
+        assert!(ledger.open(vec![100]));
         assert!(ledger.reserve(1, 0, 60) && ledger.reserve(2, 0, 30));
         assert!(!ledger.release(1, 0, 61) && !ledger.release(3, 0, 1) && !ledger.release(1, 1, 1));
         assert!(ledger.release(1, 0, 60));

@@ -18,15 +18,18 @@ use vgpu_link::{Link, Listener, handshake, unix_link};
 
 use crate::config::Config;
 use crate::desk::{Ask, Tell};
-use crate::device;
 use crate::error::DaemonError;
 use crate::log;
 use ledger::Ledger;
-use workers::Workers;
+use workers::{Worker, Workers};
 
 /// How long the host rests from accepting and from starting workers after one of them failed: what
 /// is missing, such as file descriptors, is mended by the end of other clients only.
 const REST: Duration = Duration::from_millis(100);
+
+/// How long the first worker may take to open the devices: 60 seconds. A driver without
+/// persistence mode needs a second or two for each GPU when nobody else uses it.
+const OPEN_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long workers may take to say goodbye when the daemon is stopped. systemd's own limit is 90
 /// seconds; a goodbye takes microseconds unless the client does not read.
@@ -38,20 +41,19 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// [`DaemonError`] if it cannot listen or cannot go on.
 pub(crate) fn run(config: &Config) -> Result<(), DaemonError> {
     let signals = signals()?;
-    let totals = device::memory_totals(config.sim_gpus);
     let listeners = sockets::open(config)?;
     let mut host = Host {
         listeners,
         signals,
-        workers: Workers::new(epoch(), config.sim_gpus, config.clients_max),
-        ledger: Ledger::new(totals),
+        workers: Workers::new(epoch(), config.device.clone(), config.clients_max),
+        ledger: Ledger::default(),
         sessions: 0,
         rest_until: None,
     };
-    host.workers.refill()?;
+    host.open_devices()?;
     // Not being under systemd is no failure.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    log::event("ready", &[("device", &"sim"), ("gpus", &config.sim_gpus)]);
+    log::event("ready", &[("device", &config.device.name()), ("gpus", &host.ledger.devices())]);
     let served = host.serve();
     host.stop();
     served
@@ -97,6 +99,44 @@ struct Ready {
 }
 
 impl Host {
+    /// Starts the first workers and waits until one of them has opened the devices: what the
+    /// ledger must know of them, only a worker can tell.
+    fn open_devices(&mut self) -> Result<(), DaemonError> {
+        self.workers.refill()?;
+        let limit = Instant::now() + OPEN_LIMIT;
+        while !self.ledger.is_open() {
+            // Resting, the host accepts no client.
+            self.rest_until = Some(limit);
+            let ready = self.wait()?;
+            if ready.signal {
+                return Err(DaemonError::NotOpened { ended: "stopped by a signal".into() });
+            }
+            if Instant::now() >= limit {
+                return Err(DaemonError::NotOpened { ended: format!("silent for {OPEN_LIMIT:?}") });
+            }
+            for pid in ready.workers {
+                if let Some(ended) = self.hear_first(pid)? {
+                    return Err(DaemonError::NotOpened { ended });
+                }
+            }
+        }
+        self.rest_until = None;
+        Ok(())
+    }
+
+    /// Hears what the first workers say of the devices; returns how a worker ended without it.
+    fn hear_first(&mut self, pid: u32) -> Result<Option<String>, DaemonError> {
+        let found = self.workers.all().iter().find(|worker| worker.pid() == pid);
+        let heard = found.map(|worker| worker.desk.receive::<Ask>()).transpose()?.flatten();
+        match heard {
+            Some((Ask::Open { totals }, _)) => {
+                self.ledger.open(totals);
+                Ok(None)
+            }
+            _ => Ok(self.workers.take(pid).map(Worker::end)),
+        }
+    }
+
     fn serve(&mut self) -> Result<(), DaemonError> {
         loop {
             let ready = self.wait()?;
@@ -191,6 +231,7 @@ impl Host {
                 Some(tell) => worker.desk.send(&tell, None).map(|()| true),
                 None => Ok(true),
             },
+            (Some((Ask::Open { totals }, _)), None) => Ok(self.ledger.open(totals)),
             // A worker without a client has nothing to ask.
             (Some(_), None) => Ok(false),
         });
@@ -273,6 +314,8 @@ fn answer(ledger: &mut Ledger, session: u64, ask: Ask) -> Option<Tell> {
             None
         }
         Ask::Usage { device } => Some(Tell::Usage(ledger.usage(device))),
+        // Said before there was a client; again, it changes nothing.
+        Ask::Open { .. } => None,
     }
 }
 

@@ -5,7 +5,9 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::cli::WorkerOptions;
 use crate::desk::{Desk, Tell};
+use crate::device::Source;
 use crate::error::DaemonError;
 
 /// Workers that wait for a client: one takes it at once while the next is started.
@@ -22,11 +24,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn start(epoch: u64, sim_gpus: u32) -> Result<Self, DaemonError> {
+    fn start(epoch: u64, source: &Source) -> Result<Self, DaemonError> {
         let (desk, theirs) = Desk::pair()?;
         let process = Command::new("/proc/self/exe")
             .arg("worker")
-            .args(["--epoch", &epoch.to_string(), "--sim-gpus", &sim_gpus.to_string()])
+            .args(["--epoch", &epoch.to_string()])
+            .args(WorkerOptions::arguments(source))
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             // These are between systemd and the host process.
@@ -69,15 +72,15 @@ impl Worker {
 #[derive(Debug)]
 pub(crate) struct Workers {
     epoch: u64,
-    sim_gpus: u32,
+    source: Source,
     clients_max: usize,
     all: Vec<Worker>,
 }
 
 impl Workers {
     /// Prepares to start workers; starts none yet.
-    pub fn new(epoch: u64, sim_gpus: u32, clients_max: usize) -> Self {
-        Self { epoch, sim_gpus, clients_max, all: Vec::new() }
+    pub fn new(epoch: u64, source: Source, clients_max: usize) -> Self {
+        Self { epoch, source, clients_max, all: Vec::new() }
     }
 
     /// All workers, waiting or serving.
@@ -103,7 +106,7 @@ impl Workers {
         let waiting = self.all.len() - self.serving();
         let target = IDLE_TARGET.min(self.clients_max - self.serving());
         for _ in waiting..target {
-            self.all.push(Worker::start(self.epoch, self.sim_gpus)?);
+            self.all.push(Worker::start(self.epoch, &self.source)?);
         }
         Ok(())
     }
@@ -114,7 +117,7 @@ impl Workers {
     /// [`DaemonError`] if no worker could be had; the connection is closed then.
     pub fn hand_over(&mut self, client: &OwnedFd, session: u64) -> Result<u32, DaemonError> {
         if self.serving() == self.all.len() {
-            self.all.push(Worker::start(self.epoch, self.sim_gpus)?);
+            self.all.push(Worker::start(self.epoch, &self.source)?);
         }
         let worker = self
             .all

@@ -13,8 +13,7 @@ use vgpu_link::wire::control::{Hello, Reason, Welcome};
 use vgpu_link::{LinkError, handshake, unix_link};
 
 use crate::cli::WorkerOptions;
-use crate::desk::{Desk, Tell};
-use crate::device::{Profile, Sim};
+use crate::desk::{Ask, Desk, Tell};
 use crate::error::DaemonError;
 use crate::log;
 use bank::HostBank;
@@ -35,7 +34,8 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     let stop = stop::Stop::watch()?;
     let desk = Desk::from_stdin()?;
     // All of the device that does not need a client, so that a client need not wait for it.
-    let profile = Profile::load(options.sim_gpus);
+    let opened = options.source().open()?;
+    desk.send(&Ask::Open { totals: opened.memory_totals() }, None)?;
     let Some((Tell::Serve { session }, Some(client))) = desk.receive()? else {
         return Ok(());
     };
@@ -47,14 +47,14 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         Ok(hello) => {
             let Hello { pid, exe, .. } = hello;
             log::event("hello", &[("session", &session), ("pid", &pid), ("exe", &exe)]);
-            device = Sim::new(profile, HostBank::open(desk, pid, exe)?);
+            device = opened.lend(HostBank::open(desk, pid, exe)?);
             let welcome = Welcome {
                 host_version: Text::cut(env!("CARGO_PKG_VERSION")),
                 epoch: options.epoch,
                 session,
             };
             handshake::welcome(&mut link, &welcome)
-                .and_then(|()| Session::new(&mut link, &mut device).serve())
+                .and_then(|()| Session::new(&mut link, &mut *device).serve())
         }
         Err(error) => Err(error),
     };

@@ -6,7 +6,7 @@ use vgpu_link::wire::{Header, Kind, Malformed, Payload, Request, cuda};
 use vgpu_link::{Bulk, Link, LinkError, handshake};
 
 use super::deferred::Deferred;
-use crate::device::Sim;
+use crate::device::Devices;
 use crate::dispatch::{Answer, Call, dispatch};
 
 /// Calls that may end a context.
@@ -19,14 +19,14 @@ const ENDING: [u32; 3] = [
 /// Serves one client, one message after the other.
 pub(crate) struct Session<'a> {
     link: &'a mut dyn Link,
-    device: &'a mut Sim,
+    device: &'a mut dyn Devices,
     deferred: Deferred,
     answer: Answer,
 }
 
 impl<'a> Session<'a> {
     /// Connects a client with a device.
-    pub fn new(link: &'a mut dyn Link, device: &'a mut Sim) -> Self {
+    pub fn new(link: &'a mut dyn Link, device: &'a mut dyn Devices) -> Self {
         Self { link, device, deferred: Deferred::default(), answer: Answer::default() }
     }
 

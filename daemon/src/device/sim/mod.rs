@@ -20,15 +20,10 @@ pub(crate) use profile::Profile;
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
-use super::Bank;
+use super::{Bank, Devices};
 use context::Contexts;
 use memory::Memory;
 use queue::Queues;
-
-/// The sizes of the simulated devices' memories, in bytes.
-pub(crate) fn memory_totals(gpus: u32) -> Vec<u64> {
-    Profile::load(gpus).snapshot.devices.iter().map(|device| device.total_memory).collect()
-}
 
 /// The simulated devices, as one client has them.
 pub(crate) struct Sim {
@@ -39,6 +34,23 @@ pub(crate) struct Sim {
     /// Last, so that it is dropped last: the host process waits for the end of a worker whose
     /// account is closed, and many gigabytes take a while to give back.
     bank: Box<dyn Bank>,
+}
+
+impl Devices for Sim {
+    fn snapshot(&self) -> &SnapshotReply {
+        &self.profile.snapshot
+    }
+
+    fn state(&self, device: u32) -> Result<DeviceStateReply, Error> {
+        if device as usize >= self.profile.snapshot.devices.len() {
+            return Err(Error::INVALID_DEVICE);
+        }
+        Ok(self.profile.state(self.bank.usage(device)?))
+    }
+
+    fn is_alive(&self, context: u64) -> bool {
+        self.contexts.find(context).is_ok()
+    }
 }
 
 impl Sim {
@@ -52,27 +64,6 @@ impl Sim {
             memory: Memory::new(devices),
             queues: Queues::new(),
         }
-    }
-
-    /// Describes the devices.
-    pub fn snapshot(&self) -> &SnapshotReply {
-        &self.profile.snapshot
-    }
-
-    /// Says whether a context lives.
-    pub fn is_alive(&self, context: u64) -> bool {
-        self.contexts.find(context).is_ok()
-    }
-
-    /// Describes the present state of a device.
-    ///
-    /// # Errors
-    /// INVALID_DEVICE if there is none of that ordinal.
-    pub fn state(&self, device: u32) -> Result<DeviceStateReply, Error> {
-        if device as usize >= self.profile.snapshot.devices.len() {
-            return Err(Error::INVALID_DEVICE);
-        }
-        Ok(self.profile.state(self.bank.usage(device)?))
     }
 
     /// Allocates memory of the current context's device.
