@@ -101,13 +101,13 @@ void __cudaRegisterFunction(void **, const char *, char *, const char *, int, ui
 unsigned __cudaPushCallConfiguration(dim3, dim3, size_t, struct CUstream_st *);
 cudaError_t __cudaPopCallConfiguration(dim3 *, dim3 *, size_t *, void *);
 
-static void kernels_are_registered_without_the_driver_and_launched_never(void)
+static void kernels_are_registered_without_the_driver(void)
 {
-    static char stub, image[64];
+    static char stub, unknown, no_wrapper[64];
     dim3 grid = {3, 4, 5}, block = {32, 2, 1}, one, two;
     size_t shared = 0;
     cudaStream_t stream = NULL;
-    void **binary = __cudaRegisterFatBinary(image);
+    void **binary = __cudaRegisterFatBinary(no_wrapper);
     EXPECT(binary != NULL);
     __cudaRegisterFunction(binary, &stub, &stub, "kernel", -1, NULL, NULL, NULL, NULL, NULL);
     __cudaRegisterFatBinaryEnd(binary);
@@ -117,8 +117,10 @@ static void kernels_are_registered_without_the_driver_and_launched_never(void)
     EXPECT(shared == 4096 && stream == cudaStreamPerThread);
     ANSWERS(cudaErrorMissingConfiguration,
             __cudaPopCallConfiguration(&one, &two, &shared, &stream));
-    ANSWERS(cudaErrorNotSupported, cudaLaunchKernel(&stub, grid, block, NULL, 0, 0));
+    ANSWERS(cudaErrorInvalidKernelImage, cudaLaunchKernel(&stub, grid, block, NULL, 0, 0));
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaLaunchKernel(&unknown, grid, block, NULL, 0, 0));
     __cudaUnregisterFatBinary(binary);
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaLaunchKernel(&stub, grid, block, NULL, 0, 0));
 }
 
 CASES(CASE(a_context_made_by_the_driver_api_is_used),
@@ -126,4 +128,4 @@ CASES(CASE(a_context_made_by_the_driver_api_is_used),
       CASE(the_primary_context_is_the_drivers_own),
       CASE(driver_functions_are_found_by_name_and_version),
       CASE(a_forked_child_is_told_that_nothing_is_initialised),
-      CASE(kernels_are_registered_without_the_driver_and_launched_never))
+      CASE(kernels_are_registered_without_the_driver))

@@ -45,14 +45,48 @@ static void errors_have_names_and_texts(void)
 
 static void what_is_not_implemented_says_so_and_becomes_the_last_error(void)
 {
+    struct cudaResourceDesc description = {0};
+    cudaSurfaceObject_t surface = 0;
+    ANSWERS(cudaErrorNotSupported, cudaCreateSurfaceObject(&surface, &description));
+    ANSWERS(cudaErrorNotSupported, cudaGetLastError());
+}
+
+static void what_is_no_kernel_is_refused(void)
+{
     struct cudaFuncAttributes attributes;
-    ANSWERS(cudaErrorNotSupported,
-            cudaFuncGetAttributes(&attributes, (const void *)errors_have_names_and_texts));
-    ANSWERS(cudaErrorNotSupported, cudaGetLastError());
+    const void *function = (const void *)errors_have_names_and_texts;
     dim3 one = {1, 1, 1};
-    ANSWERS(cudaErrorNotSupported,
-            cudaLaunchKernel((const void *)errors_have_names_and_texts, one, one, NULL, 0, 0));
-    ANSWERS(cudaErrorNotSupported, cudaGetLastError());
+    struct cudaLaunchConfig_st config = {.gridDim = one, .blockDim = one};
+    int blocks = 0;
+    cudaKernel_t kernel;
+    cudaFunction_t handle;
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaFuncGetAttributes(&attributes, function));
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaGetLastError());
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaLaunchKernel(function, one, one, NULL, 0, 0));
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaGetLastError());
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaLaunchKernel(NULL, one, one, NULL, 0, 0));
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaLaunchKernelExC(&config, function, NULL));
+    ANSWERS(cudaErrorInvalidDeviceFunction,
+            cudaLaunchCooperativeKernel(function, one, one, NULL, 0, 0));
+    ANSWERS(cudaErrorInvalidDeviceFunction,
+            cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, function, 32, 0));
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaGetKernel(&kernel, function));
+    ANSWERS(cudaErrorInvalidDeviceFunction, cudaGetFuncBySymbol(&handle, function));
+    ANSWERS(cudaErrorInvalidDeviceFunction,
+            cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, 1024));
+}
+
+static void what_is_no_variable_is_refused(void)
+{
+    static int no_symbol;
+    void *place = NULL;
+    size_t bytes = 0;
+    ANSWERS(cudaErrorInvalidSymbol, cudaGetSymbolAddress(&place, &no_symbol));
+    ANSWERS(cudaErrorInvalidSymbol, cudaGetSymbolSize(&bytes, &no_symbol));
+    ANSWERS(cudaErrorInvalidSymbol,
+            cudaMemcpyToSymbol(&no_symbol, &bytes, 4, 0, cudaMemcpyHostToDevice));
+    ANSWERS(cudaErrorInvalidMemcpyDirection,
+            cudaMemcpyToSymbol(&no_symbol, &bytes, 4, 0, cudaMemcpyDeviceToHost));
 }
 
 /* Run without any libcuda.so.1 in reach. */
@@ -114,4 +148,5 @@ CASES(CASE(a_genuine_runtime_refuses_our_driver),
       CASE(the_last_error_is_kept_until_it_is_taken), CASE(another_thread_has_its_own_last_error),
       CASE(errors_have_names_and_texts),
       CASE(what_is_not_implemented_says_so_and_becomes_the_last_error),
+      CASE(what_is_no_kernel_is_refused), CASE(what_is_no_variable_is_refused),
       CASE(without_a_driver_it_is_insufficient), CASE(without_a_host_there_is_no_device))

@@ -85,6 +85,9 @@ pub struct Row {
     pub body: Option<String>,
     /// The only major of the library to which the row applies; elsewhere the name is refused.
     pub major: Option<u32>,
+    /// The function whose row the name has in major 13, where its parameters became those of a
+    /// later version that major 12 exports by a name of its own.
+    pub thirteen: Option<String>,
     /// What a function without a result code answers if its body fails; a Rust expression.
     pub otherwise: Option<String>,
     /// Whether the function answers also where the library cannot be initialised.

@@ -85,6 +85,9 @@ pub enum Problem {
     /// The function is in no header.
     #[error("the headers declare no such function")]
     NoSignature,
+    /// The row refers to another function, which has no row.
+    #[error("there is no row for {0}, which it refers to")]
+    NoRow(String),
     /// The row names a parameter that the signature does not have.
     #[error("the signature has no parameter {0}")]
     NoParameter(String),

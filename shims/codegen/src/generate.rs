@@ -45,7 +45,7 @@ fn exports_of(shim: &Shim, description: &Description, outputs: &mut Outputs) -> 
     let signatures = &description.signatures[shim.signatures];
     let names = &description.names[shim.directory];
     let api = &description.apis[shim.library.name];
-    let functions = model::join(shim.library, api, signatures, |name, row| {
+    let functions = model::join(shim.library, api, signatures, shim.major, |name, row| {
         names.contains(name) && (row.major.is_none() || row.major == shim.major)
     })?;
     let text =
@@ -56,7 +56,7 @@ fn exports_of(shim: &Shim, description: &Description, outputs: &mut Outputs) -> 
 
 fn messages(description: &Description, outputs: &mut Outputs) -> Result<()> {
     let (api, signatures) = (&description.apis["cuda"], &description.signatures["cuda"]);
-    let functions = model::join(CUDA, api, signatures, |_, _| true)?;
+    let functions = model::join(CUDA, api, signatures, None, |_, _| true)?;
     let vocabulary =
         message::Vocabulary::collect(api, signatures, &functions).map_err(refused(CUDA))?;
     outputs.insert("transport/wire/src/generated/cuda.rs".into(), wire::emit(&vocabulary));

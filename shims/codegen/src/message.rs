@@ -283,7 +283,7 @@ mod tests {
         let structures = structures.expect("a valid structure");
         let messages = toml::from_str(messages).expect("valid messages");
         let api = Api { rows, messages, structures };
-        let functions = join(LIBRARY, &api, &signatures, |_, _| true).expect("valid rows");
+        let functions = join(LIBRARY, &api, &signatures, None, |_, _| true).expect("valid rows");
         Vocabulary::collect(&api, &signatures, &functions)
     }
 

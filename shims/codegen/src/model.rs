@@ -62,11 +62,13 @@ pub(crate) struct Bound<'a> {
 
 /// Joins the rows of a library with its signatures, in the order of opcodes, then of names.
 ///
-/// `exported` says whether a library exports a name: rows of other majors are left out.
+/// `major` is that of the library, where there are several; `exported` says whether a library
+/// exports a name: rows of other majors are left out.
 pub(crate) fn join<'a>(
     library: Library,
     api: &'a Api,
     signatures: &'a Signatures,
+    major: Option<u32>,
     exported: impl Fn(&str, &Row) -> bool,
 ) -> Result<Vec<Function<'a>>> {
     let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
@@ -74,6 +76,7 @@ pub(crate) fn join<'a>(
     for (name, row) in api.rows.iter().filter(|(name, row)| exported(name, row)) {
         let refused =
             |problem| Error::Row { library: library.name.into(), function: name.clone(), problem };
+        let (meant, row) = meaning(api, name, row, major).map_err(refused)?;
         let returns = signatures.returns.get(name).map(String::as_str);
         check(row, returns).map_err(refused)?;
         if let Some(message) = row.message.as_ref().filter(|name| !api.messages.contains_key(*name))
@@ -85,7 +88,7 @@ pub(crate) fn join<'a>(
         {
             return Err(refused(Problem::OpcodeTaken { opcode, other: other.into() }));
         }
-        let bare = naming::without_prefix(name, library.prefix);
+        let bare = naming::without_prefix(meant, library.prefix);
         functions.push(Function {
             name,
             snake: naming::snake(bare),
@@ -97,6 +100,22 @@ pub(crate) fn join<'a>(
     }
     functions.sort_by_key(|function| (function.row.opcode.unwrap_or(u32::MAX), function.name));
     Ok(functions)
+}
+
+/// Returns the name and the row that say what a name means in a major.
+fn meaning<'a>(
+    api: &'a Api,
+    name: &'a str,
+    row: &'a Row,
+    major: Option<u32>,
+) -> std::result::Result<(&'a str, &'a Row), Problem> {
+    match row.thirteen.as_deref().filter(|_| major == Some(13)) {
+        None => Ok((name, row)),
+        Some(other) => {
+            let row = api.rows.get(other).ok_or_else(|| Problem::NoRow(other.into()))?;
+            Ok((other, row))
+        }
+    }
 }
 
 fn check(row: &Row, returns: Option<&str>) -> std::result::Result<(), Problem> {
@@ -175,6 +194,7 @@ mod tests {
             r#"
             [functions]
             cuGive = ["place: *mut i32", "size: usize"]
+            cuGive_v2 = ["place: *mut i32", "size: usize"]
             cuTake = ["handle: CUthing", "bytes: *const c_void", "count: usize"]
             cuText = ["code: i32"]
             cuWhole = ["value: CUwhole"]
@@ -188,7 +208,7 @@ mod tests {
         .expect("valid signatures");
         let rows = toml::from_str(rows).expect("valid rows");
         let api = Api { rows, ..Api::default() };
-        let joined = join(LIBRARY, &api, &signatures, |_, _| true);
+        let joined = join(LIBRARY, &api, &signatures, Some(13), |_, _| true);
         joined.map(|functions| functions.into_iter().map(|one| one.snake).collect()).map_err(
             |error| match error {
                 Error::Row { function, problem, .. } => (function, problem),
@@ -245,12 +265,25 @@ mod tests {
                 role("Out"),
             ),
             ("cuText", "class = 'local'\nbody = 'x'", Problem::Otherwise),
+            (
+                "cuGive",
+                "class = 'local'\nbody = 'x'\nthirteen = 'cuNew'",
+                Problem::NoRow("cuNew".into()),
+            ),
             ("cuWhole", "class = 'local'\nbody = 'x'", Problem::NoLayout("CUwhole".into())),
         ];
         for (function, row, problem) in cases {
             let refused = join_rows(&format!("[{function}]\n{row}"));
             assert_eq!(refused, Err((function.into(), problem)), "{row}");
         }
+    }
+
+    #[test]
+    fn a_name_that_thirteen_gave_to_a_later_version_has_its_row() {
+        let rows = "
+            [cuGive]\nclass = 'local'\nbody = 'x'\nthirteen = 'cuGive_v2'
+            [cuGive_v2]\nclass = 'local'\nbody = 'x'\nparams.place = 'out'";
+        assert_eq!(join_rows(rows), Ok(vec!["give_v2".into(), "give_v2".into()]));
     }
 
     #[test]

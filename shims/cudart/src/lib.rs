@@ -6,12 +6,13 @@
 //! code does the same. Shared by `vgpu-cudart12` and `vgpu-cudart13`, which hold what really
 //! differs between the majors: the exported names, their version node, and the version.
 //!
-//! Unsafe code stands in `driver/entries.rs` only.
+//! Unsafe code stands in `driver/entries.rs` and the tables below it only.
 
 #![deny(unsafe_code)]
 
 pub mod api;
 mod boundary;
+mod code;
 mod driver;
 mod primary;
 pub mod result;

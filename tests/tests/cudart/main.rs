@@ -93,13 +93,15 @@ cases! {
         the_primary_context_is_the_drivers_own,
         driver_functions_are_found_by_name_and_version,
         a_forked_child_is_told_that_nothing_is_initialised,
-        kernels_are_registered_without_the_driver_and_launched_never,
+        kernels_are_registered_without_the_driver,
     ;
     "error":
         the_last_error_is_kept_until_it_is_taken,
         another_thread_has_its_own_last_error,
         errors_have_names_and_texts,
         what_is_not_implemented_says_so_and_becomes_the_last_error,
+        what_is_no_kernel_is_refused,
+        what_is_no_variable_is_refused,
     ;
 }
 

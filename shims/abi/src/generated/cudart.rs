@@ -1017,6 +1017,11 @@ impl cudaFuncCache {
     pub const EQUAL: Self = Self(3);
 }
 
+/// Handle of C type `cudaFunction_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaFunction_t(pub u64);
+
 /// Structure of C type `cudaGraphEdgeData`, which is passed on and never read.
 #[derive(Debug)]
 #[repr(C)]
@@ -1061,6 +1066,16 @@ const _: () = {
     assert!(align_of::<cudaIpcMemHandle_t>() == 1);
     assert!(std::mem::offset_of!(cudaIpcMemHandle_t, reserved) == 0);
 };
+
+/// Constant of C type `cudaJitOption`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaJitOption(pub u32);
+
+/// Handle of C type `cudaKernel_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaKernel_t(pub u64);
 
 /// Structure of C type `cudaLaunchAttribute`.
 #[derive(Debug, Clone, Copy)]
@@ -1129,6 +1144,16 @@ const _: () = {
     assert!(std::mem::offset_of!(cudaLaunchConfig_t, attrs) == 40);
     assert!(std::mem::offset_of!(cudaLaunchConfig_t, numAttrs) == 48);
 };
+
+/// Constant of C type `cudaLibraryOption`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaLibraryOption(pub u32);
+
+/// Handle of C type `cudaLibrary_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaLibrary_t(pub u64);
 
 /// Constant of C type `cudaLimit`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

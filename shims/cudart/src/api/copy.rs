@@ -12,7 +12,7 @@ use crate::result::{Error, Result};
 
 /// Where the two places of a copy lie (`cudaMemcpyKind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     HostToHost,
     HostToDevice,
     DeviceToHost,
@@ -22,7 +22,7 @@ enum Kind {
 
 /// In whose order a copy happens.
 #[derive(Clone, Copy, Debug)]
-enum Order {
+pub(super) enum Order {
     /// That of the legacy default stream; the call returns when it is done.
     Legacy,
     /// That of the thread's own default stream; the call returns when it is done.
@@ -38,7 +38,7 @@ pub fn memcpy(
     count: usize,
     kind: cudaMemcpyKind,
 ) -> Result<()> {
-    linear(&target, &source, count, kind, Order::Legacy)
+    linear(target.into(), source.into(), count, Kind::new(kind)?, Order::Legacy)
 }
 
 /// Copies `count` bytes on the thread's own default stream.
@@ -48,7 +48,7 @@ pub fn memcpy_ptds(
     count: usize,
     kind: cudaMemcpyKind,
 ) -> Result<()> {
-    linear(&target, &source, count, kind, Order::PerThread)
+    linear(target.into(), source.into(), count, Kind::new(kind)?, Order::PerThread)
 }
 
 /// Copies `count` bytes in stream order.
@@ -59,7 +59,7 @@ pub fn memcpy_async(
     kind: cudaMemcpyKind,
     stream: Stream,
 ) -> Result<()> {
-    linear(&target, &source, count, kind, Order::Stream(stream))
+    linear(target.into(), source.into(), count, Kind::new(kind)?, Order::Stream(stream))
 }
 
 /// Copies `height` rows of `width` bytes between two pitched areas.
@@ -138,22 +138,21 @@ pub fn memcpy_peer_async(
     driver.memcpy_peer_async(target, to, source, from, count, stream)
 }
 
-fn linear(
-    target: &Memory<'_>,
-    source: &Memory<'_>,
+/// Copies `count` bytes between two places.
+pub(super) fn linear(
+    target: Address,
+    source: Address,
     count: usize,
-    kind: cudaMemcpyKind,
+    kind: Kind,
     order: Order,
 ) -> Result<()> {
-    let kind = Kind::new(kind)?;
     let driver = primary::current()?;
     if count == 0 {
         return Ok(());
     }
-    if target.address() == 0 || source.address() == 0 {
+    if target == Address::NULL || source == Address::NULL {
         return Err(Error::INVALID_VALUE);
     }
-    let (target, source) = (Address::from(target), Address::from(source));
     match order {
         Order::Stream(stream) => copy_async(driver, target, source, count, kind, stream),
         Order::Legacy => match kind {
@@ -219,7 +218,11 @@ fn rows(
 }
 
 impl Kind {
-    fn new(kind: cudaMemcpyKind) -> Result<Self> {
+    /// Reads the kind of a copy.
+    ///
+    /// # Errors
+    /// `INVALID_MEMCPY_DIRECTION` for a number that is none.
+    pub(super) fn new(kind: cudaMemcpyKind) -> Result<Self> {
         match kind.0 {
             0 => Ok(Self::HostToHost),
             1 => Ok(Self::HostToDevice),
@@ -231,7 +234,7 @@ impl Kind {
     }
 
     /// Returns where the target and the source lie.
-    fn sides(self) -> (MemorySide, MemorySide) {
+    pub(super) fn sides(self) -> (MemorySide, MemorySide) {
         match self {
             Self::HostToHost => (MemorySide::Host, MemorySide::Host),
             Self::HostToDevice => (MemorySide::Device, MemorySide::Host),

@@ -14,7 +14,10 @@ use crate::result::{Error, Result};
 use crate::runtime;
 
 pub use entries::Driver;
-pub use structs::{Address, Context, Copy2D, Event, MemorySide, Stream};
+pub use structs::{
+    Address, CodeLibrary, Context, Copy2D, Entry, Event, Function, Kernel, LaunchConfig,
+    MemorySide, Stream,
+};
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
 static INITIALISED: OnceLock<Vec<i32>> = OnceLock::new();

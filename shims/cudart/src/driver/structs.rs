@@ -5,6 +5,12 @@ use std::marker::PhantomData;
 
 /// `cudaEvent_t` and `CUevent` are the same handle.
 pub use vgpu_abi::cudart::cudaEvent_t as Event;
+/// `cudaFunction_t` and `CUfunction` are the same handle.
+pub use vgpu_abi::cudart::cudaFunction_t as Function;
+/// `cudaKernel_t` and `CUkernel` are the same handle.
+pub use vgpu_abi::cudart::cudaKernel_t as Kernel;
+/// `cudaLibrary_t` and `CUlibrary` are the same handle.
+pub use vgpu_abi::cudart::cudaLibrary_t as CodeLibrary;
 /// `cudaStream_t` and `CUstream` are the same handle, special values included.
 pub use vgpu_abi::cudart::cudaStream_t as Stream;
 use vgpu_guest::convert::Memory;
@@ -14,12 +20,63 @@ use vgpu_guest::convert::Memory;
 #[repr(transparent)]
 pub struct Context(u64);
 
+/// Names what a launch runs: the driver takes a kernel where it takes a function, and uses it in
+/// the current context (CUDA Driver API, cuLaunchKernel).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Entry(pub u64);
+
+impl From<Kernel> for Entry {
+    fn from(kernel: Kernel) -> Self {
+        Self(kernel.0)
+    }
+}
+
+impl From<Function> for Entry {
+    fn from(function: Function) -> Self {
+        Self(function.0)
+    }
+}
+
 /// Passes an address of the caller on to the driver.
 ///
-/// It can only be made from [`Memory`], so the caller's promise stands behind it.
-#[derive(Clone, Copy, Debug)]
+/// It is made from [`Memory`], so the caller's promise stands behind it, or from what stood in
+/// such memory or came from the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Address(u64);
+
+impl Address {
+    /// No address.
+    pub const NULL: Self = Self(0);
+
+    /// Takes an address that stood in memory which the caller described, or that the driver gave:
+    /// the image behind a fat binary's wrapper, or a variable.
+    pub fn found(address: u64) -> Self {
+        Self(address)
+    }
+
+    /// Takes the address of a list of the caller.
+    pub fn of<T>(list: &mut [T]) -> Self {
+        Self(list.as_mut_ptr().expose_provenance() as u64)
+    }
+
+    /// Returns the address as a number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the address so many bytes further on.
+    pub fn offset(self, bytes: usize) -> Self {
+        Self(self.0.wrapping_add(bytes as u64))
+    }
+}
+
+impl From<Memory<'_>> for Address {
+    fn from(memory: Memory<'_>) -> Self {
+        Self(memory.address())
+    }
+}
 
 impl From<&Memory<'_>> for Address {
     fn from(memory: &Memory<'_>) -> Self {
@@ -48,6 +105,26 @@ pub enum MemorySide {
     /// The driver finds out from the address.
     Unified = 4,
 }
+
+/// Describes a launch (`CUlaunchConfig`); attributes are laid out and numbered as the runtime's.
+#[derive(Debug)]
+#[repr(C)]
+pub struct LaunchConfig {
+    /// Blocks of the grid.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Dynamic shared memory in bytes.
+    pub shared_bytes: u32,
+    /// The stream.
+    pub stream: Stream,
+    /// The attributes.
+    pub attributes: Address,
+    /// How many they are.
+    pub attribute_count: u32,
+}
+
+const _: () = assert!(size_of::<LaunchConfig>() == 56);
 
 /// Describes a two-dimensional copy (`CUDA_MEMCPY2D`); arrays are not used.
 #[derive(Debug)]

@@ -20,6 +20,81 @@ use vgpu_cudart::api;
 
 vgpu_guest::mark!();
 
+/// Answers `__cudaGetKernel` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaGetKernel(
+    kernel_ptr: *mut cudaKernel_t,
+    entry_func_addr: *const c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("__cudaGetKernel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut kernel_ptr, entry_func_addr) = unsafe {
+            (convert::output::<_, Error>(kernel_ptr)?, convert::Memory::new(entry_func_addr.cast()))
+        };
+        let kernel_ptr_value = api::kernel::get_kernel(entry_func_addr)?;
+        kernel_ptr.set(kernel_ptr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver __cudaGetKernel, __cudaGetKernel@@@libcudart.so.13");
+
+/// Answers `__cudaLaunchKernel` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaLaunchKernel(
+    kernel: cudaKernel_t,
+    grid_dim: dim3,
+    block_dim: dim3,
+    args: *mut *mut c_void,
+    shared_mem: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("__cudaLaunchKernel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let args = unsafe { convert::Memory::new(args.cast()) };
+        api::kernel::launch_kernel(kernel, grid_dim, block_dim, args, shared_mem, stream)
+    })
+}
+std::arch::global_asm!(".symver __cudaLaunchKernel, __cudaLaunchKernel@@@libcudart.so.13");
+
+/// Answers `__cudaLaunchKernel_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __cudaLaunchKernel_ptsz(
+    kernel: cudaKernel_t,
+    grid_dim: dim3,
+    block_dim: dim3,
+    args: *mut *mut c_void,
+    shared_mem: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("__cudaLaunchKernel_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let args = unsafe { convert::Memory::new(args.cast()) };
+        api::kernel::launch_kernel(
+            kernel,
+            grid_dim,
+            block_dim,
+            args,
+            shared_mem,
+            stream.per_thread(),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver __cudaLaunchKernel_ptsz, __cudaLaunchKernel_ptsz@@@libcudart.so.13"
+);
+
 /// Answers `__cudaPopCallConfiguration` in the guest.
 ///
 /// # Safety
@@ -83,6 +158,8 @@ std::arch::global_asm!(
 pub unsafe extern "C" fn __cudaRegisterFatBinary(fat_cubin: *mut c_void) -> *mut *mut c_void {
     static CALLS: Counter = Counter::new("__cudaRegisterFatBinary");
     boundary_value(&CALLS, std::ptr::null_mut(), || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let fat_cubin = unsafe { convert::Memory::new(fat_cubin.cast()) };
         api::registration::register_fat_binary(fat_cubin)
     })
 }
@@ -122,6 +199,8 @@ pub unsafe extern "C" fn __cudaRegisterFunction(
 ) {
     static CALLS: Counter = Counter::new("__cudaRegisterFunction");
     boundary_value(&CALLS, (), || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let device_name = unsafe { convert::Memory::new(device_name.cast()) };
         api::registration::register_function(
             fat_cubin_handle,
             host_fun,
@@ -155,6 +234,8 @@ pub unsafe extern "C" fn __cudaRegisterVar(
 ) {
     static CALLS: Counter = Counter::new("__cudaRegisterVar");
     boundary_value(&CALLS, (), || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let device_name = unsafe { convert::Memory::new(device_name.cast()) };
         api::registration::register_var(
             fat_cubin_handle,
             host_var,
@@ -678,6 +759,159 @@ pub unsafe extern "C" fn cudaFreeHost(ptr: *mut c_void) -> cudaError_t {
 }
 std::arch::global_asm!(".symver cudaFreeHost, cudaFreeHost@@@libcudart.so.13");
 
+/// Answers `cudaFuncGetAttributes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFuncGetAttributes(
+    attr: *mut cudaFuncAttributes,
+    func: *const c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFuncGetAttributes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut attr, func) =
+            unsafe { (convert::output::<_, Error>(attr)?, convert::Memory::new(func.cast())) };
+        let attr_value = api::function::func_get_attributes(func)?;
+        attr.set(attr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaFuncGetAttributes, cudaFuncGetAttributes@@@libcudart.so.13");
+
+/// Answers `cudaFuncGetName` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFuncGetName(
+    name: *mut *const c_char,
+    func: *const c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFuncGetName");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut name, func) =
+            unsafe { (convert::output::<_, Error>(name)?, convert::Memory::new(func.cast())) };
+        let name_value = api::function::func_get_name(func)?;
+        name.set(name_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaFuncGetName, cudaFuncGetName@@@libcudart.so.13");
+
+/// Answers `cudaFuncGetParamCount` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFuncGetParamCount(
+    func: *const c_void,
+    param_count: *mut usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFuncGetParamCount");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (func, mut param_count) = unsafe {
+            (convert::Memory::new(func.cast()), convert::output::<_, Error>(param_count)?)
+        };
+        let param_count_value = api::function::func_get_param_count(func)?;
+        param_count.set(param_count_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaFuncGetParamCount, cudaFuncGetParamCount@@@libcudart.so.13");
+
+/// Answers `cudaFuncGetParamInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFuncGetParamInfo(
+    func: *const c_void,
+    param_index: usize,
+    param_offset: *mut usize,
+    param_size: *mut usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFuncGetParamInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (func, mut param_offset, param_size) = unsafe {
+            (
+                convert::Memory::new(func.cast()),
+                convert::output::<_, Error>(param_offset)?,
+                convert::optional_output(param_size),
+            )
+        };
+        let (param_offset_value, param_size_value) =
+            api::function::func_get_param_info(func, param_index)?;
+        param_offset.set(param_offset_value);
+        if let Some(mut param_size) = param_size {
+            param_size.set(param_size_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaFuncGetParamInfo, cudaFuncGetParamInfo@@@libcudart.so.13");
+
+/// Answers `cudaFuncSetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFuncSetAttribute(
+    func: *const c_void,
+    attr: cudaFuncAttribute,
+    value: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFuncSetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let func = unsafe { convert::Memory::new(func.cast()) };
+        api::function::func_set_attribute(func, attr, value)
+    })
+}
+std::arch::global_asm!(".symver cudaFuncSetAttribute, cudaFuncSetAttribute@@@libcudart.so.13");
+
+/// Answers `cudaFuncSetCacheConfig` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFuncSetCacheConfig(
+    func: *const c_void,
+    cache_config: cudaFuncCache,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFuncSetCacheConfig");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let func = unsafe { convert::Memory::new(func.cast()) };
+        api::function::func_set_cache_config(func, cache_config)
+    })
+}
+std::arch::global_asm!(".symver cudaFuncSetCacheConfig, cudaFuncSetCacheConfig@@@libcudart.so.13");
+
+/// Answers `cudaFuncSetSharedMemConfig` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFuncSetSharedMemConfig(
+    func: *const c_void,
+    config: cudaSharedMemConfig,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFuncSetSharedMemConfig");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let func = unsafe { convert::Memory::new(func.cast()) };
+        api::function::func_set_shared_mem_config(func, config)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaFuncSetSharedMemConfig, cudaFuncSetSharedMemConfig@@@libcudart.so.13"
+);
+
 /// Answers `cudaGetDevice` in the guest.
 ///
 /// # Safety
@@ -911,6 +1145,50 @@ pub unsafe extern "C" fn cudaGetErrorString(error: cudaError_t) -> *const c_char
 }
 std::arch::global_asm!(".symver cudaGetErrorString, cudaGetErrorString@@@libcudart.so.13");
 
+/// Answers `cudaGetFuncBySymbol` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetFuncBySymbol(
+    function_ptr: *mut cudaFunction_t,
+    symbol_ptr: *const c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetFuncBySymbol");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut function_ptr, symbol_ptr) = unsafe {
+            (convert::output::<_, Error>(function_ptr)?, convert::Memory::new(symbol_ptr.cast()))
+        };
+        let function_ptr_value = api::kernel::get_func_by_symbol(symbol_ptr)?;
+        function_ptr.set(function_ptr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaGetFuncBySymbol, cudaGetFuncBySymbol@@@libcudart.so.13");
+
+/// Answers `cudaGetKernel` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetKernel(
+    kernel_ptr: *mut cudaKernel_t,
+    entry_func_addr: *const c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetKernel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut kernel_ptr, entry_func_addr) = unsafe {
+            (convert::output::<_, Error>(kernel_ptr)?, convert::Memory::new(entry_func_addr.cast()))
+        };
+        let kernel_ptr_value = api::kernel::get_kernel(entry_func_addr)?;
+        kernel_ptr.set(kernel_ptr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaGetKernel, cudaGetKernel@@@libcudart.so.13");
+
 /// Answers `cudaGetLastError` in the guest.
 ///
 /// # Safety
@@ -921,6 +1199,45 @@ pub unsafe extern "C" fn cudaGetLastError() -> cudaError_t {
     boundary(&CALLS, || api::error::get_last_error())
 }
 std::arch::global_asm!(".symver cudaGetLastError, cudaGetLastError@@@libcudart.so.13");
+
+/// Answers `cudaGetSymbolAddress` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetSymbolAddress(
+    dev_ptr: *mut *mut c_void,
+    symbol: *const c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetSymbolAddress");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut dev_ptr, symbol) =
+            unsafe { (convert::output::<_, Error>(dev_ptr)?, convert::Memory::new(symbol.cast())) };
+        let dev_ptr_value = api::symbol::get_symbol_address(symbol)?;
+        dev_ptr.set(dev_ptr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaGetSymbolAddress, cudaGetSymbolAddress@@@libcudart.so.13");
+
+/// Answers `cudaGetSymbolSize` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetSymbolSize(size: *mut usize, symbol: *const c_void) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetSymbolSize");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut size, symbol) =
+            unsafe { (convert::output::<_, Error>(size)?, convert::Memory::new(symbol.cast())) };
+        let size_value = api::symbol::get_symbol_size(symbol)?;
+        size.set(size_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaGetSymbolSize, cudaGetSymbolSize@@@libcudart.so.13");
 
 /// Answers `cudaHostAlloc` in the guest.
 ///
@@ -1030,6 +1347,443 @@ pub unsafe extern "C" fn cudaInitDevice(device: i32, device_flags: u32, flags: u
     boundary(&CALLS, || api::device::init_device(device, device_flags, flags))
 }
 std::arch::global_asm!(".symver cudaInitDevice, cudaInitDevice@@@libcudart.so.13");
+
+/// Answers `cudaKernelSetAttributeForDevice` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaKernelSetAttributeForDevice(
+    kernel: cudaKernel_t,
+    attr: cudaFuncAttribute,
+    value: i32,
+    device: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaKernelSetAttributeForDevice");
+    boundary(&CALLS, || api::kernel::kernel_set_attribute_for_device(kernel, attr, value, device))
+}
+std::arch::global_asm!(
+    ".symver cudaKernelSetAttributeForDevice, cudaKernelSetAttributeForDevice@@@libcudart.so.13"
+);
+
+/// Answers `cudaLaunchCooperativeKernel` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchCooperativeKernel(
+    func: *const c_void,
+    grid_dim: dim3,
+    block_dim: dim3,
+    args: *mut *mut c_void,
+    shared_mem: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchCooperativeKernel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (func, args) =
+            unsafe { (convert::Memory::new(func.cast()), convert::Memory::new(args.cast())) };
+        api::launch::launch_cooperative_kernel(func, grid_dim, block_dim, args, shared_mem, stream)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaLaunchCooperativeKernel, cudaLaunchCooperativeKernel@@@libcudart.so.13"
+);
+
+/// Answers `cudaLaunchCooperativeKernel_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchCooperativeKernel_ptsz(
+    func: *const c_void,
+    grid_dim: dim3,
+    block_dim: dim3,
+    args: *mut *mut c_void,
+    shared_mem: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchCooperativeKernel_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (func, args) =
+            unsafe { (convert::Memory::new(func.cast()), convert::Memory::new(args.cast())) };
+        api::launch::launch_cooperative_kernel(
+            func,
+            grid_dim,
+            block_dim,
+            args,
+            shared_mem,
+            stream.per_thread(),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaLaunchCooperativeKernel_ptsz, cudaLaunchCooperativeKernel_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaLaunchKernel` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchKernel(
+    func: *const c_void,
+    grid_dim: dim3,
+    block_dim: dim3,
+    args: *mut *mut c_void,
+    shared_mem: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchKernel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (func, args) =
+            unsafe { (convert::Memory::new(func.cast()), convert::Memory::new(args.cast())) };
+        api::launch::launch_kernel(func, grid_dim, block_dim, args, shared_mem, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaLaunchKernel, cudaLaunchKernel@@@libcudart.so.13");
+
+/// Answers `cudaLaunchKernel_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchKernel_ptsz(
+    func: *const c_void,
+    grid_dim: dim3,
+    block_dim: dim3,
+    args: *mut *mut c_void,
+    shared_mem: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchKernel_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (func, args) =
+            unsafe { (convert::Memory::new(func.cast()), convert::Memory::new(args.cast())) };
+        api::launch::launch_kernel(func, grid_dim, block_dim, args, shared_mem, stream.per_thread())
+    })
+}
+std::arch::global_asm!(".symver cudaLaunchKernel_ptsz, cudaLaunchKernel_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaLaunchKernelExC` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchKernelExC(
+    config: *const cudaLaunchConfig_t,
+    func: *const c_void,
+    args: *mut *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchKernelExC");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (config, func, args) = unsafe {
+            (
+                convert::Pointing::new::<Error>(config)?,
+                convert::Memory::new(func.cast()),
+                convert::Memory::new(args.cast()),
+            )
+        };
+        api::launch::launch_kernel_ex_c(config, func, args)
+    })
+}
+std::arch::global_asm!(".symver cudaLaunchKernelExC, cudaLaunchKernelExC@@@libcudart.so.13");
+
+/// Answers `cudaLaunchKernelExC_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchKernelExC_ptsz(
+    config: *const cudaLaunchConfig_t,
+    func: *const c_void,
+    args: *mut *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchKernelExC_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (config, func, args) = unsafe {
+            (
+                convert::Pointing::new::<Error>(config)?,
+                convert::Memory::new(func.cast()),
+                convert::Memory::new(args.cast()),
+            )
+        };
+        api::launch::launch_kernel_ex_c_ptsz(config, func, args)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaLaunchKernelExC_ptsz, cudaLaunchKernelExC_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaLibraryEnumerateKernels` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLibraryEnumerateKernels(
+    kernels: *mut cudaKernel_t,
+    num_kernels: u32,
+    lib: cudaLibrary_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLibraryEnumerateKernels");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let kernels = unsafe { convert::slice_mut::<_, Error>(kernels, num_kernels as usize)? };
+        api::library::library_enumerate_kernels(kernels, lib)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaLibraryEnumerateKernels, cudaLibraryEnumerateKernels@@@libcudart.so.13"
+);
+
+/// Answers `cudaLibraryGetGlobal` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLibraryGetGlobal(
+    dptr: *mut *mut c_void,
+    bytes: *mut usize,
+    library: cudaLibrary_t,
+    name: *const c_char,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLibraryGetGlobal");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut dptr, bytes, name) = unsafe {
+            (
+                convert::output::<_, Error>(dptr)?,
+                convert::optional_output(bytes),
+                convert::Memory::new(name.cast()),
+            )
+        };
+        let (dptr_value, bytes_value) = api::library::library_get_global(library, name)?;
+        dptr.set(dptr_value);
+        if let Some(mut bytes) = bytes {
+            bytes.set(bytes_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaLibraryGetGlobal, cudaLibraryGetGlobal@@@libcudart.so.13");
+
+/// Answers `cudaLibraryGetKernel` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLibraryGetKernel(
+    p_kernel: *mut cudaKernel_t,
+    library: cudaLibrary_t,
+    name: *const c_char,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLibraryGetKernel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut p_kernel, name) =
+            unsafe { (convert::output::<_, Error>(p_kernel)?, convert::Memory::new(name.cast())) };
+        let p_kernel_value = api::library::library_get_kernel(library, name)?;
+        p_kernel.set(p_kernel_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaLibraryGetKernel, cudaLibraryGetKernel@@@libcudart.so.13");
+
+/// Answers `cudaLibraryGetKernelCount` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLibraryGetKernelCount(
+    count: *mut u32,
+    lib: cudaLibrary_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLibraryGetKernelCount");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut count = unsafe { convert::output::<_, Error>(count)? };
+        let count_value = api::library::library_get_kernel_count(lib)?;
+        count.set(count_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaLibraryGetKernelCount, cudaLibraryGetKernelCount@@@libcudart.so.13"
+);
+
+/// Answers `cudaLibraryGetManaged` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLibraryGetManaged(
+    dptr: *mut *mut c_void,
+    bytes: *mut usize,
+    library: cudaLibrary_t,
+    name: *const c_char,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLibraryGetManaged");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut dptr, bytes, name) = unsafe {
+            (
+                convert::output::<_, Error>(dptr)?,
+                convert::optional_output(bytes),
+                convert::Memory::new(name.cast()),
+            )
+        };
+        let (dptr_value, bytes_value) = api::library::library_get_managed(library, name)?;
+        dptr.set(dptr_value);
+        if let Some(mut bytes) = bytes {
+            bytes.set(bytes_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaLibraryGetManaged, cudaLibraryGetManaged@@@libcudart.so.13");
+
+/// Answers `cudaLibraryGetUnifiedFunction` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLibraryGetUnifiedFunction(
+    fptr: *mut *mut c_void,
+    library: cudaLibrary_t,
+    symbol: *const c_char,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLibraryGetUnifiedFunction");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut fptr, symbol) =
+            unsafe { (convert::output::<_, Error>(fptr)?, convert::text::<Error>(symbol)?) };
+        let fptr_value = api::library::library_get_unified_function(library, symbol)?;
+        fptr.set(fptr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaLibraryGetUnifiedFunction, cudaLibraryGetUnifiedFunction@@@libcudart.so.13"
+);
+
+/// Answers `cudaLibraryLoadData` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLibraryLoadData(
+    library: *mut cudaLibrary_t,
+    code: *const c_void,
+    jit_options: *mut cudaJitOption,
+    jit_options_values: *mut *mut c_void,
+    num_jit_options: u32,
+    library_options: *mut cudaLibraryOption,
+    library_option_values: *mut *mut c_void,
+    num_library_options: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLibraryLoadData");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (
+            mut library,
+            code,
+            jit_options,
+            jit_options_values,
+            library_options,
+            library_option_values,
+        ) = unsafe {
+            (
+                convert::output::<_, Error>(library)?,
+                convert::Memory::new(code.cast()),
+                convert::Memory::new(jit_options.cast()),
+                convert::Memory::new(jit_options_values.cast()),
+                convert::Memory::new(library_options.cast()),
+                convert::Memory::new(library_option_values.cast()),
+            )
+        };
+        let library_value = api::library::library_load_data(
+            code,
+            jit_options,
+            jit_options_values,
+            num_jit_options,
+            library_options,
+            library_option_values,
+            num_library_options,
+        )?;
+        library.set(library_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaLibraryLoadData, cudaLibraryLoadData@@@libcudart.so.13");
+
+/// Answers `cudaLibraryLoadFromFile` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLibraryLoadFromFile(
+    library: *mut cudaLibrary_t,
+    file_name: *const c_char,
+    jit_options: *mut cudaJitOption,
+    jit_options_values: *mut *mut c_void,
+    num_jit_options: u32,
+    library_options: *mut cudaLibraryOption,
+    library_option_values: *mut *mut c_void,
+    num_library_options: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLibraryLoadFromFile");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (
+            mut library,
+            file_name,
+            jit_options,
+            jit_options_values,
+            library_options,
+            library_option_values,
+        ) = unsafe {
+            (
+                convert::output::<_, Error>(library)?,
+                convert::text::<Error>(file_name)?,
+                convert::Memory::new(jit_options.cast()),
+                convert::Memory::new(jit_options_values.cast()),
+                convert::Memory::new(library_options.cast()),
+                convert::Memory::new(library_option_values.cast()),
+            )
+        };
+        let library_value = api::library::library_load_from_file(
+            file_name,
+            jit_options,
+            jit_options_values,
+            num_jit_options,
+            library_options,
+            library_option_values,
+            num_library_options,
+        )?;
+        library.set(library_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaLibraryLoadFromFile, cudaLibraryLoadFromFile@@@libcudart.so.13"
+);
+
+/// Answers `cudaLibraryUnload` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLibraryUnload(library: cudaLibrary_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLibraryUnload");
+    boundary(&CALLS, || api::library::library_unload(library))
+}
+std::arch::global_asm!(".symver cudaLibraryUnload, cudaLibraryUnload@@@libcudart.so.13");
 
 /// Answers `cudaMalloc` in the guest.
 ///
@@ -1305,6 +2059,102 @@ pub unsafe extern "C" fn cudaMemcpyAsync_ptsz(
 }
 std::arch::global_asm!(".symver cudaMemcpyAsync_ptsz, cudaMemcpyAsync_ptsz@@@libcudart.so.13");
 
+/// Answers `cudaMemcpyFromSymbol` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyFromSymbol(
+    dst: *mut c_void,
+    symbol: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyFromSymbol");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, symbol) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(symbol.cast())) };
+        api::symbol::memcpy_from_symbol(dst, symbol, count, offset, kind)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpyFromSymbol, cudaMemcpyFromSymbol@@@libcudart.so.13");
+
+/// Answers `cudaMemcpyFromSymbolAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyFromSymbolAsync(
+    dst: *mut c_void,
+    symbol: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyFromSymbolAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, symbol) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(symbol.cast())) };
+        api::symbol::memcpy_from_symbol_async(dst, symbol, count, offset, kind, stream)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpyFromSymbolAsync, cudaMemcpyFromSymbolAsync@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpyFromSymbolAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyFromSymbolAsync_ptsz(
+    dst: *mut c_void,
+    symbol: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyFromSymbolAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, symbol) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(symbol.cast())) };
+        api::symbol::memcpy_from_symbol_async(dst, symbol, count, offset, kind, stream.per_thread())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpyFromSymbolAsync_ptsz, cudaMemcpyFromSymbolAsync_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpyFromSymbol_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyFromSymbol_ptds(
+    dst: *mut c_void,
+    symbol: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyFromSymbol_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, symbol) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(symbol.cast())) };
+        api::symbol::memcpy_from_symbol_ptds(dst, symbol, count, offset, kind)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpyFromSymbol_ptds, cudaMemcpyFromSymbol_ptds@@@libcudart.so.13"
+);
+
 /// Answers `cudaMemcpyPeer` in the guest.
 ///
 /// # Safety
@@ -1349,6 +2199,102 @@ pub unsafe extern "C" fn cudaMemcpyPeerAsync(
     })
 }
 std::arch::global_asm!(".symver cudaMemcpyPeerAsync, cudaMemcpyPeerAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemcpyToSymbol` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyToSymbol(
+    symbol: *const c_void,
+    src: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyToSymbol");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, src) =
+            unsafe { (convert::Memory::new(symbol.cast()), convert::Memory::new(src.cast())) };
+        api::symbol::memcpy_to_symbol(symbol, src, count, offset, kind)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpyToSymbol, cudaMemcpyToSymbol@@@libcudart.so.13");
+
+/// Answers `cudaMemcpyToSymbolAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyToSymbolAsync(
+    symbol: *const c_void,
+    src: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyToSymbolAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, src) =
+            unsafe { (convert::Memory::new(symbol.cast()), convert::Memory::new(src.cast())) };
+        api::symbol::memcpy_to_symbol_async(symbol, src, count, offset, kind, stream)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpyToSymbolAsync, cudaMemcpyToSymbolAsync@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpyToSymbolAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyToSymbolAsync_ptsz(
+    symbol: *const c_void,
+    src: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyToSymbolAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, src) =
+            unsafe { (convert::Memory::new(symbol.cast()), convert::Memory::new(src.cast())) };
+        api::symbol::memcpy_to_symbol_async(symbol, src, count, offset, kind, stream.per_thread())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpyToSymbolAsync_ptsz, cudaMemcpyToSymbolAsync_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpyToSymbol_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpyToSymbol_ptds(
+    symbol: *const c_void,
+    src: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpyToSymbol_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, src) =
+            unsafe { (convert::Memory::new(symbol.cast()), convert::Memory::new(src.cast())) };
+        api::symbol::memcpy_to_symbol_ptds(symbol, src, count, offset, kind)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpyToSymbol_ptds, cudaMemcpyToSymbol_ptds@@@libcudart.so.13"
+);
 
 /// Answers `cudaMemcpy_ptds` in the guest.
 ///
@@ -1530,6 +2476,157 @@ pub unsafe extern "C" fn cudaMemset_ptds(
     })
 }
 std::arch::global_asm!(".symver cudaMemset_ptds, cudaMemset_ptds@@@libcudart.so.13");
+
+/// Answers `cudaOccupancyAvailableDynamicSMemPerBlock` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaOccupancyAvailableDynamicSMemPerBlock(
+    dynamic_smem_size: *mut usize,
+    func: *const c_void,
+    num_blocks: i32,
+    block_size: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaOccupancyAvailableDynamicSMemPerBlock");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut dynamic_smem_size, func) = unsafe {
+            (convert::output::<_, Error>(dynamic_smem_size)?, convert::Memory::new(func.cast()))
+        };
+        let dynamic_smem_size_value = api::occupancy::occupancy_available_dynamic_s_mem_per_block(
+            func, num_blocks, block_size,
+        )?;
+        dynamic_smem_size.set(dynamic_smem_size_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaOccupancyAvailableDynamicSMemPerBlock, cudaOccupancyAvailableDynamicSMemPerBlock@@@libcudart.so.13"
+);
+
+/// Answers `cudaOccupancyMaxActiveBlocksPerMultiprocessor` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+    num_blocks: *mut i32,
+    func: *const c_void,
+    block_size: i32,
+    dynamic_s_mem_size: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut num_blocks, func) = unsafe {
+            (convert::output::<_, Error>(num_blocks)?, convert::Memory::new(func.cast()))
+        };
+        let num_blocks_value = api::occupancy::occupancy_max_active_blocks_per_multiprocessor(
+            func,
+            block_size,
+            dynamic_s_mem_size,
+        )?;
+        num_blocks.set(num_blocks_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaOccupancyMaxActiveBlocksPerMultiprocessor, cudaOccupancyMaxActiveBlocksPerMultiprocessor@@@libcudart.so.13"
+);
+
+/// Answers `cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+    num_blocks: *mut i32,
+    func: *const c_void,
+    block_size: i32,
+    dynamic_s_mem_size: usize,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut num_blocks, func) = unsafe {
+            (convert::output::<_, Error>(num_blocks)?, convert::Memory::new(func.cast()))
+        };
+        let num_blocks_value =
+            api::occupancy::occupancy_max_active_blocks_per_multiprocessor_with_flags(
+                func,
+                block_size,
+                dynamic_s_mem_size,
+                flags,
+            )?;
+        num_blocks.set(num_blocks_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags, cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags@@@libcudart.so.13"
+);
+
+/// Answers `cudaOccupancyMaxActiveClusters` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaOccupancyMaxActiveClusters(
+    num_clusters: *mut i32,
+    func: *const c_void,
+    launch_config: *const cudaLaunchConfig_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaOccupancyMaxActiveClusters");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut num_clusters, func, launch_config) = unsafe {
+            (
+                convert::output::<_, Error>(num_clusters)?,
+                convert::Memory::new(func.cast()),
+                convert::Pointing::new::<Error>(launch_config)?,
+            )
+        };
+        let num_clusters_value =
+            api::occupancy::occupancy_max_active_clusters(func, launch_config)?;
+        num_clusters.set(num_clusters_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaOccupancyMaxActiveClusters, cudaOccupancyMaxActiveClusters@@@libcudart.so.13"
+);
+
+/// Answers `cudaOccupancyMaxPotentialClusterSize` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaOccupancyMaxPotentialClusterSize(
+    cluster_size: *mut i32,
+    func: *const c_void,
+    launch_config: *const cudaLaunchConfig_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaOccupancyMaxPotentialClusterSize");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut cluster_size, func, launch_config) = unsafe {
+            (
+                convert::output::<_, Error>(cluster_size)?,
+                convert::Memory::new(func.cast()),
+                convert::Pointing::new::<Error>(launch_config)?,
+            )
+        };
+        let cluster_size_value =
+            api::occupancy::occupancy_max_potential_cluster_size(func, launch_config)?;
+        cluster_size.set(cluster_size_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaOccupancyMaxPotentialClusterSize, cudaOccupancyMaxPotentialClusterSize@@@libcudart.so.13"
+);
 
 /// Answers `cudaPeekAtLastError` in the guest.
 ///
@@ -2102,10 +3199,7 @@ macro_rules! not_implemented {
          }
 
 not_implemented! {
-    __cudaGetKernel,
     __cudaGetProcAddress,
-    __cudaLaunchKernel,
-    __cudaLaunchKernel_ptsz,
     __cudaRegisterUnifiedTable,
     cudaArrayGetInfo,
     cudaArrayGetMemoryRequirements,
@@ -2160,13 +3254,6 @@ not_implemented! {
     cudaFreeAsync,
     cudaFreeAsync_ptsz,
     cudaFreeMipmappedArray,
-    cudaFuncGetAttributes,
-    cudaFuncGetName,
-    cudaFuncGetParamCount,
-    cudaFuncGetParamInfo,
-    cudaFuncSetAttribute,
-    cudaFuncSetCacheConfig,
-    cudaFuncSetSharedMemConfig,
     cudaGLGetDevices,
     cudaGLMapBufferObject,
     cudaGLMapBufferObjectAsync,
@@ -2178,12 +3265,8 @@ not_implemented! {
     cudaGLUnregisterBufferObject,
     cudaGetChannelDesc,
     cudaGetExportTable,
-    cudaGetFuncBySymbol,
-    cudaGetKernel,
     cudaGetMipmappedArrayLevel,
     cudaGetSurfaceObjectResourceDesc,
-    cudaGetSymbolAddress,
-    cudaGetSymbolSize,
     cudaGetTextureObjectResourceDesc,
     cudaGetTextureObjectResourceViewDesc,
     cudaGetTextureObjectTextureDesc,
@@ -2300,26 +3383,10 @@ not_implemented! {
     cudaIpcGetMemHandle,
     cudaIpcOpenEventHandle,
     cudaIpcOpenMemHandle,
-    cudaKernelSetAttributeForDevice,
-    cudaLaunchCooperativeKernel,
-    cudaLaunchCooperativeKernel_ptsz,
     cudaLaunchHostFunc,
     cudaLaunchHostFunc_ptsz,
     cudaLaunchHostFunc_v2,
     cudaLaunchHostFunc_v2_ptsz,
-    cudaLaunchKernel,
-    cudaLaunchKernelExC,
-    cudaLaunchKernelExC_ptsz,
-    cudaLaunchKernel_ptsz,
-    cudaLibraryEnumerateKernels,
-    cudaLibraryGetGlobal,
-    cudaLibraryGetKernel,
-    cudaLibraryGetKernelCount,
-    cudaLibraryGetManaged,
-    cudaLibraryGetUnifiedFunction,
-    cudaLibraryLoadData,
-    cudaLibraryLoadFromFile,
-    cudaLibraryUnload,
     cudaLogsCurrent,
     cudaLogsDumpToFile,
     cudaLogsDumpToMemory,
@@ -2389,18 +3456,10 @@ not_implemented! {
     cudaMemcpyFromArrayAsync,
     cudaMemcpyFromArrayAsync_ptsz,
     cudaMemcpyFromArray_ptds,
-    cudaMemcpyFromSymbol,
-    cudaMemcpyFromSymbolAsync,
-    cudaMemcpyFromSymbolAsync_ptsz,
-    cudaMemcpyFromSymbol_ptds,
     cudaMemcpyToArray,
     cudaMemcpyToArrayAsync,
     cudaMemcpyToArrayAsync_ptsz,
     cudaMemcpyToArray_ptds,
-    cudaMemcpyToSymbol,
-    cudaMemcpyToSymbolAsync,
-    cudaMemcpyToSymbolAsync_ptsz,
-    cudaMemcpyToSymbol_ptds,
     cudaMemcpyWithAttributesAsync,
     cudaMemcpyWithAttributesAsync_ptsz,
     cudaMemset3D,
@@ -2409,11 +3468,6 @@ not_implemented! {
     cudaMemset3D_ptds,
     cudaMipmappedArrayGetMemoryRequirements,
     cudaMipmappedArrayGetSparseProperties,
-    cudaOccupancyAvailableDynamicSMemPerBlock,
-    cudaOccupancyMaxActiveBlocksPerMultiprocessor,
-    cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags,
-    cudaOccupancyMaxActiveClusters,
-    cudaOccupancyMaxPotentialClusterSize,
     cudaProfilerStart,
     cudaProfilerStop,
     cudaSetValidDevices,
