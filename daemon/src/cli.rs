@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::device::Source;
+use crate::inspect::KernelsOptions;
 
 /// Gives guests without a GPU the use of this machine's.
 #[derive(Debug, Parser)]
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     /// Serves one client; started by the host process only.
     #[command(hide = true)]
     Worker(WorkerOptions),
+    /// Lists the kernels that a device gets from a library, fat binary, cubin or PTX file.
+    Kernels(KernelsOptions),
 }
 
 /// What the host process tells a worker at its start.

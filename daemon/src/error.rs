@@ -63,6 +63,14 @@ pub(crate) enum DaemonError {
         /// The group as given.
         group: String,
     },
+    /// An image cannot be used.
+    #[error("reading the images in {}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::image::ImageError,
+    },
     /// A link failed.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -103,6 +111,7 @@ impl DaemonError {
             Self::NotOpened { .. } => Some("The worker's own words above say why."),
             Self::NoGroup { .. } => Some("Create the group, or name another one with --group."),
             Self::Link(error) => error.hint(),
+            Self::Image { .. } => Some("Name another device's capability, or another file."),
             Self::NotAWorker => Some("Start vgpud itself: it starts its workers."),
             Self::Desk { .. } | Self::System { .. } => None,
         }

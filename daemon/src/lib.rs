@@ -13,6 +13,8 @@ mod device;
 pub mod dispatch;
 mod error;
 mod host;
+mod image;
+mod inspect;
 mod log;
 pub mod mark;
 mod worker;
@@ -35,6 +37,7 @@ pub fn main() -> ExitCode {
     };
     let ended = match arguments.command {
         Some(cli::Command::Worker(options)) => worker::run(&options),
+        Some(cli::Command::Kernels(options)) => inspect::run(&options),
         None => config::Config::load(&arguments).and_then(|config| host::run(&config)),
     };
     match ended {

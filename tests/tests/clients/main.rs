@@ -8,6 +8,7 @@
 mod absent;
 mod behaviour;
 mod ggml;
+mod images;
 mod node;
 mod nulls;
 mod python;
