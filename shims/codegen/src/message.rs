@@ -291,7 +291,8 @@ mod tests {
     fn messages_of_our_own_stand_beside_those_of_functions_by_opcode() {
         let all = collect(
             "[Own]\nabout = 'for more'\nclass = 'sync'\nopcode = 0x102\nreply = ['code: i32']
-             request = ['of: CUthing', 'some: bytes(7)', 'more: list(1_000) of Pair', 'x: fixed(3)']",
+             request = ['of: CUthing', 'some: bytes(7)', 'more: list(1_000) of Pair',
+                        'x: fixed(3)']",
         )
         .expect("a message");
         let names: Vec<&str> = all.messages.iter().map(|one| one.name.as_str()).collect();
