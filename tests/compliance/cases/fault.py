@@ -1,0 +1,81 @@
+"""Errors that stay: a kernel that faults ends its context."""
+
+from ctypes import byref, c_uint32, c_uint64, c_void_p
+
+import kernels
+from rules import case
+
+
+def fault(world):
+    """Launches a kernel that writes where nothing is; the launch itself succeeds."""
+    function = world.function(world.module(kernels.ALL), b"vgpu_test_fill")
+    world.ok(world.launch(function, [c_uint64(0x100), c_uint32(1), c_uint32(1)], block=1))
+
+
+@case
+def a_fault_is_reported_by_the_next_synchronisation(world):
+    """cuCtxSynchronize: ILLEGAL_ADDRESS."""
+    world.primary()
+    fault(world)
+    world.expect("ILLEGAL_ADDRESS", world.cu.cuCtxSynchronize())
+
+
+@case
+def a_fault_is_reported_by_its_stream(world):
+    """cuStreamSynchronize: ILLEGAL_ADDRESS."""
+    world.primary()
+    fault(world)
+    world.expect("ILLEGAL_ADDRESS", world.cu.cuStreamSynchronize(None))
+
+
+@case
+def a_fault_stays(world):
+    """CUDA_ERROR_ILLEGAL_ADDRESS: leaves the process in an inconsistent state; same error after."""
+    world.primary()
+    place = world.memory()
+    fault(world)
+    for _ in range(3):
+        world.expect("ILLEGAL_ADDRESS", world.cu.cuCtxSynchronize())
+    again = c_uint64()
+    world.expect("ILLEGAL_ADDRESS", world.cu.cuMemAlloc_v2(byref(again), 16))
+    world.expect("ILLEGAL_ADDRESS", world.cu.cuMemsetD8_v2(place, 1, 16))
+
+
+@case
+def a_fault_refuses_launches(world):
+    """CUDA_ERROR_ILLEGAL_ADDRESS: any further CUDA work returns the same error."""
+    world.primary()
+    function = world.function(world.module(kernels.ALL), b"vgpu_test_multiply")
+    fault(world)
+    world.expect("ILLEGAL_ADDRESS", world.cu.cuCtxSynchronize())
+    world.expect("ILLEGAL_ADDRESS", world.launch(function, [], block=1))
+
+
+@case
+def a_misaligned_access_is_told_apart(world):
+    """CUDA_ERROR_MISALIGNED_ADDRESS."""
+    world.primary()
+    place = world.memory()
+    function = world.function(world.module(kernels.ALL), b"vgpu_test_fill")
+    world.ok(world.launch(function, [c_uint64(place + 1), c_uint32(1), c_uint32(1)], block=1))
+    world.expect("MISALIGNED_ADDRESS", world.cu.cuCtxSynchronize())
+
+
+@case
+def an_error_of_the_arguments_does_not_stay(world):
+    """cuLaunchKernel: INVALID_VALUE is the call's own."""
+    world.primary()
+    function = world.function(world.module(kernels.ALL), b"vgpu_test_multiply")
+    world.expect("INVALID_VALUE", world.launch(function, [], block=4096))
+    world.ok(world.launch(function, [], block=1))
+    world.ok(world.cu.cuCtxSynchronize())
+
+
+@case
+def a_bad_image_does_not_stay(world):
+    """cuModuleLoadData."""
+    world.primary()
+    module = c_void_p()
+    world.true(world.cu.cuModuleLoadData(byref(module), b"nothing\0") != 0, "it was loaded")
+    world.module(kernels.ALL)
+    world.ok(world.cu.cuCtxSynchronize())
