@@ -229,7 +229,7 @@ RUNTIME = {
     "cudaDeviceGetAttribute": "pii",
     "cudaDeviceCanAccessPeer": "pii",
     "cudaDeviceEnablePeerAccess": "iu",
-    "cudaLaunchKernel": "pqiqippzp",
+    "cudaLaunchKernel": "pququpzp",
     "cudaFuncGetAttributes": "pp",
     "cudaGraphDestroy": "p",
     "cudaGraphLaunch": "pp",
