@@ -3,15 +3,16 @@
 mod sim;
 
 use vgpu_abi::cuda::Error;
+use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
 use crate::desk::Usage;
-use crate::dispatch::Device;
+use crate::dispatch::{Answer, Call, Finish};
 use crate::error::DaemonError;
 use sim::{Profile, Sim};
 
-/// The devices of this host, as one client has them.
-pub(crate) trait Devices: Device {
+/// The devices of this host, as one client has them: what a worker asks for its client.
+pub(crate) trait Devices {
     /// Describes what does not change.
     fn snapshot(&self) -> &SnapshotReply;
 
@@ -23,6 +24,19 @@ pub(crate) trait Devices: Device {
 
     /// Says whether a context lives.
     fn is_alive(&self, context: u64) -> bool;
+
+    /// Does a message of the driver API and fills in the answer, or returns what will.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the message does not decode.
+    fn answer(
+        &mut self,
+        call: &Call,
+        opcode: u32,
+        payload: &[u8],
+        bulk: &[u8],
+        answer: &mut Answer,
+    ) -> Result<Option<Finish>, Malformed>;
 }
 
 /// Says which devices to serve, and what is needed to open them.

@@ -4,6 +4,8 @@ mod generated;
 
 pub use generated::*;
 
+use std::fmt;
+
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::{Malformed, Payload, Writer};
 
@@ -27,30 +29,82 @@ pub struct Answer {
     pub bulk: Vec<u8>,
 }
 
+/// What a device answers to a call that may have to wait for earlier work.
+pub enum Wait<T> {
+    /// There was nothing to wait for.
+    Done(T),
+    /// The work is on its way; this waits for it.
+    Later(Later<T>),
+}
+
+/// Waits, without the device, and answers; the buffer takes the memory contents of the reply.
+///
+/// Runs on a thread that belongs to the guest's thread for as long: what several calls of one guest
+/// thread leave for later happens in the order of the calls. It is run, whatever becomes of the
+/// client, unless the worker ends.
+pub type Later<T> = Box<dyn FnOnce(&mut Vec<u8>) -> Result<T, Error> + Send>;
+
+/// Completes an answer beside the dispatch thread.
+pub type Finish = Box<dyn FnOnce(&mut Answer) + Send>;
+
+impl<T: fmt::Debug> fmt::Debug for Wait<T> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(reply) => to.debug_tuple("Done").field(reply).finish(),
+            Self::Later(_) => to.write_str("Later"),
+        }
+    }
+}
+
+impl<T> Wait<T> {
+    /// Defers an answer to what `wait` finds out.
+    pub fn later(wait: impl FnOnce(&mut Vec<u8>) -> Result<T, Error> + Send + 'static) -> Self {
+        Self::Later(Box::new(wait))
+    }
+}
+
 impl Answer {
     /// Decodes the request, asks, and keeps the outcome.
-    fn plain<Q: Payload, A: Payload>(
-        &mut self,
-        payload: &[u8],
-        ask: impl FnOnce(Q) -> Result<A, Error>,
-    ) -> Result<(), Malformed> {
-        self.bulk(payload, |request, _| ask(request))
-    }
-
-    /// The same for a request whose answer has a bulk part.
-    fn bulk<Q: Payload, A: Payload>(
+    fn done<Q: Payload, A: Payload>(
         &mut self,
         payload: &[u8],
         ask: impl FnOnce(Q, &mut Vec<u8>) -> Result<A, Error>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<Option<Finish>, Malformed> {
+        let request = Q::from_payload(payload)?;
+        self.keep(|bulk| ask(request, bulk).map(Some));
+        Ok(None)
+    }
+
+    /// The same for a request whose answer may have to wait.
+    pub(crate) fn wait<Q: Payload, A: Payload + 'static>(
+        &mut self,
+        payload: &[u8],
+        ask: impl FnOnce(Q, &mut Vec<u8>) -> Result<Wait<A>, Error>,
+    ) -> Result<Option<Finish>, Malformed> {
+        let request = Q::from_payload(payload)?;
+        let mut later = None;
+        self.keep(|bulk| match ask(request, bulk)? {
+            Wait::Done(reply) => Ok(Some(reply)),
+            Wait::Later(wait) => {
+                later = Some(wait);
+                Ok(None)
+            }
+        });
+        Ok(later.map(|wait| -> Finish {
+            Box::new(move |answer| answer.keep(|bulk| wait(bulk).map(Some)))
+        }))
+    }
+
+    /// Keeps an outcome; `None` leaves the answer to later.
+    fn keep<A: Payload>(&mut self, ask: impl FnOnce(&mut Vec<u8>) -> Result<Option<A>, Error>) {
         self.status = 0;
         self.payload.clear();
         self.bulk.clear();
-        match ask(Q::from_payload(payload)?, &mut self.bulk) {
-            Ok(reply) => reply.write(&mut Writer::new(&mut self.payload)),
+        match ask(&mut self.bulk) {
+            Ok(Some(reply)) => reply.write(&mut Writer::new(&mut self.payload)),
+            Ok(None) => {}
             Err(error) => self.refuse(error),
         }
-        Ok(())
     }
 
     /// Answers with nothing but an error.

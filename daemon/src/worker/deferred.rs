@@ -3,39 +3,65 @@
 use std::collections::HashMap;
 
 use vgpu_abi::cuda::Error;
-use vgpu_link::wire::{Request, cuda};
+use vgpu_link::wire::{Kind, Request, cuda};
 
-/// Calls that wait for earlier work, and so "may also return error codes from previous,
-/// asynchronous launches" (CUDA Driver API, their notes).
-const SYNCHRONISING: [u32; 10] = [
-    cuda::CtxSynchronize::OPCODE,
-    cuda::CtxSynchronizeV2::OPCODE,
-    cuda::StreamSynchronize::OPCODE,
-    cuda::StreamQuery::OPCODE,
-    cuda::EventSynchronize::OPCODE,
-    cuda::EventQuery::OPCODE,
-    cuda::MemcpyHtoDV2::OPCODE,
-    cuda::MemcpyDtoHV2::OPCODE,
-    cuda::MemcpyDtoDV2::OPCODE,
-    cuda::MemcpyDtoHAsyncV2::OPCODE,
+use crate::dispatch::WAITING;
+
+/// Calls that tell how far earlier work is, beside those that wait for it.
+const ASKING: [u32; 2] = [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE];
+
+/// Calls that do not work on the caller's current context: they are done though it is broken.
+const ELSEWHERE: [u32; 5] = [
+    cuda::CtxCreateV2::OPCODE,
+    cuda::CtxDestroyV2::OPCODE,
+    cuda::DevicePrimaryCtxRetain::OPCODE,
+    cuda::DevicePrimaryCtxReleaseV2::OPCODE,
+    cuda::DevicePrimaryCtxResetV2::OPCODE,
+];
+
+/// Errors after which a context is of no more use: "the context cannot be used, so it must be
+/// destroyed" or "the process must be terminated and relaunched" (CUDA Driver API, CUresult).
+const STICKY: [Error; 11] = [
+    Error::ECC_UNCORRECTABLE,
+    Error::NVLINK_UNCORRECTABLE,
+    Error::ILLEGAL_ADDRESS,
+    Error::LAUNCH_TIMEOUT,
+    Error::ASSERT,
+    Error::HARDWARE_STACK_ERROR,
+    Error::ILLEGAL_INSTRUCTION,
+    Error::MISALIGNED_ADDRESS,
+    Error::INVALID_ADDRESS_SPACE,
+    Error::INVALID_PC,
+    Error::LAUNCH_FAILED,
 ];
 
 /// Most contexts whose error is kept. Clients have one or two; only one that makes up contexts
 /// comes here, and learns of its first thousand errors.
 const CONTEXTS_MAX: usize = 1024;
 
-/// The first unreported error of each context; later ones of the same context are its
-/// consequence more often than not, and CUDA reports one.
+/// What each context has to report: the first error of its posts, because later ones are its
+/// consequence more often than not and CUDA reports one; or the one that broke it, for good.
 #[derive(Debug, Default)]
 pub(crate) struct Deferred {
     errors: HashMap<u64, Error>,
 }
 
 impl Deferred {
-    /// Keeps what a post ran into.
+    /// Keeps what a post ran into, for a call to report.
     pub fn keep(&mut self, context: u64, error: Error) {
-        if self.errors.len() < CONTEXTS_MAX {
-            self.errors.entry(context).or_insert(error);
+        if let Some(kept) = self.errors.get_mut(&context) {
+            if STICKY.contains(&error) && !STICKY.contains(kept) {
+                *kept = error;
+            }
+        } else if self.errors.len() < CONTEXTS_MAX {
+            self.errors.insert(context, error);
+        }
+    }
+
+    /// Keeps an error that a call has reported, if it broke the context.
+    pub fn notice(&mut self, context: u64, error: Error) {
+        if STICKY.contains(&error) {
+            self.keep(context, error);
         }
     }
 
@@ -45,9 +71,14 @@ impl Deferred {
         self.errors.retain(|&context, _| !has_ended(context));
     }
 
-    /// Hands out a context's error where this call is to report it, once.
-    pub fn report(&mut self, context: u64, opcode: u32) -> Option<Error> {
-        if self.errors.is_empty() || !SYNCHRONISING.contains(&opcode) {
+    /// Hands out a context's error where this message is to report it: once, at a call that waits
+    /// for earlier work or asks for it; of a broken context at every one, which is then not done.
+    pub fn report(&mut self, context: u64, kind: Kind, opcode: u32) -> Option<Error> {
+        let error = *self.errors.get(&context)?;
+        if STICKY.contains(&error) {
+            return (!ELSEWHERE.contains(&opcode)).then_some(error);
+        }
+        if kind != Kind::Call || !(WAITING.contains(&opcode) || ASKING.contains(&opcode)) {
             return None;
         }
         self.errors.remove(&context)
@@ -64,10 +95,10 @@ mod tests {
         deferred.keep(7, Error::INVALID_VALUE);
         deferred.keep(7, Error::INVALID_HANDLE);
         let (waits, asks) = (cuda::StreamSynchronize::OPCODE, cuda::MemGetInfoV2::OPCODE);
-        assert_eq!(deferred.report(7, asks), None);
-        assert_eq!(deferred.report(8, waits), None, "another context's");
-        assert_eq!(deferred.report(7, waits), Some(Error::INVALID_VALUE));
-        assert_eq!(deferred.report(7, waits), None);
+        assert_eq!(deferred.report(7, Kind::Call, asks), None);
+        assert_eq!(deferred.report(8, Kind::Call, waits), None, "another context's");
+        assert_eq!(deferred.report(7, Kind::Call, waits), Some(Error::INVALID_VALUE));
+        assert_eq!(deferred.report(7, Kind::Call, waits), None);
     }
 
     #[test]
@@ -77,8 +108,8 @@ mod tests {
         deferred.keep(8, Error::INVALID_HANDLE);
         deferred.forget(|context| context == 7);
         let waits = cuda::CtxSynchronize::OPCODE;
-        assert_eq!(deferred.report(7, waits), None);
-        assert_eq!(deferred.report(8, waits), Some(Error::INVALID_HANDLE));
+        assert_eq!(deferred.report(7, Kind::Call, waits), None);
+        assert_eq!(deferred.report(8, Kind::Call, waits), Some(Error::INVALID_HANDLE));
     }
 
     #[test]
@@ -88,5 +119,28 @@ mod tests {
             deferred.keep(context, Error::INVALID_CONTEXT);
         }
         assert_eq!(deferred.errors.len(), CONTEXTS_MAX);
+    }
+
+    #[test]
+    fn a_broken_context_answers_its_error_to_everything_until_it_ends() {
+        let mut deferred = Deferred::default();
+        deferred.keep(7, Error::INVALID_VALUE);
+        deferred.keep(7, Error::ILLEGAL_ADDRESS);
+        deferred.keep(7, Error::ASSERT);
+        deferred.notice(8, Error::OUT_OF_MEMORY);
+        let (asks, waits) = (cuda::MemGetInfoV2::OPCODE, cuda::StreamSynchronize::OPCODE);
+        for _ in 0..2 {
+            for kind in [Kind::Call, Kind::Post] {
+                assert_eq!(deferred.report(7, kind, asks), Some(Error::ILLEGAL_ADDRESS));
+            }
+            assert_eq!(deferred.report(7, Kind::Call, waits), Some(Error::ILLEGAL_ADDRESS));
+        }
+        assert_eq!(deferred.report(8, Kind::Call, waits), None, "it was told, and breaks nothing");
+        let ends = cuda::DevicePrimaryCtxResetV2::OPCODE;
+        assert_eq!(deferred.report(7, Kind::Call, ends), None);
+        deferred.forget(|context| context == 7);
+        assert_eq!(deferred.report(7, Kind::Call, waits), None);
+        deferred.notice(7, Error::LAUNCH_FAILED);
+        assert_eq!(deferred.report(7, Kind::Call, asks), Some(Error::LAUNCH_FAILED));
     }
 }

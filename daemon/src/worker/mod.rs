@@ -2,21 +2,25 @@
 
 mod bank;
 mod deferred;
+mod replies;
 mod session;
 mod stop;
+mod waiters;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Reason, Welcome};
-use vgpu_link::{LinkError, handshake, unix_link};
+use vgpu_link::{Link, LinkError, handshake, unix_link};
 
 use crate::cli::WorkerOptions;
 use crate::desk::{Ask, Desk, Tell};
 use crate::error::DaemonError;
 use crate::log;
 use bank::HostBank;
+use replies::Replies;
 use session::Session;
 
 /// How long a client may take to introduce itself (design: links).
@@ -40,27 +44,29 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         return Ok(());
     };
     stop.cut_off(&client)?;
-    let mut link = unix_link(client);
+    let mut link = Box::new(unix_link(client));
     // Kept to the end: the host process ends and collects a worker whose desk is closed.
-    let mut device;
-    let ended = match handshake::meet(&mut link, Instant::now() + HANDSHAKE_LIMIT) {
-        Ok(hello) => {
-            let Hello { pid, exe, .. } = hello;
-            log::event("hello", &[("session", &session), ("pid", &pid), ("exe", &exe)]);
-            device = opened.lend(HostBank::open(desk, pid, exe)?);
-            let welcome = Welcome {
-                host_version: Text::cut(env!("CARGO_PKG_VERSION")),
-                epoch: options.epoch,
-                session,
-            };
-            handshake::welcome(&mut link, &welcome)
-                .and_then(|()| Session::new(&mut link, &mut *device).serve())
-        }
-        Err(error) => Err(error),
+    let mut device = None;
+    let met = handshake::meet(&mut *link, Instant::now() + HANDSHAKE_LIMIT).map_err(Into::into);
+    let met = met.and_then(|hello| {
+        let Hello { pid, exe, .. } = hello;
+        log::event("hello", &[("session", &session), ("pid", &pid), ("exe", &exe)]);
+        let device = device.insert(opened.lend(HostBank::open(desk, pid, exe)?));
+        let host_version = Text::cut(env!("CARGO_PKG_VERSION"));
+        let welcome = Welcome { host_version, epoch: options.epoch, session };
+        handshake::welcome(&mut *link, &welcome)?;
+        Ok::<_, DaemonError>(device)
+    });
+    let (sender, receiver) = link.split();
+    let replies = Arc::new(Replies::new(sender));
+    let ended = match met {
+        Ok(device) => Session::new(receiver, Arc::clone(&replies), &mut **device).serve(),
+        Err(DaemonError::Link(error)) => Err(error),
+        Err(error) => return Err(error),
     };
     match ended {
         Err(LinkError::Closed) if stop.is_asked() => {
-            let _ = handshake::goodbye(&mut link, Reason::Stopping, "the host is being stopped");
+            replies.goodbye(Reason::Stopping, "the host is being stopped");
         }
         Err(LinkError::Closed) | Ok(()) => {}
         Err(error) => {

@@ -1,13 +1,19 @@
 //! The conversation with one client after the handshake.
+//!
+//! One thread reads the messages and asks the device, in the order in which they came. An answer
+//! that has to wait for the device is completed by another thread ([`super::waiters`]).
+
+use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::control::{DeviceState, Snapshot, opcode, status};
 use vgpu_link::wire::{Header, Kind, Malformed, Payload, Request, cuda};
-use vgpu_link::{Bulk, Link, LinkError, handshake};
+use vgpu_link::{Bulk, LinkError, Receiver};
 
-use super::deferred::Deferred;
+use super::replies::{Replies, code};
+use super::waiters::{Job, Waiters};
 use crate::device::Devices;
-use crate::dispatch::{Answer, Call, dispatch};
+use crate::dispatch::{Answer, Call, Finish};
 
 /// Calls that may end a context.
 const ENDING: [u32; 3] = [
@@ -18,16 +24,21 @@ const ENDING: [u32; 3] = [
 
 /// Serves one client, one message after the other.
 pub(crate) struct Session<'a> {
-    link: &'a mut dyn Link,
+    receiver: Box<dyn Receiver>,
+    replies: Arc<Replies>,
     device: &'a mut dyn Devices,
-    deferred: Deferred,
+    waiters: Waiters,
     answer: Answer,
 }
 
 impl<'a> Session<'a> {
     /// Connects a client with a device.
-    pub fn new(link: &'a mut dyn Link, device: &'a mut dyn Devices) -> Self {
-        Self { link, device, deferred: Deferred::default(), answer: Answer::default() }
+    pub fn new(
+        receiver: Box<dyn Receiver>,
+        replies: Arc<Replies>,
+        device: &'a mut dyn Devices,
+    ) -> Self {
+        Self { receiver, replies, device, waiters: Waiters::new(), answer: Answer::default() }
     }
 
     /// Serves until the client goes.
@@ -38,13 +49,18 @@ impl<'a> Session<'a> {
     pub fn serve(mut self) -> Result<(), LinkError> {
         let (mut payload, mut bulk) = (Vec::new(), Vec::new());
         loop {
-            let served = self
-                .link
-                .receive(&mut payload, Bulk::Grow(&mut bulk))
-                .and_then(|header| self.one(&header, &payload, &bulk));
+            let served = match self.receiver.receive(&mut payload, Bulk::Grow(&mut bulk)) {
+                Ok(header) => self.one(&header, &payload, &bulk).map_err(|error| match error {
+                    LinkError::Closed => self.receiver.last_words(),
+                    error => error,
+                }),
+                Err(error) => Err(error),
+            };
             if let Err(error) = served {
-                // Whether the client hears it or not, what it did is the error to report.
-                let _ = handshake::part(self.link, &error);
+                // One that just went may have been cut off by us, who then have something to say.
+                if !matches!(error, LinkError::Closed) {
+                    self.replies.part(&error);
+                }
                 return Err(error);
             }
         }
@@ -57,55 +73,76 @@ impl<'a> Session<'a> {
             (Kind::Call, Snapshot::OPCODE) => {
                 Snapshot::from_payload(payload).map_err(malformed("Snapshot"))?;
                 let reply = self.device.snapshot().to_payload();
-                self.reply(header, status::DONE, &reply)
+                self.replies.send(header, status::DONE, &reply, &[])
             }
             (Kind::Call, DeviceState::OPCODE) => {
                 let asked = DeviceState::from_payload(payload).map_err(malformed("DeviceState"))?;
                 match self.device.state(asked.device) {
-                    Ok(state) => self.reply(header, status::DONE, &state.to_payload()),
-                    Err(error) => self.reply(header, code(error.code()), &[]),
+                    Ok(state) => self.replies.send(header, status::DONE, &state.to_payload(), &[]),
+                    Err(error) => self.refuse(header, error),
                 }
             }
-            (Kind::Call, number) if number >= opcode::DRIVER_FIRST => {
-                self.call(header, payload, bulk)
-            }
-            (Kind::Post, number) if number >= opcode::DRIVER_FIRST => {
-                self.dispatch(header, payload, bulk)?;
-                if let Some(error) = Error::new(self.answer.status) {
-                    self.deferred.keep(header.context, error);
-                }
-                Ok(())
+            (Kind::Call | Kind::Post, number) if number >= opcode::DRIVER_FIRST => {
+                self.driver(header, payload, bulk)
             }
             _ => Err(unexpected),
         }
     }
 
-    /// Answers a call, or reports in its place what an earlier post ran into.
-    fn call(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
-        if let Some(error) = self.deferred.report(waiting_for(header, payload), header.opcode) {
-            return self.reply(header, code(error.code()), &[]);
+    /// Does a message of the driver API, or reports in its place what an earlier one ran into.
+    fn driver(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
+        let context = works_on(header, payload);
+        let due = self.replies.deferred().report(context, header.kind, header.opcode);
+        match (header.kind, due) {
+            // Its context is broken: nothing is done there any more, and the next call says so.
+            (Kind::Post, Some(_)) => return Ok(()),
+            (_, Some(error)) => return self.refuse(header, error),
+            (_, None) => {}
         }
-        self.dispatch(header, payload, bulk)?;
-        if self.answer.status == 0 && ENDING.contains(&header.opcode) {
-            self.deferred.forget(|context| !self.device.is_alive(context));
-        }
-        let reply = Header { status: code(self.answer.status), ..reply_to(header) };
-        self.link.send(&reply, &self.answer.payload, &self.answer.bulk)
-    }
-
-    fn dispatch(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
         let call = Call { context: header.context, thread: header.thread };
-        dispatch(self.device, &call, header.opcode, payload, bulk, &mut self.answer)
-            .map_err(malformed("request"))
+        let answer = &mut self.answer;
+        let finish = self.device.answer(&call, header.opcode, payload, bulk, answer);
+        if let Some(finish) = finish.map_err(malformed("request"))? {
+            self.later(header, context, finish);
+            return Ok(());
+        }
+        if self.answer.status == 0 && ENDING.contains(&header.opcode) {
+            self.replies.deferred().forget(|context| !self.device.is_alive(context));
+        }
+        self.replies.conclude(header, context, &self.answer)
     }
 
-    fn reply(&mut self, call: &Header, status: u16, payload: &[u8]) -> Result<(), LinkError> {
-        self.link.send(&Header { status, ..reply_to(call) }, payload, &[])
+    /// Lets another thread complete the answer; where there is none, this one does.
+    fn later(&mut self, header: &Header, context: u64, finish: Finish) {
+        let (header, replies) = (*header, Arc::clone(&self.replies));
+        let job: Job = Box::new(move |answer| {
+            let unanswered = Unanswered(&replies);
+            finish(answer);
+            // Fails if the client is gone, which the dispatch thread finds out as well.
+            let _ = replies.conclude(&header, context, answer);
+            std::mem::forget(unanswered);
+        });
+        if let Err(job) = self.waiters.run(header.thread, job) {
+            job(&mut self.answer);
+        }
+    }
+
+    fn refuse(&self, call: &Header, error: Error) -> Result<(), LinkError> {
+        self.replies.send(call, code(error.code()), &[], &[])
     }
 }
 
-/// Names the context whose work a call waits for: the caller's, unless the call names another.
-fn waiting_for(header: &Header, payload: &[u8]) -> u64 {
+/// Ends the connection if what completes an answer panics: the client would wait for ever.
+struct Unanswered<'a>(&'a Replies);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Names the context that a message works on: the caller's, unless it names another.
+fn works_on(header: &Header, payload: &[u8]) -> u64 {
     if header.opcode != cuda::CtxSynchronizeV2::OPCODE {
         return header.context;
     }
@@ -113,15 +150,9 @@ fn waiting_for(header: &Header, payload: &[u8]) -> u64 {
     if named == 0 { header.context } else { named }
 }
 
-fn reply_to(call: &Header) -> Header {
-    Header { kind: Kind::Reply, status: 0, ..*call }
-}
-
 fn malformed(what: &'static str) -> impl FnOnce(Malformed) -> LinkError {
     move |source| LinkError::Malformed { what, source }
 }
 
-/// Puts a driver code into a header. The largest documented one is 999.
-fn code(status: u32) -> u16 {
-    u16::try_from(status).expect("the device answers with documented codes, at most 999")
-}
+#[cfg(test)]
+mod tests;

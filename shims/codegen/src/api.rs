@@ -46,6 +46,9 @@ pub struct OwnMessage {
     pub reply: Vec<String>,
     /// What travels beside the fields: `in` to the host, `out` from it.
     pub bulk: Option<Direction>,
+    /// Whether the device may have to wait for earlier work before it can answer.
+    #[serde(default)]
+    pub waits: bool,
     /// The file's stem.
     #[serde(skip)]
     pub group: String,
@@ -93,6 +96,9 @@ pub struct Row {
     /// Whether the function answers also where the library cannot be initialised.
     #[serde(default)]
     pub uninitialised: bool,
+    /// Whether the device may have to wait for earlier work before it can answer.
+    #[serde(default)]
+    pub waits: bool,
     /// Roles of the parameters that are not plain values.
     #[serde(default)]
     pub params: BTreeMap<String, Role>,

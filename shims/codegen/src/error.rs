@@ -128,6 +128,9 @@ pub enum Problem {
     /// A parameter that is more than a field of the message needs a body that sends it.
     #[error("parameter {0} needs a body: a wrapper cannot send it by itself")]
     NeedsBody(String),
+    /// Nobody waits for a message that is not answered.
+    #[error("only a function or message of class sync waits")]
+    Waits,
     /// `otherwise` is for functions that do not return a result code, and for all of them.
     #[error("otherwise belongs to functions without a result code")]
     Otherwise,

@@ -66,6 +66,8 @@ pub(crate) struct Message {
     pub reply: Vec<Field>,
     /// What travels beside the fields.
     pub bulk: Option<Direction>,
+    /// Whether the device may have to wait for earlier work before it can answer.
+    pub waits: bool,
 }
 
 /// A structure of ours, resolved.
@@ -133,6 +135,7 @@ fn of_function(signatures: &Signatures, function: &Function<'_>) -> Result<Messa
         request: request(signatures, function)?,
         reply: reply(signatures, function)?,
         bulk: bulk(function),
+        waits: function.row.waits,
     })
 }
 
@@ -143,6 +146,7 @@ fn of_own(name: &str, own: &OwnMessage, spelled: &Spelled<'_>) -> Result<Message
         Class::Async if !own.reply.is_empty() || own.bulk == Some(Direction::Out) => {
             return Err(Problem::Opcode("async, which is not answered,"));
         }
+        Class::Async if own.waits => return Err(Problem::Waits),
         _ => {}
     }
     Ok(Message {
@@ -156,6 +160,7 @@ fn of_own(name: &str, own: &OwnMessage, spelled: &Spelled<'_>) -> Result<Message
         request: spelled.fields(&own.request)?,
         reply: spelled.fields(&own.reply)?,
         bulk: own.bulk,
+        waits: own.waits,
     })
 }
 

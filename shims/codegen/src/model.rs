@@ -127,6 +127,7 @@ fn check(row: &Row, returns: Option<&str>) -> std::result::Result<(), Problem> {
         (Class::Sync, None) => return Err(Problem::Opcode("sync")),
         (Class::Async, None) => return Err(Problem::Opcode("async")),
         (_, Some(opcode)) if opcode < OPCODE_MIN => return Err(Problem::OpcodeReserved(opcode)),
+        (Class::Local | Class::Async, _) if row.waits => return Err(Problem::Waits),
         _ => {}
     }
     if returns.is_some() != row.otherwise.is_some() {

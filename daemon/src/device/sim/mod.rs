@@ -18,9 +18,11 @@ mod tests;
 pub(crate) use profile::Profile;
 
 use vgpu_abi::cuda::Error;
+use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
 use super::{Bank, Devices};
+use crate::dispatch::{Answer, Call, Finish, dispatch};
 use context::Contexts;
 use memory::Memory;
 use queue::Queues;
@@ -50,6 +52,17 @@ impl Devices for Sim {
 
     fn is_alive(&self, context: u64) -> bool {
         self.contexts.find(context).is_ok()
+    }
+
+    fn answer(
+        &mut self,
+        call: &Call,
+        opcode: u32,
+        payload: &[u8],
+        bulk: &[u8],
+        answer: &mut Answer,
+    ) -> Result<Option<Finish>, Malformed> {
+        dispatch(self, call, opcode, payload, bulk, answer)
     }
 }
 

@@ -77,11 +77,11 @@ impl Client {
     fn read(&mut self, src_device: u64, byte_count: u64) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
         let request = MemcpyDtoHV2 { src_device, byte_count };
-        self.sim.memcpy_dto_h_v2(&self.call, request, &mut out).map(|()| out)
+        self.sim.memcpy_dto_h_v2(&self.call, request, &mut out).map(|_| out)
     }
 
     fn write(&mut self, dst_device: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.sim.memcpy_hto_d_v2(&self.call, MemcpyHtoDV2 { dst_device }, bytes)
+        self.sim.memcpy_hto_d_v2(&self.call, MemcpyHtoDV2 { dst_device }, bytes).map(drop)
     }
 
     fn stream(&mut self) -> u64 {
@@ -211,7 +211,7 @@ fn memory_streams_and_events_end_with_their_context() {
     assert_eq!(client.sim.stream_query(&client.call, query), Err(Error::INVALID_HANDLE));
     let synchronise = CtxSynchronize;
     let gone = client.sim.ctx_synchronize(&call(own), synchronise);
-    assert_eq!(gone, Err(Error::CONTEXT_IS_DESTROYED));
+    assert_eq!(gone.map(drop), Err(Error::CONTEXT_IS_DESTROYED));
     let again = client.sim.ctx_destroy_v2(&client.call, CtxDestroyV2 { ctx: own });
     assert_eq!(again, Err(Error::CONTEXT_IS_DESTROYED));
 }

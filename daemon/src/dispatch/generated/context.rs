@@ -7,6 +7,7 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use super::Call;
+use crate::dispatch::Wait;
 
 /// Answers the messages of this group; those without an own method are not supported.
 pub trait ContextCalls {
@@ -57,7 +58,11 @@ pub trait ContextCalls {
     }
 
     /// Does `cuCtxSynchronize`.
-    fn ctx_synchronize(&mut self, call: &Call, request: cuda::CtxSynchronize) -> Result<(), Error> {
+    fn ctx_synchronize(
+        &mut self,
+        call: &Call,
+        request: cuda::CtxSynchronize,
+    ) -> Result<Wait<()>, Error> {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }
@@ -67,7 +72,7 @@ pub trait ContextCalls {
         &mut self,
         call: &Call,
         request: cuda::CtxSynchronizeV2,
-    ) -> Result<(), Error> {
+    ) -> Result<Wait<()>, Error> {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }

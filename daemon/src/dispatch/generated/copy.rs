@@ -7,6 +7,7 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use super::Call;
+use crate::dispatch::Wait;
 
 /// Answers the messages of this group; those without an own method are not supported.
 pub trait CopyCalls {
@@ -16,7 +17,7 @@ pub trait CopyCalls {
         call: &Call,
         request: cuda::MemcpyHtoDV2,
         bulk: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<Wait<()>, Error> {
         let _ = (call, request, bulk);
         Err(Error::NOT_SUPPORTED)
     }
@@ -27,13 +28,17 @@ pub trait CopyCalls {
         call: &Call,
         request: cuda::MemcpyDtoHV2,
         bulk: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    ) -> Result<Wait<()>, Error> {
         let _ = (call, request, bulk);
         Err(Error::NOT_SUPPORTED)
     }
 
     /// Does `cuMemcpyDtoD_v2`.
-    fn memcpy_dto_d_v2(&mut self, call: &Call, request: cuda::MemcpyDtoDV2) -> Result<(), Error> {
+    fn memcpy_dto_d_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::MemcpyDtoDV2,
+    ) -> Result<Wait<()>, Error> {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }

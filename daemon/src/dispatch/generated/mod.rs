@@ -33,7 +33,7 @@ pub use stream::StreamCalls;
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::{Malformed, Request, cuda};
 
-use super::{Answer, Call};
+use super::{Answer, Call, Finish};
 
 /// A device: answers the messages of the driver API for one client.
 ///
@@ -73,7 +73,18 @@ impl<
 {
 }
 
-/// Decodes a message, asks the device, and fills in the answer.
+/// Calls that wait for earlier work of their context.
+pub const WAITING: &[u32] = &[
+    <cuda::CtxSynchronize as Request>::OPCODE,
+    <cuda::CtxSynchronizeV2 as Request>::OPCODE,
+    <cuda::MemcpyHtoDV2 as Request>::OPCODE,
+    <cuda::MemcpyDtoHV2 as Request>::OPCODE,
+    <cuda::MemcpyDtoDV2 as Request>::OPCODE,
+    <cuda::StreamSynchronize as Request>::OPCODE,
+    <cuda::EventSynchronize as Request>::OPCODE,
+];
+
+/// Decodes a message, asks the device, and fills in the answer, or returns what will.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
 pub fn dispatch(
     device: &mut dyn Device,
@@ -82,216 +93,216 @@ pub fn dispatch(
     payload: &[u8],
     bulk: &[u8],
     answer: &mut Answer,
-) -> Result<(), Malformed> {
+) -> Result<Option<Finish>, Malformed> {
     match opcode {
         <cuda::DevicePrimaryCtxRetain as Request>::OPCODE => {
-            answer.plain(payload, |r| device.device_primary_ctx_retain(call, r))
+            answer.done(payload, |r, _| device.device_primary_ctx_retain(call, r))
         }
         <cuda::DevicePrimaryCtxReleaseV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.device_primary_ctx_release_v2(call, r))
+            answer.done(payload, |r, _| device.device_primary_ctx_release_v2(call, r))
         }
         <cuda::DevicePrimaryCtxResetV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.device_primary_ctx_reset_v2(call, r))
+            answer.done(payload, |r, _| device.device_primary_ctx_reset_v2(call, r))
         }
         <cuda::CtxCreateV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.ctx_create_v2(call, r))
+            answer.done(payload, |r, _| device.ctx_create_v2(call, r))
         }
         <cuda::CtxDestroyV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.ctx_destroy_v2(call, r))
+            answer.done(payload, |r, _| device.ctx_destroy_v2(call, r))
         }
         <cuda::CtxSynchronize as Request>::OPCODE => {
-            answer.plain(payload, |r| device.ctx_synchronize(call, r))
+            answer.wait(payload, |r, _| device.ctx_synchronize(call, r))
         }
         <cuda::CtxSynchronizeV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.ctx_synchronize_v2(call, r))
+            answer.wait(payload, |r, _| device.ctx_synchronize_v2(call, r))
         }
         <cuda::CtxSetLimit as Request>::OPCODE => {
-            answer.plain(payload, |r| device.ctx_set_limit(call, r))
+            answer.done(payload, |r, _| device.ctx_set_limit(call, r))
         }
         <cuda::CtxGetLimit as Request>::OPCODE => {
-            answer.plain(payload, |r| device.ctx_get_limit(call, r))
+            answer.done(payload, |r, _| device.ctx_get_limit(call, r))
         }
         <cuda::CtxGetCacheConfig as Request>::OPCODE => {
-            answer.plain(payload, |r| device.ctx_get_cache_config(call, r))
+            answer.done(payload, |r, _| device.ctx_get_cache_config(call, r))
         }
         <cuda::CtxSetCacheConfig as Request>::OPCODE => {
-            answer.plain(payload, |r| device.ctx_set_cache_config(call, r))
+            answer.done(payload, |r, _| device.ctx_set_cache_config(call, r))
         }
         <cuda::CtxGetStreamPriorityRange as Request>::OPCODE => {
-            answer.plain(payload, |r| device.ctx_get_stream_priority_range(call, r))
+            answer.done(payload, |r, _| device.ctx_get_stream_priority_range(call, r))
         }
         <cuda::MemAllocV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.mem_alloc_v2(call, r))
+            answer.done(payload, |r, _| device.mem_alloc_v2(call, r))
         }
         <cuda::MemFreeV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.mem_free_v2(call, r))
+            answer.done(payload, |r, _| device.mem_free_v2(call, r))
         }
         <cuda::MemAllocPitchV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.mem_alloc_pitch_v2(call, r))
+            answer.done(payload, |r, _| device.mem_alloc_pitch_v2(call, r))
         }
         <cuda::MemGetInfoV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.mem_get_info_v2(call, r))
+            answer.done(payload, |r, _| device.mem_get_info_v2(call, r))
         }
         <cuda::MemcpyHtoDV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memcpy_hto_d_v2(call, r, bulk))
+            answer.wait(payload, |r, _| device.memcpy_hto_d_v2(call, r, bulk))
         }
         <cuda::MemcpyDtoHV2 as Request>::OPCODE => {
-            answer.bulk(payload, |r, out| device.memcpy_dto_h_v2(call, r, out))
+            answer.wait(payload, |r, out| device.memcpy_dto_h_v2(call, r, out))
         }
         <cuda::MemcpyDtoDV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memcpy_dto_d_v2(call, r))
+            answer.wait(payload, |r, _| device.memcpy_dto_d_v2(call, r))
         }
         <cuda::MemcpyHtoDAsyncV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memcpy_hto_d_async_v2(call, r, bulk))
+            answer.done(payload, |r, _| device.memcpy_hto_d_async_v2(call, r, bulk))
         }
         <cuda::MemcpyDtoHAsyncV2 as Request>::OPCODE => {
-            answer.bulk(payload, |r, out| device.memcpy_dto_h_async_v2(call, r, out))
+            answer.done(payload, |r, out| device.memcpy_dto_h_async_v2(call, r, out))
         }
         <cuda::MemcpyDtoDAsyncV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memcpy_dto_d_async_v2(call, r))
+            answer.done(payload, |r, _| device.memcpy_dto_d_async_v2(call, r))
         }
         <cuda::MemsetD8V2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d8_v2(call, r))
+            answer.done(payload, |r, _| device.memset_d8_v2(call, r))
         }
         <cuda::MemsetD16V2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d16_v2(call, r))
+            answer.done(payload, |r, _| device.memset_d16_v2(call, r))
         }
         <cuda::MemsetD32V2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d32_v2(call, r))
+            answer.done(payload, |r, _| device.memset_d32_v2(call, r))
         }
         <cuda::MemsetD2D8V2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d2_d8_v2(call, r))
+            answer.done(payload, |r, _| device.memset_d2_d8_v2(call, r))
         }
         <cuda::MemsetD2D16V2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d2_d16_v2(call, r))
+            answer.done(payload, |r, _| device.memset_d2_d16_v2(call, r))
         }
         <cuda::MemsetD2D32V2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d2_d32_v2(call, r))
+            answer.done(payload, |r, _| device.memset_d2_d32_v2(call, r))
         }
         <cuda::MemsetD8Async as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d8_async(call, r))
+            answer.done(payload, |r, _| device.memset_d8_async(call, r))
         }
         <cuda::MemsetD16Async as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d16_async(call, r))
+            answer.done(payload, |r, _| device.memset_d16_async(call, r))
         }
         <cuda::MemsetD32Async as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d32_async(call, r))
+            answer.done(payload, |r, _| device.memset_d32_async(call, r))
         }
         <cuda::MemsetD2D8Async as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d2_d8_async(call, r))
+            answer.done(payload, |r, _| device.memset_d2_d8_async(call, r))
         }
         <cuda::MemsetD2D16Async as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d2_d16_async(call, r))
+            answer.done(payload, |r, _| device.memset_d2_d16_async(call, r))
         }
         <cuda::MemsetD2D32Async as Request>::OPCODE => {
-            answer.plain(payload, |r| device.memset_d2_d32_async(call, r))
+            answer.done(payload, |r, _| device.memset_d2_d32_async(call, r))
         }
         <cuda::StreamCreate as Request>::OPCODE => {
-            answer.plain(payload, |r| device.stream_create(call, r))
+            answer.done(payload, |r, _| device.stream_create(call, r))
         }
         <cuda::StreamCreateWithPriority as Request>::OPCODE => {
-            answer.plain(payload, |r| device.stream_create_with_priority(call, r))
+            answer.done(payload, |r, _| device.stream_create_with_priority(call, r))
         }
         <cuda::StreamDestroyV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.stream_destroy_v2(call, r))
+            answer.done(payload, |r, _| device.stream_destroy_v2(call, r))
         }
         <cuda::StreamSynchronize as Request>::OPCODE => {
-            answer.plain(payload, |r| device.stream_synchronize(call, r))
+            answer.wait(payload, |r, _| device.stream_synchronize(call, r))
         }
         <cuda::StreamQuery as Request>::OPCODE => {
-            answer.plain(payload, |r| device.stream_query(call, r))
+            answer.done(payload, |r, _| device.stream_query(call, r))
         }
         <cuda::StreamWaitEvent as Request>::OPCODE => {
-            answer.plain(payload, |r| device.stream_wait_event(call, r))
+            answer.done(payload, |r, _| device.stream_wait_event(call, r))
         }
         <cuda::StreamGetPriority as Request>::OPCODE => {
-            answer.plain(payload, |r| device.stream_get_priority(call, r))
+            answer.done(payload, |r, _| device.stream_get_priority(call, r))
         }
         <cuda::EventCreate as Request>::OPCODE => {
-            answer.plain(payload, |r| device.event_create(call, r))
+            answer.done(payload, |r, _| device.event_create(call, r))
         }
         <cuda::EventDestroyV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.event_destroy_v2(call, r))
+            answer.done(payload, |r, _| device.event_destroy_v2(call, r))
         }
         <cuda::EventRecord as Request>::OPCODE => {
-            answer.plain(payload, |r| device.event_record(call, r))
+            answer.done(payload, |r, _| device.event_record(call, r))
         }
         <cuda::EventRecordWithFlags as Request>::OPCODE => {
-            answer.plain(payload, |r| device.event_record_with_flags(call, r))
+            answer.done(payload, |r, _| device.event_record_with_flags(call, r))
         }
         <cuda::EventSynchronize as Request>::OPCODE => {
-            answer.plain(payload, |r| device.event_synchronize(call, r))
+            answer.wait(payload, |r, _| device.event_synchronize(call, r))
         }
         <cuda::EventQuery as Request>::OPCODE => {
-            answer.plain(payload, |r| device.event_query(call, r))
+            answer.done(payload, |r, _| device.event_query(call, r))
         }
         <cuda::EventElapsedTimeV2 as Request>::OPCODE => {
-            answer.plain(payload, |r| device.event_elapsed_time_v2(call, r))
+            answer.done(payload, |r, _| device.event_elapsed_time_v2(call, r))
         }
         <cuda::ModuleLoad as Request>::OPCODE => {
-            answer.plain(payload, |r| device.module_load(call, r))
+            answer.done(payload, |r, _| device.module_load(call, r))
         }
         <cuda::ImagePart as Request>::OPCODE => {
-            answer.plain(payload, |r| device.image_part(call, r, bulk))
+            answer.done(payload, |r, _| device.image_part(call, r, bulk))
         }
         <cuda::ModuleGetFunction as Request>::OPCODE => {
-            answer.plain(payload, |r| device.module_get_function(call, r))
+            answer.done(payload, |r, _| device.module_get_function(call, r))
         }
         <cuda::ModuleGetGlobal as Request>::OPCODE => {
-            answer.plain(payload, |r| device.module_get_global(call, r))
+            answer.done(payload, |r, _| device.module_get_global(call, r))
         }
         <cuda::ModuleListFunctions as Request>::OPCODE => {
-            answer.plain(payload, |r| device.module_list_functions(call, r))
+            answer.done(payload, |r, _| device.module_list_functions(call, r))
         }
         <cuda::FunctionDescribe as Request>::OPCODE => {
-            answer.plain(payload, |r| device.function_describe(call, r))
+            answer.done(payload, |r, _| device.function_describe(call, r))
         }
         <cuda::LibraryLoad as Request>::OPCODE => {
-            answer.plain(payload, |r| device.library_load(call, r))
+            answer.done(payload, |r, _| device.library_load(call, r))
         }
         <cuda::LibraryGetKernel as Request>::OPCODE => {
-            answer.plain(payload, |r| device.library_get_kernel(call, r))
+            answer.done(payload, |r, _| device.library_get_kernel(call, r))
         }
         <cuda::LibraryGetGlobal as Request>::OPCODE => {
-            answer.plain(payload, |r| device.library_get_global(call, r))
+            answer.done(payload, |r, _| device.library_get_global(call, r))
         }
         <cuda::LibraryListKernels as Request>::OPCODE => {
-            answer.plain(payload, |r| device.library_list_kernels(call, r))
+            answer.done(payload, |r, _| device.library_list_kernels(call, r))
         }
         <cuda::KernelDescribe as Request>::OPCODE => {
-            answer.plain(payload, |r| device.kernel_describe(call, r))
+            answer.done(payload, |r, _| device.kernel_describe(call, r))
         }
         <cuda::KernelGetFunction as Request>::OPCODE => {
-            answer.plain(payload, |r| device.kernel_get_function(call, r))
+            answer.done(payload, |r, _| device.kernel_get_function(call, r))
         }
         <cuda::KernelAttributes as Request>::OPCODE => {
-            answer.plain(payload, |r| device.kernel_attributes(call, r))
+            answer.done(payload, |r, _| device.kernel_attributes(call, r))
         }
         <cuda::OccupancyBlocks as Request>::OPCODE => {
-            answer.plain(payload, |r| device.occupancy_blocks(call, r))
+            answer.done(payload, |r, _| device.occupancy_blocks(call, r))
         }
         <cuda::OccupancyClusters as Request>::OPCODE => {
-            answer.plain(payload, |r| device.occupancy_clusters(call, r))
+            answer.done(payload, |r, _| device.occupancy_clusters(call, r))
         }
         <cuda::OccupancyClusterSize as Request>::OPCODE => {
-            answer.plain(payload, |r| device.occupancy_cluster_size(call, r))
+            answer.done(payload, |r, _| device.occupancy_cluster_size(call, r))
         }
         <cuda::LinkCreate as Request>::OPCODE => {
-            answer.plain(payload, |r| device.link_create(call, r))
+            answer.done(payload, |r, _| device.link_create(call, r))
         }
-        <cuda::LinkAdd as Request>::OPCODE => answer.plain(payload, |r| device.link_add(call, r)),
+        <cuda::LinkAdd as Request>::OPCODE => answer.done(payload, |r, _| device.link_add(call, r)),
         <cuda::LinkComplete as Request>::OPCODE => {
-            answer.plain(payload, |r| device.link_complete(call, r))
+            answer.done(payload, |r, _| device.link_complete(call, r))
         }
         <cuda::LinkFetch as Request>::OPCODE => {
-            answer.bulk(payload, |r, out| device.link_fetch(call, r, out))
+            answer.done(payload, |r, out| device.link_fetch(call, r, out))
         }
         <cuda::LaunchKernel as Request>::OPCODE => {
-            answer.plain(payload, |r| device.launch_kernel(call, r))
+            answer.done(payload, |r, _| device.launch_kernel(call, r))
         }
         _ => {
             answer.refuse(Error::NOT_SUPPORTED);
-            Ok(())
+            Ok(None)
         }
     }
 }

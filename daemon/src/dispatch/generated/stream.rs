@@ -7,6 +7,7 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use super::Call;
+use crate::dispatch::Wait;
 
 /// Answers the messages of this group; those without an own method are not supported.
 pub trait StreamCalls {
@@ -45,7 +46,7 @@ pub trait StreamCalls {
         &mut self,
         call: &Call,
         request: cuda::StreamSynchronize,
-    ) -> Result<(), Error> {
+    ) -> Result<Wait<()>, Error> {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }

@@ -37,13 +37,17 @@ fn table<'a>(vocabulary: &Vocabulary, groups: impl Iterator<Item = &'a str> + Cl
     }
     let names: Vec<String> = groups.map(name_of).collect();
     let bounds = names.join(" + ");
+    let waiting = vocabulary.messages.iter().filter(|message| message.waits);
+    let waiting: Vec<String> =
+        waiting.map(|message| format!("<cuda::{} as Request>::OPCODE", message.name)).collect();
+    let waiting = waiting.join(", ");
     let _ = writeln!(
         out,
         "
          use vgpu_abi::cuda::Error;
          use vgpu_link::wire::{{Malformed, Request, cuda}};
 
-         use super::{{Answer, Call}};
+         use super::{{Answer, Call, Finish}};
 
          /// A device: answers the messages of the driver API for one client.
          ///
@@ -52,38 +56,43 @@ fn table<'a>(vocabulary: &Vocabulary, groups: impl Iterator<Item = &'a str> + Cl
 
          impl<D: {bounds}> Device for D {{}}
 
-         /// Decodes a message, asks the device, and fills in the answer.
+         /// Calls that wait for earlier work of their context.
+         pub const WAITING: &[u32] = &[{waiting}];
+
+         /// Decodes a message, asks the device, and fills in the answer, or returns what will.
          #[allow(clippy::too_many_lines, reason = \"one line per message\")]
          pub fn dispatch(device: &mut dyn Device, call: &Call, opcode: u32, payload: &[u8],
-             bulk: &[u8], answer: &mut Answer) -> Result<(), Malformed> {{
+             bulk: &[u8], answer: &mut Answer) -> Result<Option<Finish>, Malformed> {{
          match opcode {{"
     );
     for message in &vocabulary.messages {
         let Message { name, method, .. } = message;
-        let asked = match message.bulk {
-            None => format!("answer.plain(payload, |r| device.{method}(call, r))"),
-            Some(Direction::In) => {
-                format!("answer.plain(payload, |r| device.{method}(call, r, bulk))")
-            }
-            Some(Direction::Out) => {
-                format!("answer.bulk(payload, |r, out| device.{method}(call, r, out))")
-            }
+        let way = if message.waits { "wait" } else { "done" };
+        let more = match message.bulk {
+            None => "",
+            Some(Direction::In) => ", bulk",
+            Some(Direction::Out) => ", out",
         };
+        let place = if message.bulk == Some(Direction::Out) { "out" } else { "_" };
+        let asked = format!("answer.{way}(payload, |r, {place}| device.{method}(call, r{more}))");
         let _ = writeln!(out, "<cuda::{name} as Request>::OPCODE => {asked},");
     }
-    out.push_str("_ => { answer.refuse(Error::NOT_SUPPORTED); Ok(()) } } }\n");
+    out.push_str("_ => { answer.refuse(Error::NOT_SUPPORTED); Ok(None) } } }\n");
     out
 }
 
 fn calls(group: &str, messages: &[&Message]) -> String {
     let what = group.replace('_', " ");
+    let waits = messages.iter().any(|message| message.waits);
+    let uses =
+        if waits { "use super::Call;\nuse crate::dispatch::Wait;" } else { "use super::Call;" };
     let mut out = format!("{HEAD}//! What a device answers: {what}.\n\n");
     let _ = writeln!(
         out,
         "use vgpu_abi::cuda::Error;
          use vgpu_link::wire::cuda;
 
-         use super::Call;
+         {uses}
 
          /// Answers the messages of this group; those without an own method are not supported.
          pub trait {} {{",
@@ -96,8 +105,11 @@ fn calls(group: &str, messages: &[&Message]) -> String {
 
 fn method(out: &mut String, message: &Message) {
     let Message { name, method, title, .. } = message;
-    let reply =
+    let mut reply =
         if message.reply.is_empty() { "()".to_owned() } else { format!("cuda::{name}Reply") };
+    if message.waits {
+        reply = format!("Wait<{reply}>");
+    }
     let (parameter, unused) = match message.bulk {
         None => ("", ""),
         Some(Direction::In) => (", bulk: &[u8]", ", bulk"),

@@ -10,7 +10,7 @@ use vgpu_link::wire::cuda::{
 
 use super::super::queue::PRIORITIES;
 use crate::device::Sim;
-use crate::dispatch::{Call, ContextCalls};
+use crate::dispatch::{Call, ContextCalls, Wait};
 
 impl ContextCalls for Sim {
     fn device_primary_ctx_retain(
@@ -54,13 +54,13 @@ impl ContextCalls for Sim {
         Ok(())
     }
 
-    fn ctx_synchronize(&mut self, call: &Call, _: CtxSynchronize) -> Result<(), Error> {
-        self.check(call)
+    fn ctx_synchronize(&mut self, call: &Call, _: CtxSynchronize) -> Result<Wait<()>, Error> {
+        self.check(call).map(Wait::Done)
     }
 
-    fn ctx_synchronize_v2(&mut self, call: &Call, r: CtxSynchronizeV2) -> Result<(), Error> {
+    fn ctx_synchronize_v2(&mut self, call: &Call, r: CtxSynchronizeV2) -> Result<Wait<()>, Error> {
         let context = if r.ctx == 0 { call.context } else { r.ctx };
-        self.contexts.find(context).map(drop)
+        self.contexts.find(context).map(|_| Wait::Done(()))
     }
 
     fn ctx_set_limit(&mut self, call: &Call, request: CtxSetLimit) -> Result<(), Error> {

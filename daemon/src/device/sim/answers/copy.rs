@@ -7,12 +7,17 @@ use vgpu_link::wire::cuda::{
 };
 
 use crate::device::Sim;
-use crate::dispatch::{Call, CopyCalls};
+use crate::dispatch::{Call, CopyCalls, Wait};
 
 impl CopyCalls for Sim {
-    fn memcpy_hto_d_v2(&mut self, call: &Call, r: MemcpyHtoDV2, bulk: &[u8]) -> Result<(), Error> {
+    fn memcpy_hto_d_v2(
+        &mut self,
+        call: &Call,
+        r: MemcpyHtoDV2,
+        bulk: &[u8],
+    ) -> Result<Wait<()>, Error> {
         self.check(call)?;
-        self.store(r.dst_device, bulk)
+        self.store(r.dst_device, bulk).map(Wait::Done)
     }
 
     fn memcpy_dto_h_v2(
@@ -20,14 +25,14 @@ impl CopyCalls for Sim {
         call: &Call,
         r: MemcpyDtoHV2,
         bulk: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    ) -> Result<Wait<()>, Error> {
         self.check(call)?;
-        self.fetch(r.src_device, r.byte_count, bulk)
+        self.fetch(r.src_device, r.byte_count, bulk).map(Wait::Done)
     }
 
-    fn memcpy_dto_d_v2(&mut self, call: &Call, r: MemcpyDtoDV2) -> Result<(), Error> {
+    fn memcpy_dto_d_v2(&mut self, call: &Call, r: MemcpyDtoDV2) -> Result<Wait<()>, Error> {
         self.check(call)?;
-        self.memory.copy(r.dst_device, r.src_device, r.byte_count)
+        self.memory.copy(r.dst_device, r.src_device, r.byte_count).map(Wait::Done)
     }
 
     fn memcpy_hto_d_async_v2(

@@ -8,7 +8,7 @@ use vgpu_link::wire::cuda::{
 
 use super::check_not_external;
 use crate::device::Sim;
-use crate::dispatch::{Call, EventCalls};
+use crate::dispatch::{Call, EventCalls, Wait};
 
 impl EventCalls for Sim {
     fn event_create(&mut self, call: &Call, r: EventCreate) -> Result<EventCreateReply, Error> {
@@ -35,8 +35,12 @@ impl EventCalls for Sim {
         self.queues.record(r.event, context)
     }
 
-    fn event_synchronize(&mut self, _: &Call, request: EventSynchronize) -> Result<(), Error> {
-        self.queues.check_event(request.event)
+    fn event_synchronize(
+        &mut self,
+        _: &Call,
+        request: EventSynchronize,
+    ) -> Result<Wait<()>, Error> {
+        self.queues.check_event(request.event).map(Wait::Done)
     }
 
     fn event_query(&mut self, _: &Call, request: EventQuery) -> Result<(), Error> {

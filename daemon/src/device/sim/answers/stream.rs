@@ -10,7 +10,7 @@ use vgpu_link::wire::cuda::{
 use super::super::queue::PRIORITIES;
 use super::check_not_external;
 use crate::device::Sim;
-use crate::dispatch::{Call, StreamCalls};
+use crate::dispatch::{Call, StreamCalls, Wait};
 
 impl StreamCalls for Sim {
     fn stream_create(&mut self, call: &Call, r: StreamCreate) -> Result<StreamCreateReply, Error> {
@@ -33,8 +33,8 @@ impl StreamCalls for Sim {
         self.queues.destroy_stream(request.stream)
     }
 
-    fn stream_synchronize(&mut self, call: &Call, r: StreamSynchronize) -> Result<(), Error> {
-        self.check_stream(call.context, r.stream).map(drop)
+    fn stream_synchronize(&mut self, call: &Call, r: StreamSynchronize) -> Result<Wait<()>, Error> {
+        self.check_stream(call.context, r.stream).map(|_| Wait::Done(()))
     }
 
     fn stream_query(&mut self, call: &Call, r: StreamQuery) -> Result<(), Error> {

@@ -1,0 +1,173 @@
+//! A session with a device that the test plays.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
+use vgpu_link::{Link, Sender, memory_pair};
+
+use super::*;
+use crate::dispatch::Wait;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What the device does at a message: answers a code, or waits first.
+enum Act {
+    Answer(u32),
+    Wait(mpsc::Receiver<()>, Result<(), Error>),
+    Panic,
+}
+
+/// Does what the script says for an opcode, once each; all else succeeds.
+struct Played(HashMap<u32, Act>);
+
+impl Devices for Played {
+    fn snapshot(&self) -> &SnapshotReply {
+        unimplemented!("these tests do not ask for it")
+    }
+
+    fn state(&self, _: u32) -> Result<DeviceStateReply, Error> {
+        Err(Error::INVALID_DEVICE)
+    }
+
+    fn is_alive(&self, _: u64) -> bool {
+        false
+    }
+
+    fn answer(
+        &mut self,
+        _: &Call,
+        opcode: u32,
+        payload: &[u8],
+        _: &[u8],
+        answer: &mut Answer,
+    ) -> Result<Option<Finish>, Malformed> {
+        let act = self.0.remove(&opcode);
+        answer.wait::<(), ()>(payload, |(), _| match act {
+            None => Ok(Wait::Done(())),
+            Some(Act::Answer(code)) => Error::new(code).map_or(Ok(Wait::Done(())), Err),
+            Some(Act::Wait(gate, outcome)) => Ok(Wait::later(move |_| {
+                gate.recv_timeout(LIMIT).expect("the test opens the gate");
+                outcome
+            })),
+            Some(Act::Panic) => Ok(Wait::later(|_| panic!("on purpose, by the test"))),
+        })
+    }
+}
+
+/// Serves `script` to a client that the test plays; returns how the session ended.
+fn against(
+    script: impl IntoIterator<Item = (u32, Act)>,
+    client: impl FnOnce(&mut dyn Link),
+) -> LinkError {
+    let (mut near, far) = memory_pair();
+    let mut device = Played(script.into_iter().collect());
+    thread::scope(|scope| {
+        let session = scope.spawn(move || {
+            let (sender, receiver) = Box::new(far).split();
+            Session::new(receiver, Arc::new(Replies::new(sender)), &mut device).serve()
+        });
+        near.wait_until(Some(Instant::now() + LIMIT));
+        client(&mut near);
+        drop(near);
+        session.join().expect("no panic").expect_err("the client went")
+    })
+}
+
+fn ask(link: &mut dyn Sender, kind: Kind, opcode: u32, thread: u32) {
+    let header = Header { sequence: opcode, context: 7, thread, ..Header::new(kind, opcode) };
+    link.send(&header, &[], &[]).expect("the worker reads");
+}
+
+/// Receives an answer: which call it is for, and its status.
+fn answer(link: &mut dyn Link) -> (u32, u16) {
+    let header = link.receive(&mut Vec::new(), Bulk::Into(&mut [])).expect("an answer");
+    (header.sequence, header.status)
+}
+
+const SLOW: u32 = cuda::StreamSynchronize::OPCODE;
+const SLOWER: u32 = cuda::EventSynchronize::OPCODE;
+const QUICK: u32 = cuda::MemGetInfoV2::OPCODE;
+
+#[test]
+fn a_call_that_waits_does_not_hold_up_other_threads() {
+    let (open, gate) = mpsc::channel();
+    let (open_other, other_gate) = mpsc::channel();
+    let script =
+        [(SLOW, Act::Wait(gate, Ok(()))), (SLOWER, Act::Wait(other_gate, Err(Error::NOT_READY)))];
+    against(script, |link| {
+        ask(link, Kind::Call, SLOW, 1);
+        ask(link, Kind::Call, SLOWER, 2);
+        ask(link, Kind::Call, QUICK, 3);
+        assert_eq!(answer(link), (QUICK, 0));
+        open_other.send(()).unwrap();
+        assert_eq!(answer(link), (SLOWER, 600), "it waited beside the first");
+        open.send(()).unwrap();
+        assert_eq!(answer(link), (SLOW, 0));
+    });
+}
+
+#[test]
+fn what_one_thread_waits_for_is_answered_in_order() {
+    let (open, gate) = mpsc::channel();
+    let (open_second, second_gate) = mpsc::channel();
+    let script = [(SLOW, Act::Wait(gate, Ok(()))), (SLOWER, Act::Wait(second_gate, Ok(())))];
+    against(script, |link| {
+        ask(link, Kind::Call, SLOW, 1);
+        ask(link, Kind::Call, SLOWER, 1);
+        open_second.send(()).unwrap();
+        ask(link, Kind::Call, QUICK, 2);
+        assert_eq!(answer(link).0, QUICK);
+        open.send(()).unwrap();
+        assert_eq!([answer(link).0, answer(link).0], [SLOW, SLOWER]);
+    });
+}
+
+#[test]
+fn an_error_that_a_wait_finds_breaks_the_context() {
+    let (open, gate) = mpsc::channel();
+    let ends = cuda::CtxDestroyV2::OPCODE;
+    let script = [
+        (SLOW, Act::Wait(gate, Err(Error::ILLEGAL_ADDRESS))),
+        // A post to a broken context is not done: this one would change the error.
+        (cuda::MemFreeV2::OPCODE, Act::Answer(Error::LAUNCH_FAILED.code())),
+    ];
+    against(script, |link| {
+        ask(link, Kind::Call, SLOW, 1);
+        open.send(()).unwrap();
+        assert_eq!(answer(link), (SLOW, 700));
+        ask(link, Kind::Call, QUICK, 1);
+        assert_eq!(answer(link), (QUICK, 700));
+        ask(link, Kind::Post, cuda::MemFreeV2::OPCODE, 1);
+        ask(link, Kind::Call, SLOWER, 2);
+        assert_eq!(answer(link), (SLOWER, 700));
+        ask(link, Kind::Call, ends, 1);
+        assert_eq!(answer(link), (ends, 0));
+        ask(link, Kind::Call, QUICK, 1);
+        assert_eq!(answer(link), (QUICK, 0), "it was the context's, which ended");
+    });
+}
+
+#[test]
+fn the_error_of_a_post_is_reported_by_the_next_call_that_waits() {
+    let script = [(cuda::MemFreeV2::OPCODE, Act::Answer(Error::INVALID_VALUE.code()))];
+    against(script, |link| {
+        ask(link, Kind::Post, cuda::MemFreeV2::OPCODE, 1);
+        for (opcode, status) in [(QUICK, 0), (SLOW, 1), (SLOW, 0)] {
+            ask(link, Kind::Call, opcode, 2);
+            assert_eq!(answer(link), (opcode, status));
+        }
+    });
+}
+
+#[test]
+fn a_wait_that_fails_in_our_own_code_ends_the_connection() {
+    let ended = against([(SLOW, Act::Panic)], |link| {
+        ask(link, Kind::Call, SLOW, 1);
+        let answered = link.receive(&mut Vec::new(), Bulk::Into(&mut []));
+        assert!(matches!(answered, Err(LinkError::Closed)), "{answered:?}");
+    });
+    assert!(matches!(ended, LinkError::Closed), "{ended}");
+}
