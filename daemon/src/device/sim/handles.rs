@@ -14,6 +14,10 @@ pub(crate) enum Kind {
     Stream = 2,
     /// An event.
     Event = 3,
+    /// A graph.
+    Graph = 4,
+    /// A node of a graph.
+    GraphNode = 5,
 }
 
 /// Bits below the kind.
@@ -80,6 +84,12 @@ impl<T> Table<T> {
     /// Ends all that `keep` does not want.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         self.living.retain(|_, value| keep(value));
+    }
+
+    /// Ends all that `is_meant`; returns their handles.
+    pub fn extract_if(&mut self, is_meant: impl Fn(&T) -> bool) -> Vec<u64> {
+        let ended = self.living.extract_if(.., |_, value| is_meant(value));
+        ended.map(|(handle, _)| handle).collect()
     }
 
     /// Says whether a handle named something once.

@@ -1,15 +1,18 @@
 //! The simulated device: memory, copies, sets, streams and events are real, in this process's
 //! memory; nothing computes.
 //!
-//! Everything is done when it is asked for. To a client that is a device that is always faster
-//! than its next question, which CUDA's rules allow.
+//! Everything is done when it is asked for, or when its graph is launched. To a client that is a
+//! device that is always faster than its next question, which CUDA's rules allow.
 
 mod answers;
+mod capture;
 mod context;
+mod graph;
 mod handles;
 #[cfg(test)]
 mod hostile_tests;
 mod memory;
+mod operation;
 mod profile;
 mod queue;
 #[cfg(test)]
@@ -23,7 +26,9 @@ use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
 use super::{Bank, Devices};
 use crate::dispatch::{Answer, Call, Finish, dispatch};
+use capture::Captures;
 use context::Contexts;
+use graph::Graphs;
 use memory::Memory;
 use queue::Queues;
 
@@ -33,6 +38,8 @@ pub(crate) struct Sim {
     contexts: Contexts,
     memory: Memory,
     queues: Queues,
+    captures: Captures,
+    graphs: Graphs,
     /// Last, so that it is dropped last: the host process waits for the end of a worker whose
     /// account is closed, and many gigabytes take a while to give back.
     bank: Box<dyn Bank>,
@@ -76,6 +83,8 @@ impl Sim {
             contexts: Contexts::new(devices),
             memory: Memory::new(devices),
             queues: Queues::new(),
+            captures: Captures::default(),
+            graphs: Graphs::new(),
         }
     }
 
@@ -109,7 +118,10 @@ impl Sim {
 
     /// Ends what belonged to a context that has ended.
     fn bury_context(&mut self, context: u64) {
-        self.queues.end_context(context);
+        self.leave_captures(|lane| lane.is_of(context));
+        for event in self.queues.end_context(context) {
+            self.captures.forget_event(event);
+        }
         for (device, bytes) in self.memory.free_all(context) {
             self.give_back(device, bytes);
         }
@@ -118,48 +130,5 @@ impl Sim {
     /// Checks a stream and the context that its work needs.
     fn check_stream(&self, current: u64, stream: u64) -> Result<u64, Error> {
         self.queues.context_of(&self.contexts, current, stream)
-    }
-
-    /// Sets `count` elements, each to `element`, whose length is the alignment that CUDA asks for.
-    fn set(&mut self, address: u64, element: &[u8], count: u64) -> Result<(), Error> {
-        let width = element.len() as u64;
-        if !address.is_multiple_of(width) {
-            return Err(Error::INVALID_VALUE);
-        }
-        let bytes = count.checked_mul(width).ok_or(Error::INVALID_VALUE)?;
-        if element.iter().all(|&byte| byte == 0) {
-            return self.memory.clear(address, bytes);
-        }
-        let target = self.memory.write(address, bytes)?;
-        match element {
-            [first, rest @ ..] if rest.iter().all(|byte| byte == first) => target.fill(*first),
-            _ => target.chunks_exact_mut(element.len()).for_each(|to| to.copy_from_slice(element)),
-        }
-        Ok(())
-    }
-
-    /// Sets `height` rows of `width` elements, `pitch` bytes apart.
-    fn set_rows(
-        &mut self,
-        address: u64,
-        pitch: u64,
-        element: &[u8],
-        [width, height]: [u64; 2],
-    ) -> Result<(), Error> {
-        let element_bytes = element.len() as u64;
-        let row = width.checked_mul(element_bytes).ok_or(Error::INVALID_VALUE)?;
-        if row == 0 || height == 0 {
-            return Ok(());
-        }
-        if height > 1 && (pitch < row || !pitch.is_multiple_of(element_bytes)) {
-            return Err(Error::INVALID_VALUE);
-        }
-        // The whole span first, so that a set that does not fit leaves nothing half done.
-        let span = (height - 1).checked_mul(pitch).and_then(|rows| rows.checked_add(row));
-        self.memory.read(address, span.ok_or(Error::INVALID_VALUE)?)?;
-        for at in 0..height {
-            self.set(address + at * pitch, element, width)?;
-        }
-        Ok(())
     }
 }

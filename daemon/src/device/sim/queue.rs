@@ -29,6 +29,7 @@ const INTERPROCESS: u32 = 4;
 struct Stream {
     context: u64,
     priority: i32,
+    is_blocking: bool,
 }
 
 #[derive(Debug)]
@@ -51,10 +52,10 @@ impl Queues {
         Self { streams: Table::new(Kind::Stream), events: Table::new(Kind::Event) }
     }
 
-    /// Ends all streams and events of a context.
-    pub fn end_context(&mut self, context: u64) {
+    /// Ends all streams and events of a context; returns the events.
+    pub fn end_context(&mut self, context: u64) -> Vec<u64> {
         self.streams.retain(|stream| stream.context != context);
-        self.events.retain(|event| event.context != context);
+        self.events.extract_if(|event| event.context == context)
     }
 
     /// Creates a stream. A priority outside the range is moved into it (CUDA Driver API,
@@ -64,7 +65,8 @@ impl Queues {
             return Err(Error::INVALID_VALUE);
         }
         let priority = priority.clamp(PRIORITIES.1, PRIORITIES.0);
-        self.streams.insert(Stream { context, priority })
+        let is_blocking = flags & STREAM_FLAGS == 0;
+        self.streams.insert(Stream { context, priority, is_blocking })
     }
 
     /// Destroys a stream. The default streams cannot be destroyed.
@@ -78,6 +80,12 @@ impl Queues {
             return contexts.find(current).map(|_| current);
         }
         self.streams.find(stream).map(|stream| stream.context).ok_or(Error::INVALID_HANDLE)
+    }
+
+    /// Says whether the legacy default stream waits for a stream, and that for it. The threads' own
+    /// default streams are such ones.
+    pub fn is_blocking(&self, stream: u64) -> bool {
+        self.streams.find(stream).is_none_or(|stream| stream.is_blocking)
     }
 
     /// Tells a stream's priority; that of the default streams is the lowest.
@@ -106,12 +114,16 @@ impl Queues {
         self.events.remove(event).map(drop).ok_or(Error::INVALID_HANDLE)
     }
 
+    /// Checks that an event can be recorded in streams of this context.
+    pub fn check_owner(&self, event: u64, context: u64) -> Result<(), Error> {
+        let event = self.events.find(event).ok_or(Error::INVALID_HANDLE)?;
+        if event.context == context { Ok(()) } else { Err(Error::INVALID_HANDLE) }
+    }
+
     /// Records an event in a stream of this context: the two must belong together.
     pub fn record(&mut self, event: u64, context: u64) -> Result<(), Error> {
+        self.check_owner(event, context)?;
         let event = self.events.find_mut(event).ok_or(Error::INVALID_HANDLE)?;
-        if event.context != context {
-            return Err(Error::INVALID_HANDLE);
-        }
         event.recorded = Some(Instant::now());
         Ok(())
     }

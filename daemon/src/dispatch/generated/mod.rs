@@ -3,6 +3,7 @@
 
 //! What a device answers, and which message asks for it.
 
+mod capture;
 mod context;
 mod copy;
 mod event;
@@ -16,6 +17,7 @@ mod module;
 mod occupancy;
 mod set;
 mod stream;
+pub use capture::CaptureCalls;
 pub use context::ContextCalls;
 pub use copy::CopyCalls;
 pub use event::EventCalls;
@@ -39,7 +41,8 @@ use super::{Answer, Call, Finish};
 ///
 /// What a device does not implement is answered NOT_SUPPORTED.
 pub trait Device:
-    ContextCalls
+    CaptureCalls
+    + ContextCalls
     + CopyCalls
     + EventCalls
     + FunctionCalls
@@ -56,7 +59,8 @@ pub trait Device:
 }
 
 impl<
-    D: ContextCalls
+    D: CaptureCalls
+        + ContextCalls
         + CopyCalls
         + EventCalls
         + FunctionCalls
@@ -299,6 +303,27 @@ pub fn dispatch(
         }
         <cuda::LaunchKernel as Request>::OPCODE => {
             answer.done(payload, |r, _| device.launch_kernel(call, r))
+        }
+        <cuda::StreamBeginCaptureV2 as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.stream_begin_capture_v2(call, r))
+        }
+        <cuda::StreamEndCapture as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.stream_end_capture(call, r))
+        }
+        <cuda::StreamIsCapturing as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.stream_is_capturing(call, r))
+        }
+        <cuda::CaptureInfo as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.capture_info(call, r))
+        }
+        <cuda::CaptureToGraph as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.capture_to_graph(call, r))
+        }
+        <cuda::CaptureDependencies as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.capture_dependencies(call, r))
+        }
+        <cuda::CaptureInvalidate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.capture_invalidate(call, r))
         }
         _ => {
             answer.refuse(Error::NOT_SUPPORTED);

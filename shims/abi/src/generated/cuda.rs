@@ -349,6 +349,134 @@ pub(crate) const CODES: [(u32, &CStr, &CStr); 106] = [
     (999, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
 
+/// Structure of C type `CUDA_GRAPH_INSTANTIATE_PARAMS`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_GRAPH_INSTANTIATE_PARAMS {
+    /// `flags`.
+    pub flags: cuuint64_t,
+    /// `hUploadStream`.
+    pub hUploadStream: CUstream,
+    /// `hErrNode_out`.
+    pub hErrNode_out: CUgraphNode,
+    /// `result_out`.
+    pub result_out: CUgraphInstantiateResult,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_GRAPH_INSTANTIATE_PARAMS>() == 32);
+    assert!(align_of::<CUDA_GRAPH_INSTANTIATE_PARAMS>() == 8);
+    assert!(std::mem::offset_of!(CUDA_GRAPH_INSTANTIATE_PARAMS, flags) == 0);
+    assert!(std::mem::offset_of!(CUDA_GRAPH_INSTANTIATE_PARAMS, hUploadStream) == 8);
+    assert!(std::mem::offset_of!(CUDA_GRAPH_INSTANTIATE_PARAMS, hErrNode_out) == 16);
+    assert!(std::mem::offset_of!(CUDA_GRAPH_INSTANTIATE_PARAMS, result_out) == 24);
+};
+
+/// Structure of C type `CUDA_HOST_NODE_PARAMS_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_HOST_NODE_PARAMS_v1 {
+    /// `fn`.
+    pub r#fn: CUhostFn,
+    /// `userData`.
+    pub userData: *mut std::ffi::c_void,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_HOST_NODE_PARAMS_v1>() == 16);
+    assert!(align_of::<CUDA_HOST_NODE_PARAMS_v1>() == 8);
+    assert!(std::mem::offset_of!(CUDA_HOST_NODE_PARAMS_v1, r#fn) == 0);
+    assert!(std::mem::offset_of!(CUDA_HOST_NODE_PARAMS_v1, userData) == 8);
+};
+
+/// Structure of C type `CUDA_KERNEL_NODE_PARAMS_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_KERNEL_NODE_PARAMS_v1 {
+    /// `func`.
+    pub func: CUfunction,
+    /// `gridDimX`.
+    pub gridDimX: u32,
+    /// `gridDimY`.
+    pub gridDimY: u32,
+    /// `gridDimZ`.
+    pub gridDimZ: u32,
+    /// `blockDimX`.
+    pub blockDimX: u32,
+    /// `blockDimY`.
+    pub blockDimY: u32,
+    /// `blockDimZ`.
+    pub blockDimZ: u32,
+    /// `sharedMemBytes`.
+    pub sharedMemBytes: u32,
+    /// `kernelParams`.
+    pub kernelParams: *mut *mut std::ffi::c_void,
+    /// `extra`.
+    pub extra: *mut *mut std::ffi::c_void,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_KERNEL_NODE_PARAMS_v1>() == 56);
+    assert!(align_of::<CUDA_KERNEL_NODE_PARAMS_v1>() == 8);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, func) == 0);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, gridDimX) == 8);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, gridDimY) == 12);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, gridDimZ) == 16);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, blockDimX) == 20);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, blockDimY) == 24);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, blockDimZ) == 28);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, sharedMemBytes) == 32);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, kernelParams) == 40);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v1, extra) == 48);
+};
+
+/// Structure of C type `CUDA_KERNEL_NODE_PARAMS_v2`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_KERNEL_NODE_PARAMS_v2 {
+    /// `func`.
+    pub func: CUfunction,
+    /// `gridDimX`.
+    pub gridDimX: u32,
+    /// `gridDimY`.
+    pub gridDimY: u32,
+    /// `gridDimZ`.
+    pub gridDimZ: u32,
+    /// `blockDimX`.
+    pub blockDimX: u32,
+    /// `blockDimY`.
+    pub blockDimY: u32,
+    /// `blockDimZ`.
+    pub blockDimZ: u32,
+    /// `sharedMemBytes`.
+    pub sharedMemBytes: u32,
+    /// `kernelParams`.
+    pub kernelParams: *mut *mut std::ffi::c_void,
+    /// `extra`.
+    pub extra: *mut *mut std::ffi::c_void,
+    /// `kern`.
+    pub kern: CUkernel,
+    /// `ctx`.
+    pub ctx: CUcontext,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_KERNEL_NODE_PARAMS_v2>() == 72);
+    assert!(align_of::<CUDA_KERNEL_NODE_PARAMS_v2>() == 8);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, func) == 0);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, gridDimX) == 8);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, gridDimY) == 12);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, gridDimZ) == 16);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, blockDimX) == 20);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, blockDimY) == 24);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, blockDimZ) == 28);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, sharedMemBytes) == 32);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, kernelParams) == 40);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, extra) == 48);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, kern) == 56);
+    assert!(std::mem::offset_of!(CUDA_KERNEL_NODE_PARAMS_v2, ctx) == 64);
+};
+
 /// `CUDA_MEMCPY2D` of C.
 pub type CUDA_MEMCPY2D = CUDA_MEMCPY2D_v2;
 
@@ -581,6 +709,35 @@ const _: () = {
     assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, WidthInBytes) == 176);
     assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, Height) == 184);
     assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, Depth) == 192);
+};
+
+/// Structure of C type `CUDA_MEMSET_NODE_PARAMS_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_MEMSET_NODE_PARAMS_v1 {
+    /// `dst`.
+    pub dst: CUdeviceptr,
+    /// `pitch`.
+    pub pitch: usize,
+    /// `value`.
+    pub value: u32,
+    /// `elementSize`.
+    pub elementSize: u32,
+    /// `width`.
+    pub width: usize,
+    /// `height`.
+    pub height: usize,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_MEMSET_NODE_PARAMS_v1>() == 40);
+    assert!(align_of::<CUDA_MEMSET_NODE_PARAMS_v1>() == 8);
+    assert!(std::mem::offset_of!(CUDA_MEMSET_NODE_PARAMS_v1, dst) == 0);
+    assert!(std::mem::offset_of!(CUDA_MEMSET_NODE_PARAMS_v1, pitch) == 8);
+    assert!(std::mem::offset_of!(CUDA_MEMSET_NODE_PARAMS_v1, value) == 16);
+    assert!(std::mem::offset_of!(CUDA_MEMSET_NODE_PARAMS_v1, elementSize) == 20);
+    assert!(std::mem::offset_of!(CUDA_MEMSET_NODE_PARAMS_v1, width) == 24);
+    assert!(std::mem::offset_of!(CUDA_MEMSET_NODE_PARAMS_v1, height) == 32);
 };
 
 /// Handle of C type `CUarray`: a number that only its maker can read.
@@ -1165,6 +1322,11 @@ impl CUfunc_cache {
     pub const EQUAL: Self = Self(3);
 }
 
+/// Handle of C type `CUfunction`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUfunction(pub u64);
+
 /// Constant of C type `CUfunctionLoadingState`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -1230,17 +1392,241 @@ impl CUfunction_attribute {
 #[repr(transparent)]
 pub struct CUgraph(pub u64);
 
-/// Structure of C type `CUgraphEdgeData`, which is passed on and never read.
-#[derive(Debug)]
+/// Constant of C type `CUgraphDebugDot_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUgraphDebugDot_flags(pub u32);
+
+impl CUgraphDebugDot_flags {
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_VERBOSE`.
+    pub const VERBOSE: Self = Self(1);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_RUNTIME_TYPES`.
+    pub const RUNTIME_TYPES: Self = Self(2);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_KERNEL_NODE_PARAMS`.
+    pub const KERNEL_NODE_PARAMS: Self = Self(4);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_MEMCPY_NODE_PARAMS`.
+    pub const MEMCPY_NODE_PARAMS: Self = Self(8);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_MEMSET_NODE_PARAMS`.
+    pub const MEMSET_NODE_PARAMS: Self = Self(16);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_HOST_NODE_PARAMS`.
+    pub const HOST_NODE_PARAMS: Self = Self(32);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_EVENT_NODE_PARAMS`.
+    pub const EVENT_NODE_PARAMS: Self = Self(64);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_EXT_SEMAS_SIGNAL_NODE_PARAMS`.
+    pub const EXT_SEMAS_SIGNAL_NODE_PARAMS: Self = Self(128);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_EXT_SEMAS_WAIT_NODE_PARAMS`.
+    pub const EXT_SEMAS_WAIT_NODE_PARAMS: Self = Self(256);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_KERNEL_NODE_ATTRIBUTES`.
+    pub const KERNEL_NODE_ATTRIBUTES: Self = Self(512);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_HANDLES`.
+    pub const HANDLES: Self = Self(1024);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_MEM_ALLOC_NODE_PARAMS`.
+    pub const MEM_ALLOC_NODE_PARAMS: Self = Self(2048);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_MEM_FREE_NODE_PARAMS`.
+    pub const MEM_FREE_NODE_PARAMS: Self = Self(4096);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_BATCH_MEM_OP_NODE_PARAMS`.
+    pub const BATCH_MEM_OP_NODE_PARAMS: Self = Self(8192);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_EXTRA_TOPO_INFO`.
+    pub const EXTRA_TOPO_INFO: Self = Self(16384);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_CONDITIONAL_NODE_PARAMS`.
+    pub const CONDITIONAL_NODE_PARAMS: Self = Self(32768);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_MEMCPY_BATCH_NODE_PARAMS`.
+    pub const MEMCPY_BATCH_NODE_PARAMS: Self = Self(65536);
+    /// `CU_GRAPH_DEBUG_DOT_FLAGS_FABRIC_CPY_BATCH_NODE_PARAMS`.
+    pub const FABRIC_CPY_BATCH_NODE_PARAMS: Self = Self(131072);
+}
+
+/// Constant of C type `CUgraphDependencyType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUgraphDependencyType(pub u32);
+
+impl CUgraphDependencyType {
+    /// `CU_GRAPH_DEPENDENCY_TYPE_DEFAULT`.
+    pub const DEFAULT: Self = Self(0);
+    /// `CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC`.
+    pub const PROGRAMMATIC: Self = Self(1);
+}
+
+/// Structure of C type `CUgraphEdgeData`.
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct CUgraphEdgeData {
-    _opaque: [u8; 0],
+    /// `from_port`.
+    pub from_port: u8,
+    /// `to_port`.
+    pub to_port: u8,
+    /// `type`.
+    pub r#type: u8,
+    /// `reserved`.
+    pub reserved: [u8; 5],
+}
+
+const _: () = {
+    assert!(size_of::<CUgraphEdgeData>() == 8);
+    assert!(align_of::<CUgraphEdgeData>() == 1);
+    assert!(std::mem::offset_of!(CUgraphEdgeData, from_port) == 0);
+    assert!(std::mem::offset_of!(CUgraphEdgeData, to_port) == 1);
+    assert!(std::mem::offset_of!(CUgraphEdgeData, r#type) == 2);
+    assert!(std::mem::offset_of!(CUgraphEdgeData, reserved) == 3);
+};
+
+/// Constant of C type `CUgraphExecUpdateResult`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUgraphExecUpdateResult(pub u32);
+
+impl CUgraphExecUpdateResult {
+    /// `CU_GRAPH_EXEC_UPDATE_SUCCESS`.
+    pub const SUCCESS: Self = Self(0);
+    /// `CU_GRAPH_EXEC_UPDATE_ERROR`.
+    pub const ERROR: Self = Self(1);
+    /// `CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED`.
+    pub const ERROR_TOPOLOGY_CHANGED: Self = Self(2);
+    /// `CU_GRAPH_EXEC_UPDATE_ERROR_NODE_TYPE_CHANGED`.
+    pub const ERROR_NODE_TYPE_CHANGED: Self = Self(3);
+    /// `CU_GRAPH_EXEC_UPDATE_ERROR_FUNCTION_CHANGED`.
+    pub const ERROR_FUNCTION_CHANGED: Self = Self(4);
+    /// `CU_GRAPH_EXEC_UPDATE_ERROR_PARAMETERS_CHANGED`.
+    pub const ERROR_PARAMETERS_CHANGED: Self = Self(5);
+    /// `CU_GRAPH_EXEC_UPDATE_ERROR_NOT_SUPPORTED`.
+    pub const ERROR_NOT_SUPPORTED: Self = Self(6);
+    /// `CU_GRAPH_EXEC_UPDATE_ERROR_UNSUPPORTED_FUNCTION_CHANGE`.
+    pub const ERROR_UNSUPPORTED_FUNCTION_CHANGE: Self = Self(7);
+    /// `CU_GRAPH_EXEC_UPDATE_ERROR_ATTRIBUTES_CHANGED`.
+    pub const ERROR_ATTRIBUTES_CHANGED: Self = Self(8);
+}
+
+/// Structure of C type `CUgraphExecUpdateResultInfo_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUgraphExecUpdateResultInfo_v1 {
+    /// `result`.
+    pub result: CUgraphExecUpdateResult,
+    /// `errorNode`.
+    pub errorNode: CUgraphNode,
+    /// `errorFromNode`.
+    pub errorFromNode: CUgraphNode,
+}
+
+const _: () = {
+    assert!(size_of::<CUgraphExecUpdateResultInfo_v1>() == 24);
+    assert!(align_of::<CUgraphExecUpdateResultInfo_v1>() == 8);
+    assert!(std::mem::offset_of!(CUgraphExecUpdateResultInfo_v1, result) == 0);
+    assert!(std::mem::offset_of!(CUgraphExecUpdateResultInfo_v1, errorNode) == 8);
+    assert!(std::mem::offset_of!(CUgraphExecUpdateResultInfo_v1, errorFromNode) == 16);
+};
+
+/// Constant of C type `CUgraphInstantiateResult`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUgraphInstantiateResult(pub u32);
+
+impl CUgraphInstantiateResult {
+    /// `CUDA_GRAPH_INSTANTIATE_SUCCESS`.
+    pub const SUCCESS: Self = Self(0);
+    /// `CUDA_GRAPH_INSTANTIATE_ERROR`.
+    pub const ERROR: Self = Self(1);
+    /// `CUDA_GRAPH_INSTANTIATE_INVALID_STRUCTURE`.
+    pub const INVALID_STRUCTURE: Self = Self(2);
+    /// `CUDA_GRAPH_INSTANTIATE_NODE_OPERATION_NOT_SUPPORTED`.
+    pub const NODE_OPERATION_NOT_SUPPORTED: Self = Self(3);
+    /// `CUDA_GRAPH_INSTANTIATE_MULTIPLE_CTXS_NOT_SUPPORTED`.
+    pub const MULTIPLE_CTXS_NOT_SUPPORTED: Self = Self(4);
+    /// `CUDA_GRAPH_INSTANTIATE_CONDITIONAL_HANDLE_UNUSED`.
+    pub const CONDITIONAL_HANDLE_UNUSED: Self = Self(5);
+}
+
+/// Constant of C type `CUgraphInstantiate_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUgraphInstantiate_flags(pub u32);
+
+impl CUgraphInstantiate_flags {
+    /// `CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH`.
+    pub const AUTO_FREE_ON_LAUNCH: Self = Self(1);
+    /// `CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD`.
+    pub const UPLOAD: Self = Self(2);
+    /// `CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH`.
+    pub const DEVICE_LAUNCH: Self = Self(4);
+    /// `CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY`.
+    pub const USE_NODE_PRIORITY: Self = Self(8);
 }
 
 /// Handle of C type `CUgraphNode`: a number that only its maker can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct CUgraphNode(pub u64);
+
+/// Structure of C type `CUgraphNodeParams`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUgraphNodeParams {
+    /// `type`.
+    pub r#type: CUgraphNodeType,
+    /// `reserved0`.
+    pub reserved0: [i32; 3],
+    /// `unnamed16`.
+    pub unnamed16: [u64; 29],
+    /// `reserved2`.
+    pub reserved2: i64,
+}
+
+const _: () = {
+    assert!(size_of::<CUgraphNodeParams>() == 256);
+    assert!(align_of::<CUgraphNodeParams>() == 8);
+    assert!(std::mem::offset_of!(CUgraphNodeParams, r#type) == 0);
+    assert!(std::mem::offset_of!(CUgraphNodeParams, reserved0) == 4);
+    assert!(std::mem::offset_of!(CUgraphNodeParams, unnamed16) == 16);
+    assert!(std::mem::offset_of!(CUgraphNodeParams, reserved2) == 248);
+};
+
+/// Constant of C type `CUgraphNodeType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUgraphNodeType(pub u32);
+
+impl CUgraphNodeType {
+    /// `CU_GRAPH_NODE_TYPE_KERNEL`.
+    pub const KERNEL: Self = Self(0);
+    /// `CU_GRAPH_NODE_TYPE_MEMCPY`.
+    pub const MEMCPY: Self = Self(1);
+    /// `CU_GRAPH_NODE_TYPE_MEMSET`.
+    pub const MEMSET: Self = Self(2);
+    /// `CU_GRAPH_NODE_TYPE_HOST`.
+    pub const HOST: Self = Self(3);
+    /// `CU_GRAPH_NODE_TYPE_GRAPH`.
+    pub const GRAPH: Self = Self(4);
+    /// `CU_GRAPH_NODE_TYPE_EMPTY`.
+    pub const EMPTY: Self = Self(5);
+    /// `CU_GRAPH_NODE_TYPE_WAIT_EVENT`.
+    pub const WAIT_EVENT: Self = Self(6);
+    /// `CU_GRAPH_NODE_TYPE_EVENT_RECORD`.
+    pub const EVENT_RECORD: Self = Self(7);
+    /// `CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL`.
+    pub const EXT_SEMAS_SIGNAL: Self = Self(8);
+    /// `CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT`.
+    pub const EXT_SEMAS_WAIT: Self = Self(9);
+    /// `CU_GRAPH_NODE_TYPE_MEM_ALLOC`.
+    pub const MEM_ALLOC: Self = Self(10);
+    /// `CU_GRAPH_NODE_TYPE_MEM_FREE`.
+    pub const MEM_FREE: Self = Self(11);
+    /// `CU_GRAPH_NODE_TYPE_BATCH_MEM_OP`.
+    pub const BATCH_MEM_OP: Self = Self(12);
+    /// `CU_GRAPH_NODE_TYPE_CONDITIONAL`.
+    pub const CONDITIONAL: Self = Self(13);
+    /// `CU_GRAPH_NODE_TYPE_MEMCPY_BATCH`.
+    pub const MEMCPY_BATCH: Self = Self(14);
+    /// `CU_GRAPH_NODE_TYPE_RESERVED_16`.
+    pub const RESERVED_16: Self = Self(16);
+    /// `CU_GRAPH_NODE_TYPE_EXTERNAL_ENGINE`.
+    pub const EXTERNAL_ENGINE: Self = Self(17);
+    /// `CU_GRAPH_NODE_TYPE_FABRIC_CPY_BATCH`.
+    pub const FABRIC_CPY_BATCH: Self = Self(18);
+}
+
+/// Address of a function of the application (`CUhostFn` in C).
+pub type CUhostFn = *const std::ffi::c_void;
 
 /// Structure of C type `CUipcEventHandle_v1`.
 #[derive(Debug, Clone, Copy)]
@@ -1455,6 +1841,11 @@ impl CUjit_target {
     /// `CU_TARGET_COMPUTE_121F`.
     pub const _121F: Self = Self(131193);
 }
+
+/// Handle of C type `CUkernel`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUkernel(pub u64);
 
 /// Structure of C type `CUlaunchAttribute`.
 #[derive(Debug, Clone, Copy)]

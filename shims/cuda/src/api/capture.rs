@@ -1,54 +1,207 @@
-//! Stream capture, as long as nothing captures (CUDA Driver API, Stream Management).
+//! Stream capture (CUDA Driver API, Stream Management).
 //!
-//! `cuStreamBeginCapture` is NOT_SUPPORTED, so no stream is ever in a capture, and programs that
-//! ask before each launch are answered without a message.
+//! The host captures; the rules about threads are kept here (`captures`). While nothing is
+//! captured, programs that ask before each launch are answered without a message.
 
-use std::cell::Cell;
+use std::collections::HashMap;
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use vgpu_abi::cuda::{
     CUgraph, CUgraphEdgeData, CUgraphNode, CUstream, CUstreamCaptureMode as Mode,
     CUstreamCaptureStatus as Status, Error,
 };
+use vgpu_guest::convert::Memory;
+use vgpu_guest::wire::cuda::{
+    CaptureDependencies, CaptureInfo, CaptureInfoReply, CaptureToGraph, StreamBeginCaptureV2,
+    StreamEndCapture, StreamIsCapturing,
+};
 
-use crate::{devices, handles, remote};
+use super::graph::{edge_data, edges, plain_edges};
+use crate::{captures, devices, handles, remote};
 
-thread_local! {
-    static MODE: Cell<Mode> = const { Cell::new(Mode::GLOBAL) };
+/// What was last answered about a stream's dependencies. Programs are given pointers to it, which
+/// hold "until the next API call which operates on the stream or until the capture is terminated".
+type Answered = (Box<[CUgraphNode]>, Box<[CUgraphEdgeData]>);
+
+static ANSWERED: Mutex<Option<HashMap<(u64, u64), Answered>>> = Mutex::new(None);
+
+/// Begins to capture a stream.
+pub(crate) fn stream_begin_capture_v2(stream: CUstream, mode: Mode) -> Result<(), Error> {
+    let context = check_begin(stream, mode)?;
+    remote::call(&StreamBeginCaptureV2 { stream: stream.0, mode: Mode::RELAXED.0 })?;
+    captures::begin(context, stream, mode);
+    Ok(())
 }
 
-/// Tells that the stream is not in a capture.
-pub(crate) fn stream_is_capturing(stream: CUstream) -> Result<Status, Error> {
+/// As [`stream_begin_capture_v2`] in global mode: the function's first form has no other.
+pub(crate) fn stream_begin_capture(stream: CUstream) -> Result<(), Error> {
+    stream_begin_capture_v2(stream, Mode::GLOBAL)
+}
+
+/// Begins to capture a stream into a graph that is there.
+pub(crate) fn stream_begin_capture_to_graph(
+    stream: CUstream,
+    graph: CUgraph,
+    dependencies: &[CUgraphNode],
+    data: Memory<'_>,
+    mode: Mode,
+) -> Result<(), Error> {
+    let context = check_begin(stream, mode)?;
+    let dependencies = edges(dependencies, data)?;
+    remote::call(&CaptureToGraph { stream: stream.0, graph: graph.0, dependencies })?;
+    captures::begin(context, stream, mode);
+    Ok(())
+}
+
+fn check_begin(stream: CUstream, mode: Mode) -> Result<u64, Error> {
+    let context = context_of(stream)?;
+    check_mode(mode).map(|()| context)
+}
+
+fn context_of(stream: CUstream) -> Result<u64, Error> {
     remote::ready()?;
-    handles::stream(stream)?;
-    Ok(Status::NONE)
+    Ok(handles::stream(stream)?.context)
 }
 
-/// Tells that the stream is not in a capture, which has no number then.
+fn check_mode(mode: Mode) -> Result<(), Error> {
+    let is_known = [Mode::GLOBAL, Mode::THREAD_LOCAL, Mode::RELAXED].contains(&mode);
+    if is_known { Ok(()) } else { Err(Error::INVALID_VALUE) }
+}
+
+/// Ends a capture; returns its graph.
+pub(crate) fn stream_end_capture(stream: CUstream) -> Result<CUgraph, Error> {
+    let context = context_of(stream)?;
+    captures::check_end(context, stream)?;
+    let ended = remote::call(&StreamEndCapture { stream: stream.0 });
+    // It began in another stream, and goes on.
+    if !matches!(ended, Err(Error::STREAM_CAPTURE_UNMATCHED)) {
+        captures::end(context, stream);
+        answered(|answered| answered.remove(&(context, stream.0)));
+    }
+    Ok(CUgraph(ended?.graph))
+}
+
+/// Tells whether the stream is being captured.
+pub(crate) fn stream_is_capturing(stream: CUstream) -> Result<Status, Error> {
+    context_of(stream)?;
+    if !captures::any() {
+        return Ok(Status::NONE);
+    }
+    Ok(Status(remote::call(&StreamIsCapturing { stream: stream.0 })?.capture_status))
+}
+
+/// Refuses work that cannot be captured, such as a copy of the program's memory, in a stream that
+/// is being captured.
+///
+/// # Errors
+/// NOT_SUPPORTED; STREAM_CAPTURE_INVALIDATED if the capture has failed already.
+pub(super) fn check_not_capturing(stream: CUstream) -> Result<(), Error> {
+    match stream_is_capturing(stream)? {
+        Status::NONE => Ok(()),
+        Status::INVALIDATED => Err(Error::STREAM_CAPTURE_INVALIDATED),
+        _ => Err(Error::NOT_SUPPORTED),
+    }
+}
+
+/// Tells whether the stream is being captured, and the capture's number.
 pub(crate) fn stream_get_capture_info(stream: CUstream) -> Result<(Status, u64), Error> {
-    Ok((stream_is_capturing(stream)?, 0))
+    let info = info(stream)?;
+    Ok((Status(info.status), info.id))
 }
 
-/// As [`stream_get_capture_info`], and that there is no graph.
+/// As [`stream_get_capture_info`], and the graph and what its next node will depend on.
+///
+/// # Errors
+/// LOSSY_QUERY if a dependency has edge data, for which there is no place here.
 pub(crate) fn stream_get_capture_info_v2(
     stream: CUstream,
 ) -> Result<(Status, u64, CUgraph, *const CUgraphNode, usize), Error> {
-    Ok((stream_is_capturing(stream)?, 0, CUgraph(0), ptr::null(), 0))
+    let info = info(stream)?;
+    if info.dependencies.iter().any(|one| one.data != [0; 8]) {
+        return Err(Error::LOSSY_QUERY);
+    }
+    let (status, id, graph) = (Status(info.status), info.id, CUgraph(info.graph));
+    let (nodes, _, count) = keep(stream, &info)?;
+    Ok((status, id, graph, nodes, count))
 }
 
-/// As [`stream_get_capture_info_v2`], and that there are no edges.
+/// As [`stream_get_capture_info_v2`], and the dependencies' edge data.
 pub(crate) fn stream_get_capture_info_v3(
     stream: CUstream,
-) -> Result<(Status, u64, CUgraph, *const CUgraphNode, *const CUgraphEdgeData, usize), Error> {
-    Ok((stream_is_capturing(stream)?, 0, CUgraph(0), ptr::null(), ptr::null(), 0))
+    data_place: Memory<'_>,
+) -> Result<(Status, u64, CUgraph, *const CUgraphNode, usize), Error> {
+    if data_place.address() == 0 {
+        return stream_get_capture_info_v2(stream);
+    }
+    let info = info(stream)?;
+    let (status, id, graph) = (Status(info.status), info.id, CUgraph(info.graph));
+    let (nodes, data, count) = keep(stream, &info)?;
+    data_place.store::<_, Error>(&[data])?;
+    Ok((status, id, graph, nodes, count))
 }
 
-/// Exchanges the calling thread's capture mode, which decides what a later capture forbids.
+fn info(stream: CUstream) -> Result<CaptureInfoReply, Error> {
+    context_of(stream)?;
+    if captures::any() {
+        return remote::call(&CaptureInfo { stream: stream.0 });
+    }
+    Ok(CaptureInfoReply { status: Status::NONE.0, id: 0, graph: 0, dependencies: Vec::new() })
+}
+
+/// Keeps the dependencies where the program may read them.
+fn keep(
+    stream: CUstream,
+    info: &CaptureInfoReply,
+) -> Result<(*const CUgraphNode, *const CUgraphEdgeData, usize), Error> {
+    if info.dependencies.is_empty() {
+        return Ok((ptr::null(), ptr::null(), 0));
+    }
+    let nodes: Box<[_]> = info.dependencies.iter().map(|one| CUgraphNode(one.node)).collect();
+    let data: Box<[_]> = info.dependencies.iter().map(|one| edge_data(one.data)).collect();
+    let (first, first_data, count) = (nodes.as_ptr(), data.as_ptr(), nodes.len());
+    let key = (context_of(stream)?, stream.0);
+    answered(|answered| answered.insert(key, (nodes, data)));
+    Ok((first, first_data, count))
+}
+
+fn answered<T>(work: impl FnOnce(&mut HashMap<(u64, u64), Answered>) -> T) -> T {
+    // Entries go in and out whole, so a panic elsewhere leaves no half of one.
+    work(ANSWERED.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+}
+
+/// Changes what the stream's next node will depend on.
+pub(crate) fn stream_update_capture_dependencies(
+    stream: CUstream,
+    dependencies: &[CUgraphNode],
+    flags: u32,
+) -> Result<(), Error> {
+    update(
+        stream,
+        CaptureDependencies { stream: stream.0, flags, dependencies: plain_edges(dependencies)? },
+    )
+}
+
+/// As [`stream_update_capture_dependencies`], with edge data.
+pub(crate) fn stream_update_capture_dependencies_v2(
+    stream: CUstream,
+    dependencies: &[CUgraphNode],
+    data: Memory<'_>,
+    flags: u32,
+) -> Result<(), Error> {
+    let dependencies = edges(dependencies, data)?;
+    update(stream, CaptureDependencies { stream: stream.0, flags, dependencies })
+}
+
+fn update(stream: CUstream, request: CaptureDependencies) -> Result<(), Error> {
+    context_of(stream)?;
+    if captures::any() { remote::call(&request) } else { Err(Error::ILLEGAL_STATE) }
+}
+
+/// Exchanges the calling thread's capture mode, which decides what captures forbid it.
 pub(crate) fn thread_exchange_stream_capture_mode(mode: &mut Mode) -> Result<(), Error> {
     devices::known()?;
-    if ![Mode::GLOBAL, Mode::THREAD_LOCAL, Mode::RELAXED].contains(mode) {
-        return Err(Error::INVALID_VALUE);
-    }
-    *mode = MODE.replace(*mode);
+    check_mode(*mode)?;
+    *mode = captures::exchange_mode(*mode);
     Ok(())
 }

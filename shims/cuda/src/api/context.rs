@@ -5,7 +5,7 @@ use vgpu_guest::current;
 use vgpu_guest::wire::cuda::{CtxCreateV2, CtxDestroyV2, CtxSynchronizeV2};
 
 use crate::api::primary::host_device;
-use crate::{contexts, devices, handles, ranges, remote};
+use crate::{captures, contexts, devices, handles, ranges, remote};
 
 /// Flags that a context may have: scheduling, host mapping, local memory, core dumps, and
 /// synchronous copies (CU_CTX_FLAGS_MASK).
@@ -94,6 +94,7 @@ pub(crate) fn ctx_synchronize_v2(context: CUcontext) -> Result<(), Error> {
 /// Forgets a context that is gone, with what belonged to it.
 pub(crate) fn forget(context: CUcontext) {
     contexts::remove(context.0);
+    captures::forget_context(context);
     handles::forget_context(context);
     ranges::forget_context(context);
 }

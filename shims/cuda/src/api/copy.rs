@@ -15,13 +15,15 @@ use vgpu_guest::wire::cuda::{
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
 use vgpu_guest::{reserve, session};
 
-use crate::{contexts, handles, ranges, remote};
+use super::capture;
+use crate::{captures, contexts, handles, ranges, remote};
 
 /// Copies memory of the program to the device, and waits until it is there.
 pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), Error> {
     remote::ready()?;
     ranges::check(target, source.len() as u64)?;
     check_own(source)?;
+    captures::check_unsafe()?;
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDV2 { dst_device: target + offset };
     Ok(session::send_parts(parts.map(|(part, offset)| (request(offset), part)))?)
@@ -32,6 +34,7 @@ pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<
     remote::ready()?;
     ranges::check(source, target.len() as u64)?;
     check_own(target)?;
+    captures::check_unsafe()?;
     let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
     let request = |offset, bytes: usize| MemcpyDtoHV2 {
         src_device: source + offset,
@@ -62,6 +65,7 @@ pub(crate) fn memcpy_hto_d_async_v2(
     handles::stream(stream)?;
     ranges::check(target, source.len() as u64)?;
     check_own(source)?;
+    capture::check_not_capturing(stream)?;
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDAsyncV2 { dst_device: target + offset, stream: stream.0 };
     Ok(session::post_parts(parts.map(|(part, offset)| (request(offset), part)))?)
@@ -77,6 +81,7 @@ pub(crate) fn memcpy_dto_h_async_v2(
     handles::stream(stream)?;
     ranges::check(source, target.len() as u64)?;
     check_own(target)?;
+    capture::check_not_capturing(stream)?;
     let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
     let request = |offset, bytes: usize| MemcpyDtoHAsyncV2 {
         src_device: source + offset,

@@ -6,7 +6,7 @@ use vgpu_guest::wire::cuda::{
     EventSynchronize,
 };
 
-use crate::{handles, remote};
+use crate::{captures, handles, remote};
 
 /// Makes an event in the current context; one for other processes is not carried.
 pub(crate) fn event_create(flags: u32) -> Result<CUevent, Error> {
@@ -42,8 +42,8 @@ pub(crate) fn event_record(event: CUevent, stream: CUstream) -> Result<(), Error
     remote::post(&EventRecord { event: event.0, stream: stream.0 })
 }
 
-/// As [`event_record`]. The only flag is one of captures, of which there are none: it is
-/// INVALID_VALUE "when used outside of capture".
+/// As [`event_record`]. The only flag makes the recording a node of the stream's capture, and is
+/// "invalid outside of stream capture".
 pub(crate) fn event_record_with_flags(
     event: CUevent,
     stream: CUstream,
@@ -51,9 +51,7 @@ pub(crate) fn event_record_with_flags(
 ) -> Result<(), Error> {
     ready(event)?;
     handles::stream(stream)?;
-    if flags != 0 {
-        return Err(Error::INVALID_VALUE);
-    }
+    captures::check_flag(flags)?;
     remote::post(&EventRecordWithFlags { event: event.0, stream: stream.0, flags })
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod device;
 pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod graph;
 pub(crate) mod init;
 pub(crate) mod memory;
 pub(crate) mod pinned;

@@ -9,7 +9,7 @@ use vgpu_guest::wire::cuda::{
     StreamSynchronize, StreamWaitEvent,
 };
 
-use crate::{contexts, handles, remote};
+use crate::{captures, contexts, handles, remote};
 
 /// Makes a stream in the current context.
 pub(crate) fn stream_create(flags: u32) -> Result<CUstream, Error> {
@@ -37,6 +37,7 @@ fn check_flags(flags: u32) -> Result<(), Error> {
 pub(crate) fn stream_destroy_v2(stream: CUstream) -> Result<(), Error> {
     remote::ready()?;
     handles::remove_stream(stream)?;
+    captures::forget_stream(stream);
     remote::post(&StreamDestroyV2 { stream: stream.0 })
 }
 
@@ -59,14 +60,13 @@ pub(crate) fn stream_query(stream: CUstream) -> Result<(), Error> {
     remote::call(&StreamQuery { stream: stream.0 })
 }
 
-/// Lets the stream wait for an event. The only flag is one of captures, of which there are none.
+/// Lets the stream wait for an event. The only flag makes the wait a node of the stream's capture,
+/// and is "invalid outside of stream capture".
 pub(crate) fn stream_wait_event(stream: CUstream, event: CUevent, flags: u32) -> Result<(), Error> {
     remote::ready()?;
     handles::stream(stream)?;
     handles::check_event(event)?;
-    if flags != 0 {
-        return Err(Error::INVALID_VALUE);
-    }
+    captures::check_flag(flags)?;
     remote::post(&StreamWaitEvent { stream: stream.0, event: event.0, flags })
 }
 

@@ -1143,6 +1143,105 @@ pub unsafe extern "C" fn cuEventElapsedTime_v2(
     })
 }
 
+/// Answers `cuStreamBeginCapture_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamBeginCapture_v2(
+    stream: CUstream,
+    mode: CUstreamCaptureMode,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamBeginCapture_v2");
+    boundary(&CALLS, || api::capture::stream_begin_capture_v2(stream, mode))
+}
+
+/// Answers `cuStreamBeginCapture_v2_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamBeginCapture_v2_ptsz(
+    stream: CUstream,
+    mode: CUstreamCaptureMode,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamBeginCapture_v2_ptsz");
+    boundary(&CALLS, || api::capture::stream_begin_capture_v2(stream.per_thread(), mode))
+}
+
+/// Answers `cuStreamEndCapture` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamEndCapture(stream: CUstream, graph: *mut CUgraph) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamEndCapture");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut graph = unsafe { convert::output::<_, Error>(graph)? };
+        let graph_value = api::capture::stream_end_capture(stream)?;
+        graph.set(graph_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamEndCapture_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamEndCapture_ptsz(
+    stream: CUstream,
+    graph: *mut CUgraph,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamEndCapture_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut graph = unsafe { convert::output::<_, Error>(graph)? };
+        let graph_value = api::capture::stream_end_capture(stream.per_thread())?;
+        graph.set(graph_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamIsCapturing` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamIsCapturing(
+    stream: CUstream,
+    capture_status: *mut CUstreamCaptureStatus,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamIsCapturing");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut capture_status = unsafe { convert::output::<_, Error>(capture_status)? };
+        let capture_status_value = api::capture::stream_is_capturing(stream)?;
+        capture_status.set(capture_status_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuStreamIsCapturing_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamIsCapturing_ptsz(
+    stream: CUstream,
+    capture_status: *mut CUstreamCaptureStatus,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamIsCapturing_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut capture_status = unsafe { convert::output::<_, Error>(capture_status)? };
+        let capture_status_value = api::capture::stream_is_capturing(stream.per_thread())?;
+        capture_status.set(capture_status_value);
+        Ok(())
+    })
+}
+
 /// Answers `cuCtxCreate` in the guest.
 ///
 /// # Safety
@@ -2280,6 +2379,90 @@ pub unsafe extern "C" fn cuPointerGetAttributes(
     })
 }
 
+/// Answers `cuStreamBeginCapture` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamBeginCapture(stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamBeginCapture");
+    boundary(&CALLS, || api::capture::stream_begin_capture(stream))
+}
+
+/// Answers `cuStreamBeginCapture_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamBeginCapture_ptsz(stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamBeginCapture_ptsz");
+    boundary(&CALLS, || api::capture::stream_begin_capture(stream.per_thread()))
+}
+
+/// Answers `cuStreamBeginCaptureToGraph` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamBeginCaptureToGraph(
+    stream: CUstream,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    dependency_data: *const CUgraphEdgeData,
+    num_dependencies: usize,
+    mode: CUstreamCaptureMode,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamBeginCaptureToGraph");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, dependency_data) = unsafe {
+            (
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(dependency_data.cast()),
+            )
+        };
+        api::capture::stream_begin_capture_to_graph(
+            stream,
+            graph,
+            dependencies,
+            dependency_data,
+            mode,
+        )
+    })
+}
+
+/// Answers `cuStreamBeginCaptureToGraph_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamBeginCaptureToGraph_ptsz(
+    stream: CUstream,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    dependency_data: *const CUgraphEdgeData,
+    num_dependencies: usize,
+    mode: CUstreamCaptureMode,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamBeginCaptureToGraph_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, dependency_data) = unsafe {
+            (
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(dependency_data.cast()),
+            )
+        };
+        api::capture::stream_begin_capture_to_graph(
+            stream.per_thread(),
+            graph,
+            dependencies,
+            dependency_data,
+            mode,
+        )
+    })
+}
+
 /// Answers `cuStreamDestroy` in the guest.
 ///
 /// # Safety
@@ -2470,7 +2653,7 @@ pub unsafe extern "C" fn cuStreamGetCaptureInfo_v3(
                 convert::optional_output(id_out),
                 convert::optional_output(graph_out),
                 convert::optional_output(dependencies_out),
-                convert::optional_output(edge_data_out),
+                convert::Memory::new(edge_data_out.cast()),
                 convert::optional_output(num_dependencies_out),
             )
         };
@@ -2479,9 +2662,8 @@ pub unsafe extern "C" fn cuStreamGetCaptureInfo_v3(
             id_out_value,
             graph_out_value,
             dependencies_out_value,
-            edge_data_out_value,
             num_dependencies_out_value,
-        ) = api::capture::stream_get_capture_info_v3(stream)?;
+        ) = api::capture::stream_get_capture_info_v3(stream, edge_data_out)?;
         capture_status_out.set(capture_status_out_value);
         if let Some(mut id_out) = id_out {
             id_out.set(id_out_value);
@@ -2491,9 +2673,6 @@ pub unsafe extern "C" fn cuStreamGetCaptureInfo_v3(
         }
         if let Some(mut dependencies_out) = dependencies_out {
             dependencies_out.set(dependencies_out_value);
-        }
-        if let Some(mut edge_data_out) = edge_data_out {
-            edge_data_out.set(edge_data_out_value);
         }
         if let Some(mut num_dependencies_out) = num_dependencies_out {
             num_dependencies_out.set(num_dependencies_out_value);
@@ -2532,7 +2711,7 @@ pub unsafe extern "C" fn cuStreamGetCaptureInfo_v3_ptsz(
                 convert::optional_output(id_out),
                 convert::optional_output(graph_out),
                 convert::optional_output(dependencies_out),
-                convert::optional_output(edge_data_out),
+                convert::Memory::new(edge_data_out.cast()),
                 convert::optional_output(num_dependencies_out),
             )
         };
@@ -2541,9 +2720,8 @@ pub unsafe extern "C" fn cuStreamGetCaptureInfo_v3_ptsz(
             id_out_value,
             graph_out_value,
             dependencies_out_value,
-            edge_data_out_value,
             num_dependencies_out_value,
-        ) = api::capture::stream_get_capture_info_v3(stream.per_thread())?;
+        ) = api::capture::stream_get_capture_info_v3(stream.per_thread(), edge_data_out)?;
         capture_status_out.set(capture_status_out_value);
         if let Some(mut id_out) = id_out {
             id_out.set(id_out_value);
@@ -2553,9 +2731,6 @@ pub unsafe extern "C" fn cuStreamGetCaptureInfo_v3_ptsz(
         }
         if let Some(mut dependencies_out) = dependencies_out {
             dependencies_out.set(dependencies_out_value);
-        }
-        if let Some(mut edge_data_out) = edge_data_out {
-            edge_data_out.set(edge_data_out_value);
         }
         if let Some(mut num_dependencies_out) = num_dependencies_out {
             num_dependencies_out.set(num_dependencies_out_value);
@@ -2695,41 +2870,103 @@ pub unsafe extern "C" fn cuStreamGetId_ptsz(stream: CUstream, stream_id: *mut u6
     })
 }
 
-/// Answers `cuStreamIsCapturing` in the guest.
+/// Answers `cuStreamUpdateCaptureDependencies` in the guest.
 ///
 /// # Safety
 /// The caller's promise (`vgpu_guest::convert`).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuStreamIsCapturing(
+pub unsafe extern "C" fn cuStreamUpdateCaptureDependencies(
     stream: CUstream,
-    capture_status: *mut CUstreamCaptureStatus,
+    dependencies: *mut CUgraphNode,
+    num_dependencies: usize,
+    flags: u32,
 ) -> CUresult {
-    static CALLS: Counter = Counter::new("cuStreamIsCapturing");
+    static CALLS: Counter = Counter::new("cuStreamUpdateCaptureDependencies");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let mut capture_status = unsafe { convert::output::<_, Error>(capture_status)? };
-        let capture_status_value = api::capture::stream_is_capturing(stream)?;
-        capture_status.set(capture_status_value);
-        Ok(())
+        let dependencies =
+            unsafe { convert::slice::<_, Error>(dependencies, num_dependencies as usize)? };
+        api::capture::stream_update_capture_dependencies(stream, dependencies, flags)
     })
 }
 
-/// Answers `cuStreamIsCapturing_ptsz` in the guest.
+/// Answers `cuStreamUpdateCaptureDependencies_ptsz` in the guest.
 ///
 /// # Safety
 /// The caller's promise (`vgpu_guest::convert`).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuStreamIsCapturing_ptsz(
+pub unsafe extern "C" fn cuStreamUpdateCaptureDependencies_ptsz(
     stream: CUstream,
-    capture_status: *mut CUstreamCaptureStatus,
+    dependencies: *mut CUgraphNode,
+    num_dependencies: usize,
+    flags: u32,
 ) -> CUresult {
-    static CALLS: Counter = Counter::new("cuStreamIsCapturing_ptsz");
+    static CALLS: Counter = Counter::new("cuStreamUpdateCaptureDependencies_ptsz");
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
-        let mut capture_status = unsafe { convert::output::<_, Error>(capture_status)? };
-        let capture_status_value = api::capture::stream_is_capturing(stream.per_thread())?;
-        capture_status.set(capture_status_value);
-        Ok(())
+        let dependencies =
+            unsafe { convert::slice::<_, Error>(dependencies, num_dependencies as usize)? };
+        api::capture::stream_update_capture_dependencies(stream.per_thread(), dependencies, flags)
+    })
+}
+
+/// Answers `cuStreamUpdateCaptureDependencies_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamUpdateCaptureDependencies_v2(
+    stream: CUstream,
+    dependencies: *mut CUgraphNode,
+    dependency_data: *const CUgraphEdgeData,
+    num_dependencies: usize,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamUpdateCaptureDependencies_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, dependency_data) = unsafe {
+            (
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(dependency_data.cast()),
+            )
+        };
+        api::capture::stream_update_capture_dependencies_v2(
+            stream,
+            dependencies,
+            dependency_data,
+            flags,
+        )
+    })
+}
+
+/// Answers `cuStreamUpdateCaptureDependencies_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamUpdateCaptureDependencies_v2_ptsz(
+    stream: CUstream,
+    dependencies: *mut CUgraphNode,
+    dependency_data: *const CUgraphEdgeData,
+    num_dependencies: usize,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamUpdateCaptureDependencies_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, dependency_data) = unsafe {
+            (
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(dependency_data.cast()),
+            )
+        };
+        api::capture::stream_update_capture_dependencies_v2(
+            stream.per_thread(),
+            dependencies,
+            dependency_data,
+            flags,
+        )
     })
 }
 
@@ -3233,22 +3470,14 @@ not_implemented! {
     cuStreamBatchMemOp_ptsz,
     cuStreamBatchMemOp_v2,
     cuStreamBatchMemOp_v2_ptsz,
-    cuStreamBeginCapture,
     cuStreamBeginCaptureToCig,
     cuStreamBeginCaptureToCig_ptsz,
-    cuStreamBeginCaptureToGraph,
-    cuStreamBeginCaptureToGraph_ptsz,
-    cuStreamBeginCapture_ptsz,
-    cuStreamBeginCapture_v2,
-    cuStreamBeginCapture_v2_ptsz,
     cuStreamBeginRecaptureToGraph,
     cuStreamBeginRecaptureToGraph_ptsz,
     cuStreamCopyAttributes,
     cuStreamCopyAttributes_ptsz,
-    cuStreamEndCapture,
     cuStreamEndCaptureToCig,
     cuStreamEndCaptureToCig_ptsz,
-    cuStreamEndCapture_ptsz,
     cuStreamGetAttribute,
     cuStreamGetAttribute_ptsz,
     cuStreamGetCtx_v2,
@@ -3258,10 +3487,6 @@ not_implemented! {
     cuStreamGetGreenCtx,
     cuStreamSetAttribute,
     cuStreamSetAttribute_ptsz,
-    cuStreamUpdateCaptureDependencies,
-    cuStreamUpdateCaptureDependencies_ptsz,
-    cuStreamUpdateCaptureDependencies_v2,
-    cuStreamUpdateCaptureDependencies_v2_ptsz,
     cuStreamWaitValue32,
     cuStreamWaitValue32_ptsz,
     cuStreamWaitValue32_v2,

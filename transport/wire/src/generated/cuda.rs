@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0xe39376de1477c4ed;
+pub const HASH: u64 = 0xc578f3c33992eaee;
 
 /// Holds a size of block, in threads, and its dynamic shared memory, in bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,6 +112,26 @@ impl Payload for FunctionFacts {
                 list
             },
         })
+    }
+}
+
+/// Holds a dependency on a node, with its edge data (CUgraphEdgeData).
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphEdge {
+    /// node.
+    pub node: u64,
+    /// data.
+    pub data: [u8; 8],
+}
+
+impl Payload for GraphEdge {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+        writer.fixed(&self.data);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()?, data: reader.fixed()? })
     }
 }
 
@@ -2831,6 +2851,281 @@ impl Payload for LaunchKernel {
 
 impl Request for LaunchKernel {
     const OPCODE: u32 = 0x240;
+    type Reply = ();
+}
+
+/// Asks for `cuStreamBeginCapture_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamBeginCaptureV2 {
+    /// stream.
+    pub stream: u64,
+    /// mode.
+    pub mode: u32,
+}
+
+impl Payload for StreamBeginCaptureV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+        writer.u32(self.mode);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()?, mode: reader.u32()? })
+    }
+}
+
+impl Request for StreamBeginCaptureV2 {
+    const OPCODE: u32 = 0x2a0;
+    type Reply = ();
+}
+
+/// Asks for `cuStreamEndCapture`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamEndCapture {
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for StreamEndCapture {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()? })
+    }
+}
+
+/// Answers `cuStreamEndCapture`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamEndCaptureReply {
+    /// graph.
+    pub graph: u64,
+}
+
+impl Payload for StreamEndCaptureReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph: reader.u64()? })
+    }
+}
+
+impl Request for StreamEndCapture {
+    const OPCODE: u32 = 0x2a1;
+    type Reply = StreamEndCaptureReply;
+}
+
+/// Asks for `cuStreamIsCapturing`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamIsCapturing {
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for StreamIsCapturing {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()? })
+    }
+}
+
+/// Answers `cuStreamIsCapturing`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamIsCapturingReply {
+    /// capture status.
+    pub capture_status: u32,
+}
+
+impl Payload for StreamIsCapturingReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.capture_status);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { capture_status: reader.u32()? })
+    }
+}
+
+impl Request for StreamIsCapturing {
+    const OPCODE: u32 = 0x2a2;
+    type Reply = StreamIsCapturingReply;
+}
+
+/// Asks for the state of a stream's capture, and what its next node will depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaptureInfo {
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for CaptureInfo {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()? })
+    }
+}
+
+/// Answers `CaptureInfo`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaptureInfoReply {
+    /// status.
+    pub status: u32,
+    /// id.
+    pub id: u64,
+    /// graph.
+    pub graph: u64,
+    /// dependencies.
+    pub dependencies: Vec<GraphEdge>,
+}
+
+impl Payload for CaptureInfoReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.status);
+        writer.u64(self.id);
+        writer.u64(self.graph);
+        writer.count(self.dependencies.len());
+        for element in &self.dependencies {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            status: reader.u32()?,
+            id: reader.u64()?,
+            graph: reader.u64()?,
+            dependencies: {
+                let count = reader.count(32768)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(GraphEdge::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for CaptureInfo {
+    const OPCODE: u32 = 0x2a3;
+    type Reply = CaptureInfoReply;
+}
+
+/// Asks to capture a stream into a graph that is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaptureToGraph {
+    /// stream.
+    pub stream: u64,
+    /// graph.
+    pub graph: u64,
+    /// dependencies.
+    pub dependencies: Vec<GraphEdge>,
+}
+
+impl Payload for CaptureToGraph {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+        writer.u64(self.graph);
+        writer.count(self.dependencies.len());
+        for element in &self.dependencies {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            stream: reader.u64()?,
+            graph: reader.u64()?,
+            dependencies: {
+                let count = reader.count(32768)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(GraphEdge::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for CaptureToGraph {
+    const OPCODE: u32 = 0x2a4;
+    type Reply = ();
+}
+
+/// Asks to change what a stream's next node will depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaptureDependencies {
+    /// stream.
+    pub stream: u64,
+    /// flags.
+    pub flags: u32,
+    /// dependencies.
+    pub dependencies: Vec<GraphEdge>,
+}
+
+impl Payload for CaptureDependencies {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+        writer.u32(self.flags);
+        writer.count(self.dependencies.len());
+        for element in &self.dependencies {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            stream: reader.u64()?,
+            flags: reader.u32()?,
+            dependencies: {
+                let count = reader.count(32768)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(GraphEdge::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for CaptureDependencies {
+    const OPCODE: u32 = 0x2a5;
+    type Reply = ();
+}
+
+/// Asks to invalidate a capture that one of the guest's threads has spoiled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaptureInvalidate {
+    /// stream.
+    pub stream: u64,
+    /// thread.
+    pub thread: u32,
+}
+
+impl Payload for CaptureInvalidate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+        writer.u32(self.thread);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()?, thread: reader.u32()? })
+    }
+}
+
+impl Request for CaptureInvalidate {
+    const OPCODE: u32 = 0x2a6;
     type Reply = ();
 }
 

@@ -296,4 +296,36 @@ pub fn each(visitor: &mut impl Visit) {
             arguments: vec![28; 3],
         },
     });
+    visitor.request(StreamBeginCaptureV2 { stream: 29, mode: 30 });
+    visitor.request(StreamEndCapture { stream: 31 });
+    visitor.message(StreamEndCaptureReply { graph: 32 });
+    visitor.request(StreamIsCapturing { stream: 33 });
+    visitor.message(StreamIsCapturingReply { capture_status: 34 });
+    visitor.request(CaptureInfo { stream: 35 });
+    visitor.message(CaptureInfoReply {
+        status: 36,
+        id: 37,
+        graph: 38,
+        dependencies: vec![
+            GraphEdge { node: 41, data: [42; 8] },
+            GraphEdge { node: 44, data: [45; 8] },
+        ],
+    });
+    visitor.request(CaptureToGraph {
+        stream: 46,
+        graph: 47,
+        dependencies: vec![
+            GraphEdge { node: 50, data: [51; 8] },
+            GraphEdge { node: 53, data: [54; 8] },
+        ],
+    });
+    visitor.request(CaptureDependencies {
+        stream: 55,
+        flags: 56,
+        dependencies: vec![
+            GraphEdge { node: 59, data: [60; 8] },
+            GraphEdge { node: 62, data: [63; 8] },
+        ],
+    });
+    visitor.request(CaptureInvalidate { stream: 64, thread: 65 });
 }

@@ -55,12 +55,12 @@ impl ContextCalls for Sim {
     }
 
     fn ctx_synchronize(&mut self, call: &Call, _: CtxSynchronize) -> Result<Wait<()>, Error> {
-        self.check(call).map(Wait::Done)
+        self.await_context(call.context).map(Wait::Done)
     }
 
     fn ctx_synchronize_v2(&mut self, call: &Call, r: CtxSynchronizeV2) -> Result<Wait<()>, Error> {
         let context = if r.ctx == 0 { call.context } else { r.ctx };
-        self.contexts.find(context).map(|_| Wait::Done(()))
+        self.await_context(context).map(Wait::Done)
     }
 
     fn ctx_set_limit(&mut self, call: &Call, request: CtxSetLimit) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use vgpu_link::wire::cuda::{
     MemcpyHtoDV2,
 };
 
+use super::super::operation::Operation;
 use crate::device::Sim;
 use crate::dispatch::{Call, CopyCalls, Wait};
 
@@ -16,7 +17,7 @@ impl CopyCalls for Sim {
         r: MemcpyHtoDV2,
         bulk: &[u8],
     ) -> Result<Wait<()>, Error> {
-        self.check(call)?;
+        self.check_legacy(call)?;
         self.store(r.dst_device, bulk).map(Wait::Done)
     }
 
@@ -26,12 +27,12 @@ impl CopyCalls for Sim {
         r: MemcpyDtoHV2,
         bulk: &mut Vec<u8>,
     ) -> Result<Wait<()>, Error> {
-        self.check(call)?;
+        self.check_legacy(call)?;
         self.fetch(r.src_device, r.byte_count, bulk).map(Wait::Done)
     }
 
     fn memcpy_dto_d_v2(&mut self, call: &Call, r: MemcpyDtoDV2) -> Result<Wait<()>, Error> {
-        self.check(call)?;
+        self.check_legacy(call)?;
         self.memory.copy(r.dst_device, r.src_device, r.byte_count).map(Wait::Done)
     }
 
@@ -41,7 +42,7 @@ impl CopyCalls for Sim {
         r: MemcpyHtoDAsyncV2,
         bulk: &[u8],
     ) -> Result<(), Error> {
-        self.check_stream(call.context, r.stream)?;
+        self.check_not_captured(call, r.stream)?;
         self.store(r.dst_device, bulk)
     }
 
@@ -51,12 +52,12 @@ impl CopyCalls for Sim {
         r: MemcpyDtoHAsyncV2,
         bulk: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.check_stream(call.context, r.stream)?;
+        self.check_not_captured(call, r.stream)?;
         self.fetch(r.src_device, r.byte_count, bulk)
     }
 
     fn memcpy_dto_d_async_v2(&mut self, call: &Call, r: MemcpyDtoDAsyncV2) -> Result<(), Error> {
-        self.check_stream(call.context, r.stream)?;
-        self.memory.copy(r.dst_device, r.src_device, r.byte_count)
+        let (to, from, bytes) = (r.dst_device, r.src_device, r.byte_count);
+        self.submit(call, r.stream, Operation::Copy { to, from, bytes })
     }
 }

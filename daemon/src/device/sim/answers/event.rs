@@ -6,7 +6,7 @@ use vgpu_link::wire::cuda::{
     EventQuery, EventRecord, EventRecordWithFlags, EventSynchronize,
 };
 
-use super::check_not_external;
+use super::is_external;
 use crate::device::Sim;
 use crate::dispatch::{Call, EventCalls, Wait};
 
@@ -17,12 +17,12 @@ impl EventCalls for Sim {
     }
 
     fn event_destroy_v2(&mut self, _: &Call, request: EventDestroyV2) -> Result<(), Error> {
+        self.captures.forget_event(request.event);
         self.queues.destroy_event(request.event)
     }
 
     fn event_record(&mut self, call: &Call, r: EventRecord) -> Result<(), Error> {
-        let context = self.check_stream(call.context, r.stream)?;
-        self.queues.record(r.event, context)
+        self.record_event(call, r.event, r.stream, false)
     }
 
     fn event_record_with_flags(
@@ -30,9 +30,8 @@ impl EventCalls for Sim {
         call: &Call,
         r: EventRecordWithFlags,
     ) -> Result<(), Error> {
-        check_not_external(r.flags)?;
-        let context = self.check_stream(call.context, r.stream)?;
-        self.queues.record(r.event, context)
+        let is_external = is_external(r.flags)?;
+        self.record_event(call, r.event, r.stream, is_external)
     }
 
     fn event_synchronize(
@@ -40,11 +39,11 @@ impl EventCalls for Sim {
         _: &Call,
         request: EventSynchronize,
     ) -> Result<Wait<()>, Error> {
-        self.queues.check_event(request.event).map(Wait::Done)
+        self.await_event(request.event).map(Wait::Done)
     }
 
     fn event_query(&mut self, _: &Call, request: EventQuery) -> Result<(), Error> {
-        self.queues.check_event(request.event)
+        self.await_event(request.event)
     }
 
     fn event_elapsed_time_v2(
@@ -52,6 +51,8 @@ impl EventCalls for Sim {
         _: &Call,
         r: EventElapsedTimeV2,
     ) -> Result<EventElapsedTimeV2Reply, Error> {
+        self.await_event(r.start)?;
+        self.await_event(r.end)?;
         Ok(EventElapsedTimeV2Reply { p_milliseconds: self.queues.elapsed_ms(r.start, r.end)? })
     }
 }

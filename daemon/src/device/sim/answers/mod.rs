@@ -1,5 +1,6 @@
 //! What the simulated device answers to each message, one module a noun.
 
+mod capture;
 mod context;
 mod copy;
 mod event;
@@ -10,20 +11,40 @@ mod stream;
 use vgpu_abi::cuda::Error;
 
 use super::Sim;
+use super::capture::Entry;
 use crate::dispatch::{
     Call, FunctionCalls, KernelCalls, LaunchCalls, LibraryCalls, LinkerCalls, ModuleCalls,
     OccupancyCalls,
 };
 
-/// CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL are for captures, of which there are none.
-fn check_not_external(flags: u32) -> Result<(), Error> {
-    if flags == 0 { Ok(()) } else { Err(Error::INVALID_VALUE) }
+/// Reads the one flag of `cuEventRecordWithFlags` and `cuStreamWaitEvent` (CU_EVENT_RECORD_EXTERNAL
+/// and CU_EVENT_WAIT_EXTERNAL, both 1).
+fn is_external(flags: u32) -> Result<bool, Error> {
+    if flags <= 1 { Ok(flags == 1) } else { Err(Error::INVALID_VALUE) }
 }
 
 impl Sim {
-    /// Checks what a synchronous copy or set needs besides its ranges.
+    /// Checks that the caller has a context.
     fn check(&self, call: &Call) -> Result<(), Error> {
         self.contexts.find(call.context).map(drop)
+    }
+
+    /// Checks what a synchronous copy or set needs besides its ranges: it is work of the legacy
+    /// default stream.
+    fn check_legacy(&mut self, call: &Call) -> Result<(), Error> {
+        self.check(call)?;
+        self.use_legacy(call.context)
+    }
+
+    /// Checks a stream for work that cannot become a node.
+    fn check_not_captured(&mut self, call: &Call, stream: u64) -> Result<(), Error> {
+        match self.enter(call, stream)? {
+            Entry::Free { .. } => Ok(()),
+            Entry::Captured { lane, .. } => {
+                self.invalidate(lane);
+                Err(Error::NOT_SUPPORTED)
+            }
+        }
     }
 
     fn fetch(&self, address: u64, bytes: u64, out: &mut Vec<u8>) -> Result<(), Error> {

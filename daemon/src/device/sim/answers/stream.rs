@@ -8,7 +8,7 @@ use vgpu_link::wire::cuda::{
 };
 
 use super::super::queue::PRIORITIES;
-use super::check_not_external;
+use super::is_external;
 use crate::device::Sim;
 use crate::dispatch::{Call, StreamCalls, Wait};
 
@@ -30,21 +30,22 @@ impl StreamCalls for Sim {
     }
 
     fn stream_destroy_v2(&mut self, _: &Call, request: StreamDestroyV2) -> Result<(), Error> {
-        self.queues.destroy_stream(request.stream)
+        self.queues.destroy_stream(request.stream)?;
+        self.leave_captures(|lane| lane.is_created(request.stream));
+        Ok(())
     }
 
     fn stream_synchronize(&mut self, call: &Call, r: StreamSynchronize) -> Result<Wait<()>, Error> {
-        self.check_stream(call.context, r.stream).map(|_| Wait::Done(()))
+        self.await_stream(call, r.stream).map(Wait::Done)
     }
 
     fn stream_query(&mut self, call: &Call, r: StreamQuery) -> Result<(), Error> {
-        self.check_stream(call.context, r.stream).map(drop)
+        self.await_stream(call, r.stream)
     }
 
     fn stream_wait_event(&mut self, call: &Call, r: StreamWaitEvent) -> Result<(), Error> {
-        check_not_external(r.flags)?;
-        self.check_stream(call.context, r.stream)?;
-        self.queues.check_event(r.event)
+        let is_external = is_external(r.flags)?;
+        self.wait_event(call, r.event, r.stream, is_external)
     }
 
     fn stream_get_priority(
