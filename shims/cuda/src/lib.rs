@@ -14,6 +14,7 @@ mod entry_points;
 #[path = "generated/exports.rs"]
 mod exports;
 mod handles;
+mod physical;
 mod pinned;
 mod ranges;
 mod remote;

@@ -34,6 +34,8 @@ fn lists_and_keeps(done: &Finished, host: &Vgpud) {
     assert!(done.stdout.contains(&line_of_the_device()), "{said}");
     let kept = format!("  CUDA0: {BYTES} bytes written and read back equal");
     assert!(done.stdout.contains(&kept), "{said}");
+    // Its pool of temporary memory then grows by mapping, at addresses that it reserved.
+    assert!(done.stderr.contains("VMM: yes"), "{said}");
 }
 
 #[test]

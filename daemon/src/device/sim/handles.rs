@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Graph = 4,
     /// A node of a graph.
     GraphNode = 5,
+    /// Physical memory (`cuMemCreate`).
+    Memory = 0x20,
 }
 
 /// Bits below the kind.
@@ -90,6 +92,12 @@ impl<T> Table<T> {
     pub fn extract_if(&mut self, is_meant: impl Fn(&T) -> bool) -> Vec<u64> {
         let ended = self.living.extract_if(.., |_, value| is_meant(value));
         ended.map(|(handle, _)| handle).collect()
+    }
+
+    /// Lists what lives.
+    #[cfg(test)]
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.living.values()
     }
 
     /// Says whether a handle named something once.

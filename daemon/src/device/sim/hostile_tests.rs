@@ -4,12 +4,13 @@
 use vgpu_link::wire::cuda::*;
 use vgpu_link::wire::{Payload, Request};
 
+use super::physical::GRANULARITY;
 use super::tests::OwnBank;
 use super::{Profile, Sim};
 use crate::dispatch::{Answer, Call, dispatch};
 
 /// Every opcode of the driver API that is handed out so far lies below this.
-const OPCODE_MAX: u32 = 0x200;
+const OPCODE_MAX: u32 = 0x2a0;
 
 /// Longest payload of a message without text, in bytes; the sets of rows are the longest.
 const FIELDS_BYTES_MAX: usize = 64;
@@ -22,7 +23,7 @@ struct Client {
     random: fastrand::Rng,
     sim: Sim,
     answer: Answer,
-    /// Contexts, addresses, streams and events, alive or not.
+    /// Contexts, addresses, streams, events and so on, alive or not.
     told: Vec<u64>,
     /// Those of them that are contexts of its own making.
     contexts: Vec<u64>,
@@ -38,13 +39,15 @@ impl Client {
     /// Chooses a number that means something here or there, or nearly.
     fn value(&mut self) -> u64 {
         let known = self.random.choice(&self.told).copied().unwrap_or(0);
-        match self.random.u32(..12) {
+        match self.random.u32(..14) {
             0 => 0,
             1 => self.random.u64(..4),
             2 => u64::MAX - self.random.u64(..3),
             3 => 1 << self.random.u32(..64),
             4 => self.random.u64(..2000),
             5 => known.wrapping_add(self.random.u64(..2000)),
+            6 => self.random.u64(1..4) * GRANULARITY,
+            7 => known.wrapping_add(self.random.u64(1..4) * GRANULARITY),
             _ => known,
         }
     }
@@ -117,7 +120,8 @@ fn made_up_requests_are_answered_or_refused_and_the_account_stays_right() {
     for context in client.contexts.clone() {
         client.ask(CtxDestroyV2::OPCODE, &CtxDestroyV2 { ctx: context }.to_payload(), &[]);
     }
-    assert_eq!(*bank.used.borrow(), 0, "memory is left without a context");
+    let without_context = client.sim.physical.bytes();
+    assert_eq!(*bank.used.borrow(), without_context, "memory is left without a context");
 }
 
 fn dev_payload(dev: i32) -> Vec<u8> {

@@ -13,10 +13,13 @@ mod handles;
 mod hostile_tests;
 mod memory;
 mod operation;
+mod physical;
 mod profile;
 mod queue;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod virtual_memory_tests;
 
 pub(crate) use profile::Profile;
 
@@ -29,7 +32,8 @@ use crate::dispatch::{Answer, Call, Finish, dispatch};
 use capture::Captures;
 use context::Contexts;
 use graph::Graphs;
-use memory::Memory;
+use memory::{Memory, Owner};
+use physical::PhysicalMemory;
 use queue::Queues;
 
 /// The simulated devices, as one client has them.
@@ -37,6 +41,7 @@ pub(crate) struct Sim {
     profile: Profile,
     contexts: Contexts,
     memory: Memory,
+    physical: PhysicalMemory,
     queues: Queues,
     captures: Captures,
     graphs: Graphs,
@@ -82,14 +87,15 @@ impl Sim {
             bank: Box::new(bank),
             contexts: Contexts::new(devices),
             memory: Memory::new(devices),
+            physical: PhysicalMemory::new(),
             queues: Queues::new(),
             captures: Captures::default(),
             graphs: Graphs::new(),
         }
     }
 
-    /// Allocates memory of the current context's device.
-    fn allocate(&mut self, context: u64, bytes: u64) -> Result<u64, Error> {
+    /// Allocates memory of the current context's device, from one of its pools or from none (0).
+    fn allocate(&mut self, context: u64, pool: u64, bytes: u64) -> Result<u64, Error> {
         let device = self.contexts.find(context)?.device;
         if bytes == 0 {
             return Err(Error::INVALID_VALUE);
@@ -97,7 +103,7 @@ impl Sim {
         let accounted = memory::accounted(bytes).ok_or(Error::OUT_OF_MEMORY)?;
         self.bank.reserve(device, accounted)?;
         self.memory
-            .allocate(device, context, bytes)
+            .allocate(Owner { device, context, pool }, bytes)
             .inspect_err(|_| self.bank.release(device, accounted))
     }
 
@@ -106,14 +112,14 @@ impl Sim {
         if address == 0 {
             return Ok(());
         }
-        let (device, bytes) = self.memory.free(address)?;
-        self.give_back(device, bytes);
+        let (owner, bytes) = self.memory.free(address)?;
+        self.give_back(owner, bytes);
         Ok(())
     }
 
-    fn give_back(&mut self, device: u32, bytes: u64) {
+    fn give_back(&mut self, owner: Owner, bytes: u64) {
         let accounted = memory::accounted(bytes).expect("it was accounted when it was reserved");
-        self.bank.release(device, accounted);
+        self.bank.release(owner.device, accounted);
     }
 
     /// Ends what belonged to a context that has ended.
@@ -122,8 +128,8 @@ impl Sim {
         for event in self.queues.end_context(context) {
             self.captures.forget_event(event);
         }
-        for (device, bytes) in self.memory.free_all(context) {
-            self.give_back(device, bytes);
+        for (owner, bytes) in self.memory.free_all(context) {
+            self.give_back(owner, bytes);
         }
     }
 

@@ -44,10 +44,10 @@ impl Bank for OwnBank {
 }
 
 /// A client with the primary context of device 0 current.
-struct Client {
-    sim: Sim,
-    bank: OwnBank,
-    call: Call,
+pub(super) struct Client {
+    pub sim: Sim,
+    pub bank: OwnBank,
+    pub call: Call,
 }
 
 fn call(context: u64) -> Call {
@@ -55,48 +55,48 @@ fn call(context: u64) -> Call {
 }
 
 impl Client {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let bank = OwnBank::new(TOTAL);
         let mut sim = Sim::new(Profile::load(2), bank.clone());
         let context = retain(&mut sim, 0);
         Self { sim, bank, call: call(context) }
     }
 
-    fn used(&self) -> u64 {
+    pub fn used(&self) -> u64 {
         *self.bank.used.borrow()
     }
 
-    fn alloc(&mut self, bytesize: u64) -> Result<u64, Error> {
+    pub fn alloc(&mut self, bytesize: u64) -> Result<u64, Error> {
         self.sim.mem_alloc_v2(&self.call, MemAllocV2 { bytesize }).map(|reply| reply.dptr)
     }
 
-    fn free(&mut self, dptr: u64) -> Result<(), Error> {
+    pub fn free(&mut self, dptr: u64) -> Result<(), Error> {
         self.sim.mem_free_v2(&self.call, MemFreeV2 { dptr })
     }
 
-    fn read(&mut self, src_device: u64, byte_count: u64) -> Result<Vec<u8>, Error> {
+    pub fn read(&mut self, src_device: u64, byte_count: u64) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
         let request = MemcpyDtoHV2 { src_device, byte_count };
         self.sim.memcpy_dto_h_v2(&self.call, request, &mut out).map(|_| out)
     }
 
-    fn write(&mut self, dst_device: u64, bytes: &[u8]) -> Result<(), Error> {
+    pub fn write(&mut self, dst_device: u64, bytes: &[u8]) -> Result<(), Error> {
         self.sim.memcpy_hto_d_v2(&self.call, MemcpyHtoDV2 { dst_device }, bytes).map(drop)
     }
 
-    fn stream(&mut self) -> u64 {
+    pub fn stream(&mut self) -> u64 {
         self.sim.stream_create(&self.call, StreamCreate { flags: 1 }).expect("a stream").stream
     }
 
-    fn event(&mut self, flags: u32) -> Result<u64, Error> {
+    pub fn event(&mut self, flags: u32) -> Result<u64, Error> {
         self.sim.event_create(&self.call, EventCreate { flags }).map(|reply| reply.event)
     }
 
-    fn record(&mut self, event: u64, stream: u64) -> Result<(), Error> {
+    pub fn record(&mut self, event: u64, stream: u64) -> Result<(), Error> {
         self.sim.event_record(&self.call, EventRecord { event, stream })
     }
 
-    fn elapsed(&mut self, start: u64, end: u64) -> Result<f32, Error> {
+    pub fn elapsed(&mut self, start: u64, end: u64) -> Result<f32, Error> {
         let request = EventElapsedTimeV2 { start, end };
         self.sim.event_elapsed_time_v2(&self.call, request).map(|reply| reply.p_milliseconds)
     }

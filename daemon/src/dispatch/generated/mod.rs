@@ -17,6 +17,7 @@ mod module;
 mod occupancy;
 mod set;
 mod stream;
+mod virtual_memory;
 pub use capture::CaptureCalls;
 pub use context::ContextCalls;
 pub use copy::CopyCalls;
@@ -31,6 +32,7 @@ pub use module::ModuleCalls;
 pub use occupancy::OccupancyCalls;
 pub use set::SetCalls;
 pub use stream::StreamCalls;
+pub use virtual_memory::VirtualMemoryCalls;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::{Malformed, Request, cuda};
@@ -55,6 +57,7 @@ pub trait Device:
     + OccupancyCalls
     + SetCalls
     + StreamCalls
+    + VirtualMemoryCalls
 {
 }
 
@@ -72,7 +75,8 @@ impl<
         + ModuleCalls
         + OccupancyCalls
         + SetCalls
-        + StreamCalls,
+        + StreamCalls
+        + VirtualMemoryCalls,
 > Device for D
 {
 }
@@ -303,6 +307,34 @@ pub fn dispatch(
         }
         <cuda::LaunchKernel as Request>::OPCODE => {
             answer.done(payload, |r, _| device.launch_kernel(call, r))
+        }
+        <cuda::MemAddressReserve as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_address_reserve(call, r))
+        }
+        <cuda::MemAddressFree as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_address_free(call, r))
+        }
+        <cuda::MemCreate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_create(call, r))
+        }
+        <cuda::MemRelease as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_release(call, r))
+        }
+        <cuda::MemMap as Request>::OPCODE => answer.done(payload, |r, _| device.mem_map(call, r)),
+        <cuda::MemUnmap as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_unmap(call, r))
+        }
+        <cuda::MemSetAccess as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_set_access(call, r))
+        }
+        <cuda::MemGetAccess as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_get_access(call, r))
+        }
+        <cuda::MemGranularity as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_granularity(call, r))
+        }
+        <cuda::MemRetainHandle as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_retain_handle(call, r))
         }
         <cuda::StreamBeginCaptureV2 as Request>::OPCODE => {
             answer.done(payload, |r, _| device.stream_begin_capture_v2(call, r))

@@ -349,6 +349,58 @@ pub(crate) const CODES: [(u32, &CStr, &CStr); 106] = [
     (999, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
 
+/// Structure of C type `CUDA_ARRAY3D_DESCRIPTOR_v2`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_ARRAY3D_DESCRIPTOR_v2 {
+    /// `Width`.
+    pub Width: usize,
+    /// `Height`.
+    pub Height: usize,
+    /// `Depth`.
+    pub Depth: usize,
+    /// `Format`.
+    pub Format: CUarray_format,
+    /// `NumChannels`.
+    pub NumChannels: u32,
+    /// `Flags`.
+    pub Flags: u32,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_ARRAY3D_DESCRIPTOR_v2>() == 40);
+    assert!(align_of::<CUDA_ARRAY3D_DESCRIPTOR_v2>() == 8);
+    assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, Width) == 0);
+    assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, Height) == 8);
+    assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, Depth) == 16);
+    assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, Format) == 24);
+    assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, NumChannels) == 28);
+    assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, Flags) == 32);
+};
+
+/// Structure of C type `CUDA_ARRAY_DESCRIPTOR_v2`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUDA_ARRAY_DESCRIPTOR_v2 {
+    /// `Width`.
+    pub Width: usize,
+    /// `Height`.
+    pub Height: usize,
+    /// `Format`.
+    pub Format: CUarray_format,
+    /// `NumChannels`.
+    pub NumChannels: u32,
+}
+
+const _: () = {
+    assert!(size_of::<CUDA_ARRAY_DESCRIPTOR_v2>() == 24);
+    assert!(align_of::<CUDA_ARRAY_DESCRIPTOR_v2>() == 8);
+    assert!(std::mem::offset_of!(CUDA_ARRAY_DESCRIPTOR_v2, Width) == 0);
+    assert!(std::mem::offset_of!(CUDA_ARRAY_DESCRIPTOR_v2, Height) == 8);
+    assert!(std::mem::offset_of!(CUDA_ARRAY_DESCRIPTOR_v2, Format) == 16);
+    assert!(std::mem::offset_of!(CUDA_ARRAY_DESCRIPTOR_v2, NumChannels) == 20);
+};
+
 /// Structure of C type `CUDA_GRAPH_INSTANTIATE_PARAMS`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -744,6 +796,146 @@ const _: () = {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct CUarray(pub u64);
+
+/// Constant of C type `CUarray_format`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUarray_format(pub u32);
+
+impl CUarray_format {
+    /// `CU_AD_FORMAT_UNSIGNED_INT8`.
+    pub const UNSIGNED_INT8: Self = Self(1);
+    /// `CU_AD_FORMAT_UNSIGNED_INT16`.
+    pub const UNSIGNED_INT16: Self = Self(2);
+    /// `CU_AD_FORMAT_UNSIGNED_INT32`.
+    pub const UNSIGNED_INT32: Self = Self(3);
+    /// `CU_AD_FORMAT_SIGNED_INT8`.
+    pub const SIGNED_INT8: Self = Self(8);
+    /// `CU_AD_FORMAT_SIGNED_INT16`.
+    pub const SIGNED_INT16: Self = Self(9);
+    /// `CU_AD_FORMAT_SIGNED_INT32`.
+    pub const SIGNED_INT32: Self = Self(10);
+    /// `CU_AD_FORMAT_HALF`.
+    pub const HALF: Self = Self(16);
+    /// `CU_AD_FORMAT_FLOAT`.
+    pub const FLOAT: Self = Self(32);
+    /// `CU_AD_FORMAT_NV12`.
+    pub const NV12: Self = Self(176);
+    /// `CU_AD_FORMAT_UNORM_INT8X1`.
+    pub const UNORM_INT8X1: Self = Self(192);
+    /// `CU_AD_FORMAT_UNORM_INT8X2`.
+    pub const UNORM_INT8X2: Self = Self(193);
+    /// `CU_AD_FORMAT_UNORM_INT8X4`.
+    pub const UNORM_INT8X4: Self = Self(194);
+    /// `CU_AD_FORMAT_UNORM_INT16X1`.
+    pub const UNORM_INT16X1: Self = Self(195);
+    /// `CU_AD_FORMAT_UNORM_INT16X2`.
+    pub const UNORM_INT16X2: Self = Self(196);
+    /// `CU_AD_FORMAT_UNORM_INT16X4`.
+    pub const UNORM_INT16X4: Self = Self(197);
+    /// `CU_AD_FORMAT_SNORM_INT8X1`.
+    pub const SNORM_INT8X1: Self = Self(198);
+    /// `CU_AD_FORMAT_SNORM_INT8X2`.
+    pub const SNORM_INT8X2: Self = Self(199);
+    /// `CU_AD_FORMAT_SNORM_INT8X4`.
+    pub const SNORM_INT8X4: Self = Self(200);
+    /// `CU_AD_FORMAT_SNORM_INT16X1`.
+    pub const SNORM_INT16X1: Self = Self(201);
+    /// `CU_AD_FORMAT_SNORM_INT16X2`.
+    pub const SNORM_INT16X2: Self = Self(202);
+    /// `CU_AD_FORMAT_SNORM_INT16X4`.
+    pub const SNORM_INT16X4: Self = Self(203);
+    /// `CU_AD_FORMAT_BC1_UNORM`.
+    pub const BC1_UNORM: Self = Self(145);
+    /// `CU_AD_FORMAT_BC1_UNORM_SRGB`.
+    pub const BC1_UNORM_SRGB: Self = Self(146);
+    /// `CU_AD_FORMAT_BC2_UNORM`.
+    pub const BC2_UNORM: Self = Self(147);
+    /// `CU_AD_FORMAT_BC2_UNORM_SRGB`.
+    pub const BC2_UNORM_SRGB: Self = Self(148);
+    /// `CU_AD_FORMAT_BC3_UNORM`.
+    pub const BC3_UNORM: Self = Self(149);
+    /// `CU_AD_FORMAT_BC3_UNORM_SRGB`.
+    pub const BC3_UNORM_SRGB: Self = Self(150);
+    /// `CU_AD_FORMAT_BC4_UNORM`.
+    pub const BC4_UNORM: Self = Self(151);
+    /// `CU_AD_FORMAT_BC4_SNORM`.
+    pub const BC4_SNORM: Self = Self(152);
+    /// `CU_AD_FORMAT_BC5_UNORM`.
+    pub const BC5_UNORM: Self = Self(153);
+    /// `CU_AD_FORMAT_BC5_SNORM`.
+    pub const BC5_SNORM: Self = Self(154);
+    /// `CU_AD_FORMAT_BC6H_UF16`.
+    pub const BC6H_UF16: Self = Self(155);
+    /// `CU_AD_FORMAT_BC6H_SF16`.
+    pub const BC6H_SF16: Self = Self(156);
+    /// `CU_AD_FORMAT_BC7_UNORM`.
+    pub const BC7_UNORM: Self = Self(157);
+    /// `CU_AD_FORMAT_BC7_UNORM_SRGB`.
+    pub const BC7_UNORM_SRGB: Self = Self(158);
+    /// `CU_AD_FORMAT_P010`.
+    pub const P010: Self = Self(159);
+    /// `CU_AD_FORMAT_P016`.
+    pub const P016: Self = Self(161);
+    /// `CU_AD_FORMAT_NV16`.
+    pub const NV16: Self = Self(162);
+    /// `CU_AD_FORMAT_P210`.
+    pub const P210: Self = Self(163);
+    /// `CU_AD_FORMAT_P216`.
+    pub const P216: Self = Self(164);
+    /// `CU_AD_FORMAT_YUY2`.
+    pub const YUY2: Self = Self(165);
+    /// `CU_AD_FORMAT_Y210`.
+    pub const Y210: Self = Self(166);
+    /// `CU_AD_FORMAT_Y216`.
+    pub const Y216: Self = Self(167);
+    /// `CU_AD_FORMAT_AYUV`.
+    pub const AYUV: Self = Self(168);
+    /// `CU_AD_FORMAT_Y410`.
+    pub const Y410: Self = Self(169);
+    /// `CU_AD_FORMAT_Y416`.
+    pub const Y416: Self = Self(177);
+    /// `CU_AD_FORMAT_Y444_PLANAR8`.
+    pub const Y444_PLANAR8: Self = Self(178);
+    /// `CU_AD_FORMAT_Y444_PLANAR10`.
+    pub const Y444_PLANAR10: Self = Self(179);
+    /// `CU_AD_FORMAT_YUV444_8bit_SemiPlanar`.
+    pub const YUV444_8BIT_SEMI_PLANAR: Self = Self(180);
+    /// `CU_AD_FORMAT_YUV444_16bit_SemiPlanar`.
+    pub const YUV444_16BIT_SEMI_PLANAR: Self = Self(181);
+    /// `CU_AD_FORMAT_UNORM_INT_101010_2`.
+    pub const UNORM_INT_101010_2: Self = Self(80);
+    /// `CU_AD_FORMAT_UINT8_PACKED_422`.
+    pub const UINT8_PACKED_422: Self = Self(81);
+    /// `CU_AD_FORMAT_UINT8_PACKED_444`.
+    pub const UINT8_PACKED_444: Self = Self(82);
+    /// `CU_AD_FORMAT_UINT8_SEMIPLANAR_420`.
+    pub const UINT8_SEMIPLANAR_420: Self = Self(83);
+    /// `CU_AD_FORMAT_UINT16_SEMIPLANAR_420`.
+    pub const UINT16_SEMIPLANAR_420: Self = Self(84);
+    /// `CU_AD_FORMAT_UINT8_SEMIPLANAR_422`.
+    pub const UINT8_SEMIPLANAR_422: Self = Self(85);
+    /// `CU_AD_FORMAT_UINT16_SEMIPLANAR_422`.
+    pub const UINT16_SEMIPLANAR_422: Self = Self(86);
+    /// `CU_AD_FORMAT_UINT8_SEMIPLANAR_444`.
+    pub const UINT8_SEMIPLANAR_444: Self = Self(87);
+    /// `CU_AD_FORMAT_UINT16_SEMIPLANAR_444`.
+    pub const UINT16_SEMIPLANAR_444: Self = Self(88);
+    /// `CU_AD_FORMAT_UINT8_PLANAR_420`.
+    pub const UINT8_PLANAR_420: Self = Self(89);
+    /// `CU_AD_FORMAT_UINT16_PLANAR_420`.
+    pub const UINT16_PLANAR_420: Self = Self(90);
+    /// `CU_AD_FORMAT_UINT8_PLANAR_422`.
+    pub const UINT8_PLANAR_422: Self = Self(91);
+    /// `CU_AD_FORMAT_UINT16_PLANAR_422`.
+    pub const UINT16_PLANAR_422: Self = Self(92);
+    /// `CU_AD_FORMAT_UINT8_PLANAR_444`.
+    pub const UINT8_PLANAR_444: Self = Self(93);
+    /// `CU_AD_FORMAT_UINT16_PLANAR_444`.
+    pub const UINT16_PLANAR_444: Self = Self(94);
+    /// `CU_AD_FORMAT_MAX`.
+    pub const MAX: Self = Self(2147483647);
+}
 
 /// Constant of C type `CUcomputemode`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -2015,6 +2207,119 @@ impl CUlimit {
     pub const MAX: Self = Self(11);
 }
 
+/// `CUmemAccessDesc` of C.
+pub type CUmemAccessDesc = CUmemAccessDesc_v1;
+
+/// Structure of C type `CUmemAccessDesc_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUmemAccessDesc_v1 {
+    /// `location`.
+    pub location: CUmemLocation,
+    /// `flags`.
+    pub flags: CUmemAccess_flags,
+}
+
+const _: () = {
+    assert!(size_of::<CUmemAccessDesc_v1>() == 12);
+    assert!(align_of::<CUmemAccessDesc_v1>() == 4);
+    assert!(std::mem::offset_of!(CUmemAccessDesc_v1, location) == 0);
+    assert!(std::mem::offset_of!(CUmemAccessDesc_v1, flags) == 8);
+};
+
+/// Constant of C type `CUmemAccess_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemAccess_flags(pub u32);
+
+impl CUmemAccess_flags {
+    /// `CU_MEM_ACCESS_FLAGS_PROT_NONE`.
+    pub const NONE: Self = Self(0);
+    /// `CU_MEM_ACCESS_FLAGS_PROT_READ`.
+    pub const READ: Self = Self(1);
+    /// `CU_MEM_ACCESS_FLAGS_PROT_READWRITE`.
+    pub const READWRITE: Self = Self(3);
+    /// `CU_MEM_ACCESS_FLAGS_PROT_MAX`.
+    pub const MAX: Self = Self(2147483647);
+}
+
+/// Constant of C type `CUmemAllocationGranularity_flags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemAllocationGranularity_flags(pub u32);
+
+impl CUmemAllocationGranularity_flags {
+    /// `CU_MEM_ALLOC_GRANULARITY_MINIMUM`.
+    pub const MINIMUM: Self = Self(0);
+    /// `CU_MEM_ALLOC_GRANULARITY_RECOMMENDED`.
+    pub const RECOMMENDED: Self = Self(1);
+}
+
+/// Constant of C type `CUmemAllocationHandleType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemAllocationHandleType(pub u32);
+
+impl CUmemAllocationHandleType {
+    /// `CU_MEM_HANDLE_TYPE_NONE`.
+    pub const NONE: Self = Self(0);
+    /// `CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR`.
+    pub const POSIX_FILE_DESCRIPTOR: Self = Self(1);
+    /// `CU_MEM_HANDLE_TYPE_WIN32`.
+    pub const WIN32: Self = Self(2);
+    /// `CU_MEM_HANDLE_TYPE_WIN32_KMT`.
+    pub const WIN32_KMT: Self = Self(4);
+    /// `CU_MEM_HANDLE_TYPE_FABRIC`.
+    pub const FABRIC: Self = Self(8);
+    /// `CU_MEM_HANDLE_TYPE_MAX`.
+    pub const MAX: Self = Self(2147483647);
+}
+
+/// `CUmemAllocationProp` of C.
+pub type CUmemAllocationProp = CUmemAllocationProp_v1;
+
+/// Structure of C type `CUmemAllocationProp_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUmemAllocationProp_v1 {
+    /// `type`.
+    pub r#type: CUmemAllocationType,
+    /// `requestedHandleTypes`.
+    pub requestedHandleTypes: CUmemAllocationHandleType,
+    /// `location`.
+    pub location: CUmemLocation,
+    /// `win32HandleMetaData`.
+    pub win32HandleMetaData: *mut std::ffi::c_void,
+    /// `allocFlags`.
+    pub allocFlags: [u16; 4],
+}
+
+const _: () = {
+    assert!(size_of::<CUmemAllocationProp_v1>() == 32);
+    assert!(align_of::<CUmemAllocationProp_v1>() == 8);
+    assert!(std::mem::offset_of!(CUmemAllocationProp_v1, r#type) == 0);
+    assert!(std::mem::offset_of!(CUmemAllocationProp_v1, requestedHandleTypes) == 4);
+    assert!(std::mem::offset_of!(CUmemAllocationProp_v1, location) == 8);
+    assert!(std::mem::offset_of!(CUmemAllocationProp_v1, win32HandleMetaData) == 16);
+    assert!(std::mem::offset_of!(CUmemAllocationProp_v1, allocFlags) == 24);
+};
+
+/// Constant of C type `CUmemAllocationType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemAllocationType(pub u32);
+
+impl CUmemAllocationType {
+    /// `CU_MEM_ALLOCATION_TYPE_INVALID`.
+    pub const INVALID: Self = Self(0);
+    /// `CU_MEM_ALLOCATION_TYPE_PINNED`.
+    pub const PINNED: Self = Self(1);
+    /// `CU_MEM_ALLOCATION_TYPE_MANAGED`.
+    pub const MANAGED: Self = Self(2);
+    /// `CU_MEM_ALLOCATION_TYPE_MAX`.
+    pub const MAX: Self = Self(2147483647);
+}
+
 /// Constant of C type `CUmemAttach_flags`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -2027,6 +2332,187 @@ impl CUmemAttach_flags {
     pub const HOST: Self = Self(2);
     /// `CU_MEM_ATTACH_SINGLE`.
     pub const SINGLE: Self = Self(4);
+}
+
+/// `CUmemGenericAllocationHandle` of C.
+pub type CUmemGenericAllocationHandle = CUmemGenericAllocationHandle_v1;
+
+/// `CUmemGenericAllocationHandle_v1` of C.
+pub type CUmemGenericAllocationHandle_v1 = u64;
+
+/// `CUmemLocation` of C.
+pub type CUmemLocation = CUmemLocation_v1;
+
+/// Constant of C type `CUmemLocationType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemLocationType(pub u32);
+
+impl CUmemLocationType {
+    /// `CU_MEM_LOCATION_TYPE_INVALID`.
+    pub const INVALID: Self = Self(0);
+    /// `CU_MEM_LOCATION_TYPE_NONE`.
+    pub const NONE: Self = Self(0);
+    /// `CU_MEM_LOCATION_TYPE_DEVICE`.
+    pub const DEVICE: Self = Self(1);
+    /// `CU_MEM_LOCATION_TYPE_HOST`.
+    pub const HOST: Self = Self(2);
+    /// `CU_MEM_LOCATION_TYPE_HOST_NUMA`.
+    pub const HOST_NUMA: Self = Self(3);
+    /// `CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT`.
+    pub const HOST_NUMA_CURRENT: Self = Self(4);
+    /// `CU_MEM_LOCATION_TYPE_INVISIBLE`.
+    pub const INVISIBLE: Self = Self(5);
+    /// `CU_MEM_LOCATION_TYPE_DEVICE_LOCALITY_DOMAIN`.
+    pub const DEVICE_LOCALITY_DOMAIN: Self = Self(6);
+    /// `CU_MEM_LOCATION_TYPE_MAX`.
+    pub const MAX: Self = Self(2147483647);
+}
+
+/// Structure of C type `CUmemLocation_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUmemLocation_v1 {
+    /// `type`.
+    pub r#type: CUmemLocationType,
+    /// `unnamed4`.
+    pub unnamed4: [u32; 1],
+}
+
+const _: () = {
+    assert!(size_of::<CUmemLocation_v1>() == 8);
+    assert!(align_of::<CUmemLocation_v1>() == 4);
+    assert!(std::mem::offset_of!(CUmemLocation_v1, r#type) == 0);
+    assert!(std::mem::offset_of!(CUmemLocation_v1, unnamed4) == 4);
+};
+
+/// Structure of C type `CUmemPoolProps_v1`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CUmemPoolProps_v1 {
+    /// `allocType`.
+    pub allocType: CUmemAllocationType,
+    /// `handleTypes`.
+    pub handleTypes: CUmemAllocationHandleType,
+    /// `location`.
+    pub location: CUmemLocation,
+    /// `win32SecurityAttributes`.
+    pub win32SecurityAttributes: *mut std::ffi::c_void,
+    /// `maxSize`.
+    pub maxSize: usize,
+    /// `usage`.
+    pub usage: u16,
+    /// `gpuDirectRDMACapable`.
+    pub gpuDirectRDMACapable: u8,
+    /// `reserved`.
+    pub reserved: [u8; 53],
+}
+
+const _: () = {
+    assert!(size_of::<CUmemPoolProps_v1>() == 88);
+    assert!(align_of::<CUmemPoolProps_v1>() == 8);
+    assert!(std::mem::offset_of!(CUmemPoolProps_v1, allocType) == 0);
+    assert!(std::mem::offset_of!(CUmemPoolProps_v1, handleTypes) == 4);
+    assert!(std::mem::offset_of!(CUmemPoolProps_v1, location) == 8);
+    assert!(std::mem::offset_of!(CUmemPoolProps_v1, win32SecurityAttributes) == 16);
+    assert!(std::mem::offset_of!(CUmemPoolProps_v1, maxSize) == 24);
+    assert!(std::mem::offset_of!(CUmemPoolProps_v1, usage) == 32);
+    assert!(std::mem::offset_of!(CUmemPoolProps_v1, gpuDirectRDMACapable) == 34);
+    assert!(std::mem::offset_of!(CUmemPoolProps_v1, reserved) == 35);
+};
+
+/// Constant of C type `CUmemPool_attribute`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemPool_attribute(pub u32);
+
+impl CUmemPool_attribute {
+    /// `CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES`.
+    pub const REUSE_FOLLOW_EVENT_DEPENDENCIES: Self = Self(1);
+    /// `CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC`.
+    pub const REUSE_ALLOW_OPPORTUNISTIC: Self = Self(2);
+    /// `CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES`.
+    pub const REUSE_ALLOW_INTERNAL_DEPENDENCIES: Self = Self(3);
+    /// `CU_MEMPOOL_ATTR_RELEASE_THRESHOLD`.
+    pub const RELEASE_THRESHOLD: Self = Self(4);
+    /// `CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT`.
+    pub const RESERVED_MEM_CURRENT: Self = Self(5);
+    /// `CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH`.
+    pub const RESERVED_MEM_HIGH: Self = Self(6);
+    /// `CU_MEMPOOL_ATTR_USED_MEM_CURRENT`.
+    pub const USED_MEM_CURRENT: Self = Self(7);
+    /// `CU_MEMPOOL_ATTR_USED_MEM_HIGH`.
+    pub const USED_MEM_HIGH: Self = Self(8);
+    /// `CU_MEMPOOL_ATTR_ALLOCATION_TYPE`.
+    pub const ALLOCATION_TYPE: Self = Self(9);
+    /// `CU_MEMPOOL_ATTR_EXPORT_HANDLE_TYPES`.
+    pub const EXPORT_HANDLE_TYPES: Self = Self(10);
+    /// `CU_MEMPOOL_ATTR_LOCATION_ID`.
+    pub const LOCATION_ID: Self = Self(11);
+    /// `CU_MEMPOOL_ATTR_LOCATION_TYPE`.
+    pub const LOCATION_TYPE: Self = Self(12);
+    /// `CU_MEMPOOL_ATTR_MAX_POOL_SIZE`.
+    pub const MAX_POOL_SIZE: Self = Self(13);
+    /// `CU_MEMPOOL_ATTR_HW_DECOMPRESS_ENABLED`.
+    pub const HW_DECOMPRESS_ENABLED: Self = Self(14);
+    /// `CU_MEMPOOL_ATTR_LOCALITY_DOMAIN_ID`.
+    pub const LOCALITY_DOMAIN_ID: Self = Self(15);
+}
+
+/// Constant of C type `CUmemRangeHandleType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemRangeHandleType(pub u32);
+
+impl CUmemRangeHandleType {
+    /// `CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD`.
+    pub const DMA_BUF_FD: Self = Self(1);
+    /// `CU_MEM_RANGE_HANDLE_TYPE_MAX`.
+    pub const MAX: Self = Self(2147483647);
+}
+
+/// Constant of C type `CUmem_advise`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmem_advise(pub u32);
+
+impl CUmem_advise {
+    /// `CU_MEM_ADVISE_SET_READ_MOSTLY`.
+    pub const SET_READ_MOSTLY: Self = Self(1);
+    /// `CU_MEM_ADVISE_UNSET_READ_MOSTLY`.
+    pub const UNSET_READ_MOSTLY: Self = Self(2);
+    /// `CU_MEM_ADVISE_SET_PREFERRED_LOCATION`.
+    pub const SET_PREFERRED_LOCATION: Self = Self(3);
+    /// `CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION`.
+    pub const UNSET_PREFERRED_LOCATION: Self = Self(4);
+    /// `CU_MEM_ADVISE_SET_ACCESSED_BY`.
+    pub const SET_ACCESSED_BY: Self = Self(5);
+    /// `CU_MEM_ADVISE_UNSET_ACCESSED_BY`.
+    pub const UNSET_ACCESSED_BY: Self = Self(6);
+}
+
+/// Constant of C type `CUmem_range_attribute`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmem_range_attribute(pub u32);
+
+impl CUmem_range_attribute {
+    /// `CU_MEM_RANGE_ATTRIBUTE_READ_MOSTLY`.
+    pub const READ_MOSTLY: Self = Self(1);
+    /// `CU_MEM_RANGE_ATTRIBUTE_PREFERRED_LOCATION`.
+    pub const PREFERRED_LOCATION: Self = Self(2);
+    /// `CU_MEM_RANGE_ATTRIBUTE_ACCESSED_BY`.
+    pub const ACCESSED_BY: Self = Self(3);
+    /// `CU_MEM_RANGE_ATTRIBUTE_LAST_PREFETCH_LOCATION`.
+    pub const LAST_PREFETCH_LOCATION: Self = Self(4);
+    /// `CU_MEM_RANGE_ATTRIBUTE_PREFERRED_LOCATION_TYPE`.
+    pub const PREFERRED_LOCATION_TYPE: Self = Self(5);
+    /// `CU_MEM_RANGE_ATTRIBUTE_PREFERRED_LOCATION_ID`.
+    pub const PREFERRED_LOCATION_ID: Self = Self(6);
+    /// `CU_MEM_RANGE_ATTRIBUTE_LAST_PREFETCH_LOCATION_TYPE`.
+    pub const LAST_PREFETCH_LOCATION_TYPE: Self = Self(7);
+    /// `CU_MEM_RANGE_ATTRIBUTE_LAST_PREFETCH_LOCATION_ID`.
+    pub const LAST_PREFETCH_LOCATION_ID: Self = Self(8);
 }
 
 /// Constant of C type `CUmemorytype`. Any number may come from C, so it is not a Rust enum.

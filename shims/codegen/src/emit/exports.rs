@@ -64,7 +64,8 @@ fn imports(target: Target, text: &str) -> String {
     let mut out = String::from(
         "#![allow(non_snake_case, reason = \"the names are C's\")]\n\
          #![allow(clippy::too_many_arguments, reason = \"the parameters are C's\")]\n\
-         #![allow(clippy::redundant_closure, reason = \"one form for all\")]\n\n",
+         #![allow(clippy::redundant_closure, reason = \"one form for all\")]\n\
+         #![allow(clippy::unnecessary_cast, reason = \"one form for all\")]\n\n",
     );
     let std: Vec<&str> =
         ["c_char", "c_void"].into_iter().filter(|name| text.contains(name)).collect();

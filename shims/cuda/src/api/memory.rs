@@ -46,7 +46,7 @@ pub(crate) fn mem_alloc_pitch_v2(
 }
 
 /// One allocation of the host: first address, length in bytes, and what the program is answered.
-type Allocation<T> = (CUdeviceptr, u64, T);
+pub(super) type Allocation<T> = (CUdeviceptr, u64, T);
 
 /// Allocates until the addresses are none of the program's own, and takes up the allocation.
 fn apart_from_the_programs_own<T>(
@@ -64,7 +64,7 @@ fn apart_from_the_programs_own<T>(
 
 /// Allocates until `is_apart` accepts an allocation, and lists those that it did not: they are
 /// held until then, or the host would give the same addresses again.
-fn allocate_apart<T>(
+pub(super) fn allocate_apart<T>(
     mut allocate: impl FnMut() -> Result<Allocation<T>, Error>,
     is_apart: impl Fn(u64, u64) -> bool,
 ) -> (Result<Allocation<T>, Error>, Vec<CUdeviceptr>) {

@@ -17,3 +17,4 @@ pub(crate) mod pointer;
 pub(crate) mod primary;
 pub(crate) mod set;
 pub(crate) mod stream;
+pub(crate) mod virtual_memory;

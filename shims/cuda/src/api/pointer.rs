@@ -3,7 +3,7 @@
 use vgpu_abi::cuda::{CUdeviceptr, CUmemorytype, CUpointer_attribute as Attribute, Error};
 use vgpu_guest::convert::Memory;
 
-use crate::{contexts, devices, pinned, ranges};
+use crate::{devices, pinned, ranges};
 
 /// Writes an attribute of an address of device memory or of pinned memory; any other address is
 /// INVALID_VALUE, as is an attribute that such memory does not have.
@@ -84,13 +84,12 @@ fn of_device(
     address: CUdeviceptr,
     range: &ranges::Range,
 ) -> Result<Value, Error> {
-    let device = contexts::find(range.context)?.device;
     Ok(match attribute {
         Attribute::CONTEXT => Value::Long(range.context),
         Attribute::MEMORY_TYPE => Value::Word(CUmemorytype::DEVICE.0),
         Attribute::DEVICE_POINTER => Value::Long(address),
         Attribute::BUFFER_ID => Value::Long(range.id),
-        Attribute::DEVICE_ORDINAL => Value::Word(device.cast_unsigned()),
+        Attribute::DEVICE_ORDINAL => Value::Word(range.device.cast_unsigned()),
         Attribute::RANGE_START_ADDR => Value::Long(range.start),
         Attribute::RANGE_SIZE => Value::Long(range.bytes),
         Attribute::IS_MANAGED

@@ -6,6 +6,7 @@
 #![allow(non_snake_case, reason = "the names are C's")]
 #![allow(clippy::too_many_arguments, reason = "the parameters are C's")]
 #![allow(clippy::redundant_closure, reason = "one form for all")]
+#![allow(clippy::unnecessary_cast, reason = "one form for all")]
 
 use std::ffi::{c_char, c_void};
 
@@ -1143,6 +1144,74 @@ pub unsafe extern "C" fn cuEventElapsedTime_v2(
     })
 }
 
+/// Answers `cuMemAddressReserve` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAddressReserve(
+    ptr: *mut CUdeviceptr,
+    size: usize,
+    alignment: usize,
+    addr: CUdeviceptr,
+    flags: u64,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAddressReserve");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut ptr = unsafe { convert::output::<_, Error>(ptr)? };
+        let ptr_value = api::virtual_memory::mem_address_reserve(size, alignment, addr, flags)?;
+        ptr.set(ptr_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemAddressFree` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAddressFree(ptr: CUdeviceptr, size: usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAddressFree");
+    boundary(&CALLS, || api::virtual_memory::mem_address_free(ptr, size))
+}
+
+/// Answers `cuMemRelease` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemRelease(handle: CUmemGenericAllocationHandle) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemRelease");
+    boundary(&CALLS, || api::virtual_memory::mem_release(handle))
+}
+
+/// Answers `cuMemMap` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemMap(
+    ptr: CUdeviceptr,
+    size: usize,
+    offset: usize,
+    handle: CUmemGenericAllocationHandle,
+    flags: u64,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemMap");
+    boundary(&CALLS, || api::virtual_memory::mem_map(ptr, size, offset, handle, flags))
+}
+
+/// Answers `cuMemUnmap` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemUnmap(ptr: CUdeviceptr, size: usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemUnmap");
+    boundary(&CALLS, || api::virtual_memory::mem_unmap(ptr, size))
+}
+
 /// Answers `cuStreamBeginCapture_v2` on the host.
 ///
 /// # Safety
@@ -1992,6 +2061,28 @@ pub unsafe extern "C" fn cuMemAllocHost_v2(pp: *mut *mut c_void, bytesize: usize
     })
 }
 
+/// Answers `cuMemCreate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemCreate(
+    handle: *mut CUmemGenericAllocationHandle,
+    size: usize,
+    prop: *const CUmemAllocationProp,
+    flags: u64,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut handle, prop) =
+            unsafe { (convert::output::<_, Error>(handle)?, convert::input::<_, Error>(prop)?) };
+        let handle_value = api::virtual_memory::mem_create(size, prop, flags)?;
+        handle.set(handle_value);
+        Ok(())
+    })
+}
+
 /// Answers `cuMemFreeHost` in the guest.
 ///
 /// # Safety
@@ -2003,6 +2094,27 @@ pub unsafe extern "C" fn cuMemFreeHost(p: *mut c_void) -> CUresult {
         // SAFETY: the caller's promise, by calling a documented function.
         let p = unsafe { convert::Memory::new(p.cast()) };
         api::pinned::mem_free_host(p)
+    })
+}
+
+/// Answers `cuMemGetAccess` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemGetAccess(
+    flags: *mut u64,
+    location: *const CUmemLocation,
+    ptr: CUdeviceptr,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemGetAccess");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut flags, location) =
+            unsafe { (convert::output::<_, Error>(flags)?, convert::input::<_, Error>(location)?) };
+        let flags_value = api::virtual_memory::mem_get_access(location, ptr)?;
+        flags.set(flags_value);
+        Ok(())
     })
 }
 
@@ -2028,6 +2140,47 @@ pub unsafe extern "C" fn cuMemGetAddressRange_v2(
         if let Some(mut psize) = psize {
             psize.set(psize_value);
         }
+        Ok(())
+    })
+}
+
+/// Answers `cuMemGetAllocationGranularity` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemGetAllocationGranularity(
+    granularity: *mut usize,
+    prop: *const CUmemAllocationProp,
+    option: CUmemAllocationGranularity_flags,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemGetAllocationGranularity");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut granularity, prop) = unsafe {
+            (convert::output::<_, Error>(granularity)?, convert::input::<_, Error>(prop)?)
+        };
+        let granularity_value = api::virtual_memory::mem_get_allocation_granularity(prop, option)?;
+        granularity.set(granularity_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemGetAllocationPropertiesFromHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemGetAllocationPropertiesFromHandle(
+    prop: *mut CUmemAllocationProp,
+    handle: CUmemGenericAllocationHandle,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemGetAllocationPropertiesFromHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut prop = unsafe { convert::output::<_, Error>(prop)? };
+        let prop_value = api::virtual_memory::mem_get_allocation_properties_from_handle(handle)?;
+        prop.set(prop_value);
         Ok(())
     })
 }
@@ -2066,6 +2219,45 @@ pub unsafe extern "C" fn cuMemHostGetFlags(p_flags: *mut u32, p: *mut c_void) ->
         let p_flags_value = api::pinned::mem_host_get_flags(p)?;
         p_flags.set(p_flags_value);
         Ok(())
+    })
+}
+
+/// Answers `cuMemRetainAllocationHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemRetainAllocationHandle(
+    handle: *mut CUmemGenericAllocationHandle,
+    addr: *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemRetainAllocationHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut handle, addr) =
+            unsafe { (convert::output::<_, Error>(handle)?, convert::Memory::new(addr.cast())) };
+        let handle_value = api::virtual_memory::mem_retain_allocation_handle(addr)?;
+        handle.set(handle_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemSetAccess` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemSetAccess(
+    ptr: CUdeviceptr,
+    size: usize,
+    desc: *const CUmemAccessDesc,
+    count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemSetAccess");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let desc = unsafe { convert::slice::<_, Error>(desc, count as usize)? };
+        api::virtual_memory::mem_set_access(ptr, size, desc)
     })
 }
 
@@ -3294,8 +3486,6 @@ not_implemented! {
     cuLogsDumpToMemory,
     cuLogsRegisterCallback,
     cuLogsUnregisterCallback,
-    cuMemAddressFree,
-    cuMemAddressReserve,
     cuMemAdvise,
     cuMemAdvise_v2,
     cuMemAlloc,
@@ -3308,7 +3498,6 @@ not_implemented! {
     cuMemAllocPitch,
     cuMemBatchDecompressAsync,
     cuMemBatchDecompressAsync_ptsz,
-    cuMemCreate,
     cuMemDiscardAndPrefetchBatchAsync,
     cuMemDiscardAndPrefetchBatchAsync_ptsz,
     cuMemDiscardBatchAsync,
@@ -3317,10 +3506,7 @@ not_implemented! {
     cuMemFree,
     cuMemFreeAsync,
     cuMemFreeAsync_ptsz,
-    cuMemGetAccess,
     cuMemGetAddressRange,
-    cuMemGetAllocationGranularity,
-    cuMemGetAllocationPropertiesFromHandle,
     cuMemGetAttribute,
     cuMemGetAttribute_v2,
     cuMemGetDefaultMemPool,
@@ -3334,7 +3520,6 @@ not_implemented! {
     cuMemHostRegister_v2,
     cuMemHostUnregister,
     cuMemImportFromShareableHandle,
-    cuMemMap,
     cuMemMapArrayAsync,
     cuMemMapArrayAsync_ptsz,
     cuMemPoolCreate,
@@ -3356,11 +3541,7 @@ not_implemented! {
     cuMemPrefetchBatchAsync_ptsz,
     cuMemRangeGetAttribute,
     cuMemRangeGetAttributes,
-    cuMemRelease,
-    cuMemRetainAllocationHandle,
-    cuMemSetAccess,
     cuMemSetMemPool,
-    cuMemUnmap,
     cuMemcpy2D,
     cuMemcpy2DAsync,
     cuMemcpy2DUnaligned,

@@ -6,6 +6,7 @@
 #![allow(non_snake_case, reason = "the names are C's")]
 #![allow(clippy::too_many_arguments, reason = "the parameters are C's")]
 #![allow(clippy::redundant_closure, reason = "one form for all")]
+#![allow(clippy::unnecessary_cast, reason = "one form for all")]
 
 use std::ffi::c_char;
 

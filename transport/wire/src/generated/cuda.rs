@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0xc578f3c33992eaee;
+pub const HASH: u64 = 0x02828fb3a4fc6be2;
 
 /// Holds a size of block, in threads, and its dynamic shared memory, in bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,26 @@ impl Payload for BlockShape {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self { threads: reader.i32()?, shared_bytes: reader.u64()? })
+    }
+}
+
+/// Says what one device may do (CUmemAccess_flags).
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceAccess {
+    /// device.
+    pub device: i32,
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for DeviceAccess {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.device);
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { device: reader.i32()?, flags: reader.u32()? })
     }
 }
 
@@ -2852,6 +2872,378 @@ impl Payload for LaunchKernel {
 impl Request for LaunchKernel {
     const OPCODE: u32 = 0x240;
     type Reply = ();
+}
+
+/// Asks for `cuMemAddressReserve`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemAddressReserve {
+    /// size.
+    pub size: u64,
+    /// alignment.
+    pub alignment: u64,
+    /// addr.
+    pub addr: u64,
+    /// flags.
+    pub flags: u64,
+}
+
+impl Payload for MemAddressReserve {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.size);
+        writer.u64(self.alignment);
+        writer.u64(self.addr);
+        writer.u64(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            size: reader.u64()?,
+            alignment: reader.u64()?,
+            addr: reader.u64()?,
+            flags: reader.u64()?,
+        })
+    }
+}
+
+/// Answers `cuMemAddressReserve`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemAddressReserveReply {
+    /// ptr.
+    pub ptr: u64,
+}
+
+impl Payload for MemAddressReserveReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.ptr);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { ptr: reader.u64()? })
+    }
+}
+
+impl Request for MemAddressReserve {
+    const OPCODE: u32 = 0x260;
+    type Reply = MemAddressReserveReply;
+}
+
+/// Asks for `cuMemAddressFree`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemAddressFree {
+    /// ptr.
+    pub ptr: u64,
+    /// size.
+    pub size: u64,
+}
+
+impl Payload for MemAddressFree {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.ptr);
+        writer.u64(self.size);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { ptr: reader.u64()?, size: reader.u64()? })
+    }
+}
+
+impl Request for MemAddressFree {
+    const OPCODE: u32 = 0x261;
+    type Reply = ();
+}
+
+/// Asks to create physical memory of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemCreate {
+    /// bytes.
+    pub bytes: u64,
+    /// device.
+    pub device: i32,
+}
+
+impl Payload for MemCreate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.bytes);
+        writer.i32(self.device);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { bytes: reader.u64()?, device: reader.i32()? })
+    }
+}
+
+/// Answers `MemCreate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemCreateReply {
+    /// handle.
+    pub handle: u64,
+}
+
+impl Payload for MemCreateReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.handle);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { handle: reader.u64()? })
+    }
+}
+
+impl Request for MemCreate {
+    const OPCODE: u32 = 0x262;
+    type Reply = MemCreateReply;
+}
+
+/// Asks for `cuMemRelease`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemRelease {
+    /// handle.
+    pub handle: u64,
+}
+
+impl Payload for MemRelease {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.handle);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { handle: reader.u64()? })
+    }
+}
+
+impl Request for MemRelease {
+    const OPCODE: u32 = 0x263;
+    type Reply = ();
+}
+
+/// Asks for `cuMemMap`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemMap {
+    /// ptr.
+    pub ptr: u64,
+    /// size.
+    pub size: u64,
+    /// offset.
+    pub offset: u64,
+    /// handle.
+    pub handle: u64,
+    /// flags.
+    pub flags: u64,
+}
+
+impl Payload for MemMap {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.ptr);
+        writer.u64(self.size);
+        writer.u64(self.offset);
+        writer.u64(self.handle);
+        writer.u64(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            ptr: reader.u64()?,
+            size: reader.u64()?,
+            offset: reader.u64()?,
+            handle: reader.u64()?,
+            flags: reader.u64()?,
+        })
+    }
+}
+
+impl Request for MemMap {
+    const OPCODE: u32 = 0x264;
+    type Reply = ();
+}
+
+/// Asks for `cuMemUnmap`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemUnmap {
+    /// ptr.
+    pub ptr: u64,
+    /// size.
+    pub size: u64,
+}
+
+impl Payload for MemUnmap {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.ptr);
+        writer.u64(self.size);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { ptr: reader.u64()?, size: reader.u64()? })
+    }
+}
+
+impl Request for MemUnmap {
+    const OPCODE: u32 = 0x265;
+    type Reply = ();
+}
+
+/// Asks to change what devices may do with mapped memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemSetAccess {
+    /// start.
+    pub start: u64,
+    /// bytes.
+    pub bytes: u64,
+    /// access.
+    pub access: Vec<DeviceAccess>,
+}
+
+impl Payload for MemSetAccess {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.start);
+        writer.u64(self.bytes);
+        writer.count(self.access.len());
+        for element in &self.access {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            start: reader.u64()?,
+            bytes: reader.u64()?,
+            access: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(DeviceAccess::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for MemSetAccess {
+    const OPCODE: u32 = 0x266;
+    type Reply = ();
+}
+
+/// Asks what a device may do with mapped memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemGetAccess {
+    /// address.
+    pub address: u64,
+    /// device.
+    pub device: i32,
+}
+
+impl Payload for MemGetAccess {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.address);
+        writer.i32(self.device);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { address: reader.u64()?, device: reader.i32()? })
+    }
+}
+
+/// Answers `MemGetAccess`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemGetAccessReply {
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for MemGetAccessReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { flags: reader.u32()? })
+    }
+}
+
+impl Request for MemGetAccess {
+    const OPCODE: u32 = 0x267;
+    type Reply = MemGetAccessReply;
+}
+
+/// Asks for the granularity of a device's physical memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemGranularity {
+    /// device.
+    pub device: i32,
+    /// recommended.
+    pub recommended: u32,
+}
+
+impl Payload for MemGranularity {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.device);
+        writer.u32(self.recommended);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { device: reader.i32()?, recommended: reader.u32()? })
+    }
+}
+
+/// Answers `MemGranularity`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemGranularityReply {
+    /// bytes.
+    pub bytes: u64,
+}
+
+impl Payload for MemGranularityReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { bytes: reader.u64()? })
+    }
+}
+
+impl Request for MemGranularity {
+    const OPCODE: u32 = 0x268;
+    type Reply = MemGranularityReply;
+}
+
+/// Asks to name the physical memory that is mapped at an address once more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemRetainHandle {
+    /// address.
+    pub address: u64,
+}
+
+impl Payload for MemRetainHandle {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.address);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { address: reader.u64()? })
+    }
+}
+
+/// Answers `MemRetainHandle`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemRetainHandleReply {
+    /// handle.
+    pub handle: u64,
+}
+
+impl Payload for MemRetainHandleReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.handle);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { handle: reader.u64()? })
+    }
+}
+
+impl Request for MemRetainHandle {
+    const OPCODE: u32 = 0x269;
+    type Reply = MemRetainHandleReply;
 }
 
 /// Asks for `cuStreamBeginCapture_v2`.

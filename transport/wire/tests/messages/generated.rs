@@ -296,36 +296,58 @@ pub fn each(visitor: &mut impl Visit) {
             arguments: vec![28; 3],
         },
     });
-    visitor.request(StreamBeginCaptureV2 { stream: 29, mode: 30 });
-    visitor.request(StreamEndCapture { stream: 31 });
-    visitor.message(StreamEndCaptureReply { graph: 32 });
-    visitor.request(StreamIsCapturing { stream: 33 });
-    visitor.message(StreamIsCapturingReply { capture_status: 34 });
-    visitor.request(CaptureInfo { stream: 35 });
+    visitor.request(MemAddressReserve { size: 29, alignment: 30, addr: 31, flags: 32 });
+    visitor.message(MemAddressReserveReply { ptr: 33 });
+    visitor.request(MemAddressFree { ptr: 34, size: 35 });
+    visitor.request(MemCreate { bytes: 36, device: 37 });
+    visitor.message(MemCreateReply { handle: 38 });
+    visitor.request(MemRelease { handle: 39 });
+    visitor.request(MemMap { ptr: 40, size: 41, offset: 42, handle: 43, flags: 44 });
+    visitor.request(MemUnmap { ptr: 45, size: 46 });
+    visitor.request(MemSetAccess {
+        start: 47,
+        bytes: 48,
+        access: vec![
+            DeviceAccess { device: 51, flags: 52 },
+            DeviceAccess { device: 54, flags: 55 },
+        ],
+    });
+    visitor.request(MemGetAccess { address: 56, device: 57 });
+    visitor.message(MemGetAccessReply { flags: 58 });
+    visitor.request(MemGranularity { device: 59, recommended: 60 });
+    visitor.message(MemGranularityReply { bytes: 61 });
+    visitor.request(MemRetainHandle { address: 62 });
+    visitor.message(MemRetainHandleReply { handle: 63 });
+    visitor.request(StreamBeginCaptureV2 { stream: 64, mode: 65 });
+    visitor.request(StreamEndCapture { stream: 66 });
+    visitor.message(StreamEndCaptureReply { graph: 67 });
+    visitor.request(StreamIsCapturing { stream: 68 });
+    visitor.message(StreamIsCapturingReply { capture_status: 69 });
+    visitor.request(CaptureInfo { stream: 70 });
     visitor.message(CaptureInfoReply {
-        status: 36,
-        id: 37,
-        graph: 38,
+        status: 71,
+        id: 72,
+        graph: 73,
         dependencies: vec![
-            GraphEdge { node: 41, data: [42; 8] },
-            GraphEdge { node: 44, data: [45; 8] },
+            GraphEdge { node: 76, data: [77; 8] },
+            GraphEdge { node: 79, data: [80; 8] },
         ],
     });
     visitor.request(CaptureToGraph {
-        stream: 46,
-        graph: 47,
+        stream: 81,
+        graph: 82,
         dependencies: vec![
-            GraphEdge { node: 50, data: [51; 8] },
-            GraphEdge { node: 53, data: [54; 8] },
+            GraphEdge { node: 85, data: [86; 8] },
+            GraphEdge { node: 88, data: [89; 8] },
         ],
     });
     visitor.request(CaptureDependencies {
-        stream: 55,
-        flags: 56,
+        stream: 90,
+        flags: 91,
         dependencies: vec![
-            GraphEdge { node: 59, data: [60; 8] },
-            GraphEdge { node: 62, data: [63; 8] },
+            GraphEdge { node: 94, data: [95; 8] },
+            GraphEdge { node: 97, data: [98; 8] },
         ],
     });
-    visitor.request(CaptureInvalidate { stream: 64, thread: 65 });
+    visitor.request(CaptureInvalidate { stream: 99, thread: 100 });
 }

@@ -7,6 +7,7 @@ mod event;
 mod memory;
 mod set;
 mod stream;
+mod virtual_memory;
 
 use vgpu_abi::cuda::Error;
 
