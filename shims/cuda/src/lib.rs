@@ -2,11 +2,13 @@
 //!
 //! `generated/exports.rs` holds every exported name; `api` holds the bodies of those that need
 //! more than a message. A body does not know that it is called from C. What the guest itself
-//! keeps stands beside `api`: devices, contexts, handles, captures, ranges of device memory,
+//! keeps stands beside `api`: devices, contexts, handles, captures, code, ranges of device memory,
 //! pinned memory.
 
 mod api;
+mod callback;
 mod captures;
+mod code;
 mod contexts;
 mod devices;
 #[path = "generated/entry_points.rs"]

@@ -6,6 +6,10 @@
 //! checked is checked: NULL, alignment, lengths. Places that C reads as output are never read,
 //! so they may be uninitialised.
 
+mod readable;
+
+pub use readable::{Kept, Plain, Readable};
+
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -253,6 +257,12 @@ impl<'call, T: Copy> Pointing<'call, T> {
     /// Returns the structure.
     pub fn value(&self) -> T {
         self.value
+    }
+
+    /// Changes our copy of the structure.
+    pub fn changed(mut self, change: impl FnOnce(&mut T)) -> Self {
+        change(&mut self.value);
+        self
     }
 
     /// Takes an address `offset` bytes from the one that `pick` chooses among the structure's

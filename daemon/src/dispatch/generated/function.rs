@@ -19,4 +19,50 @@ pub trait FunctionCalls {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }
+
+    /// Does `cuFuncSetAttribute`.
+    fn func_set_attribute(
+        &mut self,
+        call: &Call,
+        request: cuda::FuncSetAttribute,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuFuncSetCacheConfig`.
+    fn func_set_cache_config(
+        &mut self,
+        call: &Call,
+        request: cuda::FuncSetCacheConfig,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuFuncSetSharedMemConfig`.
+    fn func_set_shared_mem_config(
+        &mut self,
+        call: &Call,
+        request: cuda::FuncSetSharedMemConfig,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuFuncLoad`.
+    fn func_load(&mut self, call: &Call, request: cuda::FuncLoad) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuFuncIsLoaded`.
+    fn func_is_loaded(
+        &mut self,
+        call: &Call,
+        request: cuda::FuncIsLoaded,
+    ) -> Result<cuda::FuncIsLoadedReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
 }

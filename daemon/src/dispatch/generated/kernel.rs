@@ -39,4 +39,24 @@ pub trait KernelCalls {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }
+
+    /// Does `cuKernelSetAttribute`.
+    fn kernel_set_attribute(
+        &mut self,
+        call: &Call,
+        request: cuda::KernelSetAttribute,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuKernelSetCacheConfig`.
+    fn kernel_set_cache_config(
+        &mut self,
+        call: &Call,
+        request: cuda::KernelSetCacheConfig,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
 }

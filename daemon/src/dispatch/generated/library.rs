@@ -20,12 +20,28 @@ pub trait LibraryCalls {
         Err(Error::NOT_SUPPORTED)
     }
 
+    /// Does `cuLibraryUnload`.
+    fn library_unload(&mut self, call: &Call, request: cuda::LibraryUnload) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
     /// Does `LibraryGetKernel`.
     fn library_get_kernel(
         &mut self,
         call: &Call,
         request: cuda::LibraryGetKernel,
     ) -> Result<cuda::LibraryGetKernelReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuLibraryGetModule`.
+    fn library_get_module(
+        &mut self,
+        call: &Call,
+        request: cuda::LibraryGetModule,
+    ) -> Result<cuda::LibraryGetModuleReply, Error> {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }

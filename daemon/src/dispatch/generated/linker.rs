@@ -50,4 +50,10 @@ pub trait LinkerCalls {
         let _ = (call, request, bulk);
         Err(Error::NOT_SUPPORTED)
     }
+
+    /// Does `cuLinkDestroy`.
+    fn link_destroy(&mut self, call: &Call, request: cuda::LinkDestroy) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
 }

@@ -253,6 +253,9 @@ pub fn dispatch(
         <cuda::ImagePart as Request>::OPCODE => {
             answer.done(payload, |r, _| device.image_part(call, r, bulk))
         }
+        <cuda::ModuleUnload as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.module_unload(call, r))
+        }
         <cuda::ModuleGetFunction as Request>::OPCODE => {
             answer.done(payload, |r, _| device.module_get_function(call, r))
         }
@@ -265,11 +268,32 @@ pub fn dispatch(
         <cuda::FunctionDescribe as Request>::OPCODE => {
             answer.done(payload, |r, _| device.function_describe(call, r))
         }
+        <cuda::FuncSetAttribute as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.func_set_attribute(call, r))
+        }
+        <cuda::FuncSetCacheConfig as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.func_set_cache_config(call, r))
+        }
+        <cuda::FuncSetSharedMemConfig as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.func_set_shared_mem_config(call, r))
+        }
+        <cuda::FuncLoad as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.func_load(call, r))
+        }
+        <cuda::FuncIsLoaded as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.func_is_loaded(call, r))
+        }
         <cuda::LibraryLoad as Request>::OPCODE => {
             answer.done(payload, |r, _| device.library_load(call, r))
         }
+        <cuda::LibraryUnload as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.library_unload(call, r))
+        }
         <cuda::LibraryGetKernel as Request>::OPCODE => {
             answer.done(payload, |r, _| device.library_get_kernel(call, r))
+        }
+        <cuda::LibraryGetModule as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.library_get_module(call, r))
         }
         <cuda::LibraryGetGlobal as Request>::OPCODE => {
             answer.done(payload, |r, _| device.library_get_global(call, r))
@@ -286,8 +310,17 @@ pub fn dispatch(
         <cuda::KernelAttributes as Request>::OPCODE => {
             answer.done(payload, |r, _| device.kernel_attributes(call, r))
         }
+        <cuda::KernelSetAttribute as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.kernel_set_attribute(call, r))
+        }
+        <cuda::KernelSetCacheConfig as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.kernel_set_cache_config(call, r))
+        }
         <cuda::OccupancyBlocks as Request>::OPCODE => {
             answer.done(payload, |r, _| device.occupancy_blocks(call, r))
+        }
+        <cuda::OccupancyAvailableDynamicSMemPerBlock as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.occupancy_available_dynamic_s_mem_per_block(call, r))
         }
         <cuda::OccupancyClusters as Request>::OPCODE => {
             answer.done(payload, |r, _| device.occupancy_clusters(call, r))
@@ -304,6 +337,9 @@ pub fn dispatch(
         }
         <cuda::LinkFetch as Request>::OPCODE => {
             answer.done(payload, |r, out| device.link_fetch(call, r, out))
+        }
+        <cuda::LinkDestroy as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.link_destroy(call, r))
         }
         <cuda::LaunchKernel as Request>::OPCODE => {
             answer.done(payload, |r, _| device.launch_kernel(call, r))

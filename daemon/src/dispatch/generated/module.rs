@@ -31,6 +31,12 @@ pub trait ModuleCalls {
         Err(Error::NOT_SUPPORTED)
     }
 
+    /// Does `cuModuleUnload`.
+    fn module_unload(&mut self, call: &Call, request: cuda::ModuleUnload) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
     /// Does `ModuleGetFunction`.
     fn module_get_function(
         &mut self,

@@ -20,6 +20,16 @@ pub trait OccupancyCalls {
         Err(Error::NOT_SUPPORTED)
     }
 
+    /// Does `cuOccupancyAvailableDynamicSMemPerBlock`.
+    fn occupancy_available_dynamic_s_mem_per_block(
+        &mut self,
+        call: &Call,
+        request: cuda::OccupancyAvailableDynamicSMemPerBlock,
+    ) -> Result<cuda::OccupancyAvailableDynamicSMemPerBlockReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
     /// Does `OccupancyClusters`.
     fn occupancy_clusters(
         &mut self,

@@ -2161,6 +2161,11 @@ const _: () = {
     assert!(std::mem::offset_of!(CUlaunchConfig, numAttrs) == 48);
 };
 
+/// Handle of C type `CUlibrary`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUlibrary(pub u64);
+
 /// Constant of C type `CUlibraryOption`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -2206,6 +2211,11 @@ impl CUlimit {
     /// `CU_LIMIT_MAX`.
     pub const MAX: Self = Self(11);
 }
+
+/// Handle of C type `CUlinkState`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUlinkState(pub u64);
 
 /// `CUmemAccessDesc` of C.
 pub type CUmemAccessDesc = CUmemAccessDesc_v1;
@@ -2531,6 +2541,11 @@ impl CUmemorytype {
     pub const UNIFIED: Self = Self(4);
 }
 
+/// Handle of C type `CUmodule`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmodule(pub u64);
+
 /// Constant of C type `CUmoduleLoadingMode`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -2542,6 +2557,9 @@ impl CUmoduleLoadingMode {
     /// `CU_MODULE_LAZY_LOADING`.
     pub const LAZY_LOADING: Self = Self(2);
 }
+
+/// Address of a function of the application (`CUoccupancyB2DSize` in C).
+pub type CUoccupancyB2DSize = *const std::ffi::c_void;
 
 /// Constant of C type `CUoccupancy_flags`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

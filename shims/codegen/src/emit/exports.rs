@@ -318,6 +318,10 @@ fn conversion(bound: &Bound<'_>) -> Option<(String, String)> {
 fn plain(bound: &Bound<'_>, per_thread: bool) -> String {
     match (per_thread, bound.kind) {
         (true, "CUstream" | "cudaStream_t") => format!("{}.per_thread()", bound.name),
+        // cuLaunchKernelEx: the stream stands in the configuration.
+        (true, "*const CUlaunchConfig") => {
+            format!("{}.changed(|it| it.hStream = it.hStream.per_thread())", bound.name)
+        }
         // cuGetProcAddress: its name chooses the default of its flags.
         (true, "cuuint64_t") if bound.name == "flags" => "api::entry::per_thread(flags)".into(),
         _ => bound.name.clone(),

@@ -4,7 +4,7 @@ use vgpu_abi::cuda::{CUdeviceptr, Error};
 use vgpu_guest::reserve;
 use vgpu_guest::wire::cuda::{MemAllocPitchV2, MemAllocV2, MemFreeV2};
 
-use crate::{contexts, ranges, remote};
+use crate::{code, contexts, ranges, remote};
 
 /// Most allocations that are held because their addresses are the program's own: 8. The program
 /// and the device each use a small part of the addresses; one attempt nearly always does.
@@ -85,6 +85,9 @@ pub(crate) fn mem_free_v2(start: CUdeviceptr) -> Result<(), Error> {
     remote::ready()?;
     if start == 0 {
         return Ok(());
+    }
+    if code::is_variable(start) {
+        return Err(Error::INVALID_VALUE);
     }
     ranges::remove(start)?;
     remote::post(&MemFreeV2 { dptr: start })

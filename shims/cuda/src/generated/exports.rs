@@ -1144,6 +1144,170 @@ pub unsafe extern "C" fn cuEventElapsedTime_v2(
     })
 }
 
+/// Answers `cuModuleUnload` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleUnload(hmod: CUmodule) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleUnload");
+    boundary(&CALLS, || api::module::module_unload(hmod))
+}
+
+/// Answers `cuFuncSetAttribute` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncSetAttribute(
+    hfunc: CUfunction,
+    attrib: CUfunction_attribute,
+    value: i32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncSetAttribute");
+    boundary(&CALLS, || api::function::func_set_attribute(hfunc, attrib, value))
+}
+
+/// Answers `cuFuncSetCacheConfig` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncSetCacheConfig(hfunc: CUfunction, config: CUfunc_cache) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncSetCacheConfig");
+    boundary(&CALLS, || api::function::func_set_cache_config(hfunc, config))
+}
+
+/// Answers `cuFuncSetSharedMemConfig` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncSetSharedMemConfig(
+    hfunc: CUfunction,
+    config: CUsharedconfig,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncSetSharedMemConfig");
+    boundary(&CALLS, || api::function::func_set_shared_mem_config(hfunc, config))
+}
+
+/// Answers `cuFuncLoad` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncLoad(function: CUfunction) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncLoad");
+    boundary(&CALLS, || api::function::func_load(function))
+}
+
+/// Answers `cuFuncIsLoaded` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncIsLoaded(
+    state: *mut CUfunctionLoadingState,
+    function: CUfunction,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncIsLoaded");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut state = unsafe { convert::output::<_, Error>(state)? };
+        let state_value = api::function::func_is_loaded(function)?;
+        state.set(state_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuLibraryUnload` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLibraryUnload(library: CUlibrary) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLibraryUnload");
+    boundary(&CALLS, || api::library::library_unload(library))
+}
+
+/// Answers `cuLibraryGetModule` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLibraryGetModule(p_mod: *mut CUmodule, library: CUlibrary) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLibraryGetModule");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_mod = unsafe { convert::output::<_, Error>(p_mod)? };
+        let p_mod_value = api::library::library_get_module(library)?;
+        p_mod.set(p_mod_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuKernelSetAttribute` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuKernelSetAttribute(
+    attrib: CUfunction_attribute,
+    val: i32,
+    kernel: CUkernel,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuKernelSetAttribute");
+    boundary(&CALLS, || api::kernel::kernel_set_attribute(attrib, val, kernel, dev))
+}
+
+/// Answers `cuKernelSetCacheConfig` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuKernelSetCacheConfig(
+    kernel: CUkernel,
+    config: CUfunc_cache,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuKernelSetCacheConfig");
+    boundary(&CALLS, || api::kernel::kernel_set_cache_config(kernel, config, dev))
+}
+
+/// Answers `cuOccupancyAvailableDynamicSMemPerBlock` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
+    dynamic_smem_size: *mut usize,
+    func: CUfunction,
+    num_blocks: i32,
+    block_size: i32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuOccupancyAvailableDynamicSMemPerBlock");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut dynamic_smem_size = unsafe { convert::output::<_, Error>(dynamic_smem_size)? };
+        let dynamic_smem_size_value = api::occupancy::occupancy_available_dynamic_s_mem_per_block(
+            func, num_blocks, block_size,
+        )?;
+        dynamic_smem_size.set(dynamic_smem_size_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuLinkDestroy` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLinkDestroy(state: CUlinkState) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLinkDestroy");
+    boundary(&CALLS, || api::linker::link_destroy(state))
+}
+
 /// Answers `cuMemAddressReserve` on the host.
 ///
 /// # Safety
@@ -1907,6 +2071,129 @@ pub unsafe extern "C" fn cuEventElapsedTime(
     })
 }
 
+/// Answers `cuFuncGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncGetAttribute(
+    pi: *mut i32,
+    attrib: CUfunction_attribute,
+    hfunc: CUfunction,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pi = unsafe { convert::output::<_, Error>(pi)? };
+        let pi_value = api::function::func_get_attribute(attrib, hfunc)?;
+        pi.set(pi_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuFuncGetModule` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncGetModule(hmod: *mut CUmodule, hfunc: CUfunction) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncGetModule");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut hmod = unsafe { convert::output::<_, Error>(hmod)? };
+        let hmod_value = api::function::func_get_module(hfunc)?;
+        hmod.set(hmod_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuFuncGetName` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncGetName(name: *mut *const c_char, hfunc: CUfunction) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncGetName");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut name = unsafe { convert::output::<_, Error>(name)? };
+        let name_value = api::function::func_get_name(hfunc)?;
+        name.set(name_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuFuncGetParamCount` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncGetParamCount(
+    func: CUfunction,
+    param_count: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncGetParamCount");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut param_count = unsafe { convert::output::<_, Error>(param_count)? };
+        let param_count_value = api::function::func_get_param_count(func)?;
+        param_count.set(param_count_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuFuncGetParamInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncGetParamInfo(
+    func: CUfunction,
+    param_index: usize,
+    param_offset: *mut usize,
+    param_size: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncGetParamInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut param_offset, param_size) = unsafe {
+            (convert::output::<_, Error>(param_offset)?, convert::optional_output(param_size))
+        };
+        let (param_offset_value, param_size_value) =
+            api::function::func_get_param_info(func, param_index)?;
+        param_offset.set(param_offset_value);
+        if let Some(mut param_size) = param_size {
+            param_size.set(param_size_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuFuncSetBlockShape` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncSetBlockShape(
+    hfunc: CUfunction,
+    x: i32,
+    y: i32,
+    z: i32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncSetBlockShape");
+    boundary(&CALLS, || api::launch_old::func_set_block_shape(hfunc, x, y, z))
+}
+
+/// Answers `cuFuncSetSharedSize` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuFuncSetSharedSize(hfunc: CUfunction, bytes: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuFuncSetSharedSize");
+    boundary(&CALLS, || api::launch_old::func_set_shared_size(hfunc, bytes))
+}
+
 /// Answers `cuGetErrorName` in the guest.
 ///
 /// # Safety
@@ -2043,6 +2330,748 @@ pub unsafe extern "C" fn cuGetProcAddress_v2_ptsz(
 pub unsafe extern "C" fn cuInit(flags: u32) -> CUresult {
     static CALLS: Counter = Counter::new("cuInit");
     boundary(&CALLS, || api::init::init(flags))
+}
+
+/// Answers `cuKernelGetAttribute` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuKernelGetAttribute(
+    pi: *mut i32,
+    attrib: CUfunction_attribute,
+    kernel: CUkernel,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuKernelGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pi = unsafe { convert::output::<_, Error>(pi)? };
+        let pi_value = api::kernel::kernel_get_attribute(attrib, kernel, dev)?;
+        pi.set(pi_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuKernelGetFunction` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuKernelGetFunction(
+    p_func: *mut CUfunction,
+    kernel: CUkernel,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuKernelGetFunction");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_func = unsafe { convert::output::<_, Error>(p_func)? };
+        let p_func_value = api::kernel::kernel_get_function(kernel)?;
+        p_func.set(p_func_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuKernelGetLibrary` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuKernelGetLibrary(p_lib: *mut CUlibrary, kernel: CUkernel) -> CUresult {
+    static CALLS: Counter = Counter::new("cuKernelGetLibrary");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_lib = unsafe { convert::output::<_, Error>(p_lib)? };
+        let p_lib_value = api::kernel::kernel_get_library(kernel)?;
+        p_lib.set(p_lib_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuKernelGetName` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuKernelGetName(name: *mut *const c_char, hfunc: CUkernel) -> CUresult {
+    static CALLS: Counter = Counter::new("cuKernelGetName");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut name = unsafe { convert::output::<_, Error>(name)? };
+        let name_value = api::kernel::kernel_get_name(hfunc)?;
+        name.set(name_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuKernelGetParamCount` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuKernelGetParamCount(
+    kernel: CUkernel,
+    param_count: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuKernelGetParamCount");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut param_count = unsafe { convert::output::<_, Error>(param_count)? };
+        let param_count_value = api::kernel::kernel_get_param_count(kernel)?;
+        param_count.set(param_count_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuKernelGetParamInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuKernelGetParamInfo(
+    kernel: CUkernel,
+    param_index: usize,
+    param_offset: *mut usize,
+    param_size: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuKernelGetParamInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut param_offset, param_size) = unsafe {
+            (convert::output::<_, Error>(param_offset)?, convert::optional_output(param_size))
+        };
+        let (param_offset_value, param_size_value) =
+            api::kernel::kernel_get_param_info(kernel, param_index)?;
+        param_offset.set(param_offset_value);
+        if let Some(mut param_size) = param_size {
+            param_size.set(param_size_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuLaunch` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunch(f: CUfunction) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunch");
+    boundary(&CALLS, || api::launch_old::launch(f))
+}
+
+/// Answers `cuLaunchCooperativeKernel` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchCooperativeKernel(
+    f: CUfunction,
+    grid_dim_x: u32,
+    grid_dim_y: u32,
+    grid_dim_z: u32,
+    block_dim_x: u32,
+    block_dim_y: u32,
+    block_dim_z: u32,
+    shared_mem_bytes: u32,
+    stream: CUstream,
+    kernel_params: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchCooperativeKernel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let kernel_params = unsafe { convert::Memory::new(kernel_params.cast()) };
+        api::launch::launch_cooperative_kernel(
+            f,
+            grid_dim_x,
+            grid_dim_y,
+            grid_dim_z,
+            block_dim_x,
+            block_dim_y,
+            block_dim_z,
+            shared_mem_bytes,
+            stream,
+            kernel_params,
+        )
+    })
+}
+
+/// Answers `cuLaunchCooperativeKernel_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchCooperativeKernel_ptsz(
+    f: CUfunction,
+    grid_dim_x: u32,
+    grid_dim_y: u32,
+    grid_dim_z: u32,
+    block_dim_x: u32,
+    block_dim_y: u32,
+    block_dim_z: u32,
+    shared_mem_bytes: u32,
+    stream: CUstream,
+    kernel_params: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchCooperativeKernel_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let kernel_params = unsafe { convert::Memory::new(kernel_params.cast()) };
+        api::launch::launch_cooperative_kernel(
+            f,
+            grid_dim_x,
+            grid_dim_y,
+            grid_dim_z,
+            block_dim_x,
+            block_dim_y,
+            block_dim_z,
+            shared_mem_bytes,
+            stream.per_thread(),
+            kernel_params,
+        )
+    })
+}
+
+/// Answers `cuLaunchGrid` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchGrid(
+    f: CUfunction,
+    grid_width: i32,
+    grid_height: i32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchGrid");
+    boundary(&CALLS, || api::launch_old::launch_grid(f, grid_width, grid_height))
+}
+
+/// Answers `cuLaunchGridAsync` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchGridAsync(
+    f: CUfunction,
+    grid_width: i32,
+    grid_height: i32,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchGridAsync");
+    boundary(&CALLS, || api::launch_old::launch_grid_async(f, grid_width, grid_height, stream))
+}
+
+/// Answers `cuLaunchKernel` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchKernel(
+    f: CUfunction,
+    grid_dim_x: u32,
+    grid_dim_y: u32,
+    grid_dim_z: u32,
+    block_dim_x: u32,
+    block_dim_y: u32,
+    block_dim_z: u32,
+    shared_mem_bytes: u32,
+    stream: CUstream,
+    kernel_params: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchKernel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (kernel_params, extra) = unsafe {
+            (convert::Memory::new(kernel_params.cast()), convert::Memory::new(extra.cast()))
+        };
+        api::launch::launch_kernel(
+            f,
+            grid_dim_x,
+            grid_dim_y,
+            grid_dim_z,
+            block_dim_x,
+            block_dim_y,
+            block_dim_z,
+            shared_mem_bytes,
+            stream,
+            kernel_params,
+            extra,
+        )
+    })
+}
+
+/// Answers `cuLaunchKernel_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchKernel_ptsz(
+    f: CUfunction,
+    grid_dim_x: u32,
+    grid_dim_y: u32,
+    grid_dim_z: u32,
+    block_dim_x: u32,
+    block_dim_y: u32,
+    block_dim_z: u32,
+    shared_mem_bytes: u32,
+    stream: CUstream,
+    kernel_params: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchKernel_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (kernel_params, extra) = unsafe {
+            (convert::Memory::new(kernel_params.cast()), convert::Memory::new(extra.cast()))
+        };
+        api::launch::launch_kernel(
+            f,
+            grid_dim_x,
+            grid_dim_y,
+            grid_dim_z,
+            block_dim_x,
+            block_dim_y,
+            block_dim_z,
+            shared_mem_bytes,
+            stream.per_thread(),
+            kernel_params,
+            extra,
+        )
+    })
+}
+
+/// Answers `cuLaunchKernelEx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchKernelEx(
+    config: *const CUlaunchConfig,
+    f: CUfunction,
+    kernel_params: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchKernelEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (config, kernel_params, extra) = unsafe {
+            (
+                convert::Pointing::new::<Error>(config)?,
+                convert::Memory::new(kernel_params.cast()),
+                convert::Memory::new(extra.cast()),
+            )
+        };
+        api::launch::launch_kernel_ex(config, f, kernel_params, extra)
+    })
+}
+
+/// Answers `cuLaunchKernelEx_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchKernelEx_ptsz(
+    config: *const CUlaunchConfig,
+    f: CUfunction,
+    kernel_params: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchKernelEx_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (config, kernel_params, extra) = unsafe {
+            (
+                convert::Pointing::new::<Error>(config)?,
+                convert::Memory::new(kernel_params.cast()),
+                convert::Memory::new(extra.cast()),
+            )
+        };
+        api::launch::launch_kernel_ex(
+            config.changed(|it| it.hStream = it.hStream.per_thread()),
+            f,
+            kernel_params,
+            extra,
+        )
+    })
+}
+
+/// Answers `cuLibraryEnumerateKernels` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLibraryEnumerateKernels(
+    kernels: *mut CUkernel,
+    num_kernels: u32,
+    lib: CUlibrary,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLibraryEnumerateKernels");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let kernels = unsafe { convert::slice_mut::<_, Error>(kernels, num_kernels as usize)? };
+        api::library::library_enumerate_kernels(kernels, lib)
+    })
+}
+
+/// Answers `cuLibraryGetGlobal` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLibraryGetGlobal(
+    dptr: *mut CUdeviceptr,
+    bytes: *mut usize,
+    library: CUlibrary,
+    name: *const c_char,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLibraryGetGlobal");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dptr, bytes, name) = unsafe {
+            (
+                convert::optional_output(dptr),
+                convert::optional_output(bytes),
+                convert::text::<Error>(name)?,
+            )
+        };
+        let (dptr_value, bytes_value) = api::library::library_get_global(library, name)?;
+        if let Some(mut dptr) = dptr {
+            dptr.set(dptr_value);
+        }
+        if let Some(mut bytes) = bytes {
+            bytes.set(bytes_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuLibraryGetKernel` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLibraryGetKernel(
+    p_kernel: *mut CUkernel,
+    library: CUlibrary,
+    name: *const c_char,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLibraryGetKernel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut p_kernel, name) =
+            unsafe { (convert::output::<_, Error>(p_kernel)?, convert::text::<Error>(name)?) };
+        let p_kernel_value = api::library::library_get_kernel(library, name)?;
+        p_kernel.set(p_kernel_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuLibraryGetKernelCount` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLibraryGetKernelCount(count: *mut u32, lib: CUlibrary) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLibraryGetKernelCount");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut count = unsafe { convert::output::<_, Error>(count)? };
+        let count_value = api::library::library_get_kernel_count(lib)?;
+        count.set(count_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuLibraryLoadData` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLibraryLoadData(
+    library: *mut CUlibrary,
+    code: *const c_void,
+    jit_options: *mut CUjit_option,
+    jit_options_values: *mut *mut c_void,
+    num_jit_options: u32,
+    library_options: *mut CUlibraryOption,
+    library_option_values: *mut *mut c_void,
+    num_library_options: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLibraryLoadData");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (
+            mut library,
+            code,
+            jit_options,
+            jit_options_values,
+            library_options,
+            library_option_values,
+        ) = unsafe {
+            (
+                convert::output::<_, Error>(library)?,
+                convert::Memory::new(code.cast()),
+                convert::Memory::new(jit_options.cast()),
+                convert::Memory::new(jit_options_values.cast()),
+                convert::Memory::new(library_options.cast()),
+                convert::Memory::new(library_option_values.cast()),
+            )
+        };
+        let library_value = api::library::library_load_data(
+            code,
+            jit_options,
+            jit_options_values,
+            num_jit_options,
+            library_options,
+            library_option_values,
+            num_library_options,
+        )?;
+        library.set(library_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuLibraryLoadFromFile` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLibraryLoadFromFile(
+    library: *mut CUlibrary,
+    file_name: *const c_char,
+    jit_options: *mut CUjit_option,
+    jit_options_values: *mut *mut c_void,
+    num_jit_options: u32,
+    library_options: *mut CUlibraryOption,
+    library_option_values: *mut *mut c_void,
+    num_library_options: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLibraryLoadFromFile");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (
+            mut library,
+            file_name,
+            jit_options,
+            jit_options_values,
+            library_options,
+            library_option_values,
+        ) = unsafe {
+            (
+                convert::output::<_, Error>(library)?,
+                convert::text::<Error>(file_name)?,
+                convert::Memory::new(jit_options.cast()),
+                convert::Memory::new(jit_options_values.cast()),
+                convert::Memory::new(library_options.cast()),
+                convert::Memory::new(library_option_values.cast()),
+            )
+        };
+        let library_value = api::library::library_load_from_file(
+            file_name,
+            jit_options,
+            jit_options_values,
+            num_jit_options,
+            library_options,
+            library_option_values,
+            num_library_options,
+        )?;
+        library.set(library_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuLinkAddData` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLinkAddData(
+    state: CUlinkState,
+    kind: CUjitInputType,
+    data: *mut c_void,
+    size: usize,
+    name: *const c_char,
+    num_options: u32,
+    options: *mut CUjit_option,
+    option_values: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLinkAddData");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (data, name, options, option_values) = unsafe {
+            (
+                convert::slice::<u8, Error>(data.cast(), size)?,
+                convert::Memory::new(name.cast()),
+                convert::Memory::new(options.cast()),
+                convert::Memory::new(option_values.cast()),
+            )
+        };
+        api::linker::link_add_data(state, kind, data, name, num_options, options, option_values)
+    })
+}
+
+/// Answers `cuLinkAddData_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLinkAddData_v2(
+    state: CUlinkState,
+    kind: CUjitInputType,
+    data: *mut c_void,
+    size: usize,
+    name: *const c_char,
+    num_options: u32,
+    options: *mut CUjit_option,
+    option_values: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLinkAddData_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (data, name, options, option_values) = unsafe {
+            (
+                convert::slice::<u8, Error>(data.cast(), size)?,
+                convert::Memory::new(name.cast()),
+                convert::Memory::new(options.cast()),
+                convert::Memory::new(option_values.cast()),
+            )
+        };
+        api::linker::link_add_data_v2(state, kind, data, name, num_options, options, option_values)
+    })
+}
+
+/// Answers `cuLinkAddFile` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLinkAddFile(
+    state: CUlinkState,
+    kind: CUjitInputType,
+    path: *const c_char,
+    num_options: u32,
+    options: *mut CUjit_option,
+    option_values: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLinkAddFile");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (path, options, option_values) = unsafe {
+            (
+                convert::text::<Error>(path)?,
+                convert::Memory::new(options.cast()),
+                convert::Memory::new(option_values.cast()),
+            )
+        };
+        api::linker::link_add_file(state, kind, path, num_options, options, option_values)
+    })
+}
+
+/// Answers `cuLinkAddFile_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLinkAddFile_v2(
+    state: CUlinkState,
+    kind: CUjitInputType,
+    path: *const c_char,
+    num_options: u32,
+    options: *mut CUjit_option,
+    option_values: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLinkAddFile_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (path, options, option_values) = unsafe {
+            (
+                convert::text::<Error>(path)?,
+                convert::Memory::new(options.cast()),
+                convert::Memory::new(option_values.cast()),
+            )
+        };
+        api::linker::link_add_file_v2(state, kind, path, num_options, options, option_values)
+    })
+}
+
+/// Answers `cuLinkComplete` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLinkComplete(
+    state: CUlinkState,
+    cubin_out: *mut *mut c_void,
+    size_out: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLinkComplete");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut cubin_out, size_out) = unsafe {
+            (convert::output::<_, Error>(cubin_out)?, convert::optional_output(size_out))
+        };
+        let (cubin_out_value, size_out_value) = api::linker::link_complete(state)?;
+        cubin_out.set(cubin_out_value);
+        if let Some(mut size_out) = size_out {
+            size_out.set(size_out_value);
+        }
+        Ok(())
+    })
+}
+
+/// Answers `cuLinkCreate` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLinkCreate(
+    num_options: u32,
+    options: *mut CUjit_option,
+    option_values: *mut *mut c_void,
+    state_out: *mut CUlinkState,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLinkCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (options, option_values, mut state_out) = unsafe {
+            (
+                convert::Memory::new(options.cast()),
+                convert::Memory::new(option_values.cast()),
+                convert::output::<_, Error>(state_out)?,
+            )
+        };
+        let state_out_value = api::linker::link_create(num_options, options, option_values)?;
+        state_out.set(state_out_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuLinkCreate_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLinkCreate_v2(
+    num_options: u32,
+    options: *mut CUjit_option,
+    option_values: *mut *mut c_void,
+    state_out: *mut CUlinkState,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLinkCreate_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (options, option_values, mut state_out) = unsafe {
+            (
+                convert::Memory::new(options.cast()),
+                convert::Memory::new(option_values.cast()),
+                convert::output::<_, Error>(state_out)?,
+            )
+        };
+        let state_out_value = api::linker::link_create_v2(num_options, options, option_values)?;
+        state_out.set(state_out_value);
+        Ok(())
+    })
 }
 
 /// Answers `cuMemAllocHost_v2` in the guest.
@@ -2513,6 +3542,94 @@ pub unsafe extern "C" fn cuMemcpyPeerAsync_ptsz(
     })
 }
 
+/// Answers `cuModuleEnumerateFunctions` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleEnumerateFunctions(
+    functions: *mut CUfunction,
+    num_functions: u32,
+    mod_: CUmodule,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleEnumerateFunctions");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let functions =
+            unsafe { convert::slice_mut::<_, Error>(functions, num_functions as usize)? };
+        api::module::module_enumerate_functions(functions, mod_)
+    })
+}
+
+/// Answers `cuModuleGetFunction` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleGetFunction(
+    hfunc: *mut CUfunction,
+    hmod: CUmodule,
+    name: *const c_char,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleGetFunction");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut hfunc, name) =
+            unsafe { (convert::output::<_, Error>(hfunc)?, convert::text::<Error>(name)?) };
+        let hfunc_value = api::module::module_get_function(hmod, name)?;
+        hfunc.set(hfunc_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuModuleGetFunctionCount` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleGetFunctionCount(count: *mut u32, mod_: CUmodule) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleGetFunctionCount");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut count = unsafe { convert::output::<_, Error>(count)? };
+        let count_value = api::module::module_get_function_count(mod_)?;
+        count.set(count_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuModuleGetGlobal_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleGetGlobal_v2(
+    dptr: *mut CUdeviceptr,
+    bytes: *mut usize,
+    hmod: CUmodule,
+    name: *const c_char,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleGetGlobal_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dptr, bytes, name) = unsafe {
+            (
+                convert::optional_output(dptr),
+                convert::optional_output(bytes),
+                convert::text::<Error>(name)?,
+            )
+        };
+        let (dptr_value, bytes_value) = api::module::module_get_global_v2(hmod, name)?;
+        if let Some(mut dptr) = dptr {
+            dptr.set(dptr_value);
+        }
+        if let Some(mut bytes) = bytes {
+            bytes.set(bytes_value);
+        }
+        Ok(())
+    })
+}
+
 /// Answers `cuModuleGetLoadingMode` in the guest.
 ///
 /// # Safety
@@ -2526,6 +3643,304 @@ pub unsafe extern "C" fn cuModuleGetLoadingMode(mode: *mut CUmoduleLoadingMode) 
         let mode_value = api::init::module_get_loading_mode()?;
         mode.set(mode_value);
         Ok(())
+    })
+}
+
+/// Answers `cuModuleLoad` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleLoad(module: *mut CUmodule, fname: *const c_char) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleLoad");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut module, fname) =
+            unsafe { (convert::output::<_, Error>(module)?, convert::text::<Error>(fname)?) };
+        let module_value = api::module::module_load(fname)?;
+        module.set(module_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuModuleLoadData` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleLoadData(module: *mut CUmodule, image: *const c_void) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleLoadData");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut module, image) =
+            unsafe { (convert::output::<_, Error>(module)?, convert::Memory::new(image.cast())) };
+        let module_value = api::module::module_load_data(image)?;
+        module.set(module_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuModuleLoadDataEx` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleLoadDataEx(
+    module: *mut CUmodule,
+    image: *const c_void,
+    num_options: u32,
+    options: *mut CUjit_option,
+    option_values: *mut *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleLoadDataEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut module, image, options, option_values) = unsafe {
+            (
+                convert::output::<_, Error>(module)?,
+                convert::Memory::new(image.cast()),
+                convert::Memory::new(options.cast()),
+                convert::Memory::new(option_values.cast()),
+            )
+        };
+        let module_value =
+            api::module::module_load_data_ex(image, num_options, options, option_values)?;
+        module.set(module_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuModuleLoadFatBinary` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleLoadFatBinary(
+    module: *mut CUmodule,
+    fat_cubin: *const c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuModuleLoadFatBinary");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut module, fat_cubin) = unsafe {
+            (convert::output::<_, Error>(module)?, convert::Memory::new(fat_cubin.cast()))
+        };
+        let module_value = api::module::module_load_fat_binary(fat_cubin)?;
+        module.set(module_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuOccupancyMaxActiveBlocksPerMultiprocessor` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
+    num_blocks: *mut i32,
+    func: CUfunction,
+    block_size: i32,
+    dynamic_s_mem_size: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuOccupancyMaxActiveBlocksPerMultiprocessor");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut num_blocks = unsafe { convert::output::<_, Error>(num_blocks)? };
+        let num_blocks_value = api::occupancy::occupancy_max_active_blocks_per_multiprocessor(
+            func,
+            block_size,
+            dynamic_s_mem_size,
+        )?;
+        num_blocks.set(num_blocks_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+    num_blocks: *mut i32,
+    func: CUfunction,
+    block_size: i32,
+    dynamic_s_mem_size: usize,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut num_blocks = unsafe { convert::output::<_, Error>(num_blocks)? };
+        let num_blocks_value =
+            api::occupancy::occupancy_max_active_blocks_per_multiprocessor_with_flags(
+                func,
+                block_size,
+                dynamic_s_mem_size,
+                flags,
+            )?;
+        num_blocks.set(num_blocks_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuOccupancyMaxActiveClusters` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuOccupancyMaxActiveClusters(
+    num_clusters: *mut i32,
+    func: CUfunction,
+    config: *const CUlaunchConfig,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuOccupancyMaxActiveClusters");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut num_clusters, config) = unsafe {
+            (convert::output::<_, Error>(num_clusters)?, convert::Pointing::new::<Error>(config)?)
+        };
+        let num_clusters_value = api::occupancy::occupancy_max_active_clusters(func, config)?;
+        num_clusters.set(num_clusters_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuOccupancyMaxPotentialBlockSize` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuOccupancyMaxPotentialBlockSize(
+    min_grid_size: *mut i32,
+    block_size: *mut i32,
+    func: CUfunction,
+    block_size_to_dynamic_s_mem_size: CUoccupancyB2DSize,
+    dynamic_s_mem_size: usize,
+    block_size_limit: i32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuOccupancyMaxPotentialBlockSize");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut min_grid_size, mut block_size) = unsafe {
+            (convert::output::<_, Error>(min_grid_size)?, convert::output::<_, Error>(block_size)?)
+        };
+        let (min_grid_size_value, block_size_value) =
+            api::occupancy::occupancy_max_potential_block_size(
+                func,
+                block_size_to_dynamic_s_mem_size,
+                dynamic_s_mem_size,
+                block_size_limit,
+            )?;
+        min_grid_size.set(min_grid_size_value);
+        block_size.set(block_size_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuOccupancyMaxPotentialBlockSizeWithFlags` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuOccupancyMaxPotentialBlockSizeWithFlags(
+    min_grid_size: *mut i32,
+    block_size: *mut i32,
+    func: CUfunction,
+    block_size_to_dynamic_s_mem_size: CUoccupancyB2DSize,
+    dynamic_s_mem_size: usize,
+    block_size_limit: i32,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuOccupancyMaxPotentialBlockSizeWithFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut min_grid_size, mut block_size) = unsafe {
+            (convert::output::<_, Error>(min_grid_size)?, convert::output::<_, Error>(block_size)?)
+        };
+        let (min_grid_size_value, block_size_value) =
+            api::occupancy::occupancy_max_potential_block_size_with_flags(
+                func,
+                block_size_to_dynamic_s_mem_size,
+                dynamic_s_mem_size,
+                block_size_limit,
+                flags,
+            )?;
+        min_grid_size.set(min_grid_size_value);
+        block_size.set(block_size_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuOccupancyMaxPotentialClusterSize` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuOccupancyMaxPotentialClusterSize(
+    cluster_size: *mut i32,
+    func: CUfunction,
+    config: *const CUlaunchConfig,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuOccupancyMaxPotentialClusterSize");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut cluster_size, config) = unsafe {
+            (convert::output::<_, Error>(cluster_size)?, convert::Pointing::new::<Error>(config)?)
+        };
+        let cluster_size_value =
+            api::occupancy::occupancy_max_potential_cluster_size(func, config)?;
+        cluster_size.set(cluster_size_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuParamSetSize` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuParamSetSize(hfunc: CUfunction, numbytes: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuParamSetSize");
+    boundary(&CALLS, || api::launch_old::param_set_size(hfunc, numbytes))
+}
+
+/// Answers `cuParamSetf` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuParamSetf(hfunc: CUfunction, offset: i32, value: f32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuParamSetf");
+    boundary(&CALLS, || api::launch_old::param_setf(hfunc, offset, value))
+}
+
+/// Answers `cuParamSeti` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuParamSeti(hfunc: CUfunction, offset: i32, value: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuParamSeti");
+    boundary(&CALLS, || api::launch_old::param_seti(hfunc, offset, value))
+}
+
+/// Answers `cuParamSetv` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuParamSetv(
+    hfunc: CUfunction,
+    offset: i32,
+    ptr: *mut c_void,
+    numbytes: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuParamSetv");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let ptr = unsafe { convert::Memory::new(ptr.cast()) };
+        api::launch_old::param_setv(hfunc, offset, ptr, numbytes)
     })
 }
 
@@ -3269,18 +4684,6 @@ not_implemented! {
     cuFabricCpyBatchAsync,
     cuFabricCpyBatchAsync_ptsz,
     cuFlushGPUDirectRDMAWrites,
-    cuFuncGetAttribute,
-    cuFuncGetModule,
-    cuFuncGetName,
-    cuFuncGetParamCount,
-    cuFuncGetParamInfo,
-    cuFuncIsLoaded,
-    cuFuncLoad,
-    cuFuncSetAttribute,
-    cuFuncSetBlockShape,
-    cuFuncSetCacheConfig,
-    cuFuncSetSharedMemConfig,
-    cuFuncSetSharedSize,
     cuGLCtxCreate,
     cuGLCtxCreate_v2,
     cuGLGetDevices,
@@ -3429,46 +4832,13 @@ not_implemented! {
     cuIpcOpenEventHandle,
     cuIpcOpenMemHandle,
     cuIpcOpenMemHandle_v2,
-    cuKernelGetAttribute,
-    cuKernelGetFunction,
-    cuKernelGetLibrary,
-    cuKernelGetName,
-    cuKernelGetParamCount,
-    cuKernelGetParamInfo,
-    cuKernelSetAttribute,
-    cuKernelSetCacheConfig,
-    cuLaunch,
-    cuLaunchCooperativeKernel,
     cuLaunchCooperativeKernelMultiDevice,
-    cuLaunchCooperativeKernel_ptsz,
-    cuLaunchGrid,
-    cuLaunchGridAsync,
     cuLaunchHostFunc,
     cuLaunchHostFunc_ptsz,
     cuLaunchHostFunc_v2,
     cuLaunchHostFunc_v2_ptsz,
-    cuLaunchKernel,
-    cuLaunchKernelEx,
-    cuLaunchKernelEx_ptsz,
-    cuLaunchKernel_ptsz,
-    cuLibraryEnumerateKernels,
-    cuLibraryGetGlobal,
-    cuLibraryGetKernel,
-    cuLibraryGetKernelCount,
     cuLibraryGetManaged,
-    cuLibraryGetModule,
     cuLibraryGetUnifiedFunction,
-    cuLibraryLoadData,
-    cuLibraryLoadFromFile,
-    cuLibraryUnload,
-    cuLinkAddData,
-    cuLinkAddData_v2,
-    cuLinkAddFile,
-    cuLinkAddFile_v2,
-    cuLinkComplete,
-    cuLinkCreate,
-    cuLinkCreate_v2,
-    cuLinkDestroy,
     cuLogicalEndpointAddDevice,
     cuLogicalEndpointBindAddr,
     cuLogicalEndpointBindMem,
@@ -3605,18 +4975,9 @@ not_implemented! {
     cuMipmappedArrayGetLevel,
     cuMipmappedArrayGetMemoryRequirements,
     cuMipmappedArrayGetSparseProperties,
-    cuModuleEnumerateFunctions,
-    cuModuleGetFunction,
-    cuModuleGetFunctionCount,
     cuModuleGetGlobal,
-    cuModuleGetGlobal_v2,
     cuModuleGetSurfRef,
     cuModuleGetTexRef,
-    cuModuleLoad,
-    cuModuleLoadData,
-    cuModuleLoadDataEx,
-    cuModuleLoadFatBinary,
-    cuModuleUnload,
     cuMulticastAddDevice,
     cuMulticastBindAddr,
     cuMulticastBindAddr_v2,
@@ -3625,18 +4986,7 @@ not_implemented! {
     cuMulticastCreate,
     cuMulticastGetGranularity,
     cuMulticastUnbind,
-    cuOccupancyAvailableDynamicSMemPerBlock,
-    cuOccupancyMaxActiveBlocksPerMultiprocessor,
-    cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags,
-    cuOccupancyMaxActiveClusters,
-    cuOccupancyMaxPotentialBlockSize,
-    cuOccupancyMaxPotentialBlockSizeWithFlags,
-    cuOccupancyMaxPotentialClusterSize,
-    cuParamSetSize,
     cuParamSetTexRef,
-    cuParamSetf,
-    cuParamSeti,
-    cuParamSetv,
     cuPointerSetAttribute,
     cuProfilerInitialize,
     cuProfilerStart,

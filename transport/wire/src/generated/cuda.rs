@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x02828fb3a4fc6be2;
+pub const HASH: u64 = 0x363513a2177afa83;
 
 /// Holds a size of block, in threads, and its dynamic shared memory, in bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -1926,6 +1926,28 @@ impl Request for ImagePart {
     type Reply = ();
 }
 
+/// Asks for `cuModuleUnload`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleUnload {
+    /// hmod.
+    pub hmod: u64,
+}
+
+impl Payload for ModuleUnload {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.hmod);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { hmod: reader.u64()? })
+    }
+}
+
+impl Request for ModuleUnload {
+    const OPCODE: u32 = 0x202;
+    type Reply = ();
+}
+
 /// Asks for a function of a module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModuleGetFunction {
@@ -2123,6 +2145,145 @@ impl Request for FunctionDescribe {
     type Reply = FunctionDescribeReply;
 }
 
+/// Asks for `cuFuncSetAttribute`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FuncSetAttribute {
+    /// hfunc.
+    pub hfunc: u64,
+    /// attrib.
+    pub attrib: u32,
+    /// value.
+    pub value: i32,
+}
+
+impl Payload for FuncSetAttribute {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.hfunc);
+        writer.u32(self.attrib);
+        writer.i32(self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { hfunc: reader.u64()?, attrib: reader.u32()?, value: reader.i32()? })
+    }
+}
+
+impl Request for FuncSetAttribute {
+    const OPCODE: u32 = 0x209;
+    type Reply = ();
+}
+
+/// Asks for `cuFuncSetCacheConfig`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FuncSetCacheConfig {
+    /// hfunc.
+    pub hfunc: u64,
+    /// config.
+    pub config: u32,
+}
+
+impl Payload for FuncSetCacheConfig {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.hfunc);
+        writer.u32(self.config);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { hfunc: reader.u64()?, config: reader.u32()? })
+    }
+}
+
+impl Request for FuncSetCacheConfig {
+    const OPCODE: u32 = 0x20a;
+    type Reply = ();
+}
+
+/// Asks for `cuFuncSetSharedMemConfig`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FuncSetSharedMemConfig {
+    /// hfunc.
+    pub hfunc: u64,
+    /// config.
+    pub config: u32,
+}
+
+impl Payload for FuncSetSharedMemConfig {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.hfunc);
+        writer.u32(self.config);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { hfunc: reader.u64()?, config: reader.u32()? })
+    }
+}
+
+impl Request for FuncSetSharedMemConfig {
+    const OPCODE: u32 = 0x20b;
+    type Reply = ();
+}
+
+/// Asks for `cuFuncLoad`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FuncLoad {
+    /// function.
+    pub function: u64,
+}
+
+impl Payload for FuncLoad {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.function);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { function: reader.u64()? })
+    }
+}
+
+impl Request for FuncLoad {
+    const OPCODE: u32 = 0x20c;
+    type Reply = ();
+}
+
+/// Asks for `cuFuncIsLoaded`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FuncIsLoaded {
+    /// function.
+    pub function: u64,
+}
+
+impl Payload for FuncIsLoaded {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.function);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { function: reader.u64()? })
+    }
+}
+
+/// Answers `cuFuncIsLoaded`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FuncIsLoadedReply {
+    /// state.
+    pub state: u32,
+}
+
+impl Payload for FuncIsLoadedReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.state);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { state: reader.u32()? })
+    }
+}
+
+impl Request for FuncIsLoaded {
+    const OPCODE: u32 = 0x20d;
+    type Reply = FuncIsLoadedReply;
+}
+
 /// Asks to load a library; without the image nothing is done but to say that it is missing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LibraryLoad {
@@ -2184,6 +2345,28 @@ impl Request for LibraryLoad {
     type Reply = LibraryLoadReply;
 }
 
+/// Asks for `cuLibraryUnload`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryUnload {
+    /// library.
+    pub library: u64,
+}
+
+impl Payload for LibraryUnload {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.library);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { library: reader.u64()? })
+    }
+}
+
+impl Request for LibraryUnload {
+    const OPCODE: u32 = 0x211;
+    type Reply = ();
+}
+
 /// Asks for a kernel of a library.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LibraryGetKernel {
@@ -2240,6 +2423,45 @@ impl Payload for LibraryGetKernelReply {
 impl Request for LibraryGetKernel {
     const OPCODE: u32 = 0x212;
     type Reply = LibraryGetKernelReply;
+}
+
+/// Asks for `cuLibraryGetModule`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryGetModule {
+    /// library.
+    pub library: u64,
+}
+
+impl Payload for LibraryGetModule {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.library);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { library: reader.u64()? })
+    }
+}
+
+/// Answers `cuLibraryGetModule`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryGetModuleReply {
+    /// p mod.
+    pub p_mod: u64,
+}
+
+impl Payload for LibraryGetModuleReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.p_mod);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { p_mod: reader.u64()? })
+    }
+}
+
+impl Request for LibraryGetModule {
+    const OPCODE: u32 = 0x213;
+    type Reply = LibraryGetModuleReply;
 }
 
 /// Asks for a variable of a library in the current context.
@@ -2500,6 +2722,70 @@ impl Request for KernelAttributes {
     type Reply = KernelAttributesReply;
 }
 
+/// Asks for `cuKernelSetAttribute`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelSetAttribute {
+    /// attrib.
+    pub attrib: u32,
+    /// val.
+    pub val: i32,
+    /// kernel.
+    pub kernel: u64,
+    /// dev.
+    pub dev: i32,
+}
+
+impl Payload for KernelSetAttribute {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.attrib);
+        writer.i32(self.val);
+        writer.u64(self.kernel);
+        writer.i32(self.dev);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            attrib: reader.u32()?,
+            val: reader.i32()?,
+            kernel: reader.u64()?,
+            dev: reader.i32()?,
+        })
+    }
+}
+
+impl Request for KernelSetAttribute {
+    const OPCODE: u32 = 0x21b;
+    type Reply = ();
+}
+
+/// Asks for `cuKernelSetCacheConfig`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelSetCacheConfig {
+    /// kernel.
+    pub kernel: u64,
+    /// config.
+    pub config: u32,
+    /// dev.
+    pub dev: i32,
+}
+
+impl Payload for KernelSetCacheConfig {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.kernel);
+        writer.u32(self.config);
+        writer.i32(self.dev);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { kernel: reader.u64()?, config: reader.u32()?, dev: reader.i32()? })
+    }
+}
+
+impl Request for KernelSetCacheConfig {
+    const OPCODE: u32 = 0x21c;
+    type Reply = ();
+}
+
 /// Asks how many blocks of each shape a multiprocessor holds at once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OccupancyBlocks {
@@ -2569,6 +2855,51 @@ impl Payload for OccupancyBlocksReply {
 impl Request for OccupancyBlocks {
     const OPCODE: u32 = 0x220;
     type Reply = OccupancyBlocksReply;
+}
+
+/// Asks for `cuOccupancyAvailableDynamicSMemPerBlock`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OccupancyAvailableDynamicSMemPerBlock {
+    /// func.
+    pub func: u64,
+    /// num blocks.
+    pub num_blocks: i32,
+    /// block size.
+    pub block_size: i32,
+}
+
+impl Payload for OccupancyAvailableDynamicSMemPerBlock {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.func);
+        writer.i32(self.num_blocks);
+        writer.i32(self.block_size);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { func: reader.u64()?, num_blocks: reader.i32()?, block_size: reader.i32()? })
+    }
+}
+
+/// Answers `cuOccupancyAvailableDynamicSMemPerBlock`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OccupancyAvailableDynamicSMemPerBlockReply {
+    /// dynamic smem size.
+    pub dynamic_smem_size: u64,
+}
+
+impl Payload for OccupancyAvailableDynamicSMemPerBlockReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dynamic_smem_size);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dynamic_smem_size: reader.u64()? })
+    }
+}
+
+impl Request for OccupancyAvailableDynamicSMemPerBlock {
+    const OPCODE: u32 = 0x221;
+    type Reply = OccupancyAvailableDynamicSMemPerBlockReply;
 }
 
 /// Asks how many clusters of a launch's shape the device holds at once.
@@ -2846,6 +3177,28 @@ impl Payload for LinkFetch {
 
 impl Request for LinkFetch {
     const OPCODE: u32 = 0x22b;
+    type Reply = ();
+}
+
+/// Asks for `cuLinkDestroy`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkDestroy {
+    /// state.
+    pub state: u64,
+}
+
+impl Payload for LinkDestroy {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.state);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { state: reader.u64()? })
+    }
+}
+
+impl Request for LinkDestroy {
+    const OPCODE: u32 = 0x22c;
     type Reply = ();
 }
 

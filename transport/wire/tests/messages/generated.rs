@@ -112,155 +112,157 @@ pub fn each(visitor: &mut impl Visit) {
         },
     });
     visitor.request(ImagePart { image: Image { hash: [21; 32], bytes: 22 }, offset: 23 });
-    visitor.request(ModuleGetFunction { module: 24, name: vec![25; 3] });
+    visitor.request(ModuleUnload { hmod: 24 });
+    visitor.request(ModuleGetFunction { module: 25, name: vec![26; 3] });
     visitor.message(ModuleGetFunctionReply {
-        function: 26,
+        function: 27,
         facts: FunctionFacts {
             attributes: vec![
-                FunctionAttribute { attribute: 30, value: 31 },
-                FunctionAttribute { attribute: 33, value: 34 },
+                FunctionAttribute { attribute: 31, value: 32 },
+                FunctionAttribute { attribute: 34, value: 35 },
             ],
             parameters: vec![
-                Parameter { offset: 37, bytes: 38 },
-                Parameter { offset: 40, bytes: 41 },
+                Parameter { offset: 38, bytes: 39 },
+                Parameter { offset: 41, bytes: 42 },
             ],
         },
     });
-    visitor.request(ModuleGetGlobal { module: 42, name: vec![43; 3] });
-    visitor.message(ModuleGetGlobalReply { address: 44, bytes: 45 });
-    visitor.request(ModuleListFunctions { module: 46, first: 47 });
-    visitor.message(ModuleListFunctionsReply { count: 48, functions: vec![50, 51] });
-    visitor.request(FunctionDescribe { function: 52 });
+    visitor.request(ModuleGetGlobal { module: 43, name: vec![44; 3] });
+    visitor.message(ModuleGetGlobalReply { address: 45, bytes: 46 });
+    visitor.request(ModuleListFunctions { module: 47, first: 48 });
+    visitor.message(ModuleListFunctionsReply { count: 49, functions: vec![51, 52] });
+    visitor.request(FunctionDescribe { function: 53 });
     visitor.message(FunctionDescribeReply {
-        name: vec![53; 3],
-        module: 54,
+        name: vec![54; 3],
+        module: 55,
         facts: FunctionFacts {
             attributes: vec![
-                FunctionAttribute { attribute: 58, value: 59 },
-                FunctionAttribute { attribute: 61, value: 62 },
+                FunctionAttribute { attribute: 59, value: 60 },
+                FunctionAttribute { attribute: 62, value: 63 },
             ],
             parameters: vec![
-                Parameter { offset: 65, bytes: 66 },
-                Parameter { offset: 68, bytes: 69 },
+                Parameter { offset: 66, bytes: 67 },
+                Parameter { offset: 69, bytes: 70 },
             ],
         },
     });
+    visitor.request(FuncSetAttribute { hfunc: 71, attrib: 72, value: 73 });
+    visitor.request(FuncSetCacheConfig { hfunc: 74, config: 75 });
+    visitor.request(FuncSetSharedMemConfig { hfunc: 76, config: 77 });
+    visitor.request(FuncLoad { function: 78 });
+    visitor.request(FuncIsLoaded { function: 79 });
+    visitor.message(FuncIsLoadedReply { state: 80 });
     visitor.request(LibraryLoad {
-        image: Image { hash: [71; 32], bytes: 72 },
-        options: vec![JitOption { option: 75, value: 76 }, JitOption { option: 78, value: 79 }],
+        image: Image { hash: [82; 32], bytes: 83 },
+        options: vec![JitOption { option: 86, value: 87 }, JitOption { option: 89, value: 90 }],
     });
     visitor.message(LibraryLoadReply {
-        missing: 80,
-        library: 81,
+        missing: 91,
+        library: 92,
         report: JitReport {
-            result: 83,
-            info_log: vec![84; 3],
-            error_log: vec![85; 3],
-            values: vec![JitOption { option: 88, value: 89 }, JitOption { option: 91, value: 92 }],
+            result: 94,
+            info_log: vec![95; 3],
+            error_log: vec![96; 3],
+            values: vec![
+                JitOption { option: 99, value: 100 },
+                JitOption { option: 102, value: 103 },
+            ],
         },
     });
-    visitor.request(LibraryGetKernel { library: 93, name: vec![94; 3] });
+    visitor.request(LibraryUnload { library: 104 });
+    visitor.request(LibraryGetKernel { library: 105, name: vec![106; 3] });
     visitor.message(LibraryGetKernelReply {
-        kernel: 95,
+        kernel: 107,
         parameters: vec![
-            Parameter { offset: 98, bytes: 99 },
-            Parameter { offset: 101, bytes: 102 },
+            Parameter { offset: 110, bytes: 111 },
+            Parameter { offset: 113, bytes: 114 },
         ],
     });
-    visitor.request(LibraryGetGlobal { library: 103, name: vec![104; 3] });
-    visitor.message(LibraryGetGlobalReply { address: 105, bytes: 106 });
-    visitor.request(LibraryListKernels { library: 107, first: 108 });
-    visitor.message(LibraryListKernelsReply { count: 109, kernels: vec![111, 112] });
-    visitor.request(KernelDescribe { kernel: 113 });
+    visitor.request(LibraryGetModule { library: 115 });
+    visitor.message(LibraryGetModuleReply { p_mod: 116 });
+    visitor.request(LibraryGetGlobal { library: 117, name: vec![118; 3] });
+    visitor.message(LibraryGetGlobalReply { address: 119, bytes: 120 });
+    visitor.request(LibraryListKernels { library: 121, first: 122 });
+    visitor.message(LibraryListKernelsReply { count: 123, kernels: vec![125, 126] });
+    visitor.request(KernelDescribe { kernel: 127 });
     visitor.message(KernelDescribeReply {
-        name: vec![114; 3],
-        library: 115,
-        parameters: vec![
-            Parameter { offset: 118, bytes: 119 },
-            Parameter { offset: 121, bytes: 122 },
-        ],
+        name: vec![1; 3],
+        library: 2,
+        parameters: vec![Parameter { offset: 5, bytes: 6 }, Parameter { offset: 8, bytes: 9 }],
     });
-    visitor.request(KernelGetFunction { kernel: 123 });
+    visitor.request(KernelGetFunction { kernel: 10 });
     visitor.message(KernelGetFunctionReply {
-        function: 124,
+        function: 11,
         facts: FunctionFacts {
             attributes: vec![
-                FunctionAttribute { attribute: 1, value: 2 },
-                FunctionAttribute { attribute: 4, value: 5 },
+                FunctionAttribute { attribute: 15, value: 16 },
+                FunctionAttribute { attribute: 18, value: 19 },
             ],
             parameters: vec![
-                Parameter { offset: 8, bytes: 9 },
-                Parameter { offset: 11, bytes: 12 },
+                Parameter { offset: 22, bytes: 23 },
+                Parameter { offset: 25, bytes: 26 },
             ],
         },
     });
-    visitor.request(KernelAttributes { kernel: 13, device: 14 });
+    visitor.request(KernelAttributes { kernel: 27, device: 28 });
     visitor.message(KernelAttributesReply {
         attributes: vec![
-            FunctionAttribute { attribute: 17, value: 18 },
-            FunctionAttribute { attribute: 20, value: 21 },
+            FunctionAttribute { attribute: 31, value: 32 },
+            FunctionAttribute { attribute: 34, value: 35 },
         ],
     });
+    visitor.request(KernelSetAttribute { attrib: 36, val: 37, kernel: 38, dev: 39 });
+    visitor.request(KernelSetCacheConfig { kernel: 40, config: 41, dev: 42 });
     visitor.request(OccupancyBlocks {
-        function: 22,
-        flags: 23,
+        function: 43,
+        flags: 44,
         shapes: vec![
-            BlockShape { threads: 26, shared_bytes: 27 },
-            BlockShape { threads: 29, shared_bytes: 30 },
+            BlockShape { threads: 47, shared_bytes: 48 },
+            BlockShape { threads: 50, shared_bytes: 51 },
         ],
     });
-    visitor.message(OccupancyBlocksReply { blocks: vec![32, 33] });
+    visitor.message(OccupancyBlocksReply { blocks: vec![53, 54] });
+    visitor.request(OccupancyAvailableDynamicSMemPerBlock {
+        func: 55,
+        num_blocks: 56,
+        block_size: 57,
+    });
+    visitor.message(OccupancyAvailableDynamicSMemPerBlockReply { dynamic_smem_size: 58 });
     visitor.request(OccupancyClusters {
         launch: KernelLaunch {
-            function: 35,
-            grid: Dim3 { x: 37, y: 38, z: 39 },
-            block: Dim3 { x: 41, y: 42, z: 43 },
-            shared_bytes: 44,
+            function: 60,
+            grid: Dim3 { x: 62, y: 63, z: 64 },
+            block: Dim3 { x: 66, y: 67, z: 68 },
+            shared_bytes: 69,
             attributes: vec![
-                LaunchAttribute { id: 47, value: [48; 64] },
-                LaunchAttribute { id: 50, value: [51; 64] },
+                LaunchAttribute { id: 72, value: [73; 64] },
+                LaunchAttribute { id: 75, value: [76; 64] },
             ],
-            arguments: vec![52; 3],
+            arguments: vec![77; 3],
         },
-        stream: 53,
+        stream: 78,
     });
-    visitor.message(OccupancyClustersReply { clusters: 54 });
+    visitor.message(OccupancyClustersReply { clusters: 79 });
     visitor.request(OccupancyClusterSize {
         launch: KernelLaunch {
-            function: 56,
-            grid: Dim3 { x: 58, y: 59, z: 60 },
-            block: Dim3 { x: 62, y: 63, z: 64 },
-            shared_bytes: 65,
+            function: 81,
+            grid: Dim3 { x: 83, y: 84, z: 85 },
+            block: Dim3 { x: 87, y: 88, z: 89 },
+            shared_bytes: 90,
             attributes: vec![
-                LaunchAttribute { id: 68, value: [69; 64] },
-                LaunchAttribute { id: 71, value: [72; 64] },
+                LaunchAttribute { id: 93, value: [94; 64] },
+                LaunchAttribute { id: 96, value: [97; 64] },
             ],
-            arguments: vec![73; 3],
+            arguments: vec![98; 3],
         },
-        stream: 74,
+        stream: 99,
     });
-    visitor.message(OccupancyClusterSizeReply { blocks: 75 });
+    visitor.message(OccupancyClusterSizeReply { blocks: 100 });
     visitor.request(LinkCreate {
-        options: vec![JitOption { option: 78, value: 79 }, JitOption { option: 81, value: 82 }],
-    });
-    visitor.message(LinkCreateReply {
-        state: 83,
-        report: JitReport {
-            result: 85,
-            info_log: vec![86; 3],
-            error_log: vec![87; 3],
-            values: vec![JitOption { option: 90, value: 91 }, JitOption { option: 93, value: 94 }],
-        },
-    });
-    visitor.request(LinkAdd {
-        state: 95,
-        kind: 96,
-        image: Image { hash: [98; 32], bytes: 99 },
-        name: "text 100".into(),
         options: vec![JitOption { option: 103, value: 104 }, JitOption { option: 106, value: 107 }],
     });
-    visitor.message(LinkAddReply {
-        missing: 108,
+    visitor.message(LinkCreateReply {
+        state: 108,
         report: JitReport {
             result: 110,
             info_log: vec![111; 3],
@@ -271,83 +273,100 @@ pub fn each(visitor: &mut impl Visit) {
             ],
         },
     });
-    visitor.request(LinkComplete { state: 120 });
-    visitor.message(LinkCompleteReply {
-        bytes: 121,
+    visitor.request(LinkAdd {
+        state: 120,
+        kind: 121,
+        image: Image { hash: [123; 32], bytes: 124 },
+        name: "text 125".into(),
+        options: vec![JitOption { option: 1, value: 2 }, JitOption { option: 4, value: 5 }],
+    });
+    visitor.message(LinkAddReply {
+        missing: 6,
         report: JitReport {
-            result: 123,
-            info_log: vec![124; 3],
-            error_log: vec![125; 3],
-            values: vec![JitOption { option: 1, value: 2 }, JitOption { option: 4, value: 5 }],
+            result: 8,
+            info_log: vec![9; 3],
+            error_log: vec![10; 3],
+            values: vec![JitOption { option: 13, value: 14 }, JitOption { option: 16, value: 17 }],
         },
     });
-    visitor.request(LinkFetch { state: 6, offset: 7, byte_count: 8 });
+    visitor.request(LinkComplete { state: 18 });
+    visitor.message(LinkCompleteReply {
+        bytes: 19,
+        report: JitReport {
+            result: 21,
+            info_log: vec![22; 3],
+            error_log: vec![23; 3],
+            values: vec![JitOption { option: 26, value: 27 }, JitOption { option: 29, value: 30 }],
+        },
+    });
+    visitor.request(LinkFetch { state: 31, offset: 32, byte_count: 33 });
+    visitor.request(LinkDestroy { state: 34 });
     visitor.request(LaunchKernel {
-        stream: 9,
+        stream: 35,
         launch: KernelLaunch {
-            function: 11,
-            grid: Dim3 { x: 13, y: 14, z: 15 },
-            block: Dim3 { x: 17, y: 18, z: 19 },
-            shared_bytes: 20,
+            function: 37,
+            grid: Dim3 { x: 39, y: 40, z: 41 },
+            block: Dim3 { x: 43, y: 44, z: 45 },
+            shared_bytes: 46,
             attributes: vec![
-                LaunchAttribute { id: 23, value: [24; 64] },
-                LaunchAttribute { id: 26, value: [27; 64] },
+                LaunchAttribute { id: 49, value: [50; 64] },
+                LaunchAttribute { id: 52, value: [53; 64] },
             ],
-            arguments: vec![28; 3],
+            arguments: vec![54; 3],
         },
     });
-    visitor.request(MemAddressReserve { size: 29, alignment: 30, addr: 31, flags: 32 });
-    visitor.message(MemAddressReserveReply { ptr: 33 });
-    visitor.request(MemAddressFree { ptr: 34, size: 35 });
-    visitor.request(MemCreate { bytes: 36, device: 37 });
-    visitor.message(MemCreateReply { handle: 38 });
-    visitor.request(MemRelease { handle: 39 });
-    visitor.request(MemMap { ptr: 40, size: 41, offset: 42, handle: 43, flags: 44 });
-    visitor.request(MemUnmap { ptr: 45, size: 46 });
+    visitor.request(MemAddressReserve { size: 55, alignment: 56, addr: 57, flags: 58 });
+    visitor.message(MemAddressReserveReply { ptr: 59 });
+    visitor.request(MemAddressFree { ptr: 60, size: 61 });
+    visitor.request(MemCreate { bytes: 62, device: 63 });
+    visitor.message(MemCreateReply { handle: 64 });
+    visitor.request(MemRelease { handle: 65 });
+    visitor.request(MemMap { ptr: 66, size: 67, offset: 68, handle: 69, flags: 70 });
+    visitor.request(MemUnmap { ptr: 71, size: 72 });
     visitor.request(MemSetAccess {
-        start: 47,
-        bytes: 48,
+        start: 73,
+        bytes: 74,
         access: vec![
-            DeviceAccess { device: 51, flags: 52 },
-            DeviceAccess { device: 54, flags: 55 },
+            DeviceAccess { device: 77, flags: 78 },
+            DeviceAccess { device: 80, flags: 81 },
         ],
     });
-    visitor.request(MemGetAccess { address: 56, device: 57 });
-    visitor.message(MemGetAccessReply { flags: 58 });
-    visitor.request(MemGranularity { device: 59, recommended: 60 });
-    visitor.message(MemGranularityReply { bytes: 61 });
-    visitor.request(MemRetainHandle { address: 62 });
-    visitor.message(MemRetainHandleReply { handle: 63 });
-    visitor.request(StreamBeginCaptureV2 { stream: 64, mode: 65 });
-    visitor.request(StreamEndCapture { stream: 66 });
-    visitor.message(StreamEndCaptureReply { graph: 67 });
-    visitor.request(StreamIsCapturing { stream: 68 });
-    visitor.message(StreamIsCapturingReply { capture_status: 69 });
-    visitor.request(CaptureInfo { stream: 70 });
+    visitor.request(MemGetAccess { address: 82, device: 83 });
+    visitor.message(MemGetAccessReply { flags: 84 });
+    visitor.request(MemGranularity { device: 85, recommended: 86 });
+    visitor.message(MemGranularityReply { bytes: 87 });
+    visitor.request(MemRetainHandle { address: 88 });
+    visitor.message(MemRetainHandleReply { handle: 89 });
+    visitor.request(StreamBeginCaptureV2 { stream: 90, mode: 91 });
+    visitor.request(StreamEndCapture { stream: 92 });
+    visitor.message(StreamEndCaptureReply { graph: 93 });
+    visitor.request(StreamIsCapturing { stream: 94 });
+    visitor.message(StreamIsCapturingReply { capture_status: 95 });
+    visitor.request(CaptureInfo { stream: 96 });
     visitor.message(CaptureInfoReply {
-        status: 71,
-        id: 72,
-        graph: 73,
+        status: 97,
+        id: 98,
+        graph: 99,
         dependencies: vec![
-            GraphEdge { node: 76, data: [77; 8] },
-            GraphEdge { node: 79, data: [80; 8] },
+            GraphEdge { node: 102, data: [103; 8] },
+            GraphEdge { node: 105, data: [106; 8] },
         ],
     });
     visitor.request(CaptureToGraph {
-        stream: 81,
-        graph: 82,
+        stream: 107,
+        graph: 108,
         dependencies: vec![
-            GraphEdge { node: 85, data: [86; 8] },
-            GraphEdge { node: 88, data: [89; 8] },
+            GraphEdge { node: 111, data: [112; 8] },
+            GraphEdge { node: 114, data: [115; 8] },
         ],
     });
     visitor.request(CaptureDependencies {
-        stream: 90,
-        flags: 91,
+        stream: 116,
+        flags: 117,
         dependencies: vec![
-            GraphEdge { node: 94, data: [95; 8] },
-            GraphEdge { node: 97, data: [98; 8] },
+            GraphEdge { node: 120, data: [121; 8] },
+            GraphEdge { node: 123, data: [124; 8] },
         ],
     });
-    visitor.request(CaptureInvalidate { stream: 99, thread: 100 });
+    visitor.request(CaptureInvalidate { stream: 125, thread: 126 });
 }
