@@ -152,6 +152,26 @@ pub fn forget(stubs: &[u64]) {
     }
 }
 
+/// Returns the address by which the program knows a kernel or function: the stub, or else the
+/// handle itself, which it may launch too.
+pub fn address_of(driver: &Driver, code: Code) -> u64 {
+    let found: Vec<_> = read().iter().flatten().map(|(address, code)| (*address, *code)).collect();
+    // A handle that was given away is no stub.
+    let mut stubs = found.iter().filter(|(address, code)| *address != code.entry().0);
+    let stub = stubs.find(|(_, known)| match (code, known) {
+        // A node may keep the function that a kernel has in its context.
+        (Code::Function(function), Code::Kernel(_)) => known.function(driver) == Ok(function),
+        _ => code == *known,
+    });
+    stub.map_or_else(
+        || {
+            give(code);
+            code.entry().0
+        },
+        |(address, _)| *address,
+    )
+}
+
 fn read() -> RwLockReadGuard<'static, Option<HashMap<u64, Code>>> {
     // Entries are put and removed whole: a panic cannot leave one half-written.
     FOUND.read().unwrap_or_else(PoisonError::into_inner)

@@ -40,6 +40,17 @@ pub fn current() -> Result<&'static Driver> {
     Ok(driver)
 }
 
+/// Returns the driver and the context that is current to the calling thread.
+///
+/// # Errors
+/// As [`current`].
+pub fn context() -> Result<(&'static Driver, Context)> {
+    let driver = current()?;
+    let mut context = Context::default();
+    driver.ctx_get_current(&mut context)?;
+    Ok((driver, context))
+}
+
 /// Makes the primary context of a device current to the calling thread.
 ///
 /// # Errors

@@ -466,6 +466,16 @@ const _: () = {
     assert!(std::mem::offset_of!(CUuuid, bytes) == 0);
 };
 
+/// Structure of C type `cudaArray`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaArray {
+    _opaque: [u8; 0],
+}
+
+/// `cudaArray_const_t` of C.
+pub type cudaArray_const_t = *mut cudaArray;
+
 /// Handle of C type `cudaArray_t`: a number that only its maker can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -973,6 +983,16 @@ const _: () = {
     assert!(std::mem::offset_of!(cudaExtent, depth) == 16);
 };
 
+/// Constant of C type `cudaFlushGPUDirectRDMAWritesScope`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaFlushGPUDirectRDMAWritesScope(pub u32);
+
+/// Constant of C type `cudaFlushGPUDirectRDMAWritesTarget`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaFlushGPUDirectRDMAWritesTarget(pub u32);
+
 /// Constant of C type `cudaFuncAttribute`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -1022,12 +1042,44 @@ impl cudaFuncCache {
 #[repr(transparent)]
 pub struct cudaFunction_t(pub u64);
 
+/// `cudaGraphConditionalHandle` of C.
+pub type cudaGraphConditionalHandle = u64;
+
 /// Structure of C type `cudaGraphEdgeData`, which is passed on and never read.
 #[derive(Debug)]
 #[repr(C)]
 pub struct cudaGraphEdgeData {
     _opaque: [u8; 0],
 }
+
+/// Structure of C type `cudaGraphExecUpdateResultInfo`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaGraphExecUpdateResultInfo {
+    _opaque: [u8; 0],
+}
+
+/// Handle of C type `cudaGraphExec_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaGraphExec_t(pub u64);
+
+/// Structure of C type `cudaGraphInstantiateParams`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaGraphInstantiateParams {
+    _opaque: [u8; 0],
+}
+
+/// Constant of C type `cudaGraphMemAttributeType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaGraphMemAttributeType(pub u32);
+
+/// Constant of C type `cudaGraphNodeType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaGraphNodeType(pub u32);
 
 /// Handle of C type `cudaGraphNode_t`: a number that only its maker can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -1038,6 +1090,16 @@ pub struct cudaGraphNode_t(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct cudaGraph_t(pub u64);
+
+/// Address of a function of the application (`cudaHostFn_t` in C).
+pub type cudaHostFn_t = *const std::ffi::c_void;
+
+/// Structure of C type `cudaHostNodeParams`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaHostNodeParams {
+    _opaque: [u8; 0],
+}
 
 /// Structure of C type `cudaIpcEventHandle_t`.
 #[derive(Debug, Clone, Copy)]
@@ -1071,6 +1133,35 @@ const _: () = {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct cudaJitOption(pub u32);
+
+/// Structure of C type `cudaKernelNodeParams`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct cudaKernelNodeParams {
+    /// `func`.
+    pub func: *mut std::ffi::c_void,
+    /// `gridDim`.
+    pub gridDim: dim3,
+    /// `blockDim`.
+    pub blockDim: dim3,
+    /// `sharedMemBytes`.
+    pub sharedMemBytes: u32,
+    /// `kernelParams`.
+    pub kernelParams: *mut *mut std::ffi::c_void,
+    /// `extra`.
+    pub extra: *mut *mut std::ffi::c_void,
+}
+
+const _: () = {
+    assert!(size_of::<cudaKernelNodeParams>() == 56);
+    assert!(align_of::<cudaKernelNodeParams>() == 8);
+    assert!(std::mem::offset_of!(cudaKernelNodeParams, func) == 0);
+    assert!(std::mem::offset_of!(cudaKernelNodeParams, gridDim) == 8);
+    assert!(std::mem::offset_of!(cudaKernelNodeParams, blockDim) == 20);
+    assert!(std::mem::offset_of!(cudaKernelNodeParams, sharedMemBytes) == 32);
+    assert!(std::mem::offset_of!(cudaKernelNodeParams, kernelParams) == 40);
+    assert!(std::mem::offset_of!(cudaKernelNodeParams, extra) == 48);
+};
 
 /// Handle of C type `cudaKernel_t`: a number that only its maker can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -1179,6 +1270,69 @@ impl cudaLimit {
     pub const PER_BLOCK_MEMORY_SIZE: Self = Self(10);
 }
 
+/// Structure of C type `cudaMemAccessDesc`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaMemAccessDesc {
+    _opaque: [u8; 0],
+}
+
+/// Constant of C type `cudaMemAccessFlags`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaMemAccessFlags(pub u32);
+
+/// Structure of C type `cudaMemAllocNodeParams`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaMemAllocNodeParams {
+    _opaque: [u8; 0],
+}
+
+/// Constant of C type `cudaMemAllocationHandleType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaMemAllocationHandleType(pub u32);
+
+/// Constant of C type `cudaMemAllocationType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaMemAllocationType(pub u32);
+
+/// Constant of C type `cudaMemLocationType`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaMemLocationType(pub u32);
+
+/// Constant of C type `cudaMemPoolAttr`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaMemPoolAttr(pub u32);
+
+/// Structure of C type `cudaMemPoolProps`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaMemPoolProps {
+    _opaque: [u8; 0],
+}
+
+/// Structure of C type `cudaMemPoolPtrExportData`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaMemPoolPtrExportData {
+    _opaque: [u8; 0],
+}
+
+/// Handle of C type `cudaMemPool_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaMemPool_t(pub u64);
+
+/// Constant of C type `cudaMemRangeAttribute`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaMemRangeAttribute(pub u32);
+
 /// Structure of C type `cudaMemcpy3DParms`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -1270,6 +1424,11 @@ impl cudaMemcpyKind {
     pub const DEFAULT: Self = Self(4);
 }
 
+/// Constant of C type `cudaMemoryAdvise`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaMemoryAdvise(pub u32);
+
 /// Constant of C type `cudaMemoryType`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -1285,6 +1444,28 @@ impl cudaMemoryType {
     /// `cudaMemoryTypeManaged`.
     pub const MANAGED: Self = Self(3);
 }
+
+/// Structure of C type `cudaMemsetParams`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaMemsetParams {
+    _opaque: [u8; 0],
+}
+
+/// Structure of C type `cudaMipmappedArray`, which is passed on and never read.
+#[derive(Debug)]
+#[repr(C)]
+pub struct cudaMipmappedArray {
+    _opaque: [u8; 0],
+}
+
+/// `cudaMipmappedArray_const_t` of C.
+pub type cudaMipmappedArray_const_t = *mut cudaMipmappedArray;
+
+/// Handle of C type `cudaMipmappedArray_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaMipmappedArray_t(pub u64);
 
 /// Structure of C type `cudaPitchedPtr`.
 #[derive(Debug, Clone, Copy)]
@@ -1348,6 +1529,9 @@ impl cudaSharedMemConfig {
 #[repr(transparent)]
 pub struct cudaSharedMemoryMode(pub u32);
 
+/// Address of a function of the application (`cudaStreamCallback_t` in C).
+pub type cudaStreamCallback_t = *const std::ffi::c_void;
+
 /// Constant of C type `cudaStreamCaptureMode`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -1383,6 +1567,11 @@ pub struct cudaStream_t(pub u64);
 
 /// `cudaUUID_t` of C.
 pub type cudaUUID_t = CUuuid;
+
+/// Handle of C type `cudaUserObject_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaUserObject_t(pub u64);
 
 /// Structure of C type `dim3`.
 #[derive(Debug, Clone, Copy)]

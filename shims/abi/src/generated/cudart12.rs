@@ -360,6 +360,23 @@ const _: () = {
     assert!(std::mem::offset_of!(cudaFuncAttributes, reserved) == 76);
 };
 
+/// Structure of C type `cudaMemLocation`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct cudaMemLocation {
+    /// `type`.
+    pub r#type: cudaMemLocationType,
+    /// `id`.
+    pub id: i32,
+}
+
+const _: () = {
+    assert!(size_of::<cudaMemLocation>() == 8);
+    assert!(align_of::<cudaMemLocation>() == 4);
+    assert!(std::mem::offset_of!(cudaMemLocation, r#type) == 0);
+    assert!(std::mem::offset_of!(cudaMemLocation, id) == 4);
+};
+
 /// Structure of C type `cudaPointerAttributes`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]

@@ -1,50 +1,47 @@
-//! Whether a stream is being captured (CUDA Runtime API, "Stream Management").
+//! Stream capture (CUDA Runtime API, "Stream Management").
 //!
-//! Beginning a capture is not implemented here. A program may still begin one through the driver
-//! API, so the driver is asked; of a capture that is going on only the status is told.
-
-use std::ptr;
+//! The driver keeps all of it; where a result is wanted, it writes to the caller's place itself.
 
 use vgpu_abi::cudart::{
-    cudaGraph_t, cudaGraphEdgeData, cudaGraphNode_t, cudaStreamCaptureStatus as Status,
+    cudaGraph_t, cudaStream_t, cudaStreamCaptureMode, cudaStreamCaptureStatus as Status,
 };
+use vgpu_guest::convert::Memory;
 
 use crate::driver::Stream;
 use crate::primary;
-use crate::result::{Error, Result};
+use crate::result::Result;
 
-/// What is told of a stream that nobody captures: status, id, graph, dependencies, their number.
-type Info = (Status, u64, cudaGraph_t, *const cudaGraphNode_t, usize);
-
-/// The same with the data of edges, which stands before the number.
-type InfoWithEdges =
-    (Status, u64, cudaGraph_t, *const cudaGraphNode_t, *const cudaGraphEdgeData, usize);
+forwarded! {
+    /// Begins to record what a stream is given instead of doing it.
+    stream_begin_capture(stream: cudaStream_t, mode: cudaStreamCaptureMode);
+    /// Begins a capture whose nodes are added to a graph, behind some of its nodes.
+    stream_begin_capture_to_graph(
+        stream: cudaStream_t, graph: cudaGraph_t, dependencies: Memory<'_>, edges: Memory<'_>,
+        count: usize, mode: cudaStreamCaptureMode);
+    /// Ends a capture and gives its graph; none if the capture was invalidated.
+    stream_end_capture(stream: cudaStream_t, graph: Memory<'_>);
+    /// Exchanges what the calling thread forbids while a capture is going on.
+    thread_exchange_stream_capture_mode(mode: Memory<'_>);
+    /// Gives the state of a capture: status, id, graph, and what the next node would depend on.
+    stream_get_capture_info_v2(
+        stream: cudaStream_t, status: Memory<'_>, id: Memory<'_>, graph: Memory<'_>,
+        dependencies: Memory<'_>, count: Memory<'_>);
+    /// As [`stream_get_capture_info_v2`], with the data of edges: the form of CUDA 12.3 and later.
+    stream_get_capture_info_v3(
+        stream: cudaStream_t, status: Memory<'_>, id: Memory<'_>, graph: Memory<'_>,
+        dependencies: Memory<'_>, edges: Memory<'_>, count: Memory<'_>);
+    /// Adds to, or replaces, what the next captured node depends on.
+    stream_update_capture_dependencies(
+        stream: cudaStream_t, dependencies: Memory<'_>, count: usize, flags: u32);
+    /// As [`stream_update_capture_dependencies`], with the data of edges.
+    stream_update_capture_dependencies_v2(
+        stream: cudaStream_t, dependencies: Memory<'_>, edges: Memory<'_>, count: usize,
+        flags: u32);
+}
 
 /// Tells whether a stream is being captured.
 pub fn stream_is_capturing(stream: Stream) -> Result<Status> {
     let mut status = 0;
     primary::current()?.stream_is_capturing(stream, &mut status)?;
     Ok(Status(status))
-}
-
-/// Returns the state of a stream that nobody captures.
-///
-/// # Errors
-/// `NOT_SUPPORTED` if it is being captured.
-pub fn stream_get_capture_info_v2(stream: Stream) -> Result<Info> {
-    match stream_is_capturing(stream)? {
-        Status::NONE => Ok((Status::NONE, 0, cudaGraph_t::default(), ptr::null(), 0)),
-        _ => Err(Error::NOT_SUPPORTED),
-    }
-}
-
-/// As [`stream_get_capture_info_v2`], in the form of CUDA 12.3 and later.
-pub fn stream_get_capture_info_v3(stream: Stream) -> Result<InfoWithEdges> {
-    let (status, id, graph, dependencies, count) = stream_get_capture_info_v2(stream)?;
-    Ok((status, id, graph, dependencies, ptr::null(), count))
-}
-
-/// As [`stream_get_capture_info_v3`]: CUDA 13 calls that form by the plain name.
-pub fn stream_get_capture_info(stream: Stream) -> Result<InfoWithEdges> {
-    stream_get_capture_info_v3(stream)
 }

@@ -53,3 +53,23 @@ pub fn device_get_stream_priority_range() -> Result<(i32, i32)> {
 pub fn ctx_reset_persisting_l2_cache() -> Result<()> {
     primary::current()?.ctx_reset_persisting_l2_cache()
 }
+
+/// As [`device_get_limit`]: its name before CUDA 4.
+pub fn thread_get_limit(limit: cudaLimit) -> Result<usize> {
+    device_get_limit(limit)
+}
+
+/// As [`device_set_limit`]: its name before CUDA 4.
+pub fn thread_set_limit(limit: cudaLimit, value: usize) -> Result<()> {
+    device_set_limit(limit, value)
+}
+
+/// As [`device_get_cache_config`]: its name before CUDA 4.
+pub fn thread_get_cache_config() -> Result<cudaFuncCache> {
+    device_get_cache_config()
+}
+
+/// As [`device_set_cache_config`]: its name before CUDA 4.
+pub fn thread_set_cache_config(config: cudaFuncCache) -> Result<()> {
+    device_set_cache_config(config)
+}

@@ -6,7 +6,7 @@
 use vgpu_abi::cudart::cudaMemcpyKind;
 use vgpu_guest::convert::Memory;
 
-use crate::driver::{Address, Copy2D, Driver, MemorySide, Stream};
+use crate::driver::{Address, Copy2D, Driver, MemorySide, Side2D, Side3D, Stream};
 use crate::primary;
 use crate::result::{Error, Result};
 
@@ -209,7 +209,12 @@ fn rows(
         return Err(Error::INVALID_VALUE);
     }
     let (to, from) = kind.sides();
-    let copy = Copy2D::new((target.0, to, target.1), (source.0, from, source.1), width, height);
+    let copy = Copy2D {
+        source: Side2D::memory(source.0.into(), from, source.1),
+        target: Side2D::memory(target.0.into(), to, target.1),
+        width_bytes: width,
+        height,
+    };
     match order {
         Order::Legacy => driver.memcpy_2d(&copy),
         Order::PerThread => driver.memcpy_2d_ptds(&copy),
@@ -231,6 +236,23 @@ impl Kind {
             4 => Ok(Self::Default),
             _ => Err(Error::INVALID_MEMCPY_DIRECTION),
         }
+    }
+
+    /// Returns the kind of a copy between two places; arrays are a device's.
+    pub(super) fn between(target: &Side3D, source: &Side3D) -> Self {
+        let unknown = [target, source].iter().any(|side| side.is(MemorySide::Unified));
+        match (target.is(MemorySide::Host), source.is(MemorySide::Host)) {
+            _ if unknown => Self::Default,
+            (true, true) => Self::HostToHost,
+            (false, true) => Self::HostToDevice,
+            (true, false) => Self::DeviceToHost,
+            (false, false) => Self::DeviceToDevice,
+        }
+    }
+
+    /// Returns the number that C has for it.
+    pub(super) fn number(self) -> cudaMemcpyKind {
+        cudaMemcpyKind(self as u32)
     }
 
     /// Returns where the target and the source lie.

@@ -2,7 +2,9 @@
 
 use std::ffi::CStr;
 
-use vgpu_abi::cudart::cudaDeviceAttr;
+use vgpu_abi::cudart::{
+    cudaDeviceAttr, cudaFlushGPUDirectRDMAWritesScope, cudaFlushGPUDirectRDMAWritesTarget,
+};
 use vgpu_guest::convert::TextBuffer;
 
 use crate::driver;
@@ -112,4 +114,32 @@ fn change_flags(device: i32, flags: u32) -> Result<()> {
     }
     let (driver, handle) = driver::device(device)?;
     driver.primary_ctx_set_flags(handle, flags)
+}
+
+/// Makes what other devices of the machine wrote to the device's memory visible.
+pub fn device_flush_gpu_direct_rdma_writes(
+    target: cudaFlushGPUDirectRDMAWritesTarget,
+    scope: cudaFlushGPUDirectRDMAWritesScope,
+) -> Result<()> {
+    primary::current()?.flush_gpu_direct_rdma_writes(target.0, scope.0)
+}
+
+/// Lets a profiler begin to record.
+pub fn profiler_start() -> Result<()> {
+    primary::current()?.profiler_start()
+}
+
+/// Lets a profiler stop recording.
+pub fn profiler_stop() -> Result<()> {
+    primary::current()?.profiler_stop()
+}
+
+/// As [`device_synchronize`]: its name before CUDA 4.
+pub fn thread_synchronize() -> Result<()> {
+    device_synchronize()
+}
+
+/// As [`device_reset`]: its name before CUDA 4.
+pub fn thread_exit() -> Result<()> {
+    device_reset()
 }

@@ -47,3 +47,8 @@ pub fn event_elapsed_time(start: Event, end: Event) -> Result<f32> {
     primary::current()?.event_elapsed_time(&mut milliseconds, start, end)?;
     Ok(milliseconds)
 }
+
+/// As [`event_elapsed_time`]: programs built with the last headers of CUDA 12 call it so.
+pub fn event_elapsed_time_v2(start: Event, end: Event) -> Result<f32> {
+    event_elapsed_time(start, end)
+}

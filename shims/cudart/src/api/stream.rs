@@ -1,5 +1,8 @@
 //! Streams (CUDA Runtime API, "Stream Management"). Handles and flags are the driver's own.
 
+use vgpu_abi::cudart::cudaLaunchAttributeID;
+use vgpu_guest::convert::Memory;
+
 use crate::driver::{self, Event, Stream};
 use crate::primary;
 use crate::result::{Error, Result};
@@ -73,4 +76,15 @@ pub fn stream_get_device(stream: Stream) -> Result<i32> {
     let mut handle = 0;
     primary::current()?.stream_get_device(stream, &mut handle)?;
     driver::ordinal(handle)
+}
+
+forwarded! {
+    /// Returns an attribute of a stream; numbers and values are the driver's own.
+    stream_get_attribute(
+        stream: Stream, attribute: cudaLaunchAttributeID, value: Memory<'_>);
+    /// Sets an attribute of a stream.
+    stream_set_attribute(
+        stream: Stream, attribute: cudaLaunchAttributeID, value: Memory<'_>);
+    /// Copies the attributes of one stream to another.
+    stream_copy_attributes(target: Stream, source: Stream);
 }

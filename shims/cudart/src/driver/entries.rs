@@ -2,7 +2,8 @@
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use super::structs::{Address, Context, Copy2D, Event, Stream, Text};
+use super::copies::Copy2D;
+use super::structs::{Address, Context, Event, Stream, Text};
 use crate::result::{Error, Result, from_driver};
 
 /// The file that every CUDA client asks for by this name.
@@ -32,7 +33,8 @@ macro_rules! entries {
         impl Driver {
             $(
                 $(#[$doc])*
-                #[doc = concat!("\n\nCalls `", $symbol, "`.")]
+                #[doc = ""]
+                #[doc = concat!("Calls `", $symbol, "`.")]
                 #[allow(clippy::too_many_arguments)] // the driver's own argument lists
                 pub fn $name(&self, $($argument: $kind),*) -> Result<()> {
                     let entry = self.$field.$name.ok_or(Error::INSUFFICIENT_DRIVER)?;
@@ -46,6 +48,8 @@ macro_rules! entries {
 }
 
 mod code;
+mod graph;
+mod memory;
 
 /// The driver library and what it exports; a function that it lacks is `INSUFFICIENT_DRIVER`.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub struct Driver {
     _library: Library,
     base: Base,
     code: code::Code,
+    graphs: graph::Graphs,
+    memory: memory::Memory,
 }
 
 impl Driver {
@@ -62,7 +68,13 @@ impl Driver {
         // installed under the driver's name, as for every CUDA client.
         let library = unsafe { Library::open(Some(LIBRARY), RTLD_NOW | RTLD_LOCAL) };
         let library = library.map_err(|_| Error::INSUFFICIENT_DRIVER)?;
-        Ok(Self { base: Base::find(&library), code: code::Code::find(&library), _library: library })
+        Ok(Self {
+            base: Base::find(&library),
+            code: code::Code::find(&library),
+            graphs: graph::Graphs::find(&library),
+            memory: memory::Memory::find(&library),
+            _library: library,
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! looked up under its documented name, so this module neither knows nor cares whether a genuine
 //! driver answers or ours. It knows nothing of the runtime API.
 
+mod copies;
 #[allow(unsafe_code)]
 mod entries;
 mod structs;
@@ -13,10 +14,11 @@ use std::sync::OnceLock;
 use crate::result::{Error, Result};
 use crate::runtime;
 
+pub use copies::{ArrayShape, Copy2D, Copy3D, MemorySide, Side2D, Side3D};
 pub use entries::Driver;
 pub use structs::{
-    Address, CodeLibrary, Context, Copy2D, Entry, Event, Function, Kernel, LaunchConfig,
-    MemorySide, Stream,
+    Address, CodeLibrary, Context, Entry, Event, Function, Kernel, KernelNode, LaunchConfig,
+    Location, Stream,
 };
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();

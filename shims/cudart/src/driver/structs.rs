@@ -13,6 +13,7 @@ pub use vgpu_abi::cudart::cudaKernel_t as Kernel;
 pub use vgpu_abi::cudart::cudaLibrary_t as CodeLibrary;
 /// `cudaStream_t` and `CUstream` are the same handle, special values included.
 pub use vgpu_abi::cudart::cudaStream_t as Stream;
+use vgpu_abi::{cudart12, cudart13};
 use vgpu_guest::convert::Memory;
 
 /// Names a driver context; 0 is none.
@@ -95,17 +96,6 @@ impl<'call> From<&'call CStr> for Text<'call> {
     }
 }
 
-/// Tells the driver where one side of a two-dimensional copy lies (`CUmemorytype`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemorySide {
-    /// The program's own memory.
-    Host = 1,
-    /// Memory of a device.
-    Device = 2,
-    /// The driver finds out from the address.
-    Unified = 4,
-}
-
 /// Describes a launch (`CUlaunchConfig`); attributes are laid out and numbered as the runtime's.
 #[derive(Debug)]
 #[repr(C)]
@@ -126,65 +116,63 @@ pub struct LaunchConfig {
 
 const _: () = assert!(size_of::<LaunchConfig>() == 56);
 
-/// Describes a two-dimensional copy (`CUDA_MEMCPY2D`); arrays are not used.
+/// Describes what a kernel node launches (`CUDA_KERNEL_NODE_PARAMS_v2`).
 #[derive(Debug)]
 #[repr(C)]
-pub struct Copy2D {
-    source_x_bytes: usize,
-    source_y: usize,
-    source_type: u32,
-    source_host: u64,
-    source_device: u64,
-    source_array: u64,
-    source_pitch: usize,
-    target_x_bytes: usize,
-    target_y: usize,
-    target_type: u32,
-    target_host: u64,
-    target_device: u64,
-    target_array: u64,
-    target_pitch: usize,
-    width_bytes: usize,
-    height: usize,
+pub struct KernelNode {
+    /// The function, if it is not a kernel.
+    pub function: Function,
+    /// Blocks of the grid.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Dynamic shared memory in bytes.
+    pub shared_bytes: u32,
+    /// The list of arguments.
+    pub parameters: Address,
+    /// The arguments in another form.
+    pub extra: Address,
+    /// The kernel; it counts if there is no function.
+    pub kernel: Kernel,
+    /// The context of a kernel; 0 is the current one.
+    pub context: u64,
 }
 
-const _: () = assert!(size_of::<Copy2D>() == 128);
+const _: () = assert!(size_of::<KernelNode>() == 72);
 
-impl Copy2D {
-    /// Describes a copy of `height` rows of `width_bytes` between two pitched areas.
-    ///
-    /// Each side is a place, its kind, and the distance of its rows in bytes.
-    pub fn new(
-        (target, target_type, target_pitch): (&Memory<'_>, MemorySide, usize),
-        (source, source_type, source_pitch): (&Memory<'_>, MemorySide, usize),
-        width_bytes: usize,
-        height: usize,
-    ) -> Self {
-        // The driver reads either the host or the device member, by the type of the side; a
-        // unified address goes into the device member (CUDA Driver API, cuMemcpy2D).
-        let members = |memory: &Memory<'_>, side| match side {
-            MemorySide::Host => (memory.address(), 0),
-            MemorySide::Device | MemorySide::Unified => (0, memory.address()),
-        };
-        let (source_host, source_device) = members(source, source_type);
-        let (target_host, target_device) = members(target, target_type);
+impl Default for KernelNode {
+    fn default() -> Self {
         Self {
-            source_x_bytes: 0,
-            source_y: 0,
-            source_type: source_type as u32,
-            source_host,
-            source_device,
-            source_array: 0,
-            source_pitch,
-            target_x_bytes: 0,
-            target_y: 0,
-            target_type: target_type as u32,
-            target_host,
-            target_device,
-            target_array: 0,
-            target_pitch,
-            width_bytes,
-            height,
+            function: Function::default(),
+            grid: [0; 3],
+            block: [0; 3],
+            shared_bytes: 0,
+            parameters: Address::NULL,
+            extra: Address::NULL,
+            kernel: Kernel::default(),
+            context: 0,
         }
+    }
+}
+
+/// Names where managed memory may be (`CUmemLocation`).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Location {
+    kind: u32,
+    id: i32,
+}
+
+const _: () = assert!(size_of::<Location>() == 8);
+
+impl From<cudart12::cudaMemLocation> for Location {
+    fn from(location: cudart12::cudaMemLocation) -> Self {
+        Self { kind: location.r#type.0, id: location.id }
+    }
+}
+
+impl From<cudart13::cudaMemLocation> for Location {
+    fn from(location: cudart13::cudaMemLocation) -> Self {
+        Self { kind: location.r#type.0, id: location.unnamed4[0].cast_signed() }
     }
 }

@@ -264,6 +264,82 @@ std::arch::global_asm!(
     ".symver __cudaUnregisterFatBinary, __cudaUnregisterFatBinary@@@libcudart.so.13"
 );
 
+/// Answers `cudaArrayGetInfo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaArrayGetInfo(
+    desc: *mut cudaChannelFormatDesc,
+    extent: *mut cudaExtent,
+    flags: *mut u32,
+    array: cudaArray_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaArrayGetInfo");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (desc, extent, flags) = unsafe {
+            (
+                convert::optional_output(desc),
+                convert::optional_output(extent),
+                convert::optional_output(flags),
+            )
+        };
+        let (desc_value, extent_value, flags_value) = api::array::array_get_info(array)?;
+        if let Some(mut desc) = desc {
+            desc.set(desc_value);
+        }
+        if let Some(mut extent) = extent {
+            extent.set(extent_value);
+        }
+        if let Some(mut flags) = flags {
+            flags.set(flags_value);
+        }
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaArrayGetInfo, cudaArrayGetInfo@@@libcudart.so.13");
+
+/// Answers `cudaArrayGetPlane` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaArrayGetPlane(
+    p_plane_array: *mut cudaArray_t,
+    array: cudaArray_t,
+    plane_idx: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaArrayGetPlane");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_plane_array = unsafe { convert::Memory::new(p_plane_array.cast()) };
+        api::array::array_get_plane(p_plane_array, array, plane_idx)
+    })
+}
+std::arch::global_asm!(".symver cudaArrayGetPlane, cudaArrayGetPlane@@@libcudart.so.13");
+
+/// Answers `cudaCreateChannelDesc` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaCreateChannelDesc(
+    x: i32,
+    y: i32,
+    z: i32,
+    w: i32,
+    f: cudaChannelFormatKind,
+) -> cudaChannelFormatDesc {
+    static CALLS: Counter = Counter::new("cudaCreateChannelDesc");
+    boundary_value(
+        &CALLS,
+        cudaChannelFormatDesc { x: 0, y: 0, z: 0, w: 0, f: cudaChannelFormatKind::NONE },
+        || api::array::create_channel_desc(x, y, z, w, f),
+    )
+}
+std::arch::global_asm!(".symver cudaCreateChannelDesc, cudaCreateChannelDesc@@@libcudart.so.13");
+
 /// Answers `cudaCtxResetPersistingL2Cache` in the guest.
 ///
 /// # Safety
@@ -324,6 +400,22 @@ pub unsafe extern "C" fn cudaDeviceEnablePeerAccess(peer_device: i32, flags: u32
 }
 std::arch::global_asm!(
     ".symver cudaDeviceEnablePeerAccess, cudaDeviceEnablePeerAccess@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceFlushGPUDirectRDMAWrites` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceFlushGPUDirectRDMAWrites(
+    target: cudaFlushGPUDirectRDMAWritesTarget,
+    scope: cudaFlushGPUDirectRDMAWritesScope,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceFlushGPUDirectRDMAWrites");
+    boundary(&CALLS, || api::device::device_flush_gpu_direct_rdma_writes(target, scope))
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceFlushGPUDirectRDMAWrites, cudaDeviceFlushGPUDirectRDMAWrites@@@libcudart.so.13"
 );
 
 /// Answers `cudaDeviceGetAttribute` in the guest.
@@ -391,6 +483,47 @@ std::arch::global_asm!(
     ".symver cudaDeviceGetCacheConfig, cudaDeviceGetCacheConfig@@@libcudart.so.13"
 );
 
+/// Answers `cudaDeviceGetDefaultMemPool` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetDefaultMemPool(
+    mem_pool: *mut cudaMemPool_t,
+    device: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetDefaultMemPool");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mem_pool = unsafe { convert::Memory::new(mem_pool.cast()) };
+        api::pool::device_get_default_mem_pool(mem_pool, device)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceGetDefaultMemPool, cudaDeviceGetDefaultMemPool@@@libcudart.so.13"
+);
+
+/// Answers `cudaDeviceGetGraphMemAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetGraphMemAttribute(
+    device: i32,
+    attr: cudaGraphMemAttributeType,
+    value: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetGraphMemAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::Memory::new(value.cast()) };
+        api::graph::device_get_graph_mem_attribute(device, attr, value)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceGetGraphMemAttribute, cudaDeviceGetGraphMemAttribute@@@libcudart.so.13"
+);
+
 /// Answers `cudaDeviceGetLimit` in the guest.
 ///
 /// # Safety
@@ -407,6 +540,24 @@ pub unsafe extern "C" fn cudaDeviceGetLimit(p_value: *mut usize, limit: cudaLimi
     })
 }
 std::arch::global_asm!(".symver cudaDeviceGetLimit, cudaDeviceGetLimit@@@libcudart.so.13");
+
+/// Answers `cudaDeviceGetMemPool` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGetMemPool(
+    mem_pool: *mut cudaMemPool_t,
+    device: i32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGetMemPool");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mem_pool = unsafe { convert::Memory::new(mem_pool.cast()) };
+        api::pool::device_get_mem_pool(mem_pool, device)
+    })
+}
+std::arch::global_asm!(".symver cudaDeviceGetMemPool, cudaDeviceGetMemPool@@@libcudart.so.13");
 
 /// Answers `cudaDeviceGetP2PAttribute` in the guest.
 ///
@@ -502,6 +653,17 @@ std::arch::global_asm!(
     ".symver cudaDeviceGetStreamPriorityRange, cudaDeviceGetStreamPriorityRange@@@libcudart.so.13"
 );
 
+/// Answers `cudaDeviceGraphMemTrim` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceGraphMemTrim(device: i32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceGraphMemTrim");
+    boundary(&CALLS, || api::graph::device_graph_mem_trim(device))
+}
+std::arch::global_asm!(".symver cudaDeviceGraphMemTrim, cudaDeviceGraphMemTrim@@@libcudart.so.13");
+
 /// Answers `cudaDeviceReset` in the guest.
 ///
 /// # Safety
@@ -526,6 +688,27 @@ std::arch::global_asm!(
     ".symver cudaDeviceSetCacheConfig, cudaDeviceSetCacheConfig@@@libcudart.so.13"
 );
 
+/// Answers `cudaDeviceSetGraphMemAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceSetGraphMemAttribute(
+    device: i32,
+    attr: cudaGraphMemAttributeType,
+    value: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceSetGraphMemAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::Memory::new(value.cast()) };
+        api::graph::device_set_graph_mem_attribute(device, attr, value)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaDeviceSetGraphMemAttribute, cudaDeviceSetGraphMemAttribute@@@libcudart.so.13"
+);
+
 /// Answers `cudaDeviceSetLimit` in the guest.
 ///
 /// # Safety
@@ -536,6 +719,17 @@ pub unsafe extern "C" fn cudaDeviceSetLimit(limit: cudaLimit, value: usize) -> c
     boundary(&CALLS, || api::context::device_set_limit(limit, value))
 }
 std::arch::global_asm!(".symver cudaDeviceSetLimit, cudaDeviceSetLimit@@@libcudart.so.13");
+
+/// Answers `cudaDeviceSetMemPool` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaDeviceSetMemPool(device: i32, mem_pool: cudaMemPool_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaDeviceSetMemPool");
+    boundary(&CALLS, || api::pool::device_set_mem_pool(device, mem_pool))
+}
+std::arch::global_asm!(".symver cudaDeviceSetMemPool, cudaDeviceSetMemPool@@@libcudart.so.13");
 
 /// Answers `cudaDeviceSetSharedMemConfig` in the guest.
 ///
@@ -745,6 +939,50 @@ pub unsafe extern "C" fn cudaFree(dev_ptr: *mut c_void) -> cudaError_t {
 }
 std::arch::global_asm!(".symver cudaFree, cudaFree@@@libcudart.so.13");
 
+/// Answers `cudaFreeArray` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFreeArray(array: cudaArray_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFreeArray");
+    boundary(&CALLS, || api::array::free_array(array))
+}
+std::arch::global_asm!(".symver cudaFreeArray, cudaFreeArray@@@libcudart.so.13");
+
+/// Answers `cudaFreeAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFreeAsync(dev_ptr: *mut c_void, stream: cudaStream_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFreeAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::pool::free_async(dev_ptr, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaFreeAsync, cudaFreeAsync@@@libcudart.so.13");
+
+/// Answers `cudaFreeAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFreeAsync_ptsz(
+    dev_ptr: *mut c_void,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFreeAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::pool::free_async(dev_ptr, stream.per_thread())
+    })
+}
+std::arch::global_asm!(".symver cudaFreeAsync_ptsz, cudaFreeAsync_ptsz@@@libcudart.so.13");
+
 /// Answers `cudaFreeHost` in the guest.
 ///
 /// # Safety
@@ -759,6 +997,19 @@ pub unsafe extern "C" fn cudaFreeHost(ptr: *mut c_void) -> cudaError_t {
     })
 }
 std::arch::global_asm!(".symver cudaFreeHost, cudaFreeHost@@@libcudart.so.13");
+
+/// Answers `cudaFreeMipmappedArray` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaFreeMipmappedArray(
+    mipmapped_array: cudaMipmappedArray_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaFreeMipmappedArray");
+    boundary(&CALLS, || api::array::free_mipmapped_array(mipmapped_array))
+}
+std::arch::global_asm!(".symver cudaFreeMipmappedArray, cudaFreeMipmappedArray@@@libcudart.so.13");
 
 /// Answers `cudaFuncGetAttributes` in the guest.
 ///
@@ -912,6 +1163,26 @@ pub unsafe extern "C" fn cudaFuncSetSharedMemConfig(
 std::arch::global_asm!(
     ".symver cudaFuncSetSharedMemConfig, cudaFuncSetSharedMemConfig@@@libcudart.so.13"
 );
+
+/// Answers `cudaGetChannelDesc` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetChannelDesc(
+    desc: *mut cudaChannelFormatDesc,
+    array: cudaArray_const_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetChannelDesc");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut desc = unsafe { convert::output::<_, Error>(desc)? };
+        let desc_value = api::array::get_channel_desc(array)?;
+        desc.set(desc_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaGetChannelDesc, cudaGetChannelDesc@@@libcudart.so.13");
 
 /// Answers `cudaGetDevice` in the guest.
 ///
@@ -1201,6 +1472,29 @@ pub unsafe extern "C" fn cudaGetLastError() -> cudaError_t {
 }
 std::arch::global_asm!(".symver cudaGetLastError, cudaGetLastError@@@libcudart.so.13");
 
+/// Answers `cudaGetMipmappedArrayLevel` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGetMipmappedArrayLevel(
+    level_array: *mut cudaArray_t,
+    mipmapped_array: cudaMipmappedArray_const_t,
+    level: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGetMipmappedArrayLevel");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut level_array = unsafe { convert::output::<_, Error>(level_array)? };
+        let level_array_value = api::array::get_mipmapped_array_level(mipmapped_array, level)?;
+        level_array.set(level_array_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGetMipmappedArrayLevel, cudaGetMipmappedArrayLevel@@@libcudart.so.13"
+);
+
 /// Answers `cudaGetSymbolAddress` in the guest.
 ///
 /// # Safety
@@ -1239,6 +1533,1805 @@ pub unsafe extern "C" fn cudaGetSymbolSize(size: *mut usize, symbol: *const c_vo
     })
 }
 std::arch::global_asm!(".symver cudaGetSymbolSize, cudaGetSymbolSize@@@libcudart.so.13");
+
+/// Answers `cudaGraphAddChildGraphNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddChildGraphNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    child_graph: cudaGraph_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddChildGraphNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies) = unsafe {
+            (convert::Memory::new(p_graph_node.cast()), convert::Memory::new(p_dependencies.cast()))
+        };
+        api::graph_node::graph_add_child_graph_node(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            child_graph,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphAddChildGraphNode, cudaGraphAddChildGraphNode@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphAddDependencies` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddDependencies(
+    graph: cudaGraph_t,
+    from: *const cudaGraphNode_t,
+    to: *const cudaGraphNode_t,
+    edge_data: *const cudaGraphEdgeData,
+    num_dependencies: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddDependencies");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (from, to, edge_data) = unsafe {
+            (
+                convert::Memory::new(from.cast()),
+                convert::Memory::new(to.cast()),
+                convert::Memory::new(edge_data.cast()),
+            )
+        };
+        api::graph_node::graph_add_dependencies_v2(graph, from, to, edge_data, num_dependencies)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphAddDependencies, cudaGraphAddDependencies@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphAddEmptyNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddEmptyNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddEmptyNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies) = unsafe {
+            (convert::Memory::new(p_graph_node.cast()), convert::Memory::new(p_dependencies.cast()))
+        };
+        api::graph_node::graph_add_empty_node(p_graph_node, graph, p_dependencies, num_dependencies)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphAddEmptyNode, cudaGraphAddEmptyNode@@@libcudart.so.13");
+
+/// Answers `cudaGraphAddEventRecordNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddEventRecordNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    event: cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddEventRecordNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies) = unsafe {
+            (convert::Memory::new(p_graph_node.cast()), convert::Memory::new(p_dependencies.cast()))
+        };
+        api::graph_node::graph_add_event_record_node(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            event,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphAddEventRecordNode, cudaGraphAddEventRecordNode@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphAddEventWaitNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddEventWaitNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    event: cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddEventWaitNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies) = unsafe {
+            (convert::Memory::new(p_graph_node.cast()), convert::Memory::new(p_dependencies.cast()))
+        };
+        api::graph_node::graph_add_event_wait_node(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            event,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphAddEventWaitNode, cudaGraphAddEventWaitNode@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphAddHostNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddHostNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    p_node_params: *const cudaHostNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddHostNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies, p_node_params) = unsafe {
+            (
+                convert::Memory::new(p_graph_node.cast()),
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Memory::new(p_node_params.cast()),
+            )
+        };
+        api::graph_node::graph_add_host_node(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            p_node_params,
+        )
+    })
+}
+std::arch::global_asm!(".symver cudaGraphAddHostNode, cudaGraphAddHostNode@@@libcudart.so.13");
+
+/// Answers `cudaGraphAddKernelNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddKernelNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    p_node_params: *const cudaKernelNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddKernelNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies, p_node_params) = unsafe {
+            (
+                convert::Memory::new(p_graph_node.cast()),
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Pointing::new::<Error>(p_node_params)?,
+            )
+        };
+        api::graph_kernel::graph_add_kernel_node(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            p_node_params,
+        )
+    })
+}
+std::arch::global_asm!(".symver cudaGraphAddKernelNode, cudaGraphAddKernelNode@@@libcudart.so.13");
+
+/// Answers `cudaGraphAddMemAllocNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddMemAllocNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    node_params: *mut cudaMemAllocNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddMemAllocNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies, node_params) = unsafe {
+            (
+                convert::Memory::new(p_graph_node.cast()),
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Memory::new(node_params.cast()),
+            )
+        };
+        api::graph_node::graph_add_mem_alloc_node(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            node_params,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphAddMemAllocNode, cudaGraphAddMemAllocNode@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphAddMemFreeNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddMemFreeNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    dptr: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddMemFreeNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies, dptr) = unsafe {
+            (
+                convert::Memory::new(p_graph_node.cast()),
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Memory::new(dptr.cast()),
+            )
+        };
+        api::graph_node::graph_add_mem_free_node(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            dptr,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphAddMemFreeNode, cudaGraphAddMemFreeNode@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphAddMemcpyNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddMemcpyNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    p_copy_params: *const cudaMemcpy3DParms,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddMemcpyNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies, p_copy_params) = unsafe {
+            (
+                convert::Memory::new(p_graph_node.cast()),
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Pointing::new::<Error>(p_copy_params)?,
+            )
+        };
+        api::graph_memory::graph_add_memcpy_node(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            p_copy_params,
+        )
+    })
+}
+std::arch::global_asm!(".symver cudaGraphAddMemcpyNode, cudaGraphAddMemcpyNode@@@libcudart.so.13");
+
+/// Answers `cudaGraphAddMemcpyNode1D` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddMemcpyNode1D(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    dst: *mut c_void,
+    src: *const c_void,
+    count: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddMemcpyNode1D");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies, dst, src) = unsafe {
+            (
+                convert::Memory::new(p_graph_node.cast()),
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Memory::new(dst.cast()),
+                convert::Memory::new(src.cast()),
+            )
+        };
+        api::graph_memory::graph_add_memcpy_node1_d(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            dst,
+            src,
+            count,
+            kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphAddMemcpyNode1D, cudaGraphAddMemcpyNode1D@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphAddMemcpyNodeFromSymbol` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddMemcpyNodeFromSymbol(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    dst: *mut c_void,
+    symbol: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddMemcpyNodeFromSymbol");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies, dst, symbol) = unsafe {
+            (
+                convert::Memory::new(p_graph_node.cast()),
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Memory::new(dst.cast()),
+                convert::Memory::new(symbol.cast()),
+            )
+        };
+        api::graph_memory::graph_add_memcpy_node_from_symbol(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            dst,
+            symbol,
+            count,
+            offset,
+            kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphAddMemcpyNodeFromSymbol, cudaGraphAddMemcpyNodeFromSymbol@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphAddMemcpyNodeToSymbol` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddMemcpyNodeToSymbol(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    symbol: *const c_void,
+    src: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddMemcpyNodeToSymbol");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies, symbol, src) = unsafe {
+            (
+                convert::Memory::new(p_graph_node.cast()),
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Memory::new(symbol.cast()),
+                convert::Memory::new(src.cast()),
+            )
+        };
+        api::graph_memory::graph_add_memcpy_node_to_symbol(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            symbol,
+            src,
+            count,
+            offset,
+            kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphAddMemcpyNodeToSymbol, cudaGraphAddMemcpyNodeToSymbol@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphAddMemsetNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphAddMemsetNode(
+    p_graph_node: *mut cudaGraphNode_t,
+    graph: cudaGraph_t,
+    p_dependencies: *const cudaGraphNode_t,
+    num_dependencies: usize,
+    p_memset_params: *const cudaMemsetParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphAddMemsetNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_node, p_dependencies, p_memset_params) = unsafe {
+            (
+                convert::Memory::new(p_graph_node.cast()),
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Memory::new(p_memset_params.cast()),
+            )
+        };
+        api::graph_memory::graph_add_memset_node(
+            p_graph_node,
+            graph,
+            p_dependencies,
+            num_dependencies,
+            p_memset_params,
+        )
+    })
+}
+std::arch::global_asm!(".symver cudaGraphAddMemsetNode, cudaGraphAddMemsetNode@@@libcudart.so.13");
+
+/// Answers `cudaGraphChildGraphNodeGetGraph` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphChildGraphNodeGetGraph(
+    node: cudaGraphNode_t,
+    p_graph: *mut cudaGraph_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphChildGraphNodeGetGraph");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_graph = unsafe { convert::Memory::new(p_graph.cast()) };
+        api::graph_node::graph_child_graph_node_get_graph(node, p_graph)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphChildGraphNodeGetGraph, cudaGraphChildGraphNodeGetGraph@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphClone` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphClone(
+    p_graph_clone: *mut cudaGraph_t,
+    original_graph: cudaGraph_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphClone");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_graph_clone = unsafe { convert::Memory::new(p_graph_clone.cast()) };
+        api::graph::graph_clone(p_graph_clone, original_graph)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphClone, cudaGraphClone@@@libcudart.so.13");
+
+/// Answers `cudaGraphConditionalHandleCreate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphConditionalHandleCreate(
+    p_handle_out: *mut cudaGraphConditionalHandle,
+    graph: cudaGraph_t,
+    default_launch_value: u32,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphConditionalHandleCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_handle_out = unsafe { convert::output::<_, Error>(p_handle_out)? };
+        let p_handle_out_value =
+            api::graph::graph_conditional_handle_create(graph, default_launch_value, flags)?;
+        p_handle_out.set(p_handle_out_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphConditionalHandleCreate, cudaGraphConditionalHandleCreate@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphCreate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphCreate(p_graph: *mut cudaGraph_t, flags: u32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_graph = unsafe { convert::Memory::new(p_graph.cast()) };
+        api::graph::graph_create(p_graph, flags)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphCreate, cudaGraphCreate@@@libcudart.so.13");
+
+/// Answers `cudaGraphDebugDotPrint` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphDebugDotPrint(
+    graph: cudaGraph_t,
+    path: *const c_char,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphDebugDotPrint");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let path = unsafe { convert::text::<Error>(path)? };
+        api::graph::graph_debug_dot_print(graph, path, flags)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphDebugDotPrint, cudaGraphDebugDotPrint@@@libcudart.so.13");
+
+/// Answers `cudaGraphDestroy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphDestroy(graph: cudaGraph_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphDestroy");
+    boundary(&CALLS, || api::graph::graph_destroy(graph))
+}
+std::arch::global_asm!(".symver cudaGraphDestroy, cudaGraphDestroy@@@libcudart.so.13");
+
+/// Answers `cudaGraphDestroyNode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphDestroyNode(node: cudaGraphNode_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphDestroyNode");
+    boundary(&CALLS, || api::graph_node::graph_destroy_node(node))
+}
+std::arch::global_asm!(".symver cudaGraphDestroyNode, cudaGraphDestroyNode@@@libcudart.so.13");
+
+/// Answers `cudaGraphEventRecordNodeGetEvent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphEventRecordNodeGetEvent(
+    node: cudaGraphNode_t,
+    event_out: *mut cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphEventRecordNodeGetEvent");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let event_out = unsafe { convert::Memory::new(event_out.cast()) };
+        api::graph_node::graph_event_record_node_get_event(node, event_out)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphEventRecordNodeGetEvent, cudaGraphEventRecordNodeGetEvent@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphEventRecordNodeSetEvent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphEventRecordNodeSetEvent(
+    node: cudaGraphNode_t,
+    event: cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphEventRecordNodeSetEvent");
+    boundary(&CALLS, || api::graph_node::graph_event_record_node_set_event(node, event))
+}
+std::arch::global_asm!(
+    ".symver cudaGraphEventRecordNodeSetEvent, cudaGraphEventRecordNodeSetEvent@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphEventWaitNodeGetEvent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphEventWaitNodeGetEvent(
+    node: cudaGraphNode_t,
+    event_out: *mut cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphEventWaitNodeGetEvent");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let event_out = unsafe { convert::Memory::new(event_out.cast()) };
+        api::graph_node::graph_event_wait_node_get_event(node, event_out)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphEventWaitNodeGetEvent, cudaGraphEventWaitNodeGetEvent@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphEventWaitNodeSetEvent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphEventWaitNodeSetEvent(
+    node: cudaGraphNode_t,
+    event: cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphEventWaitNodeSetEvent");
+    boundary(&CALLS, || api::graph_node::graph_event_wait_node_set_event(node, event))
+}
+std::arch::global_asm!(
+    ".symver cudaGraphEventWaitNodeSetEvent, cudaGraphEventWaitNodeSetEvent@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecChildGraphNodeSetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecChildGraphNodeSetParams(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    child_graph: cudaGraph_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecChildGraphNodeSetParams");
+    boundary(&CALLS, || {
+        api::graph_node::graph_exec_child_graph_node_set_params(graph_exec, node, child_graph)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecChildGraphNodeSetParams, cudaGraphExecChildGraphNodeSetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecDestroy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecDestroy(graph_exec: cudaGraphExec_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecDestroy");
+    boundary(&CALLS, || api::graph::graph_exec_destroy(graph_exec))
+}
+std::arch::global_asm!(".symver cudaGraphExecDestroy, cudaGraphExecDestroy@@@libcudart.so.13");
+
+/// Answers `cudaGraphExecEventRecordNodeSetEvent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecEventRecordNodeSetEvent(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    event: cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecEventRecordNodeSetEvent");
+    boundary(&CALLS, || {
+        api::graph_node::graph_exec_event_record_node_set_event(graph_exec, node, event)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecEventRecordNodeSetEvent, cudaGraphExecEventRecordNodeSetEvent@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecEventWaitNodeSetEvent` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecEventWaitNodeSetEvent(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    event: cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecEventWaitNodeSetEvent");
+    boundary(&CALLS, || {
+        api::graph_node::graph_exec_event_wait_node_set_event(graph_exec, node, event)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecEventWaitNodeSetEvent, cudaGraphExecEventWaitNodeSetEvent@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecGetFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecGetFlags(
+    graph_exec: cudaGraphExec_t,
+    flags: *mut u64,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecGetFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let flags = unsafe { convert::Memory::new(flags.cast()) };
+        api::graph::graph_exec_get_flags(graph_exec, flags)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphExecGetFlags, cudaGraphExecGetFlags@@@libcudart.so.13");
+
+/// Answers `cudaGraphExecGetId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecGetId(
+    graph_exec: cudaGraphExec_t,
+    graph_id: *mut u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecGetId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let graph_id = unsafe { convert::Memory::new(graph_id.cast()) };
+        api::graph::graph_exec_get_id(graph_exec, graph_id)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphExecGetId, cudaGraphExecGetId@@@libcudart.so.13");
+
+/// Answers `cudaGraphExecHostNodeSetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecHostNodeSetParams(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    p_node_params: *const cudaHostNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecHostNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Memory::new(p_node_params.cast()) };
+        api::graph_node::graph_exec_host_node_set_params(graph_exec, node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecHostNodeSetParams, cudaGraphExecHostNodeSetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecKernelNodeSetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecKernelNodeSetParams(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    p_node_params: *const cudaKernelNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecKernelNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Pointing::new::<Error>(p_node_params)? };
+        api::graph_kernel::graph_exec_kernel_node_set_params(graph_exec, node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecKernelNodeSetParams, cudaGraphExecKernelNodeSetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecMemcpyNodeSetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecMemcpyNodeSetParams(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    p_node_params: *const cudaMemcpy3DParms,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecMemcpyNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Pointing::new::<Error>(p_node_params)? };
+        api::graph_memory::graph_exec_memcpy_node_set_params(graph_exec, node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecMemcpyNodeSetParams, cudaGraphExecMemcpyNodeSetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecMemcpyNodeSetParams1D` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecMemcpyNodeSetParams1D(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    dst: *mut c_void,
+    src: *const c_void,
+    count: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecMemcpyNodeSetParams1D");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
+        api::graph_memory::graph_exec_memcpy_node_set_params1_d(
+            graph_exec, node, dst, src, count, kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecMemcpyNodeSetParams1D, cudaGraphExecMemcpyNodeSetParams1D@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecMemcpyNodeSetParamsFromSymbol` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecMemcpyNodeSetParamsFromSymbol(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    dst: *mut c_void,
+    symbol: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecMemcpyNodeSetParamsFromSymbol");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, symbol) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(symbol.cast())) };
+        api::graph_memory::graph_exec_memcpy_node_set_params_from_symbol(
+            graph_exec, node, dst, symbol, count, offset, kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecMemcpyNodeSetParamsFromSymbol, cudaGraphExecMemcpyNodeSetParamsFromSymbol@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecMemcpyNodeSetParamsToSymbol` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecMemcpyNodeSetParamsToSymbol(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    symbol: *const c_void,
+    src: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecMemcpyNodeSetParamsToSymbol");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, src) =
+            unsafe { (convert::Memory::new(symbol.cast()), convert::Memory::new(src.cast())) };
+        api::graph_memory::graph_exec_memcpy_node_set_params_to_symbol(
+            graph_exec, node, symbol, src, count, offset, kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecMemcpyNodeSetParamsToSymbol, cudaGraphExecMemcpyNodeSetParamsToSymbol@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecMemsetNodeSetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecMemsetNodeSetParams(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    p_node_params: *const cudaMemsetParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecMemsetNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Memory::new(p_node_params.cast()) };
+        api::graph_memory::graph_exec_memset_node_set_params(graph_exec, node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphExecMemsetNodeSetParams, cudaGraphExecMemsetNodeSetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphExecUpdate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphExecUpdate(
+    graph_exec: cudaGraphExec_t,
+    graph: cudaGraph_t,
+    result_info: *mut cudaGraphExecUpdateResultInfo,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphExecUpdate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let result_info = unsafe { convert::Memory::new(result_info.cast()) };
+        api::graph::graph_exec_update(graph_exec, graph, result_info)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphExecUpdate, cudaGraphExecUpdate@@@libcudart.so.13");
+
+/// Answers `cudaGraphGetEdges` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphGetEdges(
+    graph: cudaGraph_t,
+    from: *mut cudaGraphNode_t,
+    to: *mut cudaGraphNode_t,
+    edge_data: *mut cudaGraphEdgeData,
+    num_edges: *mut usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphGetEdges");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (from, to, edge_data, num_edges) = unsafe {
+            (
+                convert::Memory::new(from.cast()),
+                convert::Memory::new(to.cast()),
+                convert::Memory::new(edge_data.cast()),
+                convert::Memory::new(num_edges.cast()),
+            )
+        };
+        api::graph_node::graph_get_edges_v2(graph, from, to, edge_data, num_edges)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphGetEdges, cudaGraphGetEdges@@@libcudart.so.13");
+
+/// Answers `cudaGraphGetId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphGetId(graph: cudaGraph_t, graph_id: *mut u32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphGetId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let graph_id = unsafe { convert::Memory::new(graph_id.cast()) };
+        api::graph::graph_get_id(graph, graph_id)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphGetId, cudaGraphGetId@@@libcudart.so.13");
+
+/// Answers `cudaGraphGetNodes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphGetNodes(
+    graph: cudaGraph_t,
+    nodes: *mut cudaGraphNode_t,
+    num_nodes: *mut usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphGetNodes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (nodes, num_nodes) =
+            unsafe { (convert::Memory::new(nodes.cast()), convert::Memory::new(num_nodes.cast())) };
+        api::graph_node::graph_get_nodes(graph, nodes, num_nodes)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphGetNodes, cudaGraphGetNodes@@@libcudart.so.13");
+
+/// Answers `cudaGraphGetRootNodes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphGetRootNodes(
+    graph: cudaGraph_t,
+    p_root_nodes: *mut cudaGraphNode_t,
+    p_num_root_nodes: *mut usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphGetRootNodes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_root_nodes, p_num_root_nodes) = unsafe {
+            (
+                convert::Memory::new(p_root_nodes.cast()),
+                convert::Memory::new(p_num_root_nodes.cast()),
+            )
+        };
+        api::graph_node::graph_get_root_nodes(graph, p_root_nodes, p_num_root_nodes)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphGetRootNodes, cudaGraphGetRootNodes@@@libcudart.so.13");
+
+/// Answers `cudaGraphHostNodeGetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphHostNodeGetParams(
+    node: cudaGraphNode_t,
+    p_node_params: *mut cudaHostNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphHostNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Memory::new(p_node_params.cast()) };
+        api::graph_node::graph_host_node_get_params(node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphHostNodeGetParams, cudaGraphHostNodeGetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphHostNodeSetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphHostNodeSetParams(
+    node: cudaGraphNode_t,
+    p_node_params: *const cudaHostNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphHostNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Memory::new(p_node_params.cast()) };
+        api::graph_node::graph_host_node_set_params(node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphHostNodeSetParams, cudaGraphHostNodeSetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphInstantiate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphInstantiate(
+    p_graph_exec: *mut cudaGraphExec_t,
+    graph: cudaGraph_t,
+    flags: u64,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphInstantiate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_graph_exec = unsafe { convert::Memory::new(p_graph_exec.cast()) };
+        api::graph::graph_instantiate(p_graph_exec, graph, flags)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphInstantiate, cudaGraphInstantiate@@@libcudart.so.13");
+
+/// Answers `cudaGraphInstantiateWithFlags` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphInstantiateWithFlags(
+    p_graph_exec: *mut cudaGraphExec_t,
+    graph: cudaGraph_t,
+    flags: u64,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphInstantiateWithFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_graph_exec = unsafe { convert::Memory::new(p_graph_exec.cast()) };
+        api::graph::graph_instantiate_with_flags(p_graph_exec, graph, flags)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphInstantiateWithFlags, cudaGraphInstantiateWithFlags@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphInstantiateWithParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphInstantiateWithParams(
+    p_graph_exec: *mut cudaGraphExec_t,
+    graph: cudaGraph_t,
+    instantiate_params: *mut cudaGraphInstantiateParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphInstantiateWithParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_exec, instantiate_params) = unsafe {
+            (
+                convert::Memory::new(p_graph_exec.cast()),
+                convert::Memory::new(instantiate_params.cast()),
+            )
+        };
+        api::graph::graph_instantiate_with_params(p_graph_exec, graph, instantiate_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphInstantiateWithParams, cudaGraphInstantiateWithParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphInstantiateWithParams_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphInstantiateWithParams_ptsz(
+    p_graph_exec: *mut cudaGraphExec_t,
+    graph: cudaGraph_t,
+    instantiate_params: *mut cudaGraphInstantiateParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphInstantiateWithParams_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_graph_exec, instantiate_params) = unsafe {
+            (
+                convert::Memory::new(p_graph_exec.cast()),
+                convert::Memory::new(instantiate_params.cast()),
+            )
+        };
+        api::graph::graph_instantiate_with_params_ptsz(p_graph_exec, graph, instantiate_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphInstantiateWithParams_ptsz, cudaGraphInstantiateWithParams_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphKernelNodeCopyAttributes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphKernelNodeCopyAttributes(
+    dst: cudaGraphNode_t,
+    src: cudaGraphNode_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphKernelNodeCopyAttributes");
+    boundary(&CALLS, || api::graph_kernel::graph_kernel_node_copy_attributes(dst, src))
+}
+std::arch::global_asm!(
+    ".symver cudaGraphKernelNodeCopyAttributes, cudaGraphKernelNodeCopyAttributes@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphKernelNodeGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphKernelNodeGetAttribute(
+    node: cudaGraphNode_t,
+    attr: cudaLaunchAttributeID,
+    value_out: *mut cudaLaunchAttributeValue,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphKernelNodeGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value_out = unsafe { convert::Memory::new(value_out.cast()) };
+        api::graph_kernel::graph_kernel_node_get_attribute(node, attr, value_out)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphKernelNodeGetAttribute, cudaGraphKernelNodeGetAttribute@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphKernelNodeGetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphKernelNodeGetParams(
+    node: cudaGraphNode_t,
+    p_node_params: *mut cudaKernelNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphKernelNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_node_params = unsafe { convert::output::<_, Error>(p_node_params)? };
+        let p_node_params_value = api::graph_kernel::graph_kernel_node_get_params(node)?;
+        p_node_params.set(p_node_params_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphKernelNodeGetParams, cudaGraphKernelNodeGetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphKernelNodeSetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphKernelNodeSetAttribute(
+    node: cudaGraphNode_t,
+    attr: cudaLaunchAttributeID,
+    value: *const cudaLaunchAttributeValue,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphKernelNodeSetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::Memory::new(value.cast()) };
+        api::graph_kernel::graph_kernel_node_set_attribute(node, attr, value)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphKernelNodeSetAttribute, cudaGraphKernelNodeSetAttribute@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphKernelNodeSetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphKernelNodeSetParams(
+    node: cudaGraphNode_t,
+    p_node_params: *const cudaKernelNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphKernelNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Pointing::new::<Error>(p_node_params)? };
+        api::graph_kernel::graph_kernel_node_set_params(node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphKernelNodeSetParams, cudaGraphKernelNodeSetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphLaunch` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphLaunch(
+    graph_exec: cudaGraphExec_t,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphLaunch");
+    boundary(&CALLS, || api::graph::graph_launch(graph_exec, stream))
+}
+std::arch::global_asm!(".symver cudaGraphLaunch, cudaGraphLaunch@@@libcudart.so.13");
+
+/// Answers `cudaGraphLaunch_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphLaunch_ptsz(
+    graph_exec: cudaGraphExec_t,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphLaunch_ptsz");
+    boundary(&CALLS, || api::graph::graph_launch(graph_exec, stream.per_thread()))
+}
+std::arch::global_asm!(".symver cudaGraphLaunch_ptsz, cudaGraphLaunch_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaGraphMemAllocNodeGetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphMemAllocNodeGetParams(
+    node: cudaGraphNode_t,
+    params_out: *mut cudaMemAllocNodeParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphMemAllocNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let params_out = unsafe { convert::Memory::new(params_out.cast()) };
+        api::graph_node::graph_mem_alloc_node_get_params(node, params_out)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphMemAllocNodeGetParams, cudaGraphMemAllocNodeGetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphMemFreeNodeGetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphMemFreeNodeGetParams(
+    node: cudaGraphNode_t,
+    dptr_out: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphMemFreeNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dptr_out = unsafe { convert::Memory::new(dptr_out.cast()) };
+        api::graph_node::graph_mem_free_node_get_params(node, dptr_out)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphMemFreeNodeGetParams, cudaGraphMemFreeNodeGetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphMemcpyNodeGetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphMemcpyNodeGetParams(
+    node: cudaGraphNode_t,
+    p_node_params: *mut cudaMemcpy3DParms,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphMemcpyNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_node_params = unsafe { convert::output::<_, Error>(p_node_params)? };
+        let p_node_params_value = api::graph_memory::graph_memcpy_node_get_params(node)?;
+        p_node_params.set(p_node_params_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphMemcpyNodeGetParams, cudaGraphMemcpyNodeGetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphMemcpyNodeSetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphMemcpyNodeSetParams(
+    node: cudaGraphNode_t,
+    p_node_params: *const cudaMemcpy3DParms,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphMemcpyNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Pointing::new::<Error>(p_node_params)? };
+        api::graph_memory::graph_memcpy_node_set_params(node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphMemcpyNodeSetParams, cudaGraphMemcpyNodeSetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphMemcpyNodeSetParams1D` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphMemcpyNodeSetParams1D(
+    node: cudaGraphNode_t,
+    dst: *mut c_void,
+    src: *const c_void,
+    count: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphMemcpyNodeSetParams1D");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, src) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(src.cast())) };
+        api::graph_memory::graph_memcpy_node_set_params1_d(node, dst, src, count, kind)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphMemcpyNodeSetParams1D, cudaGraphMemcpyNodeSetParams1D@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphMemcpyNodeSetParamsFromSymbol` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphMemcpyNodeSetParamsFromSymbol(
+    node: cudaGraphNode_t,
+    dst: *mut c_void,
+    symbol: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphMemcpyNodeSetParamsFromSymbol");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dst, symbol) =
+            unsafe { (convert::Memory::new(dst.cast()), convert::Memory::new(symbol.cast())) };
+        api::graph_memory::graph_memcpy_node_set_params_from_symbol(
+            node, dst, symbol, count, offset, kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphMemcpyNodeSetParamsFromSymbol, cudaGraphMemcpyNodeSetParamsFromSymbol@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphMemcpyNodeSetParamsToSymbol` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphMemcpyNodeSetParamsToSymbol(
+    node: cudaGraphNode_t,
+    symbol: *const c_void,
+    src: *const c_void,
+    count: usize,
+    offset: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphMemcpyNodeSetParamsToSymbol");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (symbol, src) =
+            unsafe { (convert::Memory::new(symbol.cast()), convert::Memory::new(src.cast())) };
+        api::graph_memory::graph_memcpy_node_set_params_to_symbol(
+            node, symbol, src, count, offset, kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphMemcpyNodeSetParamsToSymbol, cudaGraphMemcpyNodeSetParamsToSymbol@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphMemsetNodeGetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphMemsetNodeGetParams(
+    node: cudaGraphNode_t,
+    p_node_params: *mut cudaMemsetParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphMemsetNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Memory::new(p_node_params.cast()) };
+        api::graph_memory::graph_memset_node_get_params(node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphMemsetNodeGetParams, cudaGraphMemsetNodeGetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphMemsetNodeSetParams` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphMemsetNodeSetParams(
+    node: cudaGraphNode_t,
+    p_node_params: *const cudaMemsetParams,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphMemsetNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node_params = unsafe { convert::Memory::new(p_node_params.cast()) };
+        api::graph_memory::graph_memset_node_set_params(node, p_node_params)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphMemsetNodeSetParams, cudaGraphMemsetNodeSetParams@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphNodeFindInClone` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphNodeFindInClone(
+    p_node: *mut cudaGraphNode_t,
+    original_node: cudaGraphNode_t,
+    cloned_graph: cudaGraph_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphNodeFindInClone");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_node = unsafe { convert::Memory::new(p_node.cast()) };
+        api::graph::graph_node_find_in_clone(p_node, original_node, cloned_graph)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphNodeFindInClone, cudaGraphNodeFindInClone@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphNodeGetContainingGraph` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphNodeGetContainingGraph(
+    node: cudaGraphNode_t,
+    graph: *mut cudaGraph_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphNodeGetContainingGraph");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let graph = unsafe { convert::Memory::new(graph.cast()) };
+        api::graph_node::graph_node_get_containing_graph(node, graph)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphNodeGetContainingGraph, cudaGraphNodeGetContainingGraph@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphNodeGetDependencies` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphNodeGetDependencies(
+    node: cudaGraphNode_t,
+    p_dependencies: *mut cudaGraphNode_t,
+    edge_data: *mut cudaGraphEdgeData,
+    p_num_dependencies: *mut usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphNodeGetDependencies");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_dependencies, edge_data, p_num_dependencies) = unsafe {
+            (
+                convert::Memory::new(p_dependencies.cast()),
+                convert::Memory::new(edge_data.cast()),
+                convert::Memory::new(p_num_dependencies.cast()),
+            )
+        };
+        api::graph_node::graph_node_get_dependencies_v2(
+            node,
+            p_dependencies,
+            edge_data,
+            p_num_dependencies,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphNodeGetDependencies, cudaGraphNodeGetDependencies@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphNodeGetDependentNodes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphNodeGetDependentNodes(
+    node: cudaGraphNode_t,
+    p_dependent_nodes: *mut cudaGraphNode_t,
+    edge_data: *mut cudaGraphEdgeData,
+    p_num_dependent_nodes: *mut usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphNodeGetDependentNodes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (p_dependent_nodes, edge_data, p_num_dependent_nodes) = unsafe {
+            (
+                convert::Memory::new(p_dependent_nodes.cast()),
+                convert::Memory::new(edge_data.cast()),
+                convert::Memory::new(p_num_dependent_nodes.cast()),
+            )
+        };
+        api::graph_node::graph_node_get_dependent_nodes_v2(
+            node,
+            p_dependent_nodes,
+            edge_data,
+            p_num_dependent_nodes,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphNodeGetDependentNodes, cudaGraphNodeGetDependentNodes@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphNodeGetEnabled` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphNodeGetEnabled(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    is_enabled: *mut u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphNodeGetEnabled");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let is_enabled = unsafe { convert::Memory::new(is_enabled.cast()) };
+        api::graph_node::graph_node_get_enabled(graph_exec, node, is_enabled)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphNodeGetEnabled, cudaGraphNodeGetEnabled@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphNodeGetLocalId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphNodeGetLocalId(
+    node: cudaGraphNode_t,
+    node_id: *mut u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphNodeGetLocalId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_id = unsafe { convert::Memory::new(node_id.cast()) };
+        api::graph_node::graph_node_get_local_id(node, node_id)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphNodeGetLocalId, cudaGraphNodeGetLocalId@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphNodeGetToolsId` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphNodeGetToolsId(
+    node: cudaGraphNode_t,
+    tools_node_id: *mut u64,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphNodeGetToolsId");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let tools_node_id = unsafe { convert::Memory::new(tools_node_id.cast()) };
+        api::graph_node::graph_node_get_tools_id(node, tools_node_id)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphNodeGetToolsId, cudaGraphNodeGetToolsId@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphNodeGetType` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphNodeGetType(
+    node: cudaGraphNode_t,
+    p_type: *mut cudaGraphNodeType,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphNodeGetType");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_type = unsafe { convert::Memory::new(p_type.cast()) };
+        api::graph_node::graph_node_get_type(node, p_type)
+    })
+}
+std::arch::global_asm!(".symver cudaGraphNodeGetType, cudaGraphNodeGetType@@@libcudart.so.13");
+
+/// Answers `cudaGraphNodeSetEnabled` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphNodeSetEnabled(
+    graph_exec: cudaGraphExec_t,
+    node: cudaGraphNode_t,
+    is_enabled: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphNodeSetEnabled");
+    boundary(&CALLS, || api::graph_node::graph_node_set_enabled(graph_exec, node, is_enabled))
+}
+std::arch::global_asm!(
+    ".symver cudaGraphNodeSetEnabled, cudaGraphNodeSetEnabled@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphReleaseUserObject` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphReleaseUserObject(
+    graph: cudaGraph_t,
+    object: cudaUserObject_t,
+    count: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphReleaseUserObject");
+    boundary(&CALLS, || api::graph::graph_release_user_object(graph, object, count))
+}
+std::arch::global_asm!(
+    ".symver cudaGraphReleaseUserObject, cudaGraphReleaseUserObject@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphRemoveDependencies` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphRemoveDependencies(
+    graph: cudaGraph_t,
+    from: *const cudaGraphNode_t,
+    to: *const cudaGraphNode_t,
+    edge_data: *const cudaGraphEdgeData,
+    num_dependencies: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphRemoveDependencies");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (from, to, edge_data) = unsafe {
+            (
+                convert::Memory::new(from.cast()),
+                convert::Memory::new(to.cast()),
+                convert::Memory::new(edge_data.cast()),
+            )
+        };
+        api::graph_node::graph_remove_dependencies_v2(graph, from, to, edge_data, num_dependencies)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaGraphRemoveDependencies, cudaGraphRemoveDependencies@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphRetainUserObject` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphRetainUserObject(
+    graph: cudaGraph_t,
+    object: cudaUserObject_t,
+    count: u32,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphRetainUserObject");
+    boundary(&CALLS, || api::graph::graph_retain_user_object(graph, object, count, flags))
+}
+std::arch::global_asm!(
+    ".symver cudaGraphRetainUserObject, cudaGraphRetainUserObject@@@libcudart.so.13"
+);
+
+/// Answers `cudaGraphUpload` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphUpload(
+    graph_exec: cudaGraphExec_t,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphUpload");
+    boundary(&CALLS, || api::graph::graph_upload(graph_exec, stream))
+}
+std::arch::global_asm!(".symver cudaGraphUpload, cudaGraphUpload@@@libcudart.so.13");
+
+/// Answers `cudaGraphUpload_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaGraphUpload_ptsz(
+    graph_exec: cudaGraphExec_t,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaGraphUpload_ptsz");
+    boundary(&CALLS, || api::graph::graph_upload(graph_exec, stream.per_thread()))
+}
+std::arch::global_asm!(".symver cudaGraphUpload_ptsz, cudaGraphUpload_ptsz@@@libcudart.so.13");
 
 /// Answers `cudaHostAlloc` in the guest.
 ///
@@ -1349,6 +3442,95 @@ pub unsafe extern "C" fn cudaInitDevice(device: i32, device_flags: u32, flags: u
 }
 std::arch::global_asm!(".symver cudaInitDevice, cudaInitDevice@@@libcudart.so.13");
 
+/// Answers `cudaIpcCloseMemHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaIpcCloseMemHandle(dev_ptr: *mut c_void) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaIpcCloseMemHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::ipc::ipc_close_mem_handle(dev_ptr)
+    })
+}
+std::arch::global_asm!(".symver cudaIpcCloseMemHandle, cudaIpcCloseMemHandle@@@libcudart.so.13");
+
+/// Answers `cudaIpcGetEventHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaIpcGetEventHandle(
+    handle: *mut cudaIpcEventHandle_t,
+    event: cudaEvent_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaIpcGetEventHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let handle = unsafe { convert::Memory::new(handle.cast()) };
+        api::ipc::ipc_get_event_handle(handle, event)
+    })
+}
+std::arch::global_asm!(".symver cudaIpcGetEventHandle, cudaIpcGetEventHandle@@@libcudart.so.13");
+
+/// Answers `cudaIpcGetMemHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaIpcGetMemHandle(
+    handle: *mut cudaIpcMemHandle_t,
+    dev_ptr: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaIpcGetMemHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (handle, dev_ptr) =
+            unsafe { (convert::Memory::new(handle.cast()), convert::Memory::new(dev_ptr.cast())) };
+        api::ipc::ipc_get_mem_handle(handle, dev_ptr)
+    })
+}
+std::arch::global_asm!(".symver cudaIpcGetMemHandle, cudaIpcGetMemHandle@@@libcudart.so.13");
+
+/// Answers `cudaIpcOpenEventHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaIpcOpenEventHandle(
+    event: *mut cudaEvent_t,
+    handle: cudaIpcEventHandle_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaIpcOpenEventHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let event = unsafe { convert::Memory::new(event.cast()) };
+        api::ipc::ipc_open_event_handle(event, handle)
+    })
+}
+std::arch::global_asm!(".symver cudaIpcOpenEventHandle, cudaIpcOpenEventHandle@@@libcudart.so.13");
+
+/// Answers `cudaIpcOpenMemHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaIpcOpenMemHandle(
+    dev_ptr: *mut *mut c_void,
+    handle: cudaIpcMemHandle_t,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaIpcOpenMemHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::ipc::ipc_open_mem_handle(dev_ptr, handle, flags)
+    })
+}
+std::arch::global_asm!(".symver cudaIpcOpenMemHandle, cudaIpcOpenMemHandle@@@libcudart.so.13");
+
 /// Answers `cudaKernelSetAttributeForDevice` in the guest.
 ///
 /// # Safety
@@ -1422,6 +3604,88 @@ pub unsafe extern "C" fn cudaLaunchCooperativeKernel_ptsz(
 }
 std::arch::global_asm!(
     ".symver cudaLaunchCooperativeKernel_ptsz, cudaLaunchCooperativeKernel_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaLaunchHostFunc` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchHostFunc(
+    stream: cudaStream_t,
+    fn_: cudaHostFn_t,
+    user_data: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchHostFunc");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let user_data = unsafe { convert::Memory::new(user_data.cast()) };
+        api::host_function::launch_host_func(stream, fn_, user_data)
+    })
+}
+std::arch::global_asm!(".symver cudaLaunchHostFunc, cudaLaunchHostFunc@@@libcudart.so.13");
+
+/// Answers `cudaLaunchHostFunc_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchHostFunc_ptsz(
+    stream: cudaStream_t,
+    fn_: cudaHostFn_t,
+    user_data: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchHostFunc_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let user_data = unsafe { convert::Memory::new(user_data.cast()) };
+        api::host_function::launch_host_func(stream.per_thread(), fn_, user_data)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaLaunchHostFunc_ptsz, cudaLaunchHostFunc_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaLaunchHostFunc_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchHostFunc_v2(
+    stream: cudaStream_t,
+    fn_: cudaHostFn_t,
+    user_data: *mut c_void,
+    sync_mode: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchHostFunc_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let user_data = unsafe { convert::Memory::new(user_data.cast()) };
+        api::host_function::launch_host_func_v2(stream, fn_, user_data, sync_mode)
+    })
+}
+std::arch::global_asm!(".symver cudaLaunchHostFunc_v2, cudaLaunchHostFunc_v2@@@libcudart.so.13");
+
+/// Answers `cudaLaunchHostFunc_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaLaunchHostFunc_v2_ptsz(
+    stream: cudaStream_t,
+    fn_: cudaHostFn_t,
+    user_data: *mut c_void,
+    sync_mode: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaLaunchHostFunc_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let user_data = unsafe { convert::Memory::new(user_data.cast()) };
+        api::host_function::launch_host_func_v2(stream.per_thread(), fn_, user_data, sync_mode)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaLaunchHostFunc_v2_ptsz, cudaLaunchHostFunc_v2_ptsz@@@libcudart.so.13"
 );
 
 /// Answers `cudaLaunchKernel` in the guest.
@@ -1803,6 +4067,155 @@ pub unsafe extern "C" fn cudaMalloc(dev_ptr: *mut *mut c_void, size: usize) -> c
 }
 std::arch::global_asm!(".symver cudaMalloc, cudaMalloc@@@libcudart.so.13");
 
+/// Answers `cudaMalloc3D` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMalloc3D(
+    pitched_dev_ptr: *mut cudaPitchedPtr,
+    extent: cudaExtent,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMalloc3D");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pitched_dev_ptr = unsafe { convert::output::<_, Error>(pitched_dev_ptr)? };
+        let pitched_dev_ptr_value = api::volume::malloc3_d(extent)?;
+        pitched_dev_ptr.set(pitched_dev_ptr_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaMalloc3D, cudaMalloc3D@@@libcudart.so.13");
+
+/// Answers `cudaMalloc3DArray` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMalloc3DArray(
+    array: *mut cudaArray_t,
+    desc: *const cudaChannelFormatDesc,
+    extent: cudaExtent,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMalloc3DArray");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut array, desc) =
+            unsafe { (convert::output::<_, Error>(array)?, convert::input::<_, Error>(desc)?) };
+        let array_value = api::array::malloc3_d_array(desc, extent, flags)?;
+        array.set(array_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaMalloc3DArray, cudaMalloc3DArray@@@libcudart.so.13");
+
+/// Answers `cudaMallocArray` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMallocArray(
+    array: *mut cudaArray_t,
+    desc: *const cudaChannelFormatDesc,
+    width: usize,
+    height: usize,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMallocArray");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut array, desc) =
+            unsafe { (convert::output::<_, Error>(array)?, convert::input::<_, Error>(desc)?) };
+        let array_value = api::array::malloc_array(desc, width, height, flags)?;
+        array.set(array_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cudaMallocArray, cudaMallocArray@@@libcudart.so.13");
+
+/// Answers `cudaMallocAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMallocAsync(
+    dev_ptr: *mut *mut c_void,
+    size: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMallocAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::pool::malloc_async(dev_ptr, size, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaMallocAsync, cudaMallocAsync@@@libcudart.so.13");
+
+/// Answers `cudaMallocAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMallocAsync_ptsz(
+    dev_ptr: *mut *mut c_void,
+    size: usize,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMallocAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::pool::malloc_async(dev_ptr, size, stream.per_thread())
+    })
+}
+std::arch::global_asm!(".symver cudaMallocAsync_ptsz, cudaMallocAsync_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaMallocFromPoolAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMallocFromPoolAsync(
+    ptr: *mut *mut c_void,
+    size: usize,
+    mem_pool: cudaMemPool_t,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMallocFromPoolAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let ptr = unsafe { convert::Memory::new(ptr.cast()) };
+        api::pool::malloc_from_pool_async(ptr, size, mem_pool, stream)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMallocFromPoolAsync, cudaMallocFromPoolAsync@@@libcudart.so.13"
+);
+
+/// Answers `cudaMallocFromPoolAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMallocFromPoolAsync_ptsz(
+    ptr: *mut *mut c_void,
+    size: usize,
+    mem_pool: cudaMemPool_t,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMallocFromPoolAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let ptr = unsafe { convert::Memory::new(ptr.cast()) };
+        api::pool::malloc_from_pool_async(ptr, size, mem_pool, stream.per_thread())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMallocFromPoolAsync_ptsz, cudaMallocFromPoolAsync_ptsz@@@libcudart.so.13"
+);
+
 /// Answers `cudaMallocHost` in the guest.
 ///
 /// # Safety
@@ -1841,6 +4254,34 @@ pub unsafe extern "C" fn cudaMallocManaged(
 }
 std::arch::global_asm!(".symver cudaMallocManaged, cudaMallocManaged@@@libcudart.so.13");
 
+/// Answers `cudaMallocMipmappedArray` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMallocMipmappedArray(
+    mipmapped_array: *mut cudaMipmappedArray_t,
+    desc: *const cudaChannelFormatDesc,
+    extent: cudaExtent,
+    num_levels: u32,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMallocMipmappedArray");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut mipmapped_array, desc) = unsafe {
+            (convert::output::<_, Error>(mipmapped_array)?, convert::input::<_, Error>(desc)?)
+        };
+        let mipmapped_array_value =
+            api::array::malloc_mipmapped_array(desc, extent, num_levels, flags)?;
+        mipmapped_array.set(mipmapped_array_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMallocMipmappedArray, cudaMallocMipmappedArray@@@libcudart.so.13"
+);
+
 /// Answers `cudaMallocPitch` in the guest.
 ///
 /// # Safety
@@ -1865,6 +4306,49 @@ pub unsafe extern "C" fn cudaMallocPitch(
 }
 std::arch::global_asm!(".symver cudaMallocPitch, cudaMallocPitch@@@libcudart.so.13");
 
+/// Answers `cudaMemAdvise` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemAdvise(
+    dev_ptr: *const c_void,
+    count: usize,
+    advice: cudaMemoryAdvise,
+    location: cudaMemLocation,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemAdvise");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::managed::mem_advise_v2(dev_ptr, count, advice, location)
+    })
+}
+std::arch::global_asm!(".symver cudaMemAdvise, cudaMemAdvise@@@libcudart.so.13");
+
+/// Answers `cudaMemGetDefaultMemPool` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemGetDefaultMemPool(
+    mem_pool: *mut cudaMemPool_t,
+    location: *mut cudaMemLocation,
+    kind: cudaMemAllocationType,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemGetDefaultMemPool");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mem_pool, location) = unsafe {
+            (convert::Memory::new(mem_pool.cast()), convert::Memory::new(location.cast()))
+        };
+        api::pool::mem_get_default_mem_pool(mem_pool, location, kind)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemGetDefaultMemPool, cudaMemGetDefaultMemPool@@@libcudart.so.13"
+);
+
 /// Answers `cudaMemGetInfo` in the guest.
 ///
 /// # Safety
@@ -1887,6 +4371,377 @@ pub unsafe extern "C" fn cudaMemGetInfo(free: *mut usize, total: *mut usize) -> 
     })
 }
 std::arch::global_asm!(".symver cudaMemGetInfo, cudaMemGetInfo@@@libcudart.so.13");
+
+/// Answers `cudaMemGetMemPool` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemGetMemPool(
+    mem_pool: *mut cudaMemPool_t,
+    location: *mut cudaMemLocation,
+    kind: cudaMemAllocationType,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemGetMemPool");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mem_pool, location) = unsafe {
+            (convert::Memory::new(mem_pool.cast()), convert::Memory::new(location.cast()))
+        };
+        api::pool::mem_get_mem_pool(mem_pool, location, kind)
+    })
+}
+std::arch::global_asm!(".symver cudaMemGetMemPool, cudaMemGetMemPool@@@libcudart.so.13");
+
+/// Answers `cudaMemPoolCreate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolCreate(
+    mem_pool: *mut cudaMemPool_t,
+    pool_props: *const cudaMemPoolProps,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mem_pool, pool_props) = unsafe {
+            (convert::Memory::new(mem_pool.cast()), convert::Memory::new(pool_props.cast()))
+        };
+        api::pool::mem_pool_create(mem_pool, pool_props)
+    })
+}
+std::arch::global_asm!(".symver cudaMemPoolCreate, cudaMemPoolCreate@@@libcudart.so.13");
+
+/// Answers `cudaMemPoolDestroy` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolDestroy(mem_pool: cudaMemPool_t) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolDestroy");
+    boundary(&CALLS, || api::pool::mem_pool_destroy(mem_pool))
+}
+std::arch::global_asm!(".symver cudaMemPoolDestroy, cudaMemPoolDestroy@@@libcudart.so.13");
+
+/// Answers `cudaMemPoolExportPointer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolExportPointer(
+    export_data: *mut cudaMemPoolPtrExportData,
+    ptr: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolExportPointer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (export_data, ptr) =
+            unsafe { (convert::Memory::new(export_data.cast()), convert::Memory::new(ptr.cast())) };
+        api::pool::mem_pool_export_pointer(export_data, ptr)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemPoolExportPointer, cudaMemPoolExportPointer@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemPoolExportToShareableHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolExportToShareableHandle(
+    shareable_handle: *mut c_void,
+    mem_pool: cudaMemPool_t,
+    handle_type: cudaMemAllocationHandleType,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolExportToShareableHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let shareable_handle = unsafe { convert::Memory::new(shareable_handle.cast()) };
+        api::pool::mem_pool_export_to_shareable_handle(
+            shareable_handle,
+            mem_pool,
+            handle_type,
+            flags,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemPoolExportToShareableHandle, cudaMemPoolExportToShareableHandle@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemPoolGetAccess` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolGetAccess(
+    flags: *mut cudaMemAccessFlags,
+    mem_pool: cudaMemPool_t,
+    location: *mut cudaMemLocation,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolGetAccess");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (flags, location) =
+            unsafe { (convert::Memory::new(flags.cast()), convert::Memory::new(location.cast())) };
+        api::pool::mem_pool_get_access(flags, mem_pool, location)
+    })
+}
+std::arch::global_asm!(".symver cudaMemPoolGetAccess, cudaMemPoolGetAccess@@@libcudart.so.13");
+
+/// Answers `cudaMemPoolGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolGetAttribute(
+    mem_pool: cudaMemPool_t,
+    attr: cudaMemPoolAttr,
+    value: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::Memory::new(value.cast()) };
+        api::pool::mem_pool_get_attribute(mem_pool, attr, value)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemPoolGetAttribute, cudaMemPoolGetAttribute@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemPoolImportFromShareableHandle` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolImportFromShareableHandle(
+    mem_pool: *mut cudaMemPool_t,
+    shareable_handle: *mut c_void,
+    handle_type: cudaMemAllocationHandleType,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolImportFromShareableHandle");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mem_pool, shareable_handle) = unsafe {
+            (convert::Memory::new(mem_pool.cast()), convert::Memory::new(shareable_handle.cast()))
+        };
+        api::pool::mem_pool_import_from_shareable_handle(
+            mem_pool,
+            shareable_handle,
+            handle_type,
+            flags,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemPoolImportFromShareableHandle, cudaMemPoolImportFromShareableHandle@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemPoolImportPointer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolImportPointer(
+    ptr: *mut *mut c_void,
+    mem_pool: cudaMemPool_t,
+    export_data: *mut cudaMemPoolPtrExportData,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolImportPointer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (ptr, export_data) =
+            unsafe { (convert::Memory::new(ptr.cast()), convert::Memory::new(export_data.cast())) };
+        api::pool::mem_pool_import_pointer(ptr, mem_pool, export_data)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemPoolImportPointer, cudaMemPoolImportPointer@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemPoolSetAccess` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolSetAccess(
+    mem_pool: cudaMemPool_t,
+    desc_list: *const cudaMemAccessDesc,
+    count: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolSetAccess");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let desc_list = unsafe { convert::Memory::new(desc_list.cast()) };
+        api::pool::mem_pool_set_access(mem_pool, desc_list, count)
+    })
+}
+std::arch::global_asm!(".symver cudaMemPoolSetAccess, cudaMemPoolSetAccess@@@libcudart.so.13");
+
+/// Answers `cudaMemPoolSetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolSetAttribute(
+    mem_pool: cudaMemPool_t,
+    attr: cudaMemPoolAttr,
+    value: *mut c_void,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolSetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::Memory::new(value.cast()) };
+        api::pool::mem_pool_set_attribute(mem_pool, attr, value)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemPoolSetAttribute, cudaMemPoolSetAttribute@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemPoolTrimTo` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPoolTrimTo(
+    mem_pool: cudaMemPool_t,
+    min_bytes_to_keep: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPoolTrimTo");
+    boundary(&CALLS, || api::pool::mem_pool_trim_to(mem_pool, min_bytes_to_keep))
+}
+std::arch::global_asm!(".symver cudaMemPoolTrimTo, cudaMemPoolTrimTo@@@libcudart.so.13");
+
+/// Answers `cudaMemPrefetchAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPrefetchAsync(
+    dev_ptr: *const c_void,
+    count: usize,
+    location: cudaMemLocation,
+    flags: u32,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPrefetchAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::managed::mem_prefetch_async_v2(dev_ptr, count, location, flags, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaMemPrefetchAsync, cudaMemPrefetchAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemPrefetchAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemPrefetchAsync_ptsz(
+    dev_ptr: *const c_void,
+    count: usize,
+    location: cudaMemLocation,
+    flags: u32,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemPrefetchAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::managed::mem_prefetch_async_v2(dev_ptr, count, location, flags, stream.per_thread())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemPrefetchAsync_ptsz, cudaMemPrefetchAsync_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemRangeGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemRangeGetAttribute(
+    data: *mut c_void,
+    data_size: usize,
+    attribute: cudaMemRangeAttribute,
+    dev_ptr: *const c_void,
+    count: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemRangeGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (data, dev_ptr) =
+            unsafe { (convert::Memory::new(data.cast()), convert::Memory::new(dev_ptr.cast())) };
+        api::managed::mem_range_get_attribute(data, data_size, attribute, dev_ptr, count)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemRangeGetAttribute, cudaMemRangeGetAttribute@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemRangeGetAttributes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemRangeGetAttributes(
+    data: *mut *mut c_void,
+    data_sizes: *mut usize,
+    attributes: *mut cudaMemRangeAttribute,
+    num_attributes: usize,
+    dev_ptr: *const c_void,
+    count: usize,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemRangeGetAttributes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (data, data_sizes, attributes, dev_ptr) = unsafe {
+            (
+                convert::Memory::new(data.cast()),
+                convert::Memory::new(data_sizes.cast()),
+                convert::Memory::new(attributes.cast()),
+                convert::Memory::new(dev_ptr.cast()),
+            )
+        };
+        api::managed::mem_range_get_attributes(
+            data,
+            data_sizes,
+            attributes,
+            num_attributes,
+            dev_ptr,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemRangeGetAttributes, cudaMemRangeGetAttributes@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemSetMemPool` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemSetMemPool(
+    location: *mut cudaMemLocation,
+    kind: cudaMemAllocationType,
+    mem_pool: cudaMemPool_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemSetMemPool");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let location = unsafe { convert::Memory::new(location.cast()) };
+        api::pool::mem_set_mem_pool(location, kind, mem_pool)
+    })
+}
+std::arch::global_asm!(".symver cudaMemSetMemPool, cudaMemSetMemPool@@@libcudart.so.13");
 
 /// Answers `cudaMemcpy` in the guest.
 ///
@@ -1932,6 +4787,76 @@ pub unsafe extern "C" fn cudaMemcpy2D(
     })
 }
 std::arch::global_asm!(".symver cudaMemcpy2D, cudaMemcpy2D@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy2DArrayToArray` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DArrayToArray(
+    dst: cudaArray_t,
+    w_offset_dst: usize,
+    offset_dst: usize,
+    src: cudaArray_const_t,
+    w_offset_src: usize,
+    offset_src: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DArrayToArray");
+    boundary(&CALLS, || {
+        api::array::memcpy2_d_array_to_array(
+            dst,
+            w_offset_dst,
+            offset_dst,
+            src,
+            w_offset_src,
+            offset_src,
+            width,
+            height,
+            kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpy2DArrayToArray, cudaMemcpy2DArrayToArray@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpy2DArrayToArray_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DArrayToArray_ptds(
+    dst: cudaArray_t,
+    w_offset_dst: usize,
+    offset_dst: usize,
+    src: cudaArray_const_t,
+    w_offset_src: usize,
+    offset_src: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DArrayToArray_ptds");
+    boundary(&CALLS, || {
+        api::array::memcpy2_d_array_to_array_ptds(
+            dst,
+            w_offset_dst,
+            offset_dst,
+            src,
+            w_offset_src,
+            offset_src,
+            width,
+            height,
+            kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpy2DArrayToArray_ptds, cudaMemcpy2DArrayToArray_ptds@@@libcudart.so.13"
+);
 
 /// Answers `cudaMemcpy2DAsync` in the guest.
 ///
@@ -1992,6 +4917,240 @@ pub unsafe extern "C" fn cudaMemcpy2DAsync_ptsz(
 }
 std::arch::global_asm!(".symver cudaMemcpy2DAsync_ptsz, cudaMemcpy2DAsync_ptsz@@@libcudart.so.13");
 
+/// Answers `cudaMemcpy2DFromArray` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DFromArray(
+    dst: *mut c_void,
+    dpitch: usize,
+    src: cudaArray_const_t,
+    w_offset: usize,
+    offset: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DFromArray");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst = unsafe { convert::Memory::new(dst.cast()) };
+        api::array::memcpy2_d_from_array(dst, dpitch, src, w_offset, offset, width, height, kind)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy2DFromArray, cudaMemcpy2DFromArray@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy2DFromArrayAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DFromArrayAsync(
+    dst: *mut c_void,
+    dpitch: usize,
+    src: cudaArray_const_t,
+    w_offset: usize,
+    offset: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DFromArrayAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst = unsafe { convert::Memory::new(dst.cast()) };
+        api::array::memcpy2_d_from_array_async(
+            dst, dpitch, src, w_offset, offset, width, height, kind, stream,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpy2DFromArrayAsync, cudaMemcpy2DFromArrayAsync@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpy2DFromArrayAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DFromArrayAsync_ptsz(
+    dst: *mut c_void,
+    dpitch: usize,
+    src: cudaArray_const_t,
+    w_offset: usize,
+    offset: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DFromArrayAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst = unsafe { convert::Memory::new(dst.cast()) };
+        api::array::memcpy2_d_from_array_async(
+            dst,
+            dpitch,
+            src,
+            w_offset,
+            offset,
+            width,
+            height,
+            kind,
+            stream.per_thread(),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpy2DFromArrayAsync_ptsz, cudaMemcpy2DFromArrayAsync_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpy2DFromArray_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DFromArray_ptds(
+    dst: *mut c_void,
+    dpitch: usize,
+    src: cudaArray_const_t,
+    w_offset: usize,
+    offset: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DFromArray_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst = unsafe { convert::Memory::new(dst.cast()) };
+        api::array::memcpy2_d_from_array_ptds(
+            dst, dpitch, src, w_offset, offset, width, height, kind,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpy2DFromArray_ptds, cudaMemcpy2DFromArray_ptds@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpy2DToArray` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DToArray(
+    dst: cudaArray_t,
+    w_offset: usize,
+    offset: usize,
+    src: *const c_void,
+    spitch: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DToArray");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src = unsafe { convert::Memory::new(src.cast()) };
+        api::array::memcpy2_d_to_array(dst, w_offset, offset, src, spitch, width, height, kind)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy2DToArray, cudaMemcpy2DToArray@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy2DToArrayAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DToArrayAsync(
+    dst: cudaArray_t,
+    w_offset: usize,
+    offset: usize,
+    src: *const c_void,
+    spitch: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DToArrayAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src = unsafe { convert::Memory::new(src.cast()) };
+        api::array::memcpy2_d_to_array_async(
+            dst, w_offset, offset, src, spitch, width, height, kind, stream,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpy2DToArrayAsync, cudaMemcpy2DToArrayAsync@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpy2DToArrayAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DToArrayAsync_ptsz(
+    dst: cudaArray_t,
+    w_offset: usize,
+    offset: usize,
+    src: *const c_void,
+    spitch: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DToArrayAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src = unsafe { convert::Memory::new(src.cast()) };
+        api::array::memcpy2_d_to_array_async(
+            dst,
+            w_offset,
+            offset,
+            src,
+            spitch,
+            width,
+            height,
+            kind,
+            stream.per_thread(),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpy2DToArrayAsync_ptsz, cudaMemcpy2DToArrayAsync_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpy2DToArray_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy2DToArray_ptds(
+    dst: cudaArray_t,
+    w_offset: usize,
+    offset: usize,
+    src: *const c_void,
+    spitch: usize,
+    width: usize,
+    height: usize,
+    kind: cudaMemcpyKind,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy2DToArray_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src = unsafe { convert::Memory::new(src.cast()) };
+        api::array::memcpy2_d_to_array_ptds(dst, w_offset, offset, src, spitch, width, height, kind)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpy2DToArray_ptds, cudaMemcpy2DToArray_ptds@@@libcudart.so.13"
+);
+
 /// Answers `cudaMemcpy2D_ptds` in the guest.
 ///
 /// # Safety
@@ -2015,6 +5174,140 @@ pub unsafe extern "C" fn cudaMemcpy2D_ptds(
     })
 }
 std::arch::global_asm!(".symver cudaMemcpy2D_ptds, cudaMemcpy2D_ptds@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy3D` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy3D(p: *const cudaMemcpy3DParms) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy3D");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Pointing::new::<Error>(p)? };
+        api::volume::memcpy3_d(p)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy3D, cudaMemcpy3D@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy3DAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy3DAsync(
+    p: *const cudaMemcpy3DParms,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy3DAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Pointing::new::<Error>(p)? };
+        api::volume::memcpy3_d_async(p, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy3DAsync, cudaMemcpy3DAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy3DAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy3DAsync_ptsz(
+    p: *const cudaMemcpy3DParms,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy3DAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Pointing::new::<Error>(p)? };
+        api::volume::memcpy3_d_async(p, stream.per_thread())
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy3DAsync_ptsz, cudaMemcpy3DAsync_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy3DPeer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy3DPeer(p: *const cudaMemcpy3DPeerParms) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy3DPeer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Pointing::new::<Error>(p)? };
+        api::volume::memcpy3_d_peer(p)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy3DPeer, cudaMemcpy3DPeer@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy3DPeerAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy3DPeerAsync(
+    p: *const cudaMemcpy3DPeerParms,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy3DPeerAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Pointing::new::<Error>(p)? };
+        api::volume::memcpy3_d_peer_async(p, stream)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy3DPeerAsync, cudaMemcpy3DPeerAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy3DPeerAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy3DPeerAsync_ptsz(
+    p: *const cudaMemcpy3DPeerParms,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy3DPeerAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Pointing::new::<Error>(p)? };
+        api::volume::memcpy3_d_peer_async(p, stream.per_thread())
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaMemcpy3DPeerAsync_ptsz, cudaMemcpy3DPeerAsync_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaMemcpy3DPeer_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy3DPeer_ptds(p: *const cudaMemcpy3DPeerParms) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy3DPeer_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Pointing::new::<Error>(p)? };
+        api::volume::memcpy3_d_peer_ptds(p)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy3DPeer_ptds, cudaMemcpy3DPeer_ptds@@@libcudart.so.13");
+
+/// Answers `cudaMemcpy3D_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemcpy3D_ptds(p: *const cudaMemcpy3DParms) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemcpy3D_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Pointing::new::<Error>(p)? };
+        api::volume::memcpy3_d_ptds(p)
+    })
+}
+std::arch::global_asm!(".symver cudaMemcpy3D_ptds, cudaMemcpy3D_ptds@@@libcudart.so.13");
 
 /// Answers `cudaMemcpyAsync` in the guest.
 ///
@@ -2419,6 +5712,70 @@ pub unsafe extern "C" fn cudaMemset2D_ptds(
 }
 std::arch::global_asm!(".symver cudaMemset2D_ptds, cudaMemset2D_ptds@@@libcudart.so.13");
 
+/// Answers `cudaMemset3D` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset3D(
+    pitched_dev_ptr: cudaPitchedPtr,
+    value: i32,
+    extent: cudaExtent,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset3D");
+    boundary(&CALLS, || api::volume::memset3_d(pitched_dev_ptr, value, extent))
+}
+std::arch::global_asm!(".symver cudaMemset3D, cudaMemset3D@@@libcudart.so.13");
+
+/// Answers `cudaMemset3DAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset3DAsync(
+    pitched_dev_ptr: cudaPitchedPtr,
+    value: i32,
+    extent: cudaExtent,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset3DAsync");
+    boundary(&CALLS, || api::volume::memset3_d_async(pitched_dev_ptr, value, extent, stream))
+}
+std::arch::global_asm!(".symver cudaMemset3DAsync, cudaMemset3DAsync@@@libcudart.so.13");
+
+/// Answers `cudaMemset3DAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset3DAsync_ptsz(
+    pitched_dev_ptr: cudaPitchedPtr,
+    value: i32,
+    extent: cudaExtent,
+    stream: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset3DAsync_ptsz");
+    boundary(&CALLS, || {
+        api::volume::memset3_d_async(pitched_dev_ptr, value, extent, stream.per_thread())
+    })
+}
+std::arch::global_asm!(".symver cudaMemset3DAsync_ptsz, cudaMemset3DAsync_ptsz@@@libcudart.so.13");
+
+/// Answers `cudaMemset3D_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaMemset3D_ptds(
+    pitched_dev_ptr: cudaPitchedPtr,
+    value: i32,
+    extent: cudaExtent,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaMemset3D_ptds");
+    boundary(&CALLS, || api::volume::memset3_d_ptds(pitched_dev_ptr, value, extent))
+}
+std::arch::global_asm!(".symver cudaMemset3D_ptds, cudaMemset3D_ptds@@@libcudart.so.13");
+
 /// Answers `cudaMemsetAsync` in the guest.
 ///
 /// # Safety
@@ -2663,6 +6020,28 @@ std::arch::global_asm!(
     ".symver cudaPointerGetAttributes, cudaPointerGetAttributes@@@libcudart.so.13"
 );
 
+/// Answers `cudaProfilerStart` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaProfilerStart() -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaProfilerStart");
+    boundary(&CALLS, || api::device::profiler_start())
+}
+std::arch::global_asm!(".symver cudaProfilerStart, cudaProfilerStart@@@libcudart.so.13");
+
+/// Answers `cudaProfilerStop` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaProfilerStop() -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaProfilerStop");
+    boundary(&CALLS, || api::device::profiler_stop())
+}
+std::arch::global_asm!(".symver cudaProfilerStop, cudaProfilerStop@@@libcudart.so.13");
+
 /// Answers `cudaRuntimeGetVersion` in the guest.
 ///
 /// # Safety
@@ -2701,6 +6080,226 @@ pub unsafe extern "C" fn cudaSetDeviceFlags(flags: u32) -> cudaError_t {
     boundary(&CALLS, || api::device::set_device_flags(flags))
 }
 std::arch::global_asm!(".symver cudaSetDeviceFlags, cudaSetDeviceFlags@@@libcudart.so.13");
+
+/// Answers `cudaStreamAddCallback` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamAddCallback(
+    stream: cudaStream_t,
+    callback: cudaStreamCallback_t,
+    user_data: *mut c_void,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamAddCallback");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let user_data = unsafe { convert::Memory::new(user_data.cast()) };
+        api::host_function::stream_add_callback(stream, callback, user_data, flags)
+    })
+}
+std::arch::global_asm!(".symver cudaStreamAddCallback, cudaStreamAddCallback@@@libcudart.so.13");
+
+/// Answers `cudaStreamAddCallback_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamAddCallback_ptsz(
+    stream: cudaStream_t,
+    callback: cudaStreamCallback_t,
+    user_data: *mut c_void,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamAddCallback_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let user_data = unsafe { convert::Memory::new(user_data.cast()) };
+        api::host_function::stream_add_callback(stream.per_thread(), callback, user_data, flags)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamAddCallback_ptsz, cudaStreamAddCallback_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamAttachMemAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamAttachMemAsync(
+    stream: cudaStream_t,
+    dev_ptr: *mut c_void,
+    length: usize,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamAttachMemAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::managed::stream_attach_mem_async(stream, dev_ptr, length, flags)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamAttachMemAsync, cudaStreamAttachMemAsync@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamAttachMemAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamAttachMemAsync_ptsz(
+    stream: cudaStream_t,
+    dev_ptr: *mut c_void,
+    length: usize,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamAttachMemAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dev_ptr = unsafe { convert::Memory::new(dev_ptr.cast()) };
+        api::managed::stream_attach_mem_async(stream.per_thread(), dev_ptr, length, flags)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamAttachMemAsync_ptsz, cudaStreamAttachMemAsync_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamBeginCapture` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamBeginCapture(
+    stream: cudaStream_t,
+    mode: cudaStreamCaptureMode,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamBeginCapture");
+    boundary(&CALLS, || api::capture::stream_begin_capture(stream, mode))
+}
+std::arch::global_asm!(".symver cudaStreamBeginCapture, cudaStreamBeginCapture@@@libcudart.so.13");
+
+/// Answers `cudaStreamBeginCapture_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamBeginCapture_ptsz(
+    stream: cudaStream_t,
+    mode: cudaStreamCaptureMode,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamBeginCapture_ptsz");
+    boundary(&CALLS, || api::capture::stream_begin_capture(stream.per_thread(), mode))
+}
+std::arch::global_asm!(
+    ".symver cudaStreamBeginCapture_ptsz, cudaStreamBeginCapture_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamBeginCaptureToGraph` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamBeginCaptureToGraph(
+    stream: cudaStream_t,
+    graph: cudaGraph_t,
+    dependencies: *const cudaGraphNode_t,
+    dependency_data: *const cudaGraphEdgeData,
+    num_dependencies: usize,
+    mode: cudaStreamCaptureMode,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamBeginCaptureToGraph");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, dependency_data) = unsafe {
+            (
+                convert::Memory::new(dependencies.cast()),
+                convert::Memory::new(dependency_data.cast()),
+            )
+        };
+        api::capture::stream_begin_capture_to_graph(
+            stream,
+            graph,
+            dependencies,
+            dependency_data,
+            num_dependencies,
+            mode,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamBeginCaptureToGraph, cudaStreamBeginCaptureToGraph@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamBeginCaptureToGraph_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamBeginCaptureToGraph_ptsz(
+    stream: cudaStream_t,
+    graph: cudaGraph_t,
+    dependencies: *const cudaGraphNode_t,
+    dependency_data: *const cudaGraphEdgeData,
+    num_dependencies: usize,
+    mode: cudaStreamCaptureMode,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamBeginCaptureToGraph_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, dependency_data) = unsafe {
+            (
+                convert::Memory::new(dependencies.cast()),
+                convert::Memory::new(dependency_data.cast()),
+            )
+        };
+        api::capture::stream_begin_capture_to_graph(
+            stream.per_thread(),
+            graph,
+            dependencies,
+            dependency_data,
+            num_dependencies,
+            mode,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamBeginCaptureToGraph_ptsz, cudaStreamBeginCaptureToGraph_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamCopyAttributes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamCopyAttributes(
+    dst: cudaStream_t,
+    src: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamCopyAttributes");
+    boundary(&CALLS, || api::stream::stream_copy_attributes(dst, src))
+}
+std::arch::global_asm!(
+    ".symver cudaStreamCopyAttributes, cudaStreamCopyAttributes@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamCopyAttributes_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamCopyAttributes_ptsz(
+    dst: cudaStream_t,
+    src: cudaStream_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamCopyAttributes_ptsz");
+    boundary(&CALLS, || api::stream::stream_copy_attributes(dst.per_thread(), src.per_thread()))
+}
+std::arch::global_asm!(
+    ".symver cudaStreamCopyAttributes_ptsz, cudaStreamCopyAttributes_ptsz@@@libcudart.so.13"
+);
 
 /// Answers `cudaStreamCreate` in the guest.
 ///
@@ -2775,6 +6374,84 @@ pub unsafe extern "C" fn cudaStreamDestroy(stream: cudaStream_t) -> cudaError_t 
 }
 std::arch::global_asm!(".symver cudaStreamDestroy, cudaStreamDestroy@@@libcudart.so.13");
 
+/// Answers `cudaStreamEndCapture` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamEndCapture(
+    stream: cudaStream_t,
+    p_graph: *mut cudaGraph_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamEndCapture");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_graph = unsafe { convert::Memory::new(p_graph.cast()) };
+        api::capture::stream_end_capture(stream, p_graph)
+    })
+}
+std::arch::global_asm!(".symver cudaStreamEndCapture, cudaStreamEndCapture@@@libcudart.so.13");
+
+/// Answers `cudaStreamEndCapture_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamEndCapture_ptsz(
+    stream: cudaStream_t,
+    p_graph: *mut cudaGraph_t,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamEndCapture_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_graph = unsafe { convert::Memory::new(p_graph.cast()) };
+        api::capture::stream_end_capture(stream.per_thread(), p_graph)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamEndCapture_ptsz, cudaStreamEndCapture_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetAttribute(
+    stream: cudaStream_t,
+    attr: cudaLaunchAttributeID,
+    value_out: *mut cudaLaunchAttributeValue,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value_out = unsafe { convert::Memory::new(value_out.cast()) };
+        api::stream::stream_get_attribute(stream, attr, value_out)
+    })
+}
+std::arch::global_asm!(".symver cudaStreamGetAttribute, cudaStreamGetAttribute@@@libcudart.so.13");
+
+/// Answers `cudaStreamGetAttribute_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamGetAttribute_ptsz(
+    stream: cudaStream_t,
+    attr: cudaLaunchAttributeID,
+    value_out: *mut cudaLaunchAttributeValue,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamGetAttribute_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value_out = unsafe { convert::Memory::new(value_out.cast()) };
+        api::stream::stream_get_attribute(stream.per_thread(), attr, value_out)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamGetAttribute_ptsz, cudaStreamGetAttribute_ptsz@@@libcudart.so.13"
+);
+
 /// Answers `cudaStreamGetCaptureInfo` in the guest.
 ///
 /// # Safety
@@ -2793,7 +6470,7 @@ pub unsafe extern "C" fn cudaStreamGetCaptureInfo(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (
-            mut capture_status_out,
+            capture_status_out,
             id_out,
             graph_out,
             dependencies_out,
@@ -2801,39 +6478,23 @@ pub unsafe extern "C" fn cudaStreamGetCaptureInfo(
             num_dependencies_out,
         ) = unsafe {
             (
-                convert::output::<_, Error>(capture_status_out)?,
-                convert::optional_output(id_out),
-                convert::optional_output(graph_out),
-                convert::optional_output(dependencies_out),
-                convert::optional_output(edge_data_out),
-                convert::optional_output(num_dependencies_out),
+                convert::Memory::new(capture_status_out.cast()),
+                convert::Memory::new(id_out.cast()),
+                convert::Memory::new(graph_out.cast()),
+                convert::Memory::new(dependencies_out.cast()),
+                convert::Memory::new(edge_data_out.cast()),
+                convert::Memory::new(num_dependencies_out.cast()),
             )
         };
-        let (
-            capture_status_out_value,
-            id_out_value,
-            graph_out_value,
-            dependencies_out_value,
-            edge_data_out_value,
-            num_dependencies_out_value,
-        ) = api::capture::stream_get_capture_info(stream)?;
-        capture_status_out.set(capture_status_out_value);
-        if let Some(mut id_out) = id_out {
-            id_out.set(id_out_value);
-        }
-        if let Some(mut graph_out) = graph_out {
-            graph_out.set(graph_out_value);
-        }
-        if let Some(mut dependencies_out) = dependencies_out {
-            dependencies_out.set(dependencies_out_value);
-        }
-        if let Some(mut edge_data_out) = edge_data_out {
-            edge_data_out.set(edge_data_out_value);
-        }
-        if let Some(mut num_dependencies_out) = num_dependencies_out {
-            num_dependencies_out.set(num_dependencies_out_value);
-        }
-        Ok(())
+        api::capture::stream_get_capture_info_v3(
+            stream,
+            capture_status_out,
+            id_out,
+            graph_out,
+            dependencies_out,
+            edge_data_out,
+            num_dependencies_out,
+        )
     })
 }
 std::arch::global_asm!(
@@ -2858,7 +6519,7 @@ pub unsafe extern "C" fn cudaStreamGetCaptureInfo_ptsz(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (
-            mut capture_status_out,
+            capture_status_out,
             id_out,
             graph_out,
             dependencies_out,
@@ -2866,39 +6527,23 @@ pub unsafe extern "C" fn cudaStreamGetCaptureInfo_ptsz(
             num_dependencies_out,
         ) = unsafe {
             (
-                convert::output::<_, Error>(capture_status_out)?,
-                convert::optional_output(id_out),
-                convert::optional_output(graph_out),
-                convert::optional_output(dependencies_out),
-                convert::optional_output(edge_data_out),
-                convert::optional_output(num_dependencies_out),
+                convert::Memory::new(capture_status_out.cast()),
+                convert::Memory::new(id_out.cast()),
+                convert::Memory::new(graph_out.cast()),
+                convert::Memory::new(dependencies_out.cast()),
+                convert::Memory::new(edge_data_out.cast()),
+                convert::Memory::new(num_dependencies_out.cast()),
             )
         };
-        let (
-            capture_status_out_value,
-            id_out_value,
-            graph_out_value,
-            dependencies_out_value,
-            edge_data_out_value,
-            num_dependencies_out_value,
-        ) = api::capture::stream_get_capture_info(stream.per_thread())?;
-        capture_status_out.set(capture_status_out_value);
-        if let Some(mut id_out) = id_out {
-            id_out.set(id_out_value);
-        }
-        if let Some(mut graph_out) = graph_out {
-            graph_out.set(graph_out_value);
-        }
-        if let Some(mut dependencies_out) = dependencies_out {
-            dependencies_out.set(dependencies_out_value);
-        }
-        if let Some(mut edge_data_out) = edge_data_out {
-            edge_data_out.set(edge_data_out_value);
-        }
-        if let Some(mut num_dependencies_out) = num_dependencies_out {
-            num_dependencies_out.set(num_dependencies_out_value);
-        }
-        Ok(())
+        api::capture::stream_get_capture_info_v3(
+            stream.per_thread(),
+            capture_status_out,
+            id_out,
+            graph_out,
+            dependencies_out,
+            edge_data_out,
+            num_dependencies_out,
+        )
     })
 }
 std::arch::global_asm!(
@@ -3129,6 +6774,46 @@ pub unsafe extern "C" fn cudaStreamQuery_ptsz(stream: cudaStream_t) -> cudaError
 }
 std::arch::global_asm!(".symver cudaStreamQuery_ptsz, cudaStreamQuery_ptsz@@@libcudart.so.13");
 
+/// Answers `cudaStreamSetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamSetAttribute(
+    stream: cudaStream_t,
+    attr: cudaLaunchAttributeID,
+    value: *const cudaLaunchAttributeValue,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamSetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::Memory::new(value.cast()) };
+        api::stream::stream_set_attribute(stream, attr, value)
+    })
+}
+std::arch::global_asm!(".symver cudaStreamSetAttribute, cudaStreamSetAttribute@@@libcudart.so.13");
+
+/// Answers `cudaStreamSetAttribute_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamSetAttribute_ptsz(
+    stream: cudaStream_t,
+    attr: cudaLaunchAttributeID,
+    value: *const cudaLaunchAttributeValue,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamSetAttribute_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::Memory::new(value.cast()) };
+        api::stream::stream_set_attribute(stream.per_thread(), attr, value)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamSetAttribute_ptsz, cudaStreamSetAttribute_ptsz@@@libcudart.so.13"
+);
+
 /// Answers `cudaStreamSynchronize` in the guest.
 ///
 /// # Safety
@@ -3151,6 +6836,74 @@ pub unsafe extern "C" fn cudaStreamSynchronize_ptsz(stream: cudaStream_t) -> cud
 }
 std::arch::global_asm!(
     ".symver cudaStreamSynchronize_ptsz, cudaStreamSynchronize_ptsz@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamUpdateCaptureDependencies` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamUpdateCaptureDependencies(
+    stream: cudaStream_t,
+    dependencies: *mut cudaGraphNode_t,
+    dependency_data: *const cudaGraphEdgeData,
+    num_dependencies: usize,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamUpdateCaptureDependencies");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, dependency_data) = unsafe {
+            (
+                convert::Memory::new(dependencies.cast()),
+                convert::Memory::new(dependency_data.cast()),
+            )
+        };
+        api::capture::stream_update_capture_dependencies_v2(
+            stream,
+            dependencies,
+            dependency_data,
+            num_dependencies,
+            flags,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamUpdateCaptureDependencies, cudaStreamUpdateCaptureDependencies@@@libcudart.so.13"
+);
+
+/// Answers `cudaStreamUpdateCaptureDependencies_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaStreamUpdateCaptureDependencies_ptsz(
+    stream: cudaStream_t,
+    dependencies: *mut cudaGraphNode_t,
+    dependency_data: *const cudaGraphEdgeData,
+    num_dependencies: usize,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaStreamUpdateCaptureDependencies_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, dependency_data) = unsafe {
+            (
+                convert::Memory::new(dependencies.cast()),
+                convert::Memory::new(dependency_data.cast()),
+            )
+        };
+        api::capture::stream_update_capture_dependencies_v2(
+            stream.per_thread(),
+            dependencies,
+            dependency_data,
+            num_dependencies,
+            flags,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaStreamUpdateCaptureDependencies_ptsz, cudaStreamUpdateCaptureDependencies_ptsz@@@libcudart.so.13"
 );
 
 /// Answers `cudaStreamWaitEvent` in the guest.
@@ -3185,6 +6938,72 @@ std::arch::global_asm!(
     ".symver cudaStreamWaitEvent_ptsz, cudaStreamWaitEvent_ptsz@@@libcudart.so.13"
 );
 
+/// Answers `cudaThreadExchangeStreamCaptureMode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaThreadExchangeStreamCaptureMode(
+    mode: *mut cudaStreamCaptureMode,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaThreadExchangeStreamCaptureMode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mode = unsafe { convert::Memory::new(mode.cast()) };
+        api::capture::thread_exchange_stream_capture_mode(mode)
+    })
+}
+std::arch::global_asm!(
+    ".symver cudaThreadExchangeStreamCaptureMode, cudaThreadExchangeStreamCaptureMode@@@libcudart.so.13"
+);
+
+/// Answers `cudaUserObjectCreate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaUserObjectCreate(
+    object_out: *mut cudaUserObject_t,
+    ptr: *mut c_void,
+    destroy: cudaHostFn_t,
+    initial_refcount: u32,
+    flags: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaUserObjectCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (object_out, ptr) =
+            unsafe { (convert::Memory::new(object_out.cast()), convert::Memory::new(ptr.cast())) };
+        api::graph::user_object_create(object_out, ptr, destroy, initial_refcount, flags)
+    })
+}
+std::arch::global_asm!(".symver cudaUserObjectCreate, cudaUserObjectCreate@@@libcudart.so.13");
+
+/// Answers `cudaUserObjectRelease` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaUserObjectRelease(
+    object: cudaUserObject_t,
+    count: u32,
+) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaUserObjectRelease");
+    boundary(&CALLS, || api::graph::user_object_release(object, count))
+}
+std::arch::global_asm!(".symver cudaUserObjectRelease, cudaUserObjectRelease@@@libcudart.so.13");
+
+/// Answers `cudaUserObjectRetain` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cudaUserObjectRetain(object: cudaUserObject_t, count: u32) -> cudaError_t {
+    static CALLS: Counter = Counter::new("cudaUserObjectRetain");
+    boundary(&CALLS, || api::graph::user_object_retain(object, count))
+}
+std::arch::global_asm!(".symver cudaUserObjectRetain, cudaUserObjectRetain@@@libcudart.so.13");
+
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
 macro_rules! not_implemented {
@@ -3202,9 +7021,7 @@ macro_rules! not_implemented {
 not_implemented! {
     __cudaGetProcAddress,
     __cudaRegisterUnifiedTable,
-    cudaArrayGetInfo,
     cudaArrayGetMemoryRequirements,
-    cudaArrayGetPlane,
     cudaArrayGetSparseProperties,
     cudaChooseDevice,
     cudaCreateSurfaceObject,
@@ -3216,20 +7033,13 @@ not_implemented! {
     cudaDevResourceGenerateDesc,
     cudaDevSmResourceSplit,
     cudaDevSmResourceSplitByCount,
-    cudaDeviceFlushGPUDirectRDMAWrites,
-    cudaDeviceGetDefaultMemPool,
     cudaDeviceGetDevResource,
     cudaDeviceGetExecutionCtx,
-    cudaDeviceGetGraphMemAttribute,
     cudaDeviceGetHostAtomicCapabilities,
-    cudaDeviceGetMemPool,
     cudaDeviceGetNvSciSyncAttributes,
     cudaDeviceGetP2PAtomicCapabilities,
     cudaDeviceGetTexture1DLinearMaxWidth,
-    cudaDeviceGraphMemTrim,
     cudaDeviceRegisterAsyncNotification,
-    cudaDeviceSetGraphMemAttribute,
-    cudaDeviceSetMemPool,
     cudaDeviceUnregisterAsyncNotification,
     cudaEGLStreamConsumerAcquireFrame,
     cudaEGLStreamConsumerConnect,
@@ -3251,10 +7061,6 @@ not_implemented! {
     cudaExecutionCtxWaitEvent,
     cudaExternalMemoryGetMappedBuffer,
     cudaExternalMemoryGetMappedMipmappedArray,
-    cudaFreeArray,
-    cudaFreeAsync,
-    cudaFreeAsync_ptsz,
-    cudaFreeMipmappedArray,
     cudaGLGetDevices,
     cudaGLMapBufferObject,
     cudaGLMapBufferObjectAsync,
@@ -3264,105 +7070,24 @@ not_implemented! {
     cudaGLUnmapBufferObject,
     cudaGLUnmapBufferObjectAsync,
     cudaGLUnregisterBufferObject,
-    cudaGetChannelDesc,
     cudaGetExportTable,
-    cudaGetMipmappedArrayLevel,
     cudaGetSurfaceObjectResourceDesc,
     cudaGetTextureObjectResourceDesc,
     cudaGetTextureObjectResourceViewDesc,
     cudaGetTextureObjectTextureDesc,
-    cudaGraphAddChildGraphNode,
-    cudaGraphAddDependencies,
-    cudaGraphAddEmptyNode,
-    cudaGraphAddEventRecordNode,
-    cudaGraphAddEventWaitNode,
     cudaGraphAddExternalSemaphoresSignalNode,
     cudaGraphAddExternalSemaphoresWaitNode,
-    cudaGraphAddHostNode,
-    cudaGraphAddKernelNode,
-    cudaGraphAddMemAllocNode,
-    cudaGraphAddMemFreeNode,
-    cudaGraphAddMemcpyNode,
-    cudaGraphAddMemcpyNode1D,
-    cudaGraphAddMemcpyNodeFromSymbol,
-    cudaGraphAddMemcpyNodeToSymbol,
-    cudaGraphAddMemsetNode,
     cudaGraphAddNode,
-    cudaGraphChildGraphNodeGetGraph,
-    cudaGraphClone,
-    cudaGraphConditionalHandleCreate,
     cudaGraphConditionalHandleCreate_v2,
-    cudaGraphCreate,
-    cudaGraphDebugDotPrint,
-    cudaGraphDestroy,
-    cudaGraphDestroyNode,
-    cudaGraphEventRecordNodeGetEvent,
-    cudaGraphEventRecordNodeSetEvent,
-    cudaGraphEventWaitNodeGetEvent,
-    cudaGraphEventWaitNodeSetEvent,
-    cudaGraphExecChildGraphNodeSetParams,
-    cudaGraphExecDestroy,
-    cudaGraphExecEventRecordNodeSetEvent,
-    cudaGraphExecEventWaitNodeSetEvent,
     cudaGraphExecExternalSemaphoresSignalNodeSetParams,
     cudaGraphExecExternalSemaphoresWaitNodeSetParams,
-    cudaGraphExecGetFlags,
-    cudaGraphExecGetId,
-    cudaGraphExecHostNodeSetParams,
-    cudaGraphExecKernelNodeSetParams,
-    cudaGraphExecMemcpyNodeSetParams,
-    cudaGraphExecMemcpyNodeSetParams1D,
-    cudaGraphExecMemcpyNodeSetParamsFromSymbol,
-    cudaGraphExecMemcpyNodeSetParamsToSymbol,
-    cudaGraphExecMemsetNodeSetParams,
     cudaGraphExecNodeSetParams,
-    cudaGraphExecUpdate,
     cudaGraphExternalSemaphoresSignalNodeGetParams,
     cudaGraphExternalSemaphoresSignalNodeSetParams,
     cudaGraphExternalSemaphoresWaitNodeGetParams,
     cudaGraphExternalSemaphoresWaitNodeSetParams,
-    cudaGraphGetEdges,
-    cudaGraphGetId,
-    cudaGraphGetNodes,
-    cudaGraphGetRootNodes,
-    cudaGraphHostNodeGetParams,
-    cudaGraphHostNodeSetParams,
-    cudaGraphInstantiate,
-    cudaGraphInstantiateWithFlags,
-    cudaGraphInstantiateWithParams,
-    cudaGraphInstantiateWithParams_ptsz,
-    cudaGraphKernelNodeCopyAttributes,
-    cudaGraphKernelNodeGetAttribute,
-    cudaGraphKernelNodeGetParams,
-    cudaGraphKernelNodeSetAttribute,
-    cudaGraphKernelNodeSetParams,
-    cudaGraphLaunch,
-    cudaGraphLaunch_ptsz,
-    cudaGraphMemAllocNodeGetParams,
-    cudaGraphMemFreeNodeGetParams,
-    cudaGraphMemcpyNodeGetParams,
-    cudaGraphMemcpyNodeSetParams,
-    cudaGraphMemcpyNodeSetParams1D,
-    cudaGraphMemcpyNodeSetParamsFromSymbol,
-    cudaGraphMemcpyNodeSetParamsToSymbol,
-    cudaGraphMemsetNodeGetParams,
-    cudaGraphMemsetNodeSetParams,
-    cudaGraphNodeFindInClone,
-    cudaGraphNodeGetContainingGraph,
-    cudaGraphNodeGetDependencies,
-    cudaGraphNodeGetDependentNodes,
-    cudaGraphNodeGetEnabled,
-    cudaGraphNodeGetLocalId,
     cudaGraphNodeGetParams,
-    cudaGraphNodeGetToolsId,
-    cudaGraphNodeGetType,
-    cudaGraphNodeSetEnabled,
     cudaGraphNodeSetParams,
-    cudaGraphReleaseUserObject,
-    cudaGraphRemoveDependencies,
-    cudaGraphRetainUserObject,
-    cudaGraphUpload,
-    cudaGraphUpload_ptsz,
     cudaGraphicsEGLRegisterImage,
     cudaGraphicsGLRegisterBuffer,
     cudaGraphicsGLRegisterImage,
@@ -3379,76 +7104,22 @@ not_implemented! {
     cudaGreenCtxCreate,
     cudaImportExternalMemory,
     cudaImportExternalSemaphore,
-    cudaIpcCloseMemHandle,
-    cudaIpcGetEventHandle,
-    cudaIpcGetMemHandle,
-    cudaIpcOpenEventHandle,
-    cudaIpcOpenMemHandle,
-    cudaLaunchHostFunc,
-    cudaLaunchHostFunc_ptsz,
-    cudaLaunchHostFunc_v2,
-    cudaLaunchHostFunc_v2_ptsz,
     cudaLogsCurrent,
     cudaLogsDumpToFile,
     cudaLogsDumpToMemory,
     cudaLogsRegisterCallback,
     cudaLogsUnregisterCallback,
-    cudaMalloc3D,
-    cudaMalloc3DArray,
-    cudaMallocArray,
-    cudaMallocAsync,
-    cudaMallocAsync_ptsz,
-    cudaMallocFromPoolAsync,
-    cudaMallocFromPoolAsync_ptsz,
-    cudaMallocMipmappedArray,
-    cudaMemAdvise,
     cudaMemDiscardAndPrefetchBatchAsync,
     cudaMemDiscardAndPrefetchBatchAsync_ptsz,
     cudaMemDiscardBatchAsync,
     cudaMemDiscardBatchAsync_ptsz,
-    cudaMemGetDefaultMemPool,
     cudaMemGetLocationInfo,
-    cudaMemGetMemPool,
-    cudaMemPoolCreate,
-    cudaMemPoolDestroy,
-    cudaMemPoolExportPointer,
-    cudaMemPoolExportToShareableHandle,
-    cudaMemPoolGetAccess,
-    cudaMemPoolGetAttribute,
-    cudaMemPoolImportFromShareableHandle,
-    cudaMemPoolImportPointer,
-    cudaMemPoolSetAccess,
-    cudaMemPoolSetAttribute,
-    cudaMemPoolTrimTo,
-    cudaMemPrefetchAsync,
-    cudaMemPrefetchAsync_ptsz,
     cudaMemPrefetchBatchAsync,
     cudaMemPrefetchBatchAsync_ptsz,
-    cudaMemRangeGetAttribute,
-    cudaMemRangeGetAttributes,
-    cudaMemSetMemPool,
-    cudaMemcpy2DArrayToArray,
-    cudaMemcpy2DArrayToArray_ptds,
-    cudaMemcpy2DFromArray,
-    cudaMemcpy2DFromArrayAsync,
-    cudaMemcpy2DFromArrayAsync_ptsz,
-    cudaMemcpy2DFromArray_ptds,
-    cudaMemcpy2DToArray,
-    cudaMemcpy2DToArrayAsync,
-    cudaMemcpy2DToArrayAsync_ptsz,
-    cudaMemcpy2DToArray_ptds,
-    cudaMemcpy3D,
-    cudaMemcpy3DAsync,
-    cudaMemcpy3DAsync_ptsz,
     cudaMemcpy3DBatchAsync,
     cudaMemcpy3DBatchAsync_ptsz,
-    cudaMemcpy3DPeer,
-    cudaMemcpy3DPeerAsync,
-    cudaMemcpy3DPeerAsync_ptsz,
-    cudaMemcpy3DPeer_ptds,
     cudaMemcpy3DWithAttributesAsync,
     cudaMemcpy3DWithAttributesAsync_ptsz,
-    cudaMemcpy3D_ptds,
     cudaMemcpyArrayToArray,
     cudaMemcpyArrayToArray_ptds,
     cudaMemcpyBatchAsync,
@@ -3463,46 +7134,18 @@ not_implemented! {
     cudaMemcpyToArray_ptds,
     cudaMemcpyWithAttributesAsync,
     cudaMemcpyWithAttributesAsync_ptsz,
-    cudaMemset3D,
-    cudaMemset3DAsync,
-    cudaMemset3DAsync_ptsz,
-    cudaMemset3D_ptds,
     cudaMipmappedArrayGetMemoryRequirements,
     cudaMipmappedArrayGetSparseProperties,
-    cudaProfilerStart,
-    cudaProfilerStop,
     cudaSetValidDevices,
     cudaSignalExternalSemaphoresAsync,
     cudaSignalExternalSemaphoresAsync_ptsz,
-    cudaStreamAddCallback,
-    cudaStreamAddCallback_ptsz,
-    cudaStreamAttachMemAsync,
-    cudaStreamAttachMemAsync_ptsz,
-    cudaStreamBeginCapture,
-    cudaStreamBeginCaptureToGraph,
-    cudaStreamBeginCaptureToGraph_ptsz,
-    cudaStreamBeginCapture_ptsz,
     cudaStreamBeginRecaptureToGraph,
     cudaStreamBeginRecaptureToGraph_ptsz,
-    cudaStreamCopyAttributes,
-    cudaStreamCopyAttributes_ptsz,
-    cudaStreamEndCapture,
-    cudaStreamEndCapture_ptsz,
-    cudaStreamGetAttribute,
-    cudaStreamGetAttribute_ptsz,
     cudaStreamGetDevResource,
     cudaStreamGetDevResource_ptsz,
-    cudaStreamSetAttribute,
-    cudaStreamSetAttribute_ptsz,
-    cudaStreamUpdateCaptureDependencies,
-    cudaStreamUpdateCaptureDependencies_ptsz,
     cudaSubgridCreate,
     cudaSubgridWorkerGridCreate,
     cudaSubgridWorksetCreate,
-    cudaThreadExchangeStreamCaptureMode,
-    cudaUserObjectCreate,
-    cudaUserObjectRelease,
-    cudaUserObjectRetain,
     cudaVDPAUGetDevice,
     cudaVDPAUSetVDPAUDevice,
     cudaWaitExternalSemaphoresAsync,
@@ -3535,12 +7178,3 @@ extern "C" fn __cudaRegisterManagedVar() {
 std::arch::global_asm!(
     ".symver __cudaRegisterManagedVar, __cudaRegisterManagedVar@@@libcudart.so.13"
 );
-
-/// Counts `cudaCreateChannelDesc`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn cudaCreateChannelDesc() -> cudaChannelFormatDesc {
-    static CALLS: Counter = Counter::new("cudaCreateChannelDesc");
-    let _: cudaError_t = crate::unimplemented(&CALLS);
-    cudaChannelFormatDesc { x: 0, y: 0, z: 0, w: 0, f: cudaChannelFormatKind::NONE }
-}
-std::arch::global_asm!(".symver cudaCreateChannelDesc, cudaCreateChannelDesc@@@libcudart.so.13");
