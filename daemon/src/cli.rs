@@ -12,7 +12,7 @@ use crate::inspect::KernelsOptions;
 #[derive(Debug, Parser)]
 #[command(name = "vgpud", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
-    /// Device to serve: sim (a simulated H100). Later versions: nvidia, replay=FILE
+    /// Device to serve: sim (a simulated H100), or replay=FILE (what --record wrote)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 
@@ -35,6 +35,10 @@ pub(crate) struct Arguments {
     /// Simulated GPUs of --device sim
     #[arg(long, value_name = "COUNT")]
     pub sim_gpus: Option<u32>,
+
+    /// Records every conversation in this file, for --device replay=FILE
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 
     /// Configuration file; without it /etc/vgpu/host.toml is read if it is there
     #[arg(long, value_name = "FILE")]
@@ -62,8 +66,16 @@ pub(crate) struct WorkerOptions {
     pub epoch: u64,
 
     /// Simulated GPUs.
+    #[arg(long, required_unless_present = "replay")]
+    pub sim_gpus: Option<u32>,
+
+    /// The recording to play.
     #[arg(long)]
-    pub sim_gpus: u32,
+    pub replay: Option<PathBuf>,
+
+    /// Where to record.
+    #[arg(long)]
+    pub record: Option<PathBuf>,
 }
 
 impl WorkerOptions {
@@ -71,11 +83,15 @@ impl WorkerOptions {
     pub fn arguments(source: &Source) -> Vec<OsString> {
         match source {
             Source::Sim { gpus } => vec!["--sim-gpus".into(), gpus.to_string().into()],
+            Source::Replay { file } => vec!["--replay".into(), file.into()],
         }
     }
 
     /// The devices to open.
     pub fn source(&self) -> Source {
-        Source::Sim { gpus: self.sim_gpus }
+        match &self.replay {
+            Some(file) => Source::Replay { file: file.clone() },
+            None => Source::Sim { gpus: self.sim_gpus.unwrap_or(1) },
+        }
     }
 }

@@ -29,7 +29,7 @@ const CLIENTS_MAX: u32 = 400;
 const SIM_GPUS_MAX: u32 = 64;
 
 /// Everything that can be configured, checked.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
     /// Sockets to listen at; empty: ours by default, unless systemd hands over others.
     pub listen: Vec<PathBuf>,
@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub clients_max: usize,
     /// The devices to serve.
     pub device: Source,
+    /// Where to record the conversations.
+    pub record: Option<PathBuf>,
 }
 
 /// The file's layout.
@@ -80,6 +82,7 @@ impl Config {
                 CLIENTS_MAX,
             )? as usize,
             device: source(device, sim_gpus)?,
+            record: arguments.record.as_deref().map(absolute).transpose()?,
         })
     }
 
@@ -107,15 +110,24 @@ impl File {
 }
 
 fn source(device: Option<&str>, sim_gpus: u32) -> Result<Source, DaemonError> {
-    let not_built = |device: &str| DaemonError::DeviceNotBuilt { device: device.to_owned() };
-    match device {
-        None => Err(DaemonError::NoDevice),
-        Some("sim") => Ok(Source::Sim { gpus: sim_gpus }),
-        Some(device) if device == "nvidia" || device.starts_with("replay=") => {
-            Err(not_built(device))
+    let Some(device) = device else { return Err(DaemonError::NoDevice) };
+    match device.split_once('=') {
+        None if device == "sim" => Ok(Source::Sim { gpus: sim_gpus }),
+        Some(("replay", file)) => Ok(Source::Replay { file: absolute(Path::new(file))? }),
+        None if device == "nvidia" => {
+            Err(DaemonError::DeviceNotBuilt { device: device.to_owned() })
         }
-        Some(device) => Err(DaemonError::UnknownDevice { device: device.to_owned() }),
+        _ => Err(DaemonError::UnknownDevice { device: device.to_owned() }),
     }
+}
+
+/// Makes a path that a worker understands as we do.
+fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {
+    std::path::absolute(path).map_err(|source| DaemonError::File {
+        verb: "finding",
+        path: path.into(),
+        source,
+    })
 }
 
 fn socket_path(address: &str) -> Result<PathBuf, DaemonError> {

@@ -57,6 +57,23 @@ pub(crate) enum DaemonError {
         /// How it ended.
         ended: String,
     },
+    /// The recording cannot be used.
+    #[error(transparent)]
+    Recording(#[from] crate::recording::RecordingError),
+    /// A client did not do what was recorded.
+    #[error("playing the recording to session {session}")]
+    Replay {
+        /// Number of the connection.
+        session: u64,
+        /// What was recorded and what came.
+        source: crate::recording::Difference,
+    },
+    /// Clients did not do what was recorded.
+    #[error("{clients} client(s) did not do what was recorded")]
+    Replayed {
+        /// How many.
+        clients: usize,
+    },
     /// There is no such group.
     #[error("there is no group \"{group}\" in /etc/group")]
     NoGroup {
@@ -109,6 +126,10 @@ impl DaemonError {
                 Some("Use --device sim, the simulated H100.")
             }
             Self::NotOpened { .. } => Some("The worker's own words above say why."),
+            Self::Recording(_) => Some("Name a file that vgpud --record wrote."),
+            Self::Replay { .. } | Self::Replayed { .. } => {
+                Some("Record anew if the client or its input was meant to change.")
+            }
             Self::NoGroup { .. } => Some("Create the group, or name another one with --group."),
             Self::Link(error) => error.hint(),
             Self::Image { .. } => Some("Name another device's capability, or another file."),

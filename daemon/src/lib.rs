@@ -15,6 +15,7 @@ mod image;
 mod inspect;
 mod log;
 pub mod mark;
+mod recording;
 mod worker;
 
 use std::process::ExitCode;

@@ -2,6 +2,8 @@
 
 mod sim;
 
+use std::path::PathBuf;
+
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
@@ -9,6 +11,7 @@ use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 use crate::desk::Usage;
 use crate::dispatch::{Answer, Call, Finish};
 use crate::error::DaemonError;
+use crate::recording::{self, Section};
 use sim::{Profile, Sim};
 
 /// The devices of this host, as one client has them: what a worker asks for its client.
@@ -47,6 +50,11 @@ pub(crate) enum Source {
         /// How many.
         gpus: u32,
     },
+    /// None: the answers of a recording.
+    Replay {
+        /// The recording.
+        file: PathBuf,
+    },
 }
 
 impl Source {
@@ -54,6 +62,7 @@ impl Source {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sim { .. } => "sim",
+            Self::Replay { .. } => "replay",
         }
     }
 
@@ -64,6 +73,7 @@ impl Source {
     pub fn open(&self) -> Result<Opened, DaemonError> {
         match self {
             Self::Sim { gpus } => Ok(Opened::Sim(Profile::load(*gpus))),
+            Self::Replay { file } => Ok(Opened::Recording(recording::read(file)?)),
         }
     }
 }
@@ -73,19 +83,43 @@ impl Source {
 pub(crate) enum Opened {
     /// Simulated ones.
     Sim(Profile),
+    /// What was said of real ones.
+    Recording(Vec<Section>),
+}
+
+/// What serves a client.
+pub(crate) enum Lent {
+    /// Devices.
+    Devices(Box<dyn Devices>),
+    /// A recording.
+    Recording {
+        /// What is played.
+        sections: Vec<Section>,
+        /// Open as long as the client is served; nothing is booked on it.
+        #[expect(dead_code, reason = "what counts is when it is dropped")]
+        account: Box<dyn Bank>,
+    },
 }
 
 impl Opened {
     /// The sizes of the devices' memories, in bytes.
     pub fn memory_totals(&self) -> Vec<u64> {
-        let Self::Sim(profile) = self;
-        profile.snapshot.devices.iter().map(|device| device.total_memory).collect()
+        let totals = |snapshot: &SnapshotReply| {
+            snapshot.devices.iter().map(|device| device.total_memory).collect()
+        };
+        match self {
+            Self::Sim(profile) => totals(&profile.snapshot),
+            Self::Recording(sections) => {
+                recording::snapshot(sections).as_ref().map_or_else(Vec::new, totals)
+            }
+        }
     }
 
     /// Gives them to a client whose memory `bank` accounts for.
-    pub fn lend(self, bank: impl Bank + 'static) -> Box<dyn Devices> {
+    pub fn lend(self, bank: impl Bank + 'static) -> Lent {
         match self {
-            Self::Sim(profile) => Box::new(Sim::new(profile, bank)),
+            Self::Sim(profile) => Lent::Devices(Box::new(Sim::new(profile, bank))),
+            Self::Recording(sections) => Lent::Recording { sections, account: Box::new(bank) },
         }
     }
 }

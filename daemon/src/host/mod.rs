@@ -18,10 +18,11 @@ use vgpu_link::{Link, Listener, handshake, unix_link};
 
 use crate::config::Config;
 use crate::desk::{Ask, Tell};
+use crate::device::Source;
 use crate::error::DaemonError;
 use crate::log;
 use ledger::Ledger;
-use workers::{Worker, Workers};
+use workers::Workers;
 
 /// How long the host rests from accepting and from starting workers after one of them failed: what
 /// is missing, such as file descriptors, is mended by the end of other clients only.
@@ -45,9 +46,10 @@ pub(crate) fn run(config: &Config) -> Result<(), DaemonError> {
     let mut host = Host {
         listeners,
         signals,
-        workers: Workers::new(epoch(), config.device.clone(), config.clients_max),
+        workers: Workers::new(epoch(), config),
         ledger: Ledger::default(),
         sessions: 0,
+        failed: 0,
         rest_until: None,
     };
     host.open_devices()?;
@@ -55,8 +57,13 @@ pub(crate) fn run(config: &Config) -> Result<(), DaemonError> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     log::event("ready", &[("device", &config.device.name()), ("gpus", &host.ledger.devices())]);
     let served = host.serve();
-    host.stop();
-    served
+    let failed = host.stop();
+    match config.device {
+        Source::Replay { .. } if failed > 0 => {
+            served.and(Err(DaemonError::Replayed { clients: failed }))
+        }
+        _ => served,
+    }
 }
 
 /// Makes a socket that becomes readable on SIGTERM and SIGINT.
@@ -85,6 +92,8 @@ struct Host {
     ledger: Ledger,
     /// Connections so far.
     sessions: u64,
+    /// Workers that served a client and ended badly.
+    failed: usize,
     /// Set while the host rests.
     rest_until: Option<Instant>,
 }
@@ -133,7 +142,7 @@ impl Host {
                 self.ledger.open(totals);
                 Ok(None)
             }
-            _ => Ok(self.workers.take(pid).map(Worker::end)),
+            _ => Ok(self.workers.take(pid).map(|worker| worker.end().0)),
         }
     }
 
@@ -249,7 +258,8 @@ impl Host {
     fn bury(&mut self, pid: u32) {
         let Some(worker) = self.workers.take(pid) else { return };
         let session = worker.session;
-        let ended = worker.end();
+        let (ended, well) = worker.end();
+        self.failed += usize::from(!well && session.is_some());
         if let Some(session) = session {
             let freed = self.ledger.close(session);
             let fields: [(&str, &dyn std::fmt::Display); 4] =
@@ -267,8 +277,9 @@ impl Host {
         self.rest_until = Some(Instant::now() + REST);
     }
 
-    /// Ends all workers in good order; those that hang are ended the hard way.
-    fn stop(mut self) {
+    /// Ends all workers in good order; those that hang are ended the hard way. Returns how many
+    /// that served a client ended badly, since the start.
+    fn stop(mut self) -> usize {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         log::event("stopping", &[("clients", &self.workers.serving())]);
         self.listeners.clear();
@@ -294,6 +305,7 @@ impl Host {
         while let Some(pid) = self.workers.all().first().map(|worker| worker.pid()) {
             self.bury(pid);
         }
+        self.failed
     }
 }
 

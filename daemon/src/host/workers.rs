@@ -1,11 +1,15 @@
 //! The worker processes: started ahead of need, one for each client, gone with it.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::cli::WorkerOptions;
+use crate::config::Config;
 use crate::desk::{Desk, Tell};
 use crate::device::Source;
 use crate::error::DaemonError;
@@ -24,12 +28,15 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn start(epoch: u64, source: &Source) -> Result<Self, DaemonError> {
+    fn start(epoch: u64, source: &Source, record: Option<&Path>) -> Result<Self, DaemonError> {
         let (desk, theirs) = Desk::pair()?;
         let process = Command::new("/proc/self/exe")
             .arg("worker")
             .args(["--epoch", &epoch.to_string()])
             .args(WorkerOptions::arguments(source))
+            .args(
+                record.map(|file| [OsStr::new("--record"), file.as_os_str()]).into_iter().flatten(),
+            )
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             // These are between systemd and the host process.
@@ -56,31 +63,49 @@ impl Worker {
         }
     }
 
-    /// Ends what is left of the process and collects it; returns how it ended.
-    pub fn end(mut self) -> String {
-        // A worker that closed its end without ending is no longer of use; one that ended ignores
-        // this.
+    fn await_end(&self) {
+        let pid = Pid::from_child(&self.process);
+        // Where the system has no pidfd to give, the worker is ended at once.
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&END_LIMIT));
+    }
+
+    /// Ends what is left of the process and collects it; returns how it ended, and whether well.
+    pub fn end(mut self) -> (String, bool) {
+        // It closed its end of the desk, so it is ending, and how tells whether it did well.
+        self.await_end();
+        // A worker that does not end is no longer of use; one that ended ignores this.
         let _ = self.process.kill();
         match self.process.wait() {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
+            Ok(status) => (status.to_string(), status.success()),
+            Err(error) => (error.to_string(), false),
         }
     }
 }
+
+/// How long a worker that closed its end may take to end by itself: 1 second.
+const END_LIMIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// All workers.
 #[derive(Debug)]
 pub(crate) struct Workers {
     epoch: u64,
     source: Source,
+    record: Option<PathBuf>,
     clients_max: usize,
     all: Vec<Worker>,
 }
 
 impl Workers {
     /// Prepares to start workers; starts none yet.
-    pub fn new(epoch: u64, source: Source, clients_max: usize) -> Self {
-        Self { epoch, source, clients_max, all: Vec::new() }
+    pub fn new(epoch: u64, config: &Config) -> Self {
+        let Config { device, record, clients_max, .. } = config.clone();
+        Self { epoch, source: device, record, clients_max, all: Vec::new() }
+    }
+
+    fn start(&mut self) -> Result<(), DaemonError> {
+        self.all.push(Worker::start(self.epoch, &self.source, self.record.as_deref())?);
+        Ok(())
     }
 
     /// All workers, waiting or serving.
@@ -106,7 +131,7 @@ impl Workers {
         let waiting = self.all.len() - self.serving();
         let target = IDLE_TARGET.min(self.clients_max - self.serving());
         for _ in waiting..target {
-            self.all.push(Worker::start(self.epoch, &self.source)?);
+            self.start()?;
         }
         Ok(())
     }
@@ -117,7 +142,7 @@ impl Workers {
     /// [`DaemonError`] if no worker could be had; the connection is closed then.
     pub fn hand_over(&mut self, client: &OwnedFd, session: u64) -> Result<u32, DaemonError> {
         if self.serving() == self.all.len() {
-            self.all.push(Worker::start(self.epoch, &self.source)?);
+            self.start()?;
         }
         let worker = self
             .all

@@ -2,6 +2,7 @@
 
 mod bank;
 mod deferred;
+mod replay;
 mod replies;
 mod session;
 mod stop;
@@ -17,8 +18,10 @@ use vgpu_link::{Link, LinkError, handshake, unix_link};
 
 use crate::cli::WorkerOptions;
 use crate::desk::{Ask, Desk, Tell};
+use crate::device::Lent;
 use crate::error::DaemonError;
 use crate::log;
+use crate::recording::{Player, Tape, TapedReceiver, TapedSender};
 use bank::HostBank;
 use replies::Replies;
 use session::Session;
@@ -51,16 +54,28 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     let met = met.and_then(|hello| {
         let Hello { pid, exe, .. } = hello;
         log::event("hello", &[("session", &session), ("pid", &pid), ("exe", &exe)]);
-        let device = device.insert(opened.lend(HostBank::open(desk, pid, exe)?));
+        let tape = options.record.clone().map(|path| Tape::new(path, session, exe.to_string()));
+        let program = exe.to_string();
+        let lent = device.insert(opened.lend(HostBank::open(desk, pid, exe)?));
         let host_version = Text::cut(env!("CARGO_PKG_VERSION"));
         let welcome = Welcome { host_version, epoch: options.epoch, session };
         handshake::welcome(&mut *link, &welcome)?;
-        Ok::<_, DaemonError>(device)
+        Ok::<_, DaemonError>((lent, program, tape))
     });
-    let (sender, receiver) = link.split();
+    let (mut sender, mut receiver) = link.split();
+    if let Ok((_, _, Some(tape))) = &met {
+        sender = Box::new(TapedSender { inner: sender, tape: Arc::clone(tape) });
+        receiver = Box::new(TapedReceiver::new(receiver, Arc::clone(tape)));
+    }
     let replies = Arc::new(Replies::new(sender));
     let ended = match met {
-        Ok(device) => Session::new(receiver, Arc::clone(&replies), &mut **device).serve(),
+        Ok((Lent::Devices(device), ..)) => {
+            Session::new(receiver, Arc::clone(&replies), &mut **device).serve()
+        }
+        Ok((Lent::Recording { sections, .. }, program, _)) => {
+            let player = Player::new(std::mem::take(sections), &program);
+            replay::serve(receiver, &replies, player, session)?
+        }
         Err(DaemonError::Link(error)) => Err(error),
         Err(error) => return Err(error),
     };

@@ -30,6 +30,19 @@ pub mod opcode {
     pub const DRIVER_FIRST: u32 = 0x100;
 }
 
+/// Names a control message, for people.
+pub(crate) fn name(opcode: u32) -> Option<&'static str> {
+    Some(match opcode {
+        opcode::HELLO => "Hello",
+        opcode::WELCOME => "Welcome",
+        opcode::REFUSED => "Refused",
+        opcode::GOODBYE => "Goodbye",
+        opcode::SNAPSHOT => "Snapshot",
+        opcode::DEVICE_STATE => "DeviceState",
+        _ => return None,
+    })
+}
+
 /// Statuses that a control reply carries in its header.
 pub mod status {
     /// The call was done and the reply's fields stand.

@@ -19,3 +19,8 @@ pub use codec::{Malformed, Reader, Writer};
 pub use header::{Header, Kind};
 pub use message::{Payload, Request};
 pub use text::Text;
+
+/// Names the message of an opcode, for people.
+pub fn name(opcode: u32) -> Option<&'static str> {
+    control::name(opcode).or_else(|| cuda::name(opcode))
+}

@@ -131,6 +131,7 @@ pub(crate) fn emit(vocabulary: &Vocabulary) -> String {
          pub const HASH: u64 = {:#018x};\n",
         hash(vocabulary)
     );
+    names(&mut out, vocabulary);
     for one in &vocabulary.structures {
         structure(&mut out, &one.name, &one.about, &one.fields);
     }
@@ -158,6 +159,19 @@ pub(crate) fn emit(vocabulary: &Vocabulary) -> String {
         );
     }
     out
+}
+
+fn names(out: &mut String, vocabulary: &Vocabulary) {
+    out.push_str(
+        "/// Names the message of an opcode, for people.
+         #[allow(clippy::too_many_lines, reason = \"one line per message\")]
+         pub fn name(opcode: u32) -> Option<&'static str> {
+             Some(match opcode {\n",
+    );
+    for message in &vocabulary.messages {
+        let _ = writeln!(out, "{:#x} => \"{}\",", message.opcode, message.title);
+    }
+    out.push_str("_ => return None,\n})\n}\n\n");
 }
 
 fn structure(out: &mut String, name: &str, doc: &str, fields: &[Field]) {
