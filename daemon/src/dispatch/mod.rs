@@ -21,7 +21,8 @@ pub struct Call {
 /// What goes back to the client. Reused from call to call.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// 0, or the driver API's code of what went wrong.
+    /// 0, or the code of what went wrong: that of the library that was called, and for a post that
+    /// of the driver API, which reports it.
     pub status: u32,
     /// Fields of the reply; empty unless the status is 0.
     pub payload: Vec<u8>,
@@ -65,10 +66,10 @@ impl<T> Wait<T> {
 
 impl Answer {
     /// Decodes the request, asks, and keeps the outcome.
-    fn done<Q: Payload, A: Payload>(
+    fn done<Q: Payload, A: Payload, E: Into<u32>>(
         &mut self,
         payload: &[u8],
-        ask: impl FnOnce(Q, &mut Vec<u8>) -> Result<A, Error>,
+        ask: impl FnOnce(Q, &mut Vec<u8>) -> Result<A, E>,
     ) -> Result<Option<Finish>, Malformed> {
         let request = Q::from_payload(payload)?;
         self.keep(|bulk| ask(request, bulk).map(Some));
@@ -83,12 +84,13 @@ impl Answer {
     ) -> Result<Option<Finish>, Malformed> {
         let request = Q::from_payload(payload)?;
         let mut later = None;
-        self.keep(|bulk| match ask(request, bulk)? {
-            Wait::Done(reply) => Ok(Some(reply)),
-            Wait::Later(wait) => {
+        self.keep(|bulk| match ask(request, bulk) {
+            Ok(Wait::Done(reply)) => Ok(Some(reply)),
+            Ok(Wait::Later(wait)) => {
                 later = Some(wait);
                 Ok(None)
             }
+            Err(error) => Err(error),
         });
         Ok(later.map(|wait| -> Finish {
             Box::new(move |answer| answer.keep(|bulk| wait(bulk).map(Some)))
@@ -96,7 +98,10 @@ impl Answer {
     }
 
     /// Keeps an outcome; `None` leaves the answer to later.
-    fn keep<A: Payload>(&mut self, ask: impl FnOnce(&mut Vec<u8>) -> Result<Option<A>, Error>) {
+    fn keep<A: Payload, E: Into<u32>>(
+        &mut self,
+        ask: impl FnOnce(&mut Vec<u8>) -> Result<Option<A>, E>,
+    ) {
         self.status = 0;
         self.payload.clear();
         self.bulk.clear();
@@ -108,8 +113,8 @@ impl Answer {
     }
 
     /// Answers with nothing but an error.
-    fn refuse(&mut self, error: Error) {
-        self.status = error.code();
+    fn refuse(&mut self, error: impl Into<u32>) {
+        self.status = error.into();
         self.payload.clear();
         self.bulk.clear();
     }

@@ -50,6 +50,12 @@ macro_rules! result_type {
             }
         }
 
+        impl From<Error> for u32 {
+            fn from(error: Error) -> Self {
+                error.code()
+            }
+        }
+
         /// Returns the name of a result code, success included.
         pub fn name_of(code: u32) -> Option<&'static std::ffi::CStr> {
             let at = CODES.binary_search_by_key(&code, |entry| entry.0).ok()?;

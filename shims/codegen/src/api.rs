@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, Problem, Result};
+use crate::family::{Family, Member};
 use crate::signature::parse;
 
 /// Describes one library: what we implement of it, and what travels for it.
@@ -15,11 +16,15 @@ pub struct Api {
     pub messages: BTreeMap<String, OwnMessage>,
     /// What several fields of such messages are made of, by name.
     pub structures: BTreeMap<String, Structure>,
+    /// Parameters of the functions that families stand for.
+    pub signatures: BTreeMap<String, Vec<String>>,
 }
 
 /// One file of a description: a noun of the library.
 #[derive(Debug, serde::Deserialize)]
 struct Group {
+    #[serde(default)]
+    family: BTreeMap<String, Family>,
     #[serde(default)]
     message: BTreeMap<String, OwnMessage>,
     #[serde(default)]
@@ -105,6 +110,29 @@ pub struct Row {
     /// The file's stem.
     #[serde(skip)]
     pub group: String,
+    /// The family that it belongs to, whose body it calls.
+    #[serde(skip)]
+    pub member: Option<Member>,
+}
+
+impl Row {
+    /// Begins a row of a class; all else is as if nothing were said of it.
+    pub(crate) fn answered(class: Class) -> Self {
+        Self {
+            class,
+            opcode: None,
+            message: None,
+            body: None,
+            major: None,
+            thirteen: None,
+            waits: false,
+            otherwise: None,
+            uninitialised: false,
+            params: BTreeMap::new(),
+            group: String::new(),
+            member: None,
+        }
+    }
 }
 
 /// Says where a function is answered (design: the API classes).
@@ -215,6 +243,19 @@ impl Api {
             let row = Row { group: group.into(), ..row };
             if self.rows.insert(name.clone(), row).is_some() {
                 return Err(refused(&name));
+            }
+        }
+        for (name, family) in file.family {
+            let (rows, signatures) = family.expand(&name, group).map_err(|problem| Error::Row {
+                library: library.into(),
+                function: name.clone(),
+                problem,
+            })?;
+            self.signatures.extend(signatures);
+            for (name, row) in rows {
+                if self.rows.insert(name.clone(), row).is_some() {
+                    return Err(refused(&name));
+                }
             }
         }
         for (name, message) in file.message {

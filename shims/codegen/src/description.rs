@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::api::{self, Api};
 use crate::error::{Error, Problem, Result};
+use crate::family;
 use crate::shims::SHIMS;
 use crate::signature::{self, Signatures, Wanted};
 
@@ -41,7 +42,6 @@ impl Description {
         for shim in &SHIMS {
             let library = shim.library.name;
             let api = api::read(&directory, library)?;
-            description.apis.insert(library, api);
             let path = directory.join(format!("signatures/{}.toml", shim.signatures));
             let mut signatures =
                 if path.exists() { Signatures::read(&path)? } else { Signatures::default() };
@@ -50,6 +50,8 @@ impl Description {
             if let Some(undeclared) = undeclared.get(library) {
                 signatures.fill(undeclared);
             }
+            family::declare(&mut signatures, &api.signatures);
+            description.apis.insert(library, api);
             description.signatures.insert(shim.signatures, signatures);
             description.names.insert(shim.directory, names);
         }

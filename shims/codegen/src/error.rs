@@ -116,6 +116,9 @@ pub enum Problem {
         /// Its owner.
         other: String,
     },
+    /// A pattern of names does not end, or tells two types.
+    #[error("{0} is no pattern of names: each of its braces ends, and one of them tells the type")]
+    BadPattern(String),
     /// Only a body can send a message of our own, and then the function has none of its own.
     #[error("message belongs to class sync or async with a body and without an opcode")]
     MessageUnsent,

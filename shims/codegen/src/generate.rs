@@ -55,14 +55,21 @@ fn exports_of(shim: &Shim, description: &Description, outputs: &mut Outputs) -> 
 }
 
 fn messages(description: &Description, outputs: &mut Outputs) -> Result<()> {
-    let (api, signatures) = (&description.apis["cuda"], &description.signatures["cuda"]);
-    let functions = model::join(CUDA, api, signatures, None, |_, _| true)?;
-    let vocabulary =
-        message::Vocabulary::collect(api, signatures, &functions).map_err(refused(CUDA))?;
-    outputs.insert("transport/wire/src/generated/cuda.rs".into(), wire::emit(&vocabulary));
-    outputs.insert("transport/wire/tests/messages/generated.rs".into(), samples::emit(&vocabulary));
-    outputs.insert("docs/messages.md".into(), wire::page(&vocabulary));
-    for (file, text) in dispatch::emit(&vocabulary) {
+    let mut vocabularies = Vec::new();
+    for library in [CUDA, CUBLAS] {
+        let api = &description.apis[library.name];
+        let signatures = &description.signatures[library.name];
+        let functions = model::join(library, api, signatures, None, |_, _| true)?;
+        let vocabulary = message::Vocabulary::collect(library, api, signatures, &functions)
+            .map_err(refused(library))?;
+        let path = format!("transport/wire/src/generated/{}.rs", library.name);
+        outputs.insert(path.into(), wire::emit(&vocabulary));
+        vocabularies.push(vocabulary);
+    }
+    let path = "transport/wire/tests/messages/generated.rs";
+    outputs.insert(path.into(), samples::emit(&vocabularies));
+    outputs.insert("docs/messages.md".into(), wire::page(&vocabularies));
+    for (file, text) in dispatch::emit(&vocabularies) {
         outputs.insert(format!("daemon/src/dispatch/generated/{file}.rs").into(), text);
     }
     Ok(())

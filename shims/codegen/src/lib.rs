@@ -14,6 +14,7 @@ mod description;
 pub mod distil;
 mod emit;
 pub mod error;
+pub mod family;
 pub mod generate;
 mod message;
 mod model;

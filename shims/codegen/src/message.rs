@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::{Api, Class, Direction, OwnMessage, Role, Structure};
 use crate::error::Problem;
-use crate::model::{Bound, Function, OPCODE_MIN};
+use crate::model::{Bound, Function, Library, OPCODE_MIN};
 use crate::naming;
 use crate::signature::Signatures;
 
@@ -84,6 +84,8 @@ pub(crate) struct Compound {
 /// All that travels for one library.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
+    /// The library.
+    pub library: Library,
     /// By opcode.
     pub messages: Vec<Message>,
     /// By name.
@@ -93,6 +95,7 @@ pub(crate) struct Vocabulary {
 impl Vocabulary {
     /// Collects the messages of functions and our own.
     pub(crate) fn collect(
+        library: Library,
         api: &Api,
         signatures: &Signatures,
         functions: &[Function<'_>],
@@ -119,7 +122,8 @@ impl Vocabulary {
             Ok(Compound { name: name.clone(), about: own.about.clone(), fields })
         };
         let structures: Result<_, _> = api.structures.iter().map(structure).collect();
-        Ok(Self { messages: messages.into_values().collect(), structures: structures? })
+        let messages = messages.into_values().collect();
+        Ok(Self { library, messages, structures: structures? })
     }
 }
 
@@ -201,7 +205,7 @@ impl Spelled<'_> {
 
 /// Finds the wire form of a type.
 pub(crate) fn form(signatures: &Signatures, kind: &str) -> Option<Form> {
-    const PLAIN: [&str; 7] = ["u8", "u16", "u32", "u64", "i32", "f32", "f64"];
+    const PLAIN: [&str; 8] = ["u8", "u16", "u32", "u64", "i32", "i64", "f32", "f64"];
     if let Some(plain) = PLAIN.iter().find(|plain| **plain == kind) {
         return Some(Form::Plain(plain));
     }
@@ -274,9 +278,9 @@ fn bulk(function: &Function<'_>) -> Option<Direction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Library, join};
+    use crate::model::join;
 
-    const LIBRARY: Library = Library { name: "cuda", prefix: "cu" };
+    const LIBRARY: Library = Library { name: "cuda", prefix: "cu", title: "the driver API" };
 
     fn collect(messages: &str) -> Result<Vocabulary, (String, Problem)> {
         let signatures: Signatures = toml::from_str(
@@ -287,9 +291,9 @@ mod tests {
         let structures = toml::from_str("[Pair]\nabout = 'Two.'\nfields = ['a: u8', 'b: f64']");
         let structures = structures.expect("a valid structure");
         let messages = toml::from_str(messages).expect("valid messages");
-        let api = Api { rows, messages, structures };
+        let api = Api { rows, messages, structures, ..Api::default() };
         let functions = join(LIBRARY, &api, &signatures, None, |_, _| true).expect("valid rows");
-        Vocabulary::collect(&api, &signatures, &functions)
+        Vocabulary::collect(LIBRARY, &api, &signatures, &functions)
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(crate) struct Library {
     pub name: &'static str,
     /// Prefix of its functions.
     pub prefix: &'static str,
+    /// What it is called in documents.
+    pub title: &'static str,
 }
 
 /// First opcode of the driver API: those below belong to the connection itself.
@@ -89,9 +91,13 @@ pub(crate) fn join<'a>(
             return Err(refused(Problem::OpcodeTaken { opcode, other: other.into() }));
         }
         let bare = naming::without_prefix(meant, library.prefix);
+        let snake = match &row.member {
+            Some(member) => member.family.clone(),
+            None => naming::snake(bare),
+        };
         functions.push(Function {
             name,
-            snake: naming::snake(bare),
+            snake,
             camel: naming::camel(bare),
             row,
             returns,
@@ -187,7 +193,7 @@ fn bind<'a>(
 mod tests {
     use super::*;
 
-    const LIBRARY: Library = Library { name: "cuda", prefix: "cu" };
+    const LIBRARY: Library = Library { name: "cuda", prefix: "cu", title: "the driver API" };
 
     /// Joins rows with two signatures, and says what was wrong with which.
     fn join_rows(rows: &str) -> std::result::Result<Vec<String>, (String, Problem)> {

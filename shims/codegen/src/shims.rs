@@ -4,13 +4,14 @@ use crate::emit::exports;
 use crate::model::Library;
 
 /// The driver API.
-pub(crate) const CUDA: Library = Library { name: "cuda", prefix: "cu" };
+pub(crate) const CUDA: Library = Library { name: "cuda", prefix: "cu", title: "the driver API" };
 /// NVML.
-pub(crate) const NVML: Library = Library { name: "nvml", prefix: "nvml" };
+pub(crate) const NVML: Library = Library { name: "nvml", prefix: "nvml", title: "NVML" };
 /// The runtime API.
-pub(crate) const CUDART: Library = Library { name: "cudart", prefix: "cuda" };
+pub(crate) const CUDART: Library =
+    Library { name: "cudart", prefix: "cuda", title: "the runtime API" };
 /// cuBLAS.
-pub(crate) const CUBLAS: Library = Library { name: "cublas", prefix: "cublas" };
+pub(crate) const CUBLAS: Library = Library { name: "cublas", prefix: "cublas", title: "cuBLAS" };
 
 /// One shim library.
 pub(crate) struct Shim {
@@ -103,7 +104,7 @@ pub(crate) const SHIMS: [Shim; 6] = [
             abi: "cublas",
             bodies: "vgpu_cublas::api",
             result: "cublasStatus_t",
-            entry: "vgpu_guest",
+            entry: "crate",
             node: Some("libcublas.so.12"),
         },
     },
@@ -118,7 +119,7 @@ pub(crate) const SHIMS: [Shim; 6] = [
             abi: "cublas",
             bodies: "vgpu_cublas::api",
             result: "cublasStatus_t",
-            entry: "vgpu_guest",
+            entry: "crate",
             node: Some("libcublas.so.13"),
         },
     },

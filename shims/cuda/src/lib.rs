@@ -19,4 +19,5 @@ mod handles;
 mod physical;
 mod pinned;
 mod ranges;
+mod relay;
 mod remote;

@@ -60,14 +60,14 @@ impl Outbox {
         request.write(&mut Writer::new(&mut self.payload));
         let sequence = self.sequence;
         self.sequence = sequence.wrapping_add(1);
-        let asked = room.map(|room| inbox.expect(sequence, R::OPCODE, room)).transpose()?;
+        let asked = room.map(|room| inbox.expect(sequence, request.opcode(), room)).transpose()?;
         let kind = if asked.is_some() { Kind::Call } else { Kind::Post };
         // The link fills in the sizes, and refuses what is too long for a frame.
         let header = Header {
             sequence,
             context: caller.context,
             thread: caller.thread,
-            ..Header::new(kind, R::OPCODE)
+            ..Header::new(kind, request.opcode())
         };
         match self.sender.send(&header, &self.payload, bulk) {
             Ok(()) => Ok(asked),

@@ -24,6 +24,7 @@ pub mod identity;
 pub mod log;
 mod mark;
 mod process;
+pub mod relay;
 pub mod reserve;
 pub mod session;
 #[cfg(test)]

@@ -271,7 +271,7 @@ fn a_client_that_preloads_us_sees_the_same_device() {
 }
 
 #[test]
-fn cublas_names_its_statuses_and_refuses_a_handle() {
+fn cublas_without_a_host_names_its_statuses_and_is_not_initialised() {
     for soname in ["libcublas.so.12", "libcublas.so.13"] {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let program = directory.path().join("cublas");

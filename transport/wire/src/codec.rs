@@ -65,6 +65,11 @@ impl<'a> Reader<'a> {
         self.array("i32").map(i32::from_le_bytes)
     }
 
+    /// Reads a 64-bit signed integer.
+    pub fn i64(&mut self) -> Result<i64, Malformed> {
+        self.array("i64").map(i64::from_le_bytes)
+    }
+
     /// Reads a 32-bit float.
     pub fn f32(&mut self) -> Result<f32, Malformed> {
         self.array("f32").map(f32::from_le_bytes)
@@ -101,6 +106,13 @@ impl<'a> Reader<'a> {
         let malformed = self.malformed("a count within the field's limit");
         let count = self.u32()? as usize;
         if count > count_max { Err(malformed) } else { Ok(count) }
+    }
+
+    /// Reads all that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        let rest = &self.bytes[self.offset..];
+        self.offset = self.bytes.len();
+        rest
     }
 
     /// Ends the message: trailing bytes are an error.
@@ -147,6 +159,11 @@ impl<'a> Writer<'a> {
 
     /// Appends a 32-bit signed integer.
     pub fn i32(&mut self, value: i32) {
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Writes a 64-bit signed integer.
+    pub fn i64(&mut self, value: i64) {
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 

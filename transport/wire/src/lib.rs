@@ -8,6 +8,8 @@
 
 pub mod codec;
 pub mod control;
+#[path = "generated/cublas.rs"]
+pub mod cublas;
 #[path = "generated/cuda.rs"]
 pub mod cuda;
 pub mod header;
@@ -17,7 +19,7 @@ pub mod text;
 
 pub use codec::{Malformed, Reader, Writer};
 pub use header::{Header, Kind};
-pub use message::{Payload, Request};
+pub use message::{Encoded, Fields, Payload, Request};
 pub use text::Text;
 
 /// Names the message of an opcode, for people.

@@ -39,4 +39,52 @@ pub trait Request: Payload {
     const OPCODE: u32;
     /// The answer's fields; `()` where only a status comes back.
     type Reply: Payload;
+
+    /// Returns the number of this request: [`Request::OPCODE`], but for one that is [`Encoded`].
+    fn opcode(&self) -> u32 {
+        Self::OPCODE
+    }
+}
+
+/// Fields of another library's message, already encoded, which are passed on unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fields(pub Vec<u8>);
+
+impl Payload for Fields {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.fixed(&self.0);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self(reader.rest().to_vec()))
+    }
+}
+
+/// A request of another library, which knows its fields and those of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// Its number.
+    pub opcode: u32,
+    /// Its fields.
+    pub fields: Fields,
+}
+
+impl Payload for Encoded {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.fields.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { opcode: Self::OPCODE, fields: Fields::read(reader)? })
+    }
+}
+
+impl Request for Encoded {
+    // No message has it; `opcode` names the one that this is.
+    const OPCODE: u32 = 0;
+    type Reply = Fields;
+
+    fn opcode(&self) -> u32 {
+        self.opcode
+    }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     GraphNode = 5,
     /// Physical memory (`cuMemCreate`).
     Memory = 0x20,
+    /// A handle of cuBLAS.
+    Blas = 0x40,
 }
 
 /// Bits below the kind.

@@ -5,6 +5,7 @@
 //! device that is always faster than its next question, which CUDA's rules allow.
 
 mod answers;
+mod blas;
 mod capture;
 mod context;
 mod graph;
@@ -45,6 +46,7 @@ pub(crate) struct Sim {
     queues: Queues,
     captures: Captures,
     graphs: Graphs,
+    blas: blas::Handles,
     /// Last, so that it is dropped last: the host process waits for the end of a worker whose
     /// account is closed, and many gigabytes take a while to give back.
     bank: Box<dyn Bank>,
@@ -91,6 +93,7 @@ impl Sim {
             queues: Queues::new(),
             captures: Captures::default(),
             graphs: Graphs::new(),
+            blas: blas::Handles::new(),
         }
     }
 
@@ -125,6 +128,7 @@ impl Sim {
     /// Ends what belonged to a context that has ended.
     fn bury_context(&mut self, context: u64) {
         self.leave_captures(|lane| lane.is_of(context));
+        self.blas.end_context(context);
         for event in self.queues.end_context(context) {
             self.captures.forget_event(event);
         }

@@ -6,6 +6,7 @@
 use vgpu_abi::cuda::Error;
 
 use super::Sim;
+use super::blas::Work;
 
 /// One piece of work for a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) enum Operation {
     EventRecord(u64),
     /// A wait for an event.
     EventWait(u64),
+    /// Work of cuBLAS.
+    Blas(Box<Work>),
 }
 
 /// A set of rows of device memory.
@@ -87,6 +90,7 @@ impl Sim {
             Operation::EventRecord(event) | Operation::EventWait(event) => {
                 self.queues.check_event(*event)
             }
+            Operation::Blas(work) => self.examine_blas(work),
         }
     }
 
@@ -99,6 +103,7 @@ impl Sim {
             Operation::EventRecord(event) => self.queues.record(*event, context),
             // What an event stands for was done before anybody could wait for it.
             Operation::EventWait(event) => self.queues.check_event(*event),
+            Operation::Blas(work) => self.perform_blas(work),
         }
     }
 

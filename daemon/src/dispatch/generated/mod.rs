@@ -3,6 +3,7 @@
 
 //! What a device answers, and which message asks for it.
 
+mod blas;
 mod capture;
 mod context;
 mod copy;
@@ -18,6 +19,7 @@ mod occupancy;
 mod set;
 mod stream;
 mod virtual_memory;
+pub use blas::BlasCalls;
 pub use capture::CaptureCalls;
 pub use context::ContextCalls;
 pub use copy::CopyCalls;
@@ -35,15 +37,16 @@ pub use stream::StreamCalls;
 pub use virtual_memory::VirtualMemoryCalls;
 
 use vgpu_abi::cuda::Error;
-use vgpu_link::wire::{Malformed, Request, cuda};
+use vgpu_link::wire::{Malformed, Request, cublas, cuda};
 
 use super::{Answer, Call, Finish};
 
-/// A device: answers the messages of the driver API for one client.
+/// A device: answers the messages of the driver API and of cuBLAS for one client.
 ///
 /// What a device does not implement is answered NOT_SUPPORTED.
 pub trait Device:
-    CaptureCalls
+    BlasCalls
+    + CaptureCalls
     + ContextCalls
     + CopyCalls
     + EventCalls
@@ -62,7 +65,8 @@ pub trait Device:
 }
 
 impl<
-    D: CaptureCalls
+    D: BlasCalls
+        + CaptureCalls
         + ContextCalls
         + CopyCalls
         + EventCalls
@@ -392,6 +396,15 @@ pub fn dispatch(
         }
         <cuda::CaptureInvalidate as Request>::OPCODE => {
             answer.done(payload, |r, _| device.capture_invalidate(call, r))
+        }
+        <cublas::CreateHandle as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.create_handle(call, r))
+        }
+        <cublas::DestroyHandle as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.destroy_handle(call, r))
+        }
+        <cublas::Multiply as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.multiply(call, r))
         }
         _ => {
             answer.refuse(Error::NOT_SUPPORTED);

@@ -91,6 +91,65 @@ const _: () = {
     assert!(std::mem::offset_of!(cuDoubleComplex, y) == 8);
 };
 
+/// Constant of C type `cublasAtomicsMode_t`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cublasAtomicsMode_t(pub u32);
+
+impl cublasAtomicsMode_t {
+    /// `CUBLAS_ATOMICS_NOT_ALLOWED`.
+    pub const NOT_ALLOWED: Self = Self(0);
+    /// `CUBLAS_ATOMICS_ALLOWED`.
+    pub const ALLOWED: Self = Self(1);
+}
+
+/// Constant of C type `cublasComputeType_t`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cublasComputeType_t(pub u32);
+
+impl cublasComputeType_t {
+    /// `CUBLAS_COMPUTE_16F`.
+    pub const _16F: Self = Self(64);
+    /// `CUBLAS_COMPUTE_16F_PEDANTIC`.
+    pub const _16F_PEDANTIC: Self = Self(65);
+    /// `CUBLAS_COMPUTE_32F`.
+    pub const _32F: Self = Self(68);
+    /// `CUBLAS_COMPUTE_32F_PEDANTIC`.
+    pub const _32F_PEDANTIC: Self = Self(69);
+    /// `CUBLAS_COMPUTE_64F`.
+    pub const _64F: Self = Self(70);
+    /// `CUBLAS_COMPUTE_64F_PEDANTIC`.
+    pub const _64F_PEDANTIC: Self = Self(71);
+    /// `CUBLAS_COMPUTE_32I`.
+    pub const _32I: Self = Self(72);
+    /// `CUBLAS_COMPUTE_32I_PEDANTIC`.
+    pub const _32I_PEDANTIC: Self = Self(73);
+    /// `CUBLAS_COMPUTE_32F_FAST_16F`.
+    pub const _32F_FAST_16F: Self = Self(74);
+    /// `CUBLAS_COMPUTE_32F_FAST_16BF`.
+    pub const _32F_FAST_16BF: Self = Self(75);
+    /// `CUBLAS_COMPUTE_32F_FAST_TF32`.
+    pub const _32F_FAST_TF32: Self = Self(77);
+}
+
+/// Constant of C type `cublasGemmAlgo_t`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cublasGemmAlgo_t(pub u32);
+
+impl cublasGemmAlgo_t {
+    /// `CUBLAS_GEMM_DEFAULT`.
+    pub const DEFAULT: Self = Self(4294967295);
+    /// `CUBLAS_GEMM_ALGO0`.
+    pub const ALGO0: Self = Self(0);
+}
+
+/// Handle of C type `cublasHandle_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cublasHandle_t(pub u64);
+
 /// Constant of C type `cublasMath_t`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -105,6 +164,8 @@ impl cublasMath_t {
     pub const PEDANTIC_MATH: Self = Self(2);
     /// `CUBLAS_TF32_TENSOR_OP_MATH`.
     pub const TF32_TENSOR_OP_MATH: Self = Self(3);
+    /// `CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION`.
+    pub const MATH_DISALLOW_REDUCED_PRECISION_REDUCTION: Self = Self(16);
 }
 
 /// Constant of C type `cublasOperation_t`. Any number may come from C, so it is not a Rust enum.
@@ -132,6 +193,37 @@ impl cublasPointerMode_t {
     /// `CUBLAS_POINTER_MODE_DEVICE`.
     pub const DEVICE: Self = Self(1);
 }
+
+/// Constant of C type `cudaDataType_t`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaDataType_t(pub u32);
+
+impl cudaDataType_t {
+    /// `CUDA_R_32F`.
+    pub const R_32F: Self = Self(0);
+    /// `CUDA_R_64F`.
+    pub const R_64F: Self = Self(1);
+    /// `CUDA_R_16F`.
+    pub const R_16F: Self = Self(2);
+    /// `CUDA_R_8I`.
+    pub const R_8I: Self = Self(3);
+    /// `CUDA_C_32F`.
+    pub const C_32F: Self = Self(4);
+    /// `CUDA_C_64F`.
+    pub const C_64F: Self = Self(5);
+    /// `CUDA_C_8I`.
+    pub const C_8I: Self = Self(7);
+    /// `CUDA_R_32I`.
+    pub const R_32I: Self = Self(10);
+    /// `CUDA_R_16BF`.
+    pub const R_16BF: Self = Self(14);
+}
+
+/// Handle of C type `cudaStream_t`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cudaStream_t(pub u64);
 
 /// Constant of C type `libraryPropertyType`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

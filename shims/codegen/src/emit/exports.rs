@@ -329,8 +329,16 @@ fn plain(bound: &Bound<'_>, per_thread: bool) -> String {
 }
 
 fn arguments(function: &Function<'_>, per_thread: bool) -> String {
+    let member = function.row.member.as_ref();
+    let kind =
+        member.and_then(|member| member.kind.as_ref()).map(|kind| format!("api::Kind::{kind}"));
     let taken = function.parameters.iter().filter(|bound| !bound.is_length && !is_result(bound));
-    taken.map(|bound| plain(bound, per_thread)).collect::<Vec<_>>().join(", ")
+    let values = taken.map(|bound| match bound.kind {
+        // The body of a family takes every integer as 64 bits.
+        "i32" if member.is_some() => format!("i64::from({})", bound.name),
+        _ => plain(bound, per_thread),
+    });
+    kind.into_iter().chain(values).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes the call of a function that is nothing but a message.

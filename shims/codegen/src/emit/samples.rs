@@ -6,10 +6,10 @@ use crate::emit::HEAD;
 use crate::message::{Field, Form, Vocabulary};
 
 /// Writes a function that visits a sample of each message.
-pub(crate) fn emit(vocabulary: &Vocabulary) -> String {
+pub(crate) fn emit(vocabularies: &[Vocabulary]) -> String {
     let mut out = format!("{HEAD}//! One value of each message; no two fields hold the same.\n\n");
     out.push_str(
-        "use vgpu_wire::cuda::*;
+        "use vgpu_wire::*;
 
          use super::Visit;
 
@@ -17,14 +17,18 @@ pub(crate) fn emit(vocabulary: &Vocabulary) -> String {
          #[allow(clippy::too_many_lines, reason = \"one statement per message\")]
          pub fn each(visitor: &mut impl Visit) {\n",
     );
-    let mut samples = Samples { vocabulary, next: 1 };
-    for message in &vocabulary.messages {
-        let request = samples.structure(&message.name, &message.request);
-        let _ = writeln!(out, "visitor.request({request});");
-        if !message.reply.is_empty() {
-            let reply = samples.structure(&format!("{}Reply", message.name), &message.reply);
-            let _ = writeln!(out, "visitor.message({reply});");
+    let mut next = 1;
+    for vocabulary in vocabularies {
+        let mut samples = Samples { vocabulary, next };
+        for message in &vocabulary.messages {
+            let request = samples.structure(&message.name, &message.request);
+            let _ = writeln!(out, "visitor.request({request});");
+            if !message.reply.is_empty() {
+                let reply = samples.structure(&format!("{}Reply", message.name), &message.reply);
+                let _ = writeln!(out, "visitor.message({reply});");
+            }
         }
+        next = samples.next;
     }
     out.push_str("}\n");
     out
@@ -37,7 +41,7 @@ struct Samples<'a> {
 
 impl Samples<'_> {
     fn structure(&mut self, name: &str, fields: &[Field]) -> String {
-        let mut text = name.to_owned();
+        let mut text = format!("{}::{name}", self.vocabulary.library.name);
         if fields.is_empty() {
             return text;
         }

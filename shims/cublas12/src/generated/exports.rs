@@ -8,15 +8,1454 @@
 #![allow(clippy::redundant_closure, reason = "one form for all")]
 #![allow(clippy::unnecessary_cast, reason = "one form for all")]
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 
+use crate::boundary;
 use vgpu_abi::cublas::*;
 use vgpu_guest::Counter;
 use vgpu_guest::boundary::boundary_value;
+use vgpu_guest::convert;
 
 use vgpu_cublas::api;
 
 vgpu_guest::mark!();
+
+/// Answers `cublasCgemmBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemmBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    b: *const *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemmBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgemmBatched, cublasCgemmBatched@@@libcublas.so.12");
+
+/// Answers `cublasCgemmBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemmBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    b: *const *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemmBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgemmBatched_64, cublasCgemmBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasCgemmEx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemmEx(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i32,
+    b: *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemmEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_mixed(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            a_kind,
+            i64::from(lda),
+            b,
+            b_kind,
+            i64::from(ldb),
+            beta,
+            c,
+            c_kind,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgemmEx, cublasCgemmEx@@@libcublas.so.12");
+
+/// Answers `cublasCgemmEx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemmEx_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i64,
+    b: *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemmEx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_mixed(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            a_kind,
+            lda,
+            b,
+            b_kind,
+            ldb,
+            beta,
+            c,
+            c_kind,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgemmEx_64, cublasCgemmEx_64@@@libcublas.so.12");
+
+/// Answers `cublasCgemmStridedBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemmStridedBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i32,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+    stride_c: i64,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemmStridedBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            stride_a,
+            b,
+            i64::from(ldb),
+            stride_b,
+            beta,
+            c,
+            i64::from(ldc),
+            stride_c,
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasCgemmStridedBatched, cublasCgemmStridedBatched@@@libcublas.so.12"
+);
+
+/// Answers `cublasCgemmStridedBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemmStridedBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i64,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+    stride_c: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemmStridedBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            stride_a,
+            b,
+            ldb,
+            stride_b,
+            beta,
+            c,
+            ldc,
+            stride_c,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasCgemmStridedBatched_64, cublasCgemmStridedBatched_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasCgemm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemm_v2(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgemm_v2, cublasCgemm_v2@@@libcublas.so.12");
+
+/// Answers `cublasCgemm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemm_v2_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgemm_v2_64, cublasCgemm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCreate_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCreate_v2(handle: *mut cublasHandle_t) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCreate_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut handle = unsafe { convert::output::<_, Error>(handle)? };
+        let handle_value = api::handle::create_v2()?;
+        handle.set(handle_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cublasCreate_v2, cublasCreate_v2@@@libcublas.so.12");
+
+/// Answers `cublasDestroy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDestroy_v2(handle: cublasHandle_t) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDestroy_v2");
+    boundary(&CALLS, || api::handle::destroy_v2(handle))
+}
+std::arch::global_asm!(".symver cublasDestroy_v2, cublasDestroy_v2@@@libcublas.so.12");
+
+/// Answers `cublasDgemmBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemmBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    b: *const *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemmBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::D,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDgemmBatched, cublasDgemmBatched@@@libcublas.so.12");
+
+/// Answers `cublasDgemmBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemmBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    b: *const *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemmBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::D,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDgemmBatched_64, cublasDgemmBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasDgemmStridedBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemmStridedBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i32,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+    stride_c: i64,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemmStridedBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::D,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            stride_a,
+            b,
+            i64::from(ldb),
+            stride_b,
+            beta,
+            c,
+            i64::from(ldc),
+            stride_c,
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasDgemmStridedBatched, cublasDgemmStridedBatched@@@libcublas.so.12"
+);
+
+/// Answers `cublasDgemmStridedBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemmStridedBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i64,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+    stride_c: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemmStridedBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::D,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            stride_a,
+            b,
+            ldb,
+            stride_b,
+            beta,
+            c,
+            ldc,
+            stride_c,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasDgemmStridedBatched_64, cublasDgemmStridedBatched_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasDgemm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemm_v2(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::D,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDgemm_v2, cublasDgemm_v2@@@libcublas.so.12");
+
+/// Answers `cublasDgemm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemm_v2_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::D,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDgemm_v2_64, cublasDgemm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasGemmBatchedEx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGemmBatchedEx(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i32,
+    b: *const *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i32,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i32,
+    count: i32,
+    compute: cublasComputeType_t,
+    algorithm: cublasGemmAlgo_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGemmBatchedEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched_ex(
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            a_kind,
+            i64::from(lda),
+            b,
+            b_kind,
+            i64::from(ldb),
+            beta,
+            c,
+            c_kind,
+            i64::from(ldc),
+            i64::from(count),
+            compute,
+            algorithm,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasGemmBatchedEx, cublasGemmBatchedEx@@@libcublas.so.12");
+
+/// Answers `cublasGemmBatchedEx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGemmBatchedEx_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i64,
+    b: *const *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i64,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i64,
+    count: i64,
+    compute: cublasComputeType_t,
+    algorithm: cublasGemmAlgo_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGemmBatchedEx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched_ex(
+            handle, transa, transb, m, n, k, alpha, a, a_kind, lda, b, b_kind, ldb, beta, c,
+            c_kind, ldc, count, compute, algorithm,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasGemmBatchedEx_64, cublasGemmBatchedEx_64@@@libcublas.so.12");
+
+/// Answers `cublasGemmEx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGemmEx(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i32,
+    b: *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i32,
+    compute: cublasComputeType_t,
+    algorithm: cublasGemmAlgo_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGemmEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_ex(
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            a_kind,
+            i64::from(lda),
+            b,
+            b_kind,
+            i64::from(ldb),
+            beta,
+            c,
+            c_kind,
+            i64::from(ldc),
+            compute,
+            algorithm,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasGemmEx, cublasGemmEx@@@libcublas.so.12");
+
+/// Answers `cublasGemmEx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGemmEx_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i64,
+    b: *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i64,
+    compute: cublasComputeType_t,
+    algorithm: cublasGemmAlgo_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGemmEx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_ex(
+            handle, transa, transb, m, n, k, alpha, a, a_kind, lda, b, b_kind, ldb, beta, c,
+            c_kind, ldc, compute, algorithm,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasGemmEx_64, cublasGemmEx_64@@@libcublas.so.12");
+
+/// Answers `cublasGemmStridedBatchedEx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGemmStridedBatchedEx(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i32,
+    stride_a: i64,
+    b: *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i32,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i32,
+    stride_c: i64,
+    count: i32,
+    compute: cublasComputeType_t,
+    algorithm: cublasGemmAlgo_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGemmStridedBatchedEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched_ex(
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            a_kind,
+            i64::from(lda),
+            stride_a,
+            b,
+            b_kind,
+            i64::from(ldb),
+            stride_b,
+            beta,
+            c,
+            c_kind,
+            i64::from(ldc),
+            stride_c,
+            i64::from(count),
+            compute,
+            algorithm,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasGemmStridedBatchedEx, cublasGemmStridedBatchedEx@@@libcublas.so.12"
+);
+
+/// Answers `cublasGemmStridedBatchedEx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGemmStridedBatchedEx_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i64,
+    stride_a: i64,
+    b: *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i64,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i64,
+    stride_c: i64,
+    count: i64,
+    compute: cublasComputeType_t,
+    algorithm: cublasGemmAlgo_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGemmStridedBatchedEx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched_ex(
+            handle, transa, transb, m, n, k, alpha, a, a_kind, lda, stride_a, b, b_kind, ldb,
+            stride_b, beta, c, c_kind, ldc, stride_c, count, compute, algorithm,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasGemmStridedBatchedEx_64, cublasGemmStridedBatchedEx_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasGetAtomicsMode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetAtomicsMode(
+    handle: cublasHandle_t,
+    mode: *mut cublasAtomicsMode_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetAtomicsMode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut mode = unsafe { convert::output::<_, Error>(mode)? };
+        let mode_value = api::handle::get_atomics_mode(handle)?;
+        mode.set(mode_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cublasGetAtomicsMode, cublasGetAtomicsMode@@@libcublas.so.12");
+
+/// Answers `cublasGetCudartVersion` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetCudartVersion() -> usize {
+    static CALLS: Counter = Counter::new("cublasGetCudartVersion");
+    boundary_value(&CALLS, 0, || api::handle::get_cudart_version())
+}
+std::arch::global_asm!(".symver cublasGetCudartVersion, cublasGetCudartVersion@@@libcublas.so.12");
+
+/// Answers `cublasGetLoggerCallback` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetLoggerCallback(
+    user_callback: *mut *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetLoggerCallback");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut user_callback = unsafe { convert::output::<_, Error>(user_callback)? };
+        let user_callback_value = api::logger::get_logger_callback()?;
+        user_callback.set(user_callback_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasGetLoggerCallback, cublasGetLoggerCallback@@@libcublas.so.12"
+);
+
+/// Answers `cublasGetMathMode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetMathMode(
+    handle: cublasHandle_t,
+    mode: *mut cublasMath_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetMathMode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut mode = unsafe { convert::output::<_, Error>(mode)? };
+        let mode_value = api::handle::get_math_mode(handle)?;
+        mode.set(mode_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cublasGetMathMode, cublasGetMathMode@@@libcublas.so.12");
+
+/// Answers `cublasGetMatrix` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetMatrix(
+    rows: i32,
+    columns: i32,
+    element_bytes: i32,
+    a: *const c_void,
+    lda: i32,
+    b: *mut c_void,
+    ldb: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetMatrix");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, b) = unsafe { (convert::Memory::new(a.cast()), convert::Memory::new(b.cast())) };
+        api::transfer::get_matrix(
+            i64::from(rows),
+            i64::from(columns),
+            i64::from(element_bytes),
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasGetMatrix, cublasGetMatrix@@@libcublas.so.12");
+
+/// Answers `cublasGetMatrixAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetMatrixAsync(
+    rows: i32,
+    columns: i32,
+    element_bytes: i32,
+    a: *const c_void,
+    lda: i32,
+    b: *mut c_void,
+    ldb: i32,
+    stream: cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetMatrixAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, b) = unsafe { (convert::Memory::new(a.cast()), convert::Memory::new(b.cast())) };
+        api::transfer::get_matrix_async(
+            i64::from(rows),
+            i64::from(columns),
+            i64::from(element_bytes),
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            stream,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasGetMatrixAsync, cublasGetMatrixAsync@@@libcublas.so.12");
+
+/// Answers `cublasGetMatrixAsync_64` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetMatrixAsync_64(
+    rows: i64,
+    columns: i64,
+    element_bytes: i64,
+    a: *const c_void,
+    lda: i64,
+    b: *mut c_void,
+    ldb: i64,
+    stream: cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetMatrixAsync_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, b) = unsafe { (convert::Memory::new(a.cast()), convert::Memory::new(b.cast())) };
+        api::transfer::get_matrix_async(rows, columns, element_bytes, a, lda, b, ldb, stream)
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasGetMatrixAsync_64, cublasGetMatrixAsync_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasGetMatrix_64` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetMatrix_64(
+    rows: i64,
+    columns: i64,
+    element_bytes: i64,
+    a: *const c_void,
+    lda: i64,
+    b: *mut c_void,
+    ldb: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetMatrix_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, b) = unsafe { (convert::Memory::new(a.cast()), convert::Memory::new(b.cast())) };
+        api::transfer::get_matrix(rows, columns, element_bytes, a, lda, b, ldb)
+    })
+}
+std::arch::global_asm!(".symver cublasGetMatrix_64, cublasGetMatrix_64@@@libcublas.so.12");
+
+/// Answers `cublasGetPointerMode_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetPointerMode_v2(
+    handle: cublasHandle_t,
+    mode: *mut cublasPointerMode_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetPointerMode_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut mode = unsafe { convert::output::<_, Error>(mode)? };
+        let mode_value = api::handle::get_pointer_mode_v2(handle)?;
+        mode.set(mode_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasGetPointerMode_v2, cublasGetPointerMode_v2@@@libcublas.so.12"
+);
+
+/// Answers `cublasGetProperty` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetProperty(
+    kind: libraryPropertyType,
+    value: *mut i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetProperty");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut value = unsafe { convert::output::<_, Error>(value)? };
+        let value_value = api::handle::get_property(kind)?;
+        value.set(value_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cublasGetProperty, cublasGetProperty@@@libcublas.so.12");
+
+/// Answers `cublasGetSmCountTarget` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetSmCountTarget(
+    handle: cublasHandle_t,
+    sm_count_target: *mut i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetSmCountTarget");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut sm_count_target = unsafe { convert::output::<_, Error>(sm_count_target)? };
+        let sm_count_target_value = api::handle::get_sm_count_target(handle)?;
+        sm_count_target.set(sm_count_target_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cublasGetSmCountTarget, cublasGetSmCountTarget@@@libcublas.so.12");
 
 /// Answers `cublasGetStatusName` in the guest.
 ///
@@ -40,6 +1479,1659 @@ pub unsafe extern "C" fn cublasGetStatusString(status: u32) -> *const c_char {
 }
 std::arch::global_asm!(".symver cublasGetStatusString, cublasGetStatusString@@@libcublas.so.12");
 
+/// Answers `cublasGetStream_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetStream_v2(
+    handle: cublasHandle_t,
+    stream_id: *mut cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetStream_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut stream_id = unsafe { convert::output::<_, Error>(stream_id)? };
+        let stream_id_value = api::handle::get_stream_v2(handle)?;
+        stream_id.set(stream_id_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cublasGetStream_v2, cublasGetStream_v2@@@libcublas.so.12");
+
+/// Answers `cublasGetVector` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetVector(
+    n: i32,
+    element_bytes: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetVector");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::transfer::get_vector(
+            i64::from(n),
+            i64::from(element_bytes),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasGetVector, cublasGetVector@@@libcublas.so.12");
+
+/// Answers `cublasGetVectorAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetVectorAsync(
+    n: i32,
+    element_bytes: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+    stream: cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetVectorAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::transfer::get_vector_async(
+            i64::from(n),
+            i64::from(element_bytes),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            stream,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasGetVectorAsync, cublasGetVectorAsync@@@libcublas.so.12");
+
+/// Answers `cublasGetVectorAsync_64` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetVectorAsync_64(
+    n: i64,
+    element_bytes: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+    stream: cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetVectorAsync_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::transfer::get_vector_async(n, element_bytes, x, incx, y, incy, stream)
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasGetVectorAsync_64, cublasGetVectorAsync_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasGetVector_64` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetVector_64(
+    n: i64,
+    element_bytes: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetVector_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::transfer::get_vector(n, element_bytes, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasGetVector_64, cublasGetVector_64@@@libcublas.so.12");
+
+/// Answers `cublasGetVersion_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasGetVersion_v2(
+    handle: cublasHandle_t,
+    version: *mut i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasGetVersion_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut version = unsafe { convert::output::<_, Error>(version)? };
+        let version_value = api::handle::get_version_v2(handle)?;
+        version.set(version_value);
+        Ok(())
+    })
+}
+std::arch::global_asm!(".symver cublasGetVersion_v2, cublasGetVersion_v2@@@libcublas.so.12");
+
+/// Answers `cublasHgemm` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasHgemm(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasHgemm");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::H,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasHgemm, cublasHgemm@@@libcublas.so.12");
+
+/// Answers `cublasHgemmBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasHgemmBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    b: *const *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasHgemmBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::H,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasHgemmBatched, cublasHgemmBatched@@@libcublas.so.12");
+
+/// Answers `cublasHgemmBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasHgemmBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    b: *const *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasHgemmBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::H,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasHgemmBatched_64, cublasHgemmBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasHgemmStridedBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasHgemmStridedBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i32,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+    stride_c: i64,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasHgemmStridedBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::H,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            stride_a,
+            b,
+            i64::from(ldb),
+            stride_b,
+            beta,
+            c,
+            i64::from(ldc),
+            stride_c,
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasHgemmStridedBatched, cublasHgemmStridedBatched@@@libcublas.so.12"
+);
+
+/// Answers `cublasHgemmStridedBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasHgemmStridedBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i64,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+    stride_c: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasHgemmStridedBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::H,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            stride_a,
+            b,
+            ldb,
+            stride_b,
+            beta,
+            c,
+            ldc,
+            stride_c,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasHgemmStridedBatched_64, cublasHgemmStridedBatched_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasHgemm_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasHgemm_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasHgemm_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::H,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasHgemm_64, cublasHgemm_64@@@libcublas.so.12");
+
+/// Answers `cublasLoggerConfigure` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasLoggerConfigure(
+    log_is_on: i32,
+    log_to_std_out: i32,
+    log_to_std_err: i32,
+    log_file_name: *const c_char,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasLoggerConfigure");
+    boundary(&CALLS, || {
+        api::logger::logger_configure(log_is_on, log_to_std_out, log_to_std_err, log_file_name)
+    })
+}
+std::arch::global_asm!(".symver cublasLoggerConfigure, cublasLoggerConfigure@@@libcublas.so.12");
+
+/// Answers `cublasSetAtomicsMode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetAtomicsMode(
+    handle: cublasHandle_t,
+    mode: cublasAtomicsMode_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetAtomicsMode");
+    boundary(&CALLS, || api::handle::set_atomics_mode(handle, mode))
+}
+std::arch::global_asm!(".symver cublasSetAtomicsMode, cublasSetAtomicsMode@@@libcublas.so.12");
+
+/// Answers `cublasSetLoggerCallback` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetLoggerCallback(user_callback: *mut c_void) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetLoggerCallback");
+    boundary(&CALLS, || api::logger::set_logger_callback(user_callback))
+}
+std::arch::global_asm!(
+    ".symver cublasSetLoggerCallback, cublasSetLoggerCallback@@@libcublas.so.12"
+);
+
+/// Answers `cublasSetMathMode` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetMathMode(
+    handle: cublasHandle_t,
+    mode: cublasMath_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetMathMode");
+    boundary(&CALLS, || api::handle::set_math_mode(handle, mode))
+}
+std::arch::global_asm!(".symver cublasSetMathMode, cublasSetMathMode@@@libcublas.so.12");
+
+/// Answers `cublasSetMatrix` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetMatrix(
+    rows: i32,
+    columns: i32,
+    element_bytes: i32,
+    a: *const c_void,
+    lda: i32,
+    b: *mut c_void,
+    ldb: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetMatrix");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, b) = unsafe { (convert::Memory::new(a.cast()), convert::Memory::new(b.cast())) };
+        api::transfer::set_matrix(
+            i64::from(rows),
+            i64::from(columns),
+            i64::from(element_bytes),
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSetMatrix, cublasSetMatrix@@@libcublas.so.12");
+
+/// Answers `cublasSetMatrixAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetMatrixAsync(
+    rows: i32,
+    columns: i32,
+    element_bytes: i32,
+    a: *const c_void,
+    lda: i32,
+    b: *mut c_void,
+    ldb: i32,
+    stream: cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetMatrixAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, b) = unsafe { (convert::Memory::new(a.cast()), convert::Memory::new(b.cast())) };
+        api::transfer::set_matrix_async(
+            i64::from(rows),
+            i64::from(columns),
+            i64::from(element_bytes),
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            stream,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSetMatrixAsync, cublasSetMatrixAsync@@@libcublas.so.12");
+
+/// Answers `cublasSetMatrixAsync_64` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetMatrixAsync_64(
+    rows: i64,
+    columns: i64,
+    element_bytes: i64,
+    a: *const c_void,
+    lda: i64,
+    b: *mut c_void,
+    ldb: i64,
+    stream: cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetMatrixAsync_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, b) = unsafe { (convert::Memory::new(a.cast()), convert::Memory::new(b.cast())) };
+        api::transfer::set_matrix_async(rows, columns, element_bytes, a, lda, b, ldb, stream)
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasSetMatrixAsync_64, cublasSetMatrixAsync_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasSetMatrix_64` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetMatrix_64(
+    rows: i64,
+    columns: i64,
+    element_bytes: i64,
+    a: *const c_void,
+    lda: i64,
+    b: *mut c_void,
+    ldb: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetMatrix_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, b) = unsafe { (convert::Memory::new(a.cast()), convert::Memory::new(b.cast())) };
+        api::transfer::set_matrix(rows, columns, element_bytes, a, lda, b, ldb)
+    })
+}
+std::arch::global_asm!(".symver cublasSetMatrix_64, cublasSetMatrix_64@@@libcublas.so.12");
+
+/// Answers `cublasSetPointerMode_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetPointerMode_v2(
+    handle: cublasHandle_t,
+    mode: cublasPointerMode_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetPointerMode_v2");
+    boundary(&CALLS, || api::handle::set_pointer_mode_v2(handle, mode))
+}
+std::arch::global_asm!(
+    ".symver cublasSetPointerMode_v2, cublasSetPointerMode_v2@@@libcublas.so.12"
+);
+
+/// Answers `cublasSetSmCountTarget` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetSmCountTarget(
+    handle: cublasHandle_t,
+    sm_count_target: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetSmCountTarget");
+    boundary(&CALLS, || api::handle::set_sm_count_target(handle, sm_count_target))
+}
+std::arch::global_asm!(".symver cublasSetSmCountTarget, cublasSetSmCountTarget@@@libcublas.so.12");
+
+/// Answers `cublasSetStream_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetStream_v2(
+    handle: cublasHandle_t,
+    stream_id: cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetStream_v2");
+    boundary(&CALLS, || api::handle::set_stream_v2(handle, stream_id))
+}
+std::arch::global_asm!(".symver cublasSetStream_v2, cublasSetStream_v2@@@libcublas.so.12");
+
+/// Answers `cublasSetVector` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetVector(
+    n: i32,
+    element_bytes: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetVector");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::transfer::set_vector(
+            i64::from(n),
+            i64::from(element_bytes),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSetVector, cublasSetVector@@@libcublas.so.12");
+
+/// Answers `cublasSetVectorAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetVectorAsync(
+    n: i32,
+    element_bytes: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+    stream: cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetVectorAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::transfer::set_vector_async(
+            i64::from(n),
+            i64::from(element_bytes),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            stream,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSetVectorAsync, cublasSetVectorAsync@@@libcublas.so.12");
+
+/// Answers `cublasSetVectorAsync_64` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetVectorAsync_64(
+    n: i64,
+    element_bytes: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+    stream: cudaStream_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetVectorAsync_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::transfer::set_vector_async(n, element_bytes, x, incx, y, incy, stream)
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasSetVectorAsync_64, cublasSetVectorAsync_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasSetVector_64` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetVector_64(
+    n: i64,
+    element_bytes: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetVector_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::transfer::set_vector(n, element_bytes, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasSetVector_64, cublasSetVector_64@@@libcublas.so.12");
+
+/// Answers `cublasSetWorkspace_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSetWorkspace_v2(
+    handle: cublasHandle_t,
+    workspace: *mut c_void,
+    workspace_size_in_bytes: usize,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSetWorkspace_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let workspace = unsafe { convert::Memory::new(workspace.cast()) };
+        api::handle::set_workspace_v2(handle, workspace, workspace_size_in_bytes)
+    })
+}
+std::arch::global_asm!(".symver cublasSetWorkspace_v2, cublasSetWorkspace_v2@@@libcublas.so.12");
+
+/// Answers `cublasSgemmBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemmBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    b: *const *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemmBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgemmBatched, cublasSgemmBatched@@@libcublas.so.12");
+
+/// Answers `cublasSgemmBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemmBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    b: *const *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemmBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgemmBatched_64, cublasSgemmBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasSgemmEx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemmEx(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i32,
+    b: *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemmEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_mixed(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            a_kind,
+            i64::from(lda),
+            b,
+            b_kind,
+            i64::from(ldb),
+            beta,
+            c,
+            c_kind,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgemmEx, cublasSgemmEx@@@libcublas.so.12");
+
+/// Answers `cublasSgemmEx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemmEx_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    a_kind: cudaDataType_t,
+    lda: i64,
+    b: *const c_void,
+    b_kind: cudaDataType_t,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    c_kind: cudaDataType_t,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemmEx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_mixed(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            a_kind,
+            lda,
+            b,
+            b_kind,
+            ldb,
+            beta,
+            c,
+            c_kind,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgemmEx_64, cublasSgemmEx_64@@@libcublas.so.12");
+
+/// Answers `cublasSgemmStridedBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemmStridedBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i32,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+    stride_c: i64,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemmStridedBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            stride_a,
+            b,
+            i64::from(ldb),
+            stride_b,
+            beta,
+            c,
+            i64::from(ldc),
+            stride_c,
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasSgemmStridedBatched, cublasSgemmStridedBatched@@@libcublas.so.12"
+);
+
+/// Answers `cublasSgemmStridedBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemmStridedBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i64,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+    stride_c: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemmStridedBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            stride_a,
+            b,
+            ldb,
+            stride_b,
+            beta,
+            c,
+            ldc,
+            stride_c,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasSgemmStridedBatched_64, cublasSgemmStridedBatched_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasSgemm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemm_v2(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgemm_v2, cublasSgemm_v2@@@libcublas.so.12");
+
+/// Answers `cublasSgemm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemm_v2_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgemm_v2_64, cublasSgemm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZgemmBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemmBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    b: *const *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemmBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::Z,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgemmBatched, cublasZgemmBatched@@@libcublas.so.12");
+
+/// Answers `cublasZgemmBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemmBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    b: *const *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *const *mut c_void,
+    ldc: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemmBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_batched(
+            api::Kind::Z,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgemmBatched_64, cublasZgemmBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasZgemmStridedBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemmStridedBatched(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i32,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+    stride_c: i64,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemmStridedBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::Z,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            stride_a,
+            b,
+            i64::from(ldb),
+            stride_b,
+            beta,
+            c,
+            i64::from(ldc),
+            stride_c,
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasZgemmStridedBatched, cublasZgemmStridedBatched@@@libcublas.so.12"
+);
+
+/// Answers `cublasZgemmStridedBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemmStridedBatched_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    stride_a: i64,
+    b: *const c_void,
+    ldb: i64,
+    stride_b: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+    stride_c: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemmStridedBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm_strided_batched(
+            api::Kind::Z,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            stride_a,
+            b,
+            ldb,
+            stride_b,
+            beta,
+            c,
+            ldc,
+            stride_c,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasZgemmStridedBatched_64, cublasZgemmStridedBatched_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasZgemm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemm_v2(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::Z,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgemm_v2, cublasZgemm_v2@@@libcublas.so.12");
+
+/// Answers `cublasZgemm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemm_v2_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::multiply::gemm(
+            api::Kind::Z,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgemm_v2_64, cublasZgemm_v2_64@@@libcublas.so.12");
+
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
 macro_rules! not_implemented {
@@ -47,7 +3139,7 @@ macro_rules! not_implemented {
                  #[unsafe(no_mangle)]
                  pub(crate) extern "C" fn $name() -> cublasStatus_t {
                      static CALLS: Counter = Counter::new(stringify!($name));
-                     vgpu_guest::unimplemented(&CALLS)
+                     crate::unimplemented(&CALLS)
                  }
                  std::arch::global_asm!(concat!(".symver ", stringify!($name), ", ", stringify!($name), "@@@libcublas.so.12"));
 
@@ -88,14 +3180,6 @@ not_implemented! {
     cublasCgemm3mStridedBatched,
     cublasCgemm3mStridedBatched_64,
     cublasCgemm3m_64,
-    cublasCgemmBatched,
-    cublasCgemmBatched_64,
-    cublasCgemmEx,
-    cublasCgemmEx_64,
-    cublasCgemmStridedBatched,
-    cublasCgemmStridedBatched_64,
-    cublasCgemm_v2,
-    cublasCgemm_v2_64,
     cublasCgemv,
     cublasCgemvBatched,
     cublasCgemvBatched_64,
@@ -152,7 +3236,6 @@ not_implemented! {
     cublasCmatinvBatched,
     cublasCopyEx,
     cublasCopyEx_64,
-    cublasCreate_v2,
     cublasCrot,
     cublasCrot_v2,
     cublasCrot_v2_64,
@@ -232,7 +3315,6 @@ not_implemented! {
     cublasDdgmm_64,
     cublasDdot_v2,
     cublasDdot_v2_64,
-    cublasDestroy_v2,
     cublasDgbmv,
     cublasDgbmv_v2,
     cublasDgbmv_v2_64,
@@ -240,14 +3322,8 @@ not_implemented! {
     cublasDgeam_64,
     cublasDgelsBatched,
     cublasDgemm,
-    cublasDgemmBatched,
-    cublasDgemmBatched_64,
     cublasDgemmGroupedBatched,
     cublasDgemmGroupedBatched_64,
-    cublasDgemmStridedBatched,
-    cublasDgemmStridedBatched_64,
-    cublasDgemm_v2,
-    cublasDgemm_v2_64,
     cublasDgemv,
     cublasDgemvBatched,
     cublasDgemvBatched_64,
@@ -350,35 +3426,13 @@ not_implemented! {
     cublasDznrm2_v2,
     cublasDznrm2_v2_64,
     cublasFree,
-    cublasGemmBatchedEx,
-    cublasGemmBatchedEx_64,
-    cublasGemmEx,
-    cublasGemmEx_64,
     cublasGemmGroupedBatchedEx,
     cublasGemmGroupedBatchedEx_64,
-    cublasGemmStridedBatchedEx,
-    cublasGemmStridedBatchedEx_64,
-    cublasGetAtomicsMode,
     cublasGetBackdoor,
     cublasGetEmulationStrategy,
     cublasGetEnvironmentMode,
     cublasGetError,
-    cublasGetLoggerCallback,
-    cublasGetMathMode,
-    cublasGetMatrix,
-    cublasGetMatrixAsync,
-    cublasGetMatrixAsync_64,
-    cublasGetMatrix_64,
-    cublasGetPointerMode_v2,
-    cublasGetProperty,
-    cublasGetSmCountTarget,
-    cublasGetStream_v2,
-    cublasGetVector,
-    cublasGetVectorAsync,
-    cublasGetVectorAsync_64,
-    cublasGetVector_64,
     cublasGetVersion,
-    cublasGetVersion_v2,
     cublasHSHgemvBatched,
     cublasHSHgemvBatched_64,
     cublasHSHgemvStridedBatched,
@@ -387,12 +3441,6 @@ not_implemented! {
     cublasHSSgemvBatched_64,
     cublasHSSgemvStridedBatched,
     cublasHSSgemvStridedBatched_64,
-    cublasHgemm,
-    cublasHgemmBatched,
-    cublasHgemmBatched_64,
-    cublasHgemmStridedBatched,
-    cublasHgemmStridedBatched_64,
-    cublasHgemm_64,
     cublasIamaxEx,
     cublasIamaxEx_64,
     cublasIaminEx,
@@ -414,7 +3462,6 @@ not_implemented! {
     cublasIzamax_v2_64,
     cublasIzamin_v2,
     cublasIzamin_v2_64,
-    cublasLoggerConfigure,
     cublasNrm2Ex,
     cublasNrm2Ex_64,
     cublasRotEx,
@@ -442,26 +3489,11 @@ not_implemented! {
     cublasSdgmm_64,
     cublasSdot_v2,
     cublasSdot_v2_64,
-    cublasSetAtomicsMode,
     cublasSetBackdoor,
     cublasSetBackdoorEx,
     cublasSetEmulationStrategy,
     cublasSetEnvironmentMode,
     cublasSetKernelStream,
-    cublasSetLoggerCallback,
-    cublasSetMathMode,
-    cublasSetMatrix,
-    cublasSetMatrixAsync,
-    cublasSetMatrixAsync_64,
-    cublasSetMatrix_64,
-    cublasSetPointerMode_v2,
-    cublasSetSmCountTarget,
-    cublasSetStream_v2,
-    cublasSetVector,
-    cublasSetVectorAsync,
-    cublasSetVectorAsync_64,
-    cublasSetVector_64,
-    cublasSetWorkspace_v2,
     cublasSgbmv,
     cublasSgbmv_v2,
     cublasSgbmv_v2_64,
@@ -469,16 +3501,8 @@ not_implemented! {
     cublasSgeam_64,
     cublasSgelsBatched,
     cublasSgemm,
-    cublasSgemmBatched,
-    cublasSgemmBatched_64,
-    cublasSgemmEx,
-    cublasSgemmEx_64,
     cublasSgemmGroupedBatched,
     cublasSgemmGroupedBatched_64,
-    cublasSgemmStridedBatched,
-    cublasSgemmStridedBatched_64,
-    cublasSgemm_v2,
-    cublasSgemm_v2_64,
     cublasSgemv,
     cublasSgemvBatched,
     cublasSgemvBatched_64,
@@ -663,12 +3687,6 @@ not_implemented! {
     cublasZgemm,
     cublasZgemm3m,
     cublasZgemm3m_64,
-    cublasZgemmBatched,
-    cublasZgemmBatched_64,
-    cublasZgemmStridedBatched,
-    cublasZgemmStridedBatched_64,
-    cublasZgemm_v2,
-    cublasZgemm_v2_64,
     cublasZgemv,
     cublasZgemvBatched,
     cublasZgemvBatched_64,
@@ -781,7 +3799,7 @@ not_implemented! {
 #[unsafe(no_mangle)]
 extern "C" fn cublasCdotc() -> cuComplex {
     static CALLS: Counter = Counter::new("cublasCdotc");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     cuComplex { x: f32::NAN, y: f32::NAN }
 }
 std::arch::global_asm!(".symver cublasCdotc, cublasCdotc@@@libcublas.so.12");
@@ -790,7 +3808,7 @@ std::arch::global_asm!(".symver cublasCdotc, cublasCdotc@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasCdotu() -> cuComplex {
     static CALLS: Counter = Counter::new("cublasCdotu");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     cuComplex { x: f32::NAN, y: f32::NAN }
 }
 std::arch::global_asm!(".symver cublasCdotu, cublasCdotu@@@libcublas.so.12");
@@ -799,7 +3817,7 @@ std::arch::global_asm!(".symver cublasCdotu, cublasCdotu@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasDasum() -> f64 {
     static CALLS: Counter = Counter::new("cublasDasum");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f64::NAN
 }
 std::arch::global_asm!(".symver cublasDasum, cublasDasum@@@libcublas.so.12");
@@ -808,7 +3826,7 @@ std::arch::global_asm!(".symver cublasDasum, cublasDasum@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasDdot() -> f64 {
     static CALLS: Counter = Counter::new("cublasDdot");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f64::NAN
 }
 std::arch::global_asm!(".symver cublasDdot, cublasDdot@@@libcublas.so.12");
@@ -817,7 +3835,7 @@ std::arch::global_asm!(".symver cublasDdot, cublasDdot@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasDnrm2() -> f64 {
     static CALLS: Counter = Counter::new("cublasDnrm2");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f64::NAN
 }
 std::arch::global_asm!(".symver cublasDnrm2, cublasDnrm2@@@libcublas.so.12");
@@ -826,7 +3844,7 @@ std::arch::global_asm!(".symver cublasDnrm2, cublasDnrm2@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasDzasum() -> f64 {
     static CALLS: Counter = Counter::new("cublasDzasum");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f64::NAN
 }
 std::arch::global_asm!(".symver cublasDzasum, cublasDzasum@@@libcublas.so.12");
@@ -835,25 +3853,16 @@ std::arch::global_asm!(".symver cublasDzasum, cublasDzasum@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasDznrm2() -> f64 {
     static CALLS: Counter = Counter::new("cublasDznrm2");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f64::NAN
 }
 std::arch::global_asm!(".symver cublasDznrm2, cublasDznrm2@@@libcublas.so.12");
-
-/// Counts `cublasGetCudartVersion`, which is not implemented and has no result code.
-#[unsafe(no_mangle)]
-extern "C" fn cublasGetCudartVersion() -> usize {
-    static CALLS: Counter = Counter::new("cublasGetCudartVersion");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
-    0
-}
-std::arch::global_asm!(".symver cublasGetCudartVersion, cublasGetCudartVersion@@@libcublas.so.12");
 
 /// Counts `cublasIcamax`, which is not implemented and has no result code.
 #[unsafe(no_mangle)]
 extern "C" fn cublasIcamax() -> i32 {
     static CALLS: Counter = Counter::new("cublasIcamax");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     0
 }
 std::arch::global_asm!(".symver cublasIcamax, cublasIcamax@@@libcublas.so.12");
@@ -862,7 +3871,7 @@ std::arch::global_asm!(".symver cublasIcamax, cublasIcamax@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasIcamin() -> i32 {
     static CALLS: Counter = Counter::new("cublasIcamin");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     0
 }
 std::arch::global_asm!(".symver cublasIcamin, cublasIcamin@@@libcublas.so.12");
@@ -871,7 +3880,7 @@ std::arch::global_asm!(".symver cublasIcamin, cublasIcamin@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasIdamax() -> i32 {
     static CALLS: Counter = Counter::new("cublasIdamax");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     0
 }
 std::arch::global_asm!(".symver cublasIdamax, cublasIdamax@@@libcublas.so.12");
@@ -880,7 +3889,7 @@ std::arch::global_asm!(".symver cublasIdamax, cublasIdamax@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasIdamin() -> i32 {
     static CALLS: Counter = Counter::new("cublasIdamin");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     0
 }
 std::arch::global_asm!(".symver cublasIdamin, cublasIdamin@@@libcublas.so.12");
@@ -889,7 +3898,7 @@ std::arch::global_asm!(".symver cublasIdamin, cublasIdamin@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasIsamax() -> i32 {
     static CALLS: Counter = Counter::new("cublasIsamax");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     0
 }
 std::arch::global_asm!(".symver cublasIsamax, cublasIsamax@@@libcublas.so.12");
@@ -898,7 +3907,7 @@ std::arch::global_asm!(".symver cublasIsamax, cublasIsamax@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasIsamin() -> i32 {
     static CALLS: Counter = Counter::new("cublasIsamin");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     0
 }
 std::arch::global_asm!(".symver cublasIsamin, cublasIsamin@@@libcublas.so.12");
@@ -907,7 +3916,7 @@ std::arch::global_asm!(".symver cublasIsamin, cublasIsamin@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasIzamax() -> i32 {
     static CALLS: Counter = Counter::new("cublasIzamax");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     0
 }
 std::arch::global_asm!(".symver cublasIzamax, cublasIzamax@@@libcublas.so.12");
@@ -916,7 +3925,7 @@ std::arch::global_asm!(".symver cublasIzamax, cublasIzamax@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasIzamin() -> i32 {
     static CALLS: Counter = Counter::new("cublasIzamin");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     0
 }
 std::arch::global_asm!(".symver cublasIzamin, cublasIzamin@@@libcublas.so.12");
@@ -925,7 +3934,7 @@ std::arch::global_asm!(".symver cublasIzamin, cublasIzamin@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasSasum() -> f32 {
     static CALLS: Counter = Counter::new("cublasSasum");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f32::NAN
 }
 std::arch::global_asm!(".symver cublasSasum, cublasSasum@@@libcublas.so.12");
@@ -934,7 +3943,7 @@ std::arch::global_asm!(".symver cublasSasum, cublasSasum@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasScasum() -> f32 {
     static CALLS: Counter = Counter::new("cublasScasum");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f32::NAN
 }
 std::arch::global_asm!(".symver cublasScasum, cublasScasum@@@libcublas.so.12");
@@ -943,7 +3952,7 @@ std::arch::global_asm!(".symver cublasScasum, cublasScasum@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasScnrm2() -> f32 {
     static CALLS: Counter = Counter::new("cublasScnrm2");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f32::NAN
 }
 std::arch::global_asm!(".symver cublasScnrm2, cublasScnrm2@@@libcublas.so.12");
@@ -952,7 +3961,7 @@ std::arch::global_asm!(".symver cublasScnrm2, cublasScnrm2@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasSdot() -> f32 {
     static CALLS: Counter = Counter::new("cublasSdot");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f32::NAN
 }
 std::arch::global_asm!(".symver cublasSdot, cublasSdot@@@libcublas.so.12");
@@ -961,7 +3970,7 @@ std::arch::global_asm!(".symver cublasSdot, cublasSdot@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasSnrm2() -> f32 {
     static CALLS: Counter = Counter::new("cublasSnrm2");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     f32::NAN
 }
 std::arch::global_asm!(".symver cublasSnrm2, cublasSnrm2@@@libcublas.so.12");
@@ -970,7 +3979,7 @@ std::arch::global_asm!(".symver cublasSnrm2, cublasSnrm2@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasXerbla() {
     static CALLS: Counter = Counter::new("cublasXerbla");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
 }
 std::arch::global_asm!(".symver cublasXerbla, cublasXerbla@@@libcublas.so.12");
 
@@ -978,7 +3987,7 @@ std::arch::global_asm!(".symver cublasXerbla, cublasXerbla@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasZdotc() -> cuDoubleComplex {
     static CALLS: Counter = Counter::new("cublasZdotc");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     cuDoubleComplex { x: f64::NAN, y: f64::NAN }
 }
 std::arch::global_asm!(".symver cublasZdotc, cublasZdotc@@@libcublas.so.12");
@@ -987,7 +3996,7 @@ std::arch::global_asm!(".symver cublasZdotc, cublasZdotc@@@libcublas.so.12");
 #[unsafe(no_mangle)]
 extern "C" fn cublasZdotu() -> cuDoubleComplex {
     static CALLS: Counter = Counter::new("cublasZdotu");
-    let _: cublasStatus_t = vgpu_guest::unimplemented(&CALLS);
+    let _: cublasStatus_t = crate::unimplemented(&CALLS);
     cuDoubleComplex { x: f64::NAN, y: f64::NAN }
 }
 std::arch::global_asm!(".symver cublasZdotu, cublasZdotu@@@libcublas.so.12");

@@ -75,12 +75,17 @@ fn find(symbol: &CStr, version: i32, flags: u64) -> Result<Result<*mut c_void, S
     Ok(Ok(chosen.cast_mut()))
 }
 
-/// Refuses a private table of the driver, and says once which one was asked for.
+/// Hands libcublas our own table; refuses a private table of NVIDIA's driver, and says once which
+/// one was asked for.
 ///
 /// NVIDIA's own libcudart and libcublas ask, and end with an error of their own when refused; the
 /// pointer is NULL, because they follow it without looking at the code.
 pub(crate) fn get_export_table(table: &mut *const c_void, uuid: CUuuid) -> Result<(), Error> {
     static SAID: log::Once = log::Once::new();
+    if uuid.bytes == vgpu_guest::relay::UUID {
+        *table = crate::relay::table();
+        return Ok(());
+    }
     *table = ptr::null();
     SAID.warn(format_args!(
         "a genuine libcudart or libcublas is in this process (it asked for the private table \
@@ -134,6 +139,14 @@ mod tests {
         let mut place = ptr::null_mut();
         let refused = get_proc_address(c"cuInit", &mut place, 13000, 3);
         assert_eq!(refused, Err(Error::INVALID_VALUE));
+    }
+
+    #[test]
+    fn libcublas_gets_our_table() {
+        let mut table = ptr::null();
+        let uuid = CUuuid { bytes: vgpu_guest::relay::UUID };
+        assert_eq!(get_export_table(&mut table, uuid), Ok(()));
+        assert_eq!(table, crate::relay::table());
     }
 
     #[test]

@@ -3,58 +3,83 @@
 
 //! One value of each message; no two fields hold the same.
 
-use vgpu_wire::cuda::*;
+use vgpu_wire::*;
 
 use super::Visit;
 
 /// Shows each message to the visitor.
 #[allow(clippy::too_many_lines, reason = "one statement per message")]
 pub fn each(visitor: &mut impl Visit) {
-    visitor.request(DevicePrimaryCtxRetain { dev: 2 });
-    visitor.message(DevicePrimaryCtxRetainReply { pctx: 3 });
-    visitor.request(DevicePrimaryCtxReleaseV2 { dev: 4 });
-    visitor.request(DevicePrimaryCtxResetV2 { dev: 5 });
-    visitor.request(CtxCreateV2 { flags: 6, dev: 7 });
-    visitor.message(CtxCreateV2Reply { pctx: 8 });
-    visitor.request(CtxDestroyV2 { ctx: 9 });
-    visitor.request(CtxSynchronize);
-    visitor.request(CtxSynchronizeV2 { ctx: 10 });
-    visitor.request(CtxSetLimit { limit: 11, value: 12 });
-    visitor.request(CtxGetLimit { limit: 13 });
-    visitor.message(CtxGetLimitReply { pvalue: 14 });
-    visitor.request(CtxGetCacheConfig);
-    visitor.message(CtxGetCacheConfigReply { pconfig: 15 });
-    visitor.request(CtxSetCacheConfig { config: 16 });
-    visitor.request(CtxGetStreamPriorityRange);
-    visitor.message(CtxGetStreamPriorityRangeReply { least_priority: 17, greatest_priority: 18 });
-    visitor.request(MemAllocV2 { bytesize: 19 });
-    visitor.message(MemAllocV2Reply { dptr: 20 });
-    visitor.request(MemFreeV2 { dptr: 21 });
-    visitor.request(MemAllocPitchV2 { width_in_bytes: 22, height: 23, element_size_bytes: 24 });
-    visitor.message(MemAllocPitchV2Reply { dptr: 25, p_pitch: 26 });
-    visitor.request(MemGetInfoV2);
-    visitor.message(MemGetInfoV2Reply { free: 27, total: 28 });
-    visitor.request(MemcpyHtoDV2 { dst_device: 29 });
-    visitor.request(MemcpyDtoHV2 { src_device: 30, byte_count: 31 });
-    visitor.request(MemcpyDtoDV2 { dst_device: 32, src_device: 33, byte_count: 34 });
-    visitor.request(MemcpyHtoDAsyncV2 { dst_device: 35, stream: 36 });
-    visitor.request(MemcpyDtoHAsyncV2 { src_device: 37, byte_count: 38, stream: 39 });
-    visitor.request(MemcpyDtoDAsyncV2 {
+    visitor.request(cuda::DevicePrimaryCtxRetain { dev: 2 });
+    visitor.message(cuda::DevicePrimaryCtxRetainReply { pctx: 3 });
+    visitor.request(cuda::DevicePrimaryCtxReleaseV2 { dev: 4 });
+    visitor.request(cuda::DevicePrimaryCtxResetV2 { dev: 5 });
+    visitor.request(cuda::CtxCreateV2 { flags: 6, dev: 7 });
+    visitor.message(cuda::CtxCreateV2Reply { pctx: 8 });
+    visitor.request(cuda::CtxDestroyV2 { ctx: 9 });
+    visitor.request(cuda::CtxSynchronize);
+    visitor.request(cuda::CtxSynchronizeV2 { ctx: 10 });
+    visitor.request(cuda::CtxSetLimit { limit: 11, value: 12 });
+    visitor.request(cuda::CtxGetLimit { limit: 13 });
+    visitor.message(cuda::CtxGetLimitReply { pvalue: 14 });
+    visitor.request(cuda::CtxGetCacheConfig);
+    visitor.message(cuda::CtxGetCacheConfigReply { pconfig: 15 });
+    visitor.request(cuda::CtxSetCacheConfig { config: 16 });
+    visitor.request(cuda::CtxGetStreamPriorityRange);
+    visitor.message(cuda::CtxGetStreamPriorityRangeReply {
+        least_priority: 17,
+        greatest_priority: 18,
+    });
+    visitor.request(cuda::MemAllocV2 { bytesize: 19 });
+    visitor.message(cuda::MemAllocV2Reply { dptr: 20 });
+    visitor.request(cuda::MemFreeV2 { dptr: 21 });
+    visitor.request(cuda::MemAllocPitchV2 {
+        width_in_bytes: 22,
+        height: 23,
+        element_size_bytes: 24,
+    });
+    visitor.message(cuda::MemAllocPitchV2Reply { dptr: 25, p_pitch: 26 });
+    visitor.request(cuda::MemGetInfoV2);
+    visitor.message(cuda::MemGetInfoV2Reply { free: 27, total: 28 });
+    visitor.request(cuda::MemcpyHtoDV2 { dst_device: 29 });
+    visitor.request(cuda::MemcpyDtoHV2 { src_device: 30, byte_count: 31 });
+    visitor.request(cuda::MemcpyDtoDV2 { dst_device: 32, src_device: 33, byte_count: 34 });
+    visitor.request(cuda::MemcpyHtoDAsyncV2 { dst_device: 35, stream: 36 });
+    visitor.request(cuda::MemcpyDtoHAsyncV2 { src_device: 37, byte_count: 38, stream: 39 });
+    visitor.request(cuda::MemcpyDtoDAsyncV2 {
         dst_device: 40,
         src_device: 41,
         byte_count: 42,
         stream: 43,
     });
-    visitor.request(MemsetD8V2 { dst_device: 44, uc: 45, n: 46 });
-    visitor.request(MemsetD16V2 { dst_device: 47, us: 48, n: 49 });
-    visitor.request(MemsetD32V2 { dst_device: 50, ui: 51, n: 52 });
-    visitor.request(MemsetD2D8V2 { dst_device: 53, dst_pitch: 54, uc: 55, width: 56, height: 57 });
-    visitor.request(MemsetD2D16V2 { dst_device: 58, dst_pitch: 59, us: 60, width: 61, height: 62 });
-    visitor.request(MemsetD2D32V2 { dst_device: 63, dst_pitch: 64, ui: 65, width: 66, height: 67 });
-    visitor.request(MemsetD8Async { dst_device: 68, uc: 69, n: 70, stream: 71 });
-    visitor.request(MemsetD16Async { dst_device: 72, us: 73, n: 74, stream: 75 });
-    visitor.request(MemsetD32Async { dst_device: 76, ui: 77, n: 78, stream: 79 });
-    visitor.request(MemsetD2D8Async {
+    visitor.request(cuda::MemsetD8V2 { dst_device: 44, uc: 45, n: 46 });
+    visitor.request(cuda::MemsetD16V2 { dst_device: 47, us: 48, n: 49 });
+    visitor.request(cuda::MemsetD32V2 { dst_device: 50, ui: 51, n: 52 });
+    visitor.request(cuda::MemsetD2D8V2 {
+        dst_device: 53,
+        dst_pitch: 54,
+        uc: 55,
+        width: 56,
+        height: 57,
+    });
+    visitor.request(cuda::MemsetD2D16V2 {
+        dst_device: 58,
+        dst_pitch: 59,
+        us: 60,
+        width: 61,
+        height: 62,
+    });
+    visitor.request(cuda::MemsetD2D32V2 {
+        dst_device: 63,
+        dst_pitch: 64,
+        ui: 65,
+        width: 66,
+        height: 67,
+    });
+    visitor.request(cuda::MemsetD8Async { dst_device: 68, uc: 69, n: 70, stream: 71 });
+    visitor.request(cuda::MemsetD16Async { dst_device: 72, us: 73, n: 74, stream: 75 });
+    visitor.request(cuda::MemsetD32Async { dst_device: 76, ui: 77, n: 78, stream: 79 });
+    visitor.request(cuda::MemsetD2D8Async {
         dst_device: 80,
         dst_pitch: 81,
         uc: 82,
@@ -62,7 +87,7 @@ pub fn each(visitor: &mut impl Visit) {
         height: 84,
         stream: 85,
     });
-    visitor.request(MemsetD2D16Async {
+    visitor.request(cuda::MemsetD2D16Async {
         dst_device: 86,
         dst_pitch: 87,
         us: 88,
@@ -70,7 +95,7 @@ pub fn each(visitor: &mut impl Visit) {
         height: 90,
         stream: 91,
     });
-    visitor.request(MemsetD2D32Async {
+    visitor.request(cuda::MemsetD2D32Async {
         dst_device: 92,
         dst_pitch: 93,
         ui: 94,
@@ -78,295 +103,349 @@ pub fn each(visitor: &mut impl Visit) {
         height: 96,
         stream: 97,
     });
-    visitor.request(StreamCreate { flags: 98 });
-    visitor.message(StreamCreateReply { stream: 99 });
-    visitor.request(StreamCreateWithPriority { flags: 100, priority: 101 });
-    visitor.message(StreamCreateWithPriorityReply { stream: 102 });
-    visitor.request(StreamDestroyV2 { stream: 103 });
-    visitor.request(StreamSynchronize { stream: 104 });
-    visitor.request(StreamQuery { stream: 105 });
-    visitor.request(StreamWaitEvent { stream: 106, event: 107, flags: 108 });
-    visitor.request(StreamGetPriority { stream: 109 });
-    visitor.message(StreamGetPriorityReply { priority: 110 });
-    visitor.request(EventCreate { flags: 111 });
-    visitor.message(EventCreateReply { event: 112 });
-    visitor.request(EventDestroyV2 { event: 113 });
-    visitor.request(EventRecord { event: 114, stream: 115 });
-    visitor.request(EventRecordWithFlags { event: 116, stream: 117, flags: 118 });
-    visitor.request(EventSynchronize { event: 119 });
-    visitor.request(EventQuery { event: 120 });
-    visitor.request(EventElapsedTimeV2 { start: 121, end: 122 });
-    visitor.message(EventElapsedTimeV2Reply { p_milliseconds: 123.5 });
-    visitor.request(ModuleLoad {
-        image: Image { hash: [125; 32], bytes: 126 },
-        options: vec![JitOption { option: 2, value: 3 }, JitOption { option: 5, value: 6 }],
+    visitor.request(cuda::StreamCreate { flags: 98 });
+    visitor.message(cuda::StreamCreateReply { stream: 99 });
+    visitor.request(cuda::StreamCreateWithPriority { flags: 100, priority: 101 });
+    visitor.message(cuda::StreamCreateWithPriorityReply { stream: 102 });
+    visitor.request(cuda::StreamDestroyV2 { stream: 103 });
+    visitor.request(cuda::StreamSynchronize { stream: 104 });
+    visitor.request(cuda::StreamQuery { stream: 105 });
+    visitor.request(cuda::StreamWaitEvent { stream: 106, event: 107, flags: 108 });
+    visitor.request(cuda::StreamGetPriority { stream: 109 });
+    visitor.message(cuda::StreamGetPriorityReply { priority: 110 });
+    visitor.request(cuda::EventCreate { flags: 111 });
+    visitor.message(cuda::EventCreateReply { event: 112 });
+    visitor.request(cuda::EventDestroyV2 { event: 113 });
+    visitor.request(cuda::EventRecord { event: 114, stream: 115 });
+    visitor.request(cuda::EventRecordWithFlags { event: 116, stream: 117, flags: 118 });
+    visitor.request(cuda::EventSynchronize { event: 119 });
+    visitor.request(cuda::EventQuery { event: 120 });
+    visitor.request(cuda::EventElapsedTimeV2 { start: 121, end: 122 });
+    visitor.message(cuda::EventElapsedTimeV2Reply { p_milliseconds: 123.5 });
+    visitor.request(cuda::ModuleLoad {
+        image: cuda::Image { hash: [125; 32], bytes: 126 },
+        options: vec![
+            cuda::JitOption { option: 2, value: 3 },
+            cuda::JitOption { option: 5, value: 6 },
+        ],
     });
-    visitor.message(ModuleLoadReply {
+    visitor.message(cuda::ModuleLoadReply {
         missing: 7,
         module: 8,
-        report: JitReport {
+        report: cuda::JitReport {
             result: 10,
             info_log: vec![11; 3],
             error_log: vec![12; 3],
-            values: vec![JitOption { option: 15, value: 16 }, JitOption { option: 18, value: 19 }],
+            values: vec![
+                cuda::JitOption { option: 15, value: 16 },
+                cuda::JitOption { option: 18, value: 19 },
+            ],
         },
     });
-    visitor.request(ImagePart { image: Image { hash: [21; 32], bytes: 22 }, offset: 23 });
-    visitor.request(ModuleUnload { hmod: 24 });
-    visitor.request(ModuleGetFunction { module: 25, name: vec![26; 3] });
-    visitor.message(ModuleGetFunctionReply {
+    visitor
+        .request(cuda::ImagePart { image: cuda::Image { hash: [21; 32], bytes: 22 }, offset: 23 });
+    visitor.request(cuda::ModuleUnload { hmod: 24 });
+    visitor.request(cuda::ModuleGetFunction { module: 25, name: vec![26; 3] });
+    visitor.message(cuda::ModuleGetFunctionReply {
         function: 27,
-        facts: FunctionFacts {
+        facts: cuda::FunctionFacts {
             attributes: vec![
-                FunctionAttribute { attribute: 31, value: 32 },
-                FunctionAttribute { attribute: 34, value: 35 },
+                cuda::FunctionAttribute { attribute: 31, value: 32 },
+                cuda::FunctionAttribute { attribute: 34, value: 35 },
             ],
             parameters: vec![
-                Parameter { offset: 38, bytes: 39 },
-                Parameter { offset: 41, bytes: 42 },
+                cuda::Parameter { offset: 38, bytes: 39 },
+                cuda::Parameter { offset: 41, bytes: 42 },
             ],
         },
     });
-    visitor.request(ModuleGetGlobal { module: 43, name: vec![44; 3] });
-    visitor.message(ModuleGetGlobalReply { address: 45, bytes: 46 });
-    visitor.request(ModuleListFunctions { module: 47, first: 48 });
-    visitor.message(ModuleListFunctionsReply { count: 49, functions: vec![51, 52] });
-    visitor.request(FunctionDescribe { function: 53 });
-    visitor.message(FunctionDescribeReply {
+    visitor.request(cuda::ModuleGetGlobal { module: 43, name: vec![44; 3] });
+    visitor.message(cuda::ModuleGetGlobalReply { address: 45, bytes: 46 });
+    visitor.request(cuda::ModuleListFunctions { module: 47, first: 48 });
+    visitor.message(cuda::ModuleListFunctionsReply { count: 49, functions: vec![51, 52] });
+    visitor.request(cuda::FunctionDescribe { function: 53 });
+    visitor.message(cuda::FunctionDescribeReply {
         name: vec![54; 3],
         module: 55,
-        facts: FunctionFacts {
+        facts: cuda::FunctionFacts {
             attributes: vec![
-                FunctionAttribute { attribute: 59, value: 60 },
-                FunctionAttribute { attribute: 62, value: 63 },
+                cuda::FunctionAttribute { attribute: 59, value: 60 },
+                cuda::FunctionAttribute { attribute: 62, value: 63 },
             ],
             parameters: vec![
-                Parameter { offset: 66, bytes: 67 },
-                Parameter { offset: 69, bytes: 70 },
+                cuda::Parameter { offset: 66, bytes: 67 },
+                cuda::Parameter { offset: 69, bytes: 70 },
             ],
         },
     });
-    visitor.request(FuncSetAttribute { hfunc: 71, attrib: 72, value: 73 });
-    visitor.request(FuncSetCacheConfig { hfunc: 74, config: 75 });
-    visitor.request(FuncSetSharedMemConfig { hfunc: 76, config: 77 });
-    visitor.request(FuncLoad { function: 78 });
-    visitor.request(FuncIsLoaded { function: 79 });
-    visitor.message(FuncIsLoadedReply { state: 80 });
-    visitor.request(LibraryLoad {
-        image: Image { hash: [82; 32], bytes: 83 },
-        options: vec![JitOption { option: 86, value: 87 }, JitOption { option: 89, value: 90 }],
+    visitor.request(cuda::FuncSetAttribute { hfunc: 71, attrib: 72, value: 73 });
+    visitor.request(cuda::FuncSetCacheConfig { hfunc: 74, config: 75 });
+    visitor.request(cuda::FuncSetSharedMemConfig { hfunc: 76, config: 77 });
+    visitor.request(cuda::FuncLoad { function: 78 });
+    visitor.request(cuda::FuncIsLoaded { function: 79 });
+    visitor.message(cuda::FuncIsLoadedReply { state: 80 });
+    visitor.request(cuda::LibraryLoad {
+        image: cuda::Image { hash: [82; 32], bytes: 83 },
+        options: vec![
+            cuda::JitOption { option: 86, value: 87 },
+            cuda::JitOption { option: 89, value: 90 },
+        ],
     });
-    visitor.message(LibraryLoadReply {
+    visitor.message(cuda::LibraryLoadReply {
         missing: 91,
         library: 92,
-        report: JitReport {
+        report: cuda::JitReport {
             result: 94,
             info_log: vec![95; 3],
             error_log: vec![96; 3],
             values: vec![
-                JitOption { option: 99, value: 100 },
-                JitOption { option: 102, value: 103 },
+                cuda::JitOption { option: 99, value: 100 },
+                cuda::JitOption { option: 102, value: 103 },
             ],
         },
     });
-    visitor.request(LibraryUnload { library: 104 });
-    visitor.request(LibraryGetKernel { library: 105, name: vec![106; 3] });
-    visitor.message(LibraryGetKernelReply {
+    visitor.request(cuda::LibraryUnload { library: 104 });
+    visitor.request(cuda::LibraryGetKernel { library: 105, name: vec![106; 3] });
+    visitor.message(cuda::LibraryGetKernelReply {
         kernel: 107,
         parameters: vec![
-            Parameter { offset: 110, bytes: 111 },
-            Parameter { offset: 113, bytes: 114 },
+            cuda::Parameter { offset: 110, bytes: 111 },
+            cuda::Parameter { offset: 113, bytes: 114 },
         ],
     });
-    visitor.request(LibraryGetModule { library: 115 });
-    visitor.message(LibraryGetModuleReply { p_mod: 116 });
-    visitor.request(LibraryGetGlobal { library: 117, name: vec![118; 3] });
-    visitor.message(LibraryGetGlobalReply { address: 119, bytes: 120 });
-    visitor.request(LibraryListKernels { library: 121, first: 122 });
-    visitor.message(LibraryListKernelsReply { count: 123, kernels: vec![125, 126] });
-    visitor.request(KernelDescribe { kernel: 127 });
-    visitor.message(KernelDescribeReply {
+    visitor.request(cuda::LibraryGetModule { library: 115 });
+    visitor.message(cuda::LibraryGetModuleReply { p_mod: 116 });
+    visitor.request(cuda::LibraryGetGlobal { library: 117, name: vec![118; 3] });
+    visitor.message(cuda::LibraryGetGlobalReply { address: 119, bytes: 120 });
+    visitor.request(cuda::LibraryListKernels { library: 121, first: 122 });
+    visitor.message(cuda::LibraryListKernelsReply { count: 123, kernels: vec![125, 126] });
+    visitor.request(cuda::KernelDescribe { kernel: 127 });
+    visitor.message(cuda::KernelDescribeReply {
         name: vec![1; 3],
         library: 2,
-        parameters: vec![Parameter { offset: 5, bytes: 6 }, Parameter { offset: 8, bytes: 9 }],
+        parameters: vec![
+            cuda::Parameter { offset: 5, bytes: 6 },
+            cuda::Parameter { offset: 8, bytes: 9 },
+        ],
     });
-    visitor.request(KernelGetFunction { kernel: 10 });
-    visitor.message(KernelGetFunctionReply {
+    visitor.request(cuda::KernelGetFunction { kernel: 10 });
+    visitor.message(cuda::KernelGetFunctionReply {
         function: 11,
-        facts: FunctionFacts {
+        facts: cuda::FunctionFacts {
             attributes: vec![
-                FunctionAttribute { attribute: 15, value: 16 },
-                FunctionAttribute { attribute: 18, value: 19 },
+                cuda::FunctionAttribute { attribute: 15, value: 16 },
+                cuda::FunctionAttribute { attribute: 18, value: 19 },
             ],
             parameters: vec![
-                Parameter { offset: 22, bytes: 23 },
-                Parameter { offset: 25, bytes: 26 },
+                cuda::Parameter { offset: 22, bytes: 23 },
+                cuda::Parameter { offset: 25, bytes: 26 },
             ],
         },
     });
-    visitor.request(KernelAttributes { kernel: 27, device: 28 });
-    visitor.message(KernelAttributesReply {
+    visitor.request(cuda::KernelAttributes { kernel: 27, device: 28 });
+    visitor.message(cuda::KernelAttributesReply {
         attributes: vec![
-            FunctionAttribute { attribute: 31, value: 32 },
-            FunctionAttribute { attribute: 34, value: 35 },
+            cuda::FunctionAttribute { attribute: 31, value: 32 },
+            cuda::FunctionAttribute { attribute: 34, value: 35 },
         ],
     });
-    visitor.request(KernelSetAttribute { attrib: 36, val: 37, kernel: 38, dev: 39 });
-    visitor.request(KernelSetCacheConfig { kernel: 40, config: 41, dev: 42 });
-    visitor.request(OccupancyBlocks {
+    visitor.request(cuda::KernelSetAttribute { attrib: 36, val: 37, kernel: 38, dev: 39 });
+    visitor.request(cuda::KernelSetCacheConfig { kernel: 40, config: 41, dev: 42 });
+    visitor.request(cuda::OccupancyBlocks {
         function: 43,
         flags: 44,
         shapes: vec![
-            BlockShape { threads: 47, shared_bytes: 48 },
-            BlockShape { threads: 50, shared_bytes: 51 },
+            cuda::BlockShape { threads: 47, shared_bytes: 48 },
+            cuda::BlockShape { threads: 50, shared_bytes: 51 },
         ],
     });
-    visitor.message(OccupancyBlocksReply { blocks: vec![53, 54] });
-    visitor.request(OccupancyAvailableDynamicSMemPerBlock {
+    visitor.message(cuda::OccupancyBlocksReply { blocks: vec![53, 54] });
+    visitor.request(cuda::OccupancyAvailableDynamicSMemPerBlock {
         func: 55,
         num_blocks: 56,
         block_size: 57,
     });
-    visitor.message(OccupancyAvailableDynamicSMemPerBlockReply { dynamic_smem_size: 58 });
-    visitor.request(OccupancyClusters {
-        launch: KernelLaunch {
+    visitor.message(cuda::OccupancyAvailableDynamicSMemPerBlockReply { dynamic_smem_size: 58 });
+    visitor.request(cuda::OccupancyClusters {
+        launch: cuda::KernelLaunch {
             function: 60,
-            grid: Dim3 { x: 62, y: 63, z: 64 },
-            block: Dim3 { x: 66, y: 67, z: 68 },
+            grid: cuda::Dim3 { x: 62, y: 63, z: 64 },
+            block: cuda::Dim3 { x: 66, y: 67, z: 68 },
             shared_bytes: 69,
             attributes: vec![
-                LaunchAttribute { id: 72, value: [73; 64] },
-                LaunchAttribute { id: 75, value: [76; 64] },
+                cuda::LaunchAttribute { id: 72, value: [73; 64] },
+                cuda::LaunchAttribute { id: 75, value: [76; 64] },
             ],
             arguments: vec![77; 3],
         },
         stream: 78,
     });
-    visitor.message(OccupancyClustersReply { clusters: 79 });
-    visitor.request(OccupancyClusterSize {
-        launch: KernelLaunch {
+    visitor.message(cuda::OccupancyClustersReply { clusters: 79 });
+    visitor.request(cuda::OccupancyClusterSize {
+        launch: cuda::KernelLaunch {
             function: 81,
-            grid: Dim3 { x: 83, y: 84, z: 85 },
-            block: Dim3 { x: 87, y: 88, z: 89 },
+            grid: cuda::Dim3 { x: 83, y: 84, z: 85 },
+            block: cuda::Dim3 { x: 87, y: 88, z: 89 },
             shared_bytes: 90,
             attributes: vec![
-                LaunchAttribute { id: 93, value: [94; 64] },
-                LaunchAttribute { id: 96, value: [97; 64] },
+                cuda::LaunchAttribute { id: 93, value: [94; 64] },
+                cuda::LaunchAttribute { id: 96, value: [97; 64] },
             ],
             arguments: vec![98; 3],
         },
         stream: 99,
     });
-    visitor.message(OccupancyClusterSizeReply { blocks: 100 });
-    visitor.request(LinkCreate {
-        options: vec![JitOption { option: 103, value: 104 }, JitOption { option: 106, value: 107 }],
+    visitor.message(cuda::OccupancyClusterSizeReply { blocks: 100 });
+    visitor.request(cuda::LinkCreate {
+        options: vec![
+            cuda::JitOption { option: 103, value: 104 },
+            cuda::JitOption { option: 106, value: 107 },
+        ],
     });
-    visitor.message(LinkCreateReply {
+    visitor.message(cuda::LinkCreateReply {
         state: 108,
-        report: JitReport {
+        report: cuda::JitReport {
             result: 110,
             info_log: vec![111; 3],
             error_log: vec![112; 3],
             values: vec![
-                JitOption { option: 115, value: 116 },
-                JitOption { option: 118, value: 119 },
+                cuda::JitOption { option: 115, value: 116 },
+                cuda::JitOption { option: 118, value: 119 },
             ],
         },
     });
-    visitor.request(LinkAdd {
+    visitor.request(cuda::LinkAdd {
         state: 120,
         kind: 121,
-        image: Image { hash: [123; 32], bytes: 124 },
+        image: cuda::Image { hash: [123; 32], bytes: 124 },
         name: "text 125".into(),
-        options: vec![JitOption { option: 1, value: 2 }, JitOption { option: 4, value: 5 }],
+        options: vec![
+            cuda::JitOption { option: 1, value: 2 },
+            cuda::JitOption { option: 4, value: 5 },
+        ],
     });
-    visitor.message(LinkAddReply {
+    visitor.message(cuda::LinkAddReply {
         missing: 6,
-        report: JitReport {
+        report: cuda::JitReport {
             result: 8,
             info_log: vec![9; 3],
             error_log: vec![10; 3],
-            values: vec![JitOption { option: 13, value: 14 }, JitOption { option: 16, value: 17 }],
+            values: vec![
+                cuda::JitOption { option: 13, value: 14 },
+                cuda::JitOption { option: 16, value: 17 },
+            ],
         },
     });
-    visitor.request(LinkComplete { state: 18 });
-    visitor.message(LinkCompleteReply {
+    visitor.request(cuda::LinkComplete { state: 18 });
+    visitor.message(cuda::LinkCompleteReply {
         bytes: 19,
-        report: JitReport {
+        report: cuda::JitReport {
             result: 21,
             info_log: vec![22; 3],
             error_log: vec![23; 3],
-            values: vec![JitOption { option: 26, value: 27 }, JitOption { option: 29, value: 30 }],
+            values: vec![
+                cuda::JitOption { option: 26, value: 27 },
+                cuda::JitOption { option: 29, value: 30 },
+            ],
         },
     });
-    visitor.request(LinkFetch { state: 31, offset: 32, byte_count: 33 });
-    visitor.request(LinkDestroy { state: 34 });
-    visitor.request(LaunchKernel {
+    visitor.request(cuda::LinkFetch { state: 31, offset: 32, byte_count: 33 });
+    visitor.request(cuda::LinkDestroy { state: 34 });
+    visitor.request(cuda::LaunchKernel {
         stream: 35,
-        launch: KernelLaunch {
+        launch: cuda::KernelLaunch {
             function: 37,
-            grid: Dim3 { x: 39, y: 40, z: 41 },
-            block: Dim3 { x: 43, y: 44, z: 45 },
+            grid: cuda::Dim3 { x: 39, y: 40, z: 41 },
+            block: cuda::Dim3 { x: 43, y: 44, z: 45 },
             shared_bytes: 46,
             attributes: vec![
-                LaunchAttribute { id: 49, value: [50; 64] },
-                LaunchAttribute { id: 52, value: [53; 64] },
+                cuda::LaunchAttribute { id: 49, value: [50; 64] },
+                cuda::LaunchAttribute { id: 52, value: [53; 64] },
             ],
             arguments: vec![54; 3],
         },
     });
-    visitor.request(MemAddressReserve { size: 55, alignment: 56, addr: 57, flags: 58 });
-    visitor.message(MemAddressReserveReply { ptr: 59 });
-    visitor.request(MemAddressFree { ptr: 60, size: 61 });
-    visitor.request(MemCreate { bytes: 62, device: 63 });
-    visitor.message(MemCreateReply { handle: 64 });
-    visitor.request(MemRelease { handle: 65 });
-    visitor.request(MemMap { ptr: 66, size: 67, offset: 68, handle: 69, flags: 70 });
-    visitor.request(MemUnmap { ptr: 71, size: 72 });
-    visitor.request(MemSetAccess {
+    visitor.request(cuda::MemAddressReserve { size: 55, alignment: 56, addr: 57, flags: 58 });
+    visitor.message(cuda::MemAddressReserveReply { ptr: 59 });
+    visitor.request(cuda::MemAddressFree { ptr: 60, size: 61 });
+    visitor.request(cuda::MemCreate { bytes: 62, device: 63 });
+    visitor.message(cuda::MemCreateReply { handle: 64 });
+    visitor.request(cuda::MemRelease { handle: 65 });
+    visitor.request(cuda::MemMap { ptr: 66, size: 67, offset: 68, handle: 69, flags: 70 });
+    visitor.request(cuda::MemUnmap { ptr: 71, size: 72 });
+    visitor.request(cuda::MemSetAccess {
         start: 73,
         bytes: 74,
         access: vec![
-            DeviceAccess { device: 77, flags: 78 },
-            DeviceAccess { device: 80, flags: 81 },
+            cuda::DeviceAccess { device: 77, flags: 78 },
+            cuda::DeviceAccess { device: 80, flags: 81 },
         ],
     });
-    visitor.request(MemGetAccess { address: 82, device: 83 });
-    visitor.message(MemGetAccessReply { flags: 84 });
-    visitor.request(MemGranularity { device: 85, recommended: 86 });
-    visitor.message(MemGranularityReply { bytes: 87 });
-    visitor.request(MemRetainHandle { address: 88 });
-    visitor.message(MemRetainHandleReply { handle: 89 });
-    visitor.request(StreamBeginCaptureV2 { stream: 90, mode: 91 });
-    visitor.request(StreamEndCapture { stream: 92 });
-    visitor.message(StreamEndCaptureReply { graph: 93 });
-    visitor.request(StreamIsCapturing { stream: 94 });
-    visitor.message(StreamIsCapturingReply { capture_status: 95 });
-    visitor.request(CaptureInfo { stream: 96 });
-    visitor.message(CaptureInfoReply {
+    visitor.request(cuda::MemGetAccess { address: 82, device: 83 });
+    visitor.message(cuda::MemGetAccessReply { flags: 84 });
+    visitor.request(cuda::MemGranularity { device: 85, recommended: 86 });
+    visitor.message(cuda::MemGranularityReply { bytes: 87 });
+    visitor.request(cuda::MemRetainHandle { address: 88 });
+    visitor.message(cuda::MemRetainHandleReply { handle: 89 });
+    visitor.request(cuda::StreamBeginCaptureV2 { stream: 90, mode: 91 });
+    visitor.request(cuda::StreamEndCapture { stream: 92 });
+    visitor.message(cuda::StreamEndCaptureReply { graph: 93 });
+    visitor.request(cuda::StreamIsCapturing { stream: 94 });
+    visitor.message(cuda::StreamIsCapturingReply { capture_status: 95 });
+    visitor.request(cuda::CaptureInfo { stream: 96 });
+    visitor.message(cuda::CaptureInfoReply {
         status: 97,
         id: 98,
         graph: 99,
         dependencies: vec![
-            GraphEdge { node: 102, data: [103; 8] },
-            GraphEdge { node: 105, data: [106; 8] },
+            cuda::GraphEdge { node: 102, data: [103; 8] },
+            cuda::GraphEdge { node: 105, data: [106; 8] },
         ],
     });
-    visitor.request(CaptureToGraph {
+    visitor.request(cuda::CaptureToGraph {
         stream: 107,
         graph: 108,
         dependencies: vec![
-            GraphEdge { node: 111, data: [112; 8] },
-            GraphEdge { node: 114, data: [115; 8] },
+            cuda::GraphEdge { node: 111, data: [112; 8] },
+            cuda::GraphEdge { node: 114, data: [115; 8] },
         ],
     });
-    visitor.request(CaptureDependencies {
+    visitor.request(cuda::CaptureDependencies {
         stream: 116,
         flags: 117,
         dependencies: vec![
-            GraphEdge { node: 120, data: [121; 8] },
-            GraphEdge { node: 123, data: [124; 8] },
+            cuda::GraphEdge { node: 120, data: [121; 8] },
+            cuda::GraphEdge { node: 123, data: [124; 8] },
         ],
     });
-    visitor.request(CaptureInvalidate { stream: 125, thread: 126 });
+    visitor.request(cuda::CaptureInvalidate { stream: 125, thread: 126 });
+    visitor.request(cublas::CreateHandle { major: 127 });
+    visitor.message(cublas::CreateHandleReply { handle: 1 });
+    visitor.request(cublas::DestroyHandle { handle: 2 });
+    visitor.request(cublas::Multiply {
+        setting: cublas::Setting {
+            handle: 4,
+            stream: 5,
+            workspace: 6,
+            workspace_bytes: 7,
+            math_mode: 8,
+            atomics_mode: 9,
+            sm_count_target: 10,
+        },
+        form: 11,
+        batch: 12,
+        count: 13,
+        transa: 14,
+        transb: 15,
+        m: 16,
+        n: 17,
+        k: 18,
+        alpha: cublas::Scalar { kind: 20, device: 21, value: [22; 16] },
+        a: cublas::Operand { address: 24, kind: 25, step: 26, stride: 27 },
+        b: cublas::Operand { address: 29, kind: 30, step: 31, stride: 32 },
+        beta: cublas::Scalar { kind: 34, device: 35, value: [36; 16] },
+        c: cublas::Operand { address: 38, kind: 39, step: 40, stride: 41 },
+        compute: 42,
+        algorithm: 43,
+    });
 }

@@ -1,5 +1,6 @@
 //! What the simulated device answers to each message, one module a noun.
 
+mod blas;
 mod capture;
 mod context;
 mod copy;
