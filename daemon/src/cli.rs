@@ -12,9 +12,14 @@ use crate::inspect::KernelsOptions;
 #[derive(Debug, Parser)]
 #[command(name = "vgpud", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
-    /// Device to serve: sim (a simulated H100), or replay=FILE (what --record wrote)
+    /// Device to serve: nvidia (this machine's, the default where its driver is), sim (a simulated
+    /// H100), or replay=FILE (what --record wrote)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+
+    /// Directory of NVIDIA's libcuda.so.1 and libnvidia-ml.so.1; without it the loader's search
+    #[arg(long, value_name = "DIRECTORY")]
+    pub driver_dir: Option<PathBuf>,
 
     /// Address to listen at, such as unix:/run/vgpu/vgpud.sock; may be given several times
     #[arg(long, value_name = "URI")]
@@ -66,8 +71,12 @@ pub(crate) struct WorkerOptions {
     pub epoch: u64,
 
     /// Simulated GPUs.
-    #[arg(long, required_unless_present = "replay")]
+    #[arg(long)]
     pub sim_gpus: Option<u32>,
+
+    /// The genuine driver and NVML.
+    #[arg(long, num_args = 2)]
+    pub genuine: Vec<PathBuf>,
 
     /// The recording to play.
     #[arg(long)]
@@ -84,14 +93,16 @@ impl WorkerOptions {
         match source {
             Source::Sim { gpus } => vec!["--sim-gpus".into(), gpus.to_string().into()],
             Source::Replay { file } => vec!["--replay".into(), file.into()],
+            Source::Nvidia { cuda, nvml } => vec!["--genuine".into(), cuda.into(), nvml.into()],
         }
     }
 
     /// The devices to open.
     pub fn source(&self) -> Source {
-        match &self.replay {
-            Some(file) => Source::Replay { file: file.clone() },
-            None => Source::Sim { gpus: self.sim_gpus.unwrap_or(1) },
+        match (&self.replay, &self.genuine[..]) {
+            (Some(file), _) => Source::Replay { file: file.clone() },
+            (None, [cuda, nvml]) => Source::Nvidia { cuda: cuda.clone(), nvml: nvml.clone() },
+            (None, _) => Source::Sim { gpus: self.sim_gpus.unwrap_or(1) },
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use vgpu_link::{Access, Uri};
 
 use crate::cli::Arguments;
-use crate::device::Source;
+use crate::device::{Source, nvidia};
 use crate::error::DaemonError;
 
 /// Read when no other file is named, if it is there.
@@ -48,6 +48,7 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields)]
 struct File {
     device: Option<String>,
+    driver_dir: Option<PathBuf>,
     #[serde(default)]
     listen: Vec<String>,
     mode: Option<String>,
@@ -69,6 +70,7 @@ impl Config {
         let clients_max = arguments.clients_max.or(file.clients_max);
         let sim_gpus = arguments.sim_gpus.or(file.sim_gpus).unwrap_or(1);
         let sim_gpus = within("sim_gpus", sim_gpus, SIM_GPUS_MAX)?;
+        let driver_dir = arguments.driver_dir.as_ref().or(file.driver_dir.as_ref());
         let device = arguments.device.as_deref().or(file.device.as_deref());
         Ok(Self {
             listen: listen.iter().map(|address| socket_path(address)).collect::<Result<_, _>>()?,
@@ -81,7 +83,7 @@ impl Config {
                 clients_max.unwrap_or(DEFAULT_CLIENTS_MAX),
                 CLIENTS_MAX,
             )? as usize,
-            device: source(device, sim_gpus)?,
+            device: source(device, sim_gpus, driver_dir.map(PathBuf::as_path))?,
             record: arguments.record.as_deref().map(absolute).transpose()?,
         })
     }
@@ -109,14 +111,29 @@ impl File {
     }
 }
 
-fn source(device: Option<&str>, sim_gpus: u32) -> Result<Source, DaemonError> {
-    let Some(device) = device else { return Err(DaemonError::NoDevice) };
+/// Finds the device to serve: the named one, else the driver's, and never the simulated one by
+/// itself.
+fn source(
+    device: Option<&str>,
+    sim_gpus: u32,
+    driver_dir: Option<&Path>,
+) -> Result<Source, DaemonError> {
+    let genuine = || {
+        let [cuda, nvml] = nvidia::find::find(driver_dir)?;
+        Ok(Source::Nvidia { cuda, nvml })
+    };
+    let Some(device) = device else {
+        return genuine().map_err(|error| match error {
+            missing @ DaemonError::DriverMissing { .. } => {
+                DaemonError::NoDevice { source: Box::new(missing) }
+            }
+            error => error,
+        });
+    };
     match device.split_once('=') {
+        None if device == "nvidia" => genuine(),
         None if device == "sim" => Ok(Source::Sim { gpus: sim_gpus }),
         Some(("replay", file)) => Ok(Source::Replay { file: absolute(Path::new(file))? }),
-        None if device == "nvidia" => {
-            Err(DaemonError::DeviceNotBuilt { device: device.to_owned() })
-        }
         _ => Err(DaemonError::UnknownDevice { device: device.to_owned() }),
     }
 }
@@ -198,10 +215,10 @@ mod tests {
     #[test]
     fn wrong_settings_are_refused_with_a_hint() {
         for (arguments, file) in [
-            (&["--device", "nvidia"][..], ""),
-            (&["--device", "replay=/x"], ""),
+            (&["--device", "nvidia", "--driver-dir", "/nonexistent"][..], ""),
+            (&["--device", "nvidia"], "driver_dir = \"/nonexistent\""),
             (&["--device", "voodoo"], ""),
-            (&[], ""),
+            (&["--driver-dir", "/nonexistent"], ""),
             (&["--device", "sim", "--listen", "udp:1"], ""),
             (&["--device", "sim", "--listen", "vsock:2:6475"], ""),
             (&["--device", "sim", "--mode", "rw"], ""),

@@ -36,14 +36,61 @@ pub(crate) enum DaemonError {
         /// What it should look like.
         asks: &'static str,
     },
-    /// No device was named.
-    #[error("no device is configured")]
-    NoDevice,
-    /// The device exists in the design only.
-    #[error("device \"{device}\" is not in this version")]
-    DeviceNotBuilt {
-        /// The device as given.
-        device: String,
+    /// No device was named, and there is no driver.
+    #[error("no device is configured, and this machine has no driver of NVIDIA's")]
+    NoDevice {
+        /// What was looked for.
+        source: Box<DaemonError>,
+    },
+    /// A library of NVIDIA's driver is nowhere.
+    #[error("finding {name}: it is in none of {}", list(searched))]
+    DriverMissing {
+        /// The library.
+        name: &'static str,
+        /// Where it was looked for.
+        searched: Vec<PathBuf>,
+    },
+    /// What was found is our own library for guests: the host would talk to itself.
+    #[error("{} is the library that vgpu-ollama installs for guests, not NVIDIA's", path.display())]
+    DriverIsOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What was found is for linking only.
+    #[error("{} is a stub of the CUDA toolkit, made for linking only", path.display())]
+    DriverIsStub {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What was found is no library of this machine.
+    #[error("{} is no library for this machine", path.display())]
+    DriverIsNone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The loader refused a library.
+    #[error("loading {}", path.display())]
+    DriverNotLoaded {
+        /// The file.
+        path: PathBuf,
+        /// The loader's words.
+        source: Box<libloading::Error>,
+    },
+    /// The driver answered with an error.
+    #[error("{verb}")]
+    Driver {
+        /// What was being done.
+        verb: &'static str,
+        /// The driver's code.
+        source: vgpu_abi::cuda::Error,
+    },
+    /// NVML answered with an error.
+    #[error("{verb}")]
+    Nvml {
+        /// What was being done.
+        verb: &'static str,
+        /// NVML's code.
+        source: vgpu_abi::nvml::Error,
     },
     /// There is no such device.
     #[error("there is no device called \"{device}\"")]
@@ -112,19 +159,35 @@ pub(crate) enum DaemonError {
     },
 }
 
+/// Lists paths on one line.
+fn list(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}
+
 impl DaemonError {
     /// Gives the remedy, as one whole sentence.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::File { .. } => Some("Check that the file exists and that this user may read it."),
             Self::Config { .. } => Some(
-                "Known keys are device, listen, mode, group, clients_max and sim_gpus \
-                 (docs/host.md).",
+                "Known keys are device, driver_dir, listen, mode, group, clients_max and \
+                 sim_gpus (docs/host.md).",
             ),
             Self::Value { .. } => Some("Run vgpud --help for what each option takes."),
-            Self::NoDevice | Self::DeviceNotBuilt { .. } | Self::UnknownDevice { .. } => {
-                Some("Use --device sim, the simulated H100.")
+            Self::UnknownDevice { .. } => {
+                Some("Use --device nvidia, or --device sim, the simulated H100.")
             }
+            Self::NoDevice { .. } | Self::DriverMissing { .. } => Some(
+                "Install NVIDIA's driver (Debian: libcuda1 and libnvidia-ml1), name its directory \
+                 with driver_dir in host.toml, or use --device sim, the simulated H100.",
+            ),
+            Self::DriverIsOurs { .. } | Self::DriverIsStub { .. } | Self::DriverIsNone { .. } => {
+                Some("Name the directory of NVIDIA's own libraries with driver_dir in host.toml.")
+            }
+            Self::DriverNotLoaded { .. } | Self::Driver { .. } | Self::Nvml { .. } => Some(
+                "Run nvidia-smi on this machine as the same user: what it says holds for vgpud.",
+            ),
             Self::NotOpened { .. } => Some("The worker's own words above say why."),
             Self::Recording(_) => Some("Name a file that vgpud --record wrote."),
             Self::Replay { .. } | Self::Replayed { .. } => {

@@ -4,6 +4,8 @@
 //! own (`worker`) and keeps the ledger of device memory. A worker speaks with its one client and
 //! with a `device`. The host process never touches a device: a fault there ends one worker.
 
+#![deny(unsafe_code)]
+
 mod cli;
 mod config;
 mod desk;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,17 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 /// How long the daemon may take to end its workers when it is asked to.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// A running `vgpud --device sim`. Dropping it ends it.
+/// Chooses what a test's host is: unset, the simulated device; `chain`, a host whose "genuine
+/// driver" is a copy of our own libraries, over a second host with the simulated device.
+const SUBJECT: &str = "VGPU_SUBJECT";
+
+/// A running `vgpud`. Dropping it ends it.
 #[derive(Debug)]
 pub struct Vgpud {
     child: Child,
     directory: tempfile::TempDir,
+    /// In a chain: the host that this one's driver asks, and the directory of that driver.
+    below: Option<(Box<Vgpud>, tempfile::TempDir)>,
 }
 
 impl Vgpud {
@@ -40,6 +46,44 @@ impl Vgpud {
     /// # Errors
     /// As [`Vgpud::start`].
     pub fn start_with(stage: &Stage, arguments: &[&str]) -> Result<Self> {
+        match std::env::var(SUBJECT).as_deref() {
+            Ok("chain") => Self::chain(stage, arguments),
+            _ => Self::simulated(stage, arguments),
+        }
+    }
+
+    /// Starts a host with the simulated device.
+    ///
+    /// # Errors
+    /// As [`Vgpud::start`].
+    pub fn simulated(stage: &Stage, arguments: &[&str]) -> Result<Self> {
+        Self::launch(stage, &[&["--device", "sim"], arguments].concat(), None)
+    }
+
+    /// Starts a host that serves a "genuine driver": our libraries without their mark, in the
+    /// host's own directory, over a second host with the simulated device. So every C function
+    /// that the host calls is called, and answered by something that checks its arguments.
+    ///
+    /// # Errors
+    /// As [`Vgpud::start`].
+    pub fn chain(stage: &Stage, arguments: &[&str]) -> Result<Self> {
+        let below = Self::simulated(stage, arguments)?;
+        let driver = tempfile::tempdir().map_err(at("creating", "a temporary directory"))?;
+        for soname in ["libcuda.so.1", "libnvidia-ml.so.1"] {
+            unmarked(&stage.library(soname), &driver.path().join(soname))?;
+        }
+        let path = driver.path().to_string_lossy();
+        let above = ["--device", "nvidia", "--driver-dir", &path];
+        let mut host = Self::launch(stage, &[&above, arguments].concat(), Some(&below.link()))?;
+        host.below = Some((Box::new(below), driver));
+        Ok(host)
+    }
+
+    /// Starts the daemon with these arguments, on a socket of its own.
+    ///
+    /// # Errors
+    /// As [`Vgpud::start`].
+    pub fn launch(stage: &Stage, arguments: &[&str], link: Option<&str>) -> Result<Self> {
         let directory = tempfile::tempdir().map_err(at("creating", "a temporary directory"))?;
         let notify = directory.path().join("notify.sock");
         let ready = UnixDatagram::bind(&notify).map_err(at("binding", &notify))?;
@@ -47,18 +91,20 @@ impl Vgpud {
         let file = File::create(&log).map_err(at("creating", &log))?;
         let output = file.try_clone().map_err(at("opening", &log))?;
         let program = stage.vgpud();
-        let child = Command::new(&program)
-            .args(["--device", "sim", "--listen"])
+        let mut command = Command::new(&program);
+        let child = command
+            .arg("--listen")
             .arg(format!("unix:{}", directory.path().join("vgpud.sock").display()))
             .args(arguments)
             .env("NOTIFY_SOCKET", &notify)
             .env_remove("LD_LIBRARY_PATH")
+            .envs(link.map(|link| ("VGPU_LINK", link)))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(file)
             .spawn()
             .map_err(at("starting", program))?;
-        let mut daemon = Self { child, directory };
+        let mut daemon = Self { child, directory, below: None };
         daemon.wait_until_ready(&ready)?;
         Ok(daemon)
     }
@@ -76,7 +122,11 @@ impl Vgpud {
     /// What it wrote so far, on both streams.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.directory.path().join("log")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let own = String::from_utf8_lossy(&bytes).into_owned();
+        match &self.below {
+            Some((below, _)) => format!("{own}\nthe host below:\n{}", below.log()),
+            None => own,
+        }
     }
 
     /// The daemon's process.
@@ -113,6 +163,24 @@ impl Vgpud {
             }
         }
     }
+}
+
+/// Copies one of our libraries without its mark (`shims/guest/src/mark.rs`): an ELF note whose
+/// owner is `vgpu`, and `none` in the copy.
+///
+/// # Errors
+/// If a file cannot be read or written, or holds no mark.
+pub fn unmarked(library: &Path, copy: &Path) -> Result<()> {
+    let mut bytes = std::fs::read(library).map_err(at("reading", library))?;
+    // Lengths of the owner and of the content, type, owner.
+    let mark = b"\x05\0\0\0\0\0\0\0\x01\0\0\0vgpu\0";
+    let found = bytes.windows(mark.len()).position(|window| window == mark);
+    let Some(start) = found else {
+        let place = library.display().to_string();
+        return Err(Error::Missing { what: "our mark".into(), place, output: String::new() });
+    };
+    bytes[start + 12..start + 16].copy_from_slice(b"none");
+    std::fs::write(copy, bytes).map_err(at("writing", copy))
 }
 
 fn is_ready(line: &[u8]) -> bool {

@@ -45,6 +45,8 @@ enum What {
     Harness,
     /// One file of tests/tests.
     File,
+    /// The files whose tests run over a host, again over one with a genuine driver of our making.
+    Chain,
 }
 
 use Group::{Clients, Headers, Release, System};
@@ -64,6 +66,8 @@ const PARTS: &[Part] = &[
     Part { name: "unsupported", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cudart", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
+    Part { name: "driver", groups: &[], stages: DEV, what: What::File },
+    Part { name: "chain", groups: &[Clients, Headers], stages: DEV, what: What::Chain },
     Part { name: "elf", groups: &[Release], stages: BOTH, what: What::File },
     Part { name: "system", groups: &[Headers, Release, System], stages: RELEASE, what: What::File },
 ];
@@ -159,6 +163,11 @@ fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error
         What::Unit => cargo(&["test", "--workspace", "--exclude", "vgpu-tests", "--no-fail-fast"]),
         What::Harness => cargo(&["test", "--package", "vgpu-tests", "--lib"]),
         What::File => cargo(&["test", "--package", "vgpu-tests", "--test", part.name]),
+        What::Chain => {
+            let mut tests = cargo(&["test", "--package", "vgpu-tests", "--no-fail-fast"]);
+            tests.args(["--test", "clients", "--test", "cudart"]).env("VGPU_SUBJECT", "chain");
+            tests
+        }
     };
     tests.arg("--").args(filters);
     process::run("testing", &mut tests)

@@ -1,5 +1,6 @@
 //! Devices: what answers the driver API's messages for one client.
 
+pub(crate) mod nvidia;
 mod sim;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::desk::Usage;
 use crate::dispatch::{Answer, Call, Finish};
 use crate::error::DaemonError;
 use crate::recording::{self, Section};
+use nvidia::{Genuine, Nvidia};
 use sim::{Profile, Sim};
 
 /// The devices of this host, as one client has them: what a worker asks for its client.
@@ -55,6 +57,13 @@ pub(crate) enum Source {
         /// The recording.
         file: PathBuf,
     },
+    /// Those of the genuine driver.
+    Nvidia {
+        /// NVIDIA's libcuda.
+        cuda: PathBuf,
+        /// NVIDIA's libnvidia-ml.
+        nvml: PathBuf,
+    },
 }
 
 impl Source {
@@ -63,6 +72,7 @@ impl Source {
         match self {
             Self::Sim { .. } => "sim",
             Self::Replay { .. } => "replay",
+            Self::Nvidia { .. } => "nvidia",
         }
     }
 
@@ -74,6 +84,7 @@ impl Source {
         match self {
             Self::Sim { gpus } => Ok(Opened::Sim(Profile::load(*gpus))),
             Self::Replay { file } => Ok(Opened::Recording(recording::read(file)?)),
+            Self::Nvidia { cuda, nvml } => Ok(Opened::Nvidia(Genuine::open(cuda, nvml)?)),
         }
     }
 }
@@ -85,6 +96,8 @@ pub(crate) enum Opened {
     Sim(Profile),
     /// What was said of real ones.
     Recording(Vec<Section>),
+    /// Those of the genuine driver.
+    Nvidia(Genuine),
 }
 
 /// What serves a client.
@@ -109,6 +122,7 @@ impl Opened {
         };
         match self {
             Self::Sim(profile) => totals(&profile.snapshot),
+            Self::Nvidia(genuine) => totals(&genuine.snapshot),
             Self::Recording(sections) => {
                 recording::snapshot(sections).as_ref().map_or_else(Vec::new, totals)
             }
@@ -119,6 +133,7 @@ impl Opened {
     pub fn lend(self, bank: impl Bank + 'static) -> Lent {
         match self {
             Self::Sim(profile) => Lent::Devices(Box::new(Sim::new(profile, bank))),
+            Self::Nvidia(genuine) => Lent::Devices(Box::new(Nvidia::new(genuine, bank))),
             Self::Recording(sections) => Lent::Recording { sections, account: Box::new(bank) },
         }
     }

@@ -54,6 +54,8 @@ pub struct OwnMessage {
     /// Whether the device may have to wait for earlier work before it can answer.
     #[serde(default)]
     pub waits: bool,
+    /// `own`, where the genuine driver's side is written by hand.
+    pub host: Option<Host>,
     /// The file's stem.
     #[serde(skip)]
     pub group: String,
@@ -104,6 +106,10 @@ pub struct Row {
     /// Whether the device may have to wait for earlier work before it can answer.
     #[serde(default)]
     pub waits: bool,
+    /// `own`, where the genuine driver's side is written by hand and not the function's image.
+    pub host: Option<Host>,
+    /// The handle that the function ends, and with it what belonged to it.
+    pub ends: Option<String>,
     /// Roles of the parameters that are not plain values.
     #[serde(default)]
     pub params: BTreeMap<String, Role>,
@@ -128,11 +134,21 @@ impl Row {
             waits: false,
             otherwise: None,
             uninitialised: false,
+            host: None,
+            ends: None,
             params: BTreeMap::new(),
             group: String::new(),
             member: None,
         }
     }
+}
+
+/// Says how the host asks the genuine driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Host {
+    /// By a function of our own in `daemon/src/device/nvidia`.
+    Own,
 }
 
 /// Says where a function is answered (design: the API classes).

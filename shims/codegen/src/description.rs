@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::api::{self, Api};
+use crate::emit::driver::Called;
 use crate::error::{Error, Problem, Result};
 use crate::family;
 use crate::shims::SHIMS;
@@ -21,6 +22,8 @@ pub(crate) struct Description {
     pub texts: BTreeMap<String, String>,
     /// Versions of each driver function, by base name.
     pub versions: BTreeMap<String, Vec<i32>>,
+    /// What the host calls besides images, by library.
+    pub host: BTreeMap<String, Called>,
     /// Exported names, by the directory of the shim.
     pub names: BTreeMap<&'static str, BTreeSet<String>>,
 }
@@ -35,6 +38,7 @@ impl Description {
             wanted: signature::wanted(&directory.join("types.toml"))?,
             texts: signature::parse(&directory.join("texts.toml"))?,
             versions: signature::parse(&directory.join("signatures/versions.toml"))?,
+            host: signature::parse(&directory.join("host.toml"))?,
             names: BTreeMap::new(),
         };
         let undeclared: BTreeMap<String, Signatures> =

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::description::Description;
-use crate::emit::{abi, dispatch, docs, entry_points, exports, format, samples, wire};
+use crate::emit::{
+    abi, dispatch, docs, driver, entry_points, exports, format, host, samples, wire,
+};
 use crate::error::{Error, Problem, Result};
 use crate::message;
 use crate::model::{self, Library};
@@ -71,6 +73,39 @@ fn messages(description: &Description, outputs: &mut Outputs) -> Result<()> {
     outputs.insert("docs/messages.md".into(), wire::page(&vocabularies));
     for (file, text) in dispatch::emit(&vocabularies) {
         outputs.insert(format!("daemon/src/dispatch/generated/{file}.rs").into(), text);
+    }
+    genuine(description, &vocabularies[0], outputs)
+}
+
+/// Where the host's side of the genuine driver goes.
+const GENUINE: &str = "daemon/src/device/nvidia/generated";
+
+/// Writes the calls of the genuine driver, and the tables of the genuine libraries.
+fn genuine(
+    description: &Description,
+    vocabulary: &message::Vocabulary,
+    outputs: &mut Outputs,
+) -> Result<()> {
+    let (api, signatures) = (&description.apis["cuda"], &description.signatures["cuda"]);
+    let functions = model::join(CUDA, api, signatures, None, |_, _| true)?;
+    let images = host::images(signatures, &functions);
+    for (file, text) in host::emit(vocabulary, signatures, &images) {
+        outputs.insert(format!("{GENUINE}/{file}.rs").into(), text);
+    }
+    let listed = |library: Library| description.host.get(library.name).cloned().unwrap_or_default();
+    let mut called = listed(CUDA);
+    for image in images {
+        called.entry(image.name.to_owned()).or_default();
+    }
+    let tables = [
+        (CUDA, "driver", "Driver", "NVIDIA's libcuda", called),
+        (NVML, "nvml", "Nvml", "NVIDIA's libnvidia-ml", listed(NVML)),
+    ];
+    for (library, file, name, about, called) in tables {
+        let table = driver::Table { name, about, abi: library.name, prefix: library.prefix };
+        let signatures = &description.signatures[library.name];
+        let text = driver::emit(&table, signatures, &called).map_err(refused(library))?;
+        outputs.insert(format!("{GENUINE}/{file}.rs").into(), text);
     }
     Ok(())
 }

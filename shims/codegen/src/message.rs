@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{Api, Class, Direction, OwnMessage, Role, Structure};
+use crate::api::{Api, Class, Direction, Host, OwnMessage, Role, Structure};
 use crate::error::Problem;
 use crate::model::{Bound, Function, Library, OPCODE_MIN};
 use crate::naming;
@@ -68,6 +68,8 @@ pub(crate) struct Message {
     pub bulk: Option<Direction>,
     /// Whether the device may have to wait for earlier work before it can answer.
     pub waits: bool,
+    /// How the host asks the genuine driver, if not by the function that the message is for.
+    pub host: Option<Host>,
 }
 
 /// A structure of ours, resolved.
@@ -140,6 +142,7 @@ fn of_function(signatures: &Signatures, function: &Function<'_>) -> Result<Messa
         reply: reply(signatures, function)?,
         bulk: bulk(function),
         waits: function.row.waits,
+        host: function.row.host,
     })
 }
 
@@ -165,6 +168,7 @@ fn of_own(name: &str, own: &OwnMessage, spelled: &Spelled<'_>) -> Result<Message
         reply: spelled.fields(&own.reply)?,
         bulk: own.bulk,
         waits: own.waits,
+        host: own.host,
     })
 }
 

@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vgpu-loader", &[]),
     ("vgpu-nvml", &["vgpu-abi", "vgpu-guest"]),
     ("vgpu-wire", &[]),
-    ("vgpud", &["vgpu-abi", "vgpu-link", "vgpu-wire"]),
+    ("vgpud", &["vgpu-abi", "vgpu-link", "vgpu-loader", "vgpu-wire"]),
     ("xtask", &[]),
 ];
 

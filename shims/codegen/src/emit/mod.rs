@@ -3,9 +3,11 @@
 pub(crate) mod abi;
 pub(crate) mod dispatch;
 pub(crate) mod docs;
+pub(crate) mod driver;
 pub(crate) mod entry_points;
 pub(crate) mod exports;
 pub(crate) mod format;
+pub(crate) mod host;
 pub(crate) mod samples;
 pub(crate) mod wire;
 

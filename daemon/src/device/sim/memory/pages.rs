@@ -5,6 +5,8 @@
 //! addresses, so what is mapped side by side lies side by side here too, and what is mapped twice
 //! is the same memory.
 
+#![allow(unsafe_code, reason = "maps pages and reads and writes what it mapped")]
+
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};

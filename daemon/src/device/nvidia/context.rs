@@ -1,0 +1,97 @@
+//! Contexts of the genuine driver.
+
+use vgpu_abi::cuda::Error;
+use vgpu_link::wire::cuda::{
+    CtxCreateV2, CtxCreateV2Reply, CtxDestroyV2, CtxSynchronizeV2, DevicePrimaryCtxReleaseV2,
+    DevicePrimaryCtxResetV2, DevicePrimaryCtxRetain, DevicePrimaryCtxRetainReply,
+};
+
+use super::Nvidia;
+use super::handles::Kind;
+use super::library::Pointer;
+use crate::dispatch::{Call, Wait};
+
+/// The guest counts who retains; here each primary context is retained once, by the first.
+pub(super) fn device_primary_ctx_retain(
+    nvidia: &mut Nvidia,
+    _: &Call,
+    r: DevicePrimaryCtxRetain,
+) -> Result<DevicePrimaryCtxRetainReply, Error> {
+    let (device, number) = primary(nvidia, r.dev)?;
+    if !nvidia.handles.is_alive(number) {
+        let mut context = Pointer::default();
+        nvidia.driver.device_primary_ctx_retain(&mut context, device)?;
+        nvidia.handles.put(Kind::Context, number, context);
+    }
+    Ok(DevicePrimaryCtxRetainReply { pctx: number })
+}
+
+pub(super) fn device_primary_ctx_release_v2(
+    nvidia: &mut Nvidia,
+    _: &Call,
+    r: DevicePrimaryCtxReleaseV2,
+) -> Result<(), Error> {
+    let (device, number) = primary(nvidia, r.dev)?;
+    if !nvidia.handles.is_alive(number) {
+        return Err(Error::INVALID_CONTEXT);
+    }
+    nvidia.driver.device_primary_ctx_release_v2(device)?;
+    nvidia.bury_context(number);
+    Ok(())
+}
+
+/// A reset leaves the count of those who retain as it was (CUDA Driver API,
+/// `cuDevicePrimaryCtxReset`), so what this device retained is given back first.
+pub(super) fn device_primary_ctx_reset_v2(
+    nvidia: &mut Nvidia,
+    _: &Call,
+    r: DevicePrimaryCtxResetV2,
+) -> Result<(), Error> {
+    let (device, number) = primary(nvidia, r.dev)?;
+    if nvidia.handles.is_alive(number) {
+        nvidia.driver.device_primary_ctx_release_v2(device)?;
+        nvidia.bury_context(number);
+    }
+    nvidia.driver.device_primary_ctx_reset_v2(device)
+}
+
+/// Finds what the driver calls a device, and the number of its primary context.
+fn primary(nvidia: &Nvidia, ordinal: i32) -> Result<(i32, u64), Error> {
+    let device = nvidia.device(ordinal)?;
+    // `device` has checked the ordinal.
+    Ok((device, nvidia.primaries[ordinal as usize]))
+}
+
+pub(super) fn ctx_create_v2(
+    nvidia: &mut Nvidia,
+    _: &Call,
+    r: CtxCreateV2,
+) -> Result<CtxCreateV2Reply, Error> {
+    let device = nvidia.device(r.dev)?;
+    let mut context = Pointer::default();
+    nvidia.driver.ctx_create_v2(&mut context, r.flags, device)?;
+    // The driver has pushed it onto the stack of this thread, on which there is never more than
+    // one: whose turn it is, each call says.
+    nvidia.driver.ctx_pop_current_v2(&mut Pointer::default())?;
+    Ok(CtxCreateV2Reply { pctx: nvidia.handles.keep(Kind::Context, context, 0)? })
+}
+
+pub(super) fn ctx_destroy_v2(nvidia: &mut Nvidia, _: &Call, r: CtxDestroyV2) -> Result<(), Error> {
+    if r.ctx == 0 || nvidia.primaries.contains(&r.ctx) {
+        return Err(Error::INVALID_CONTEXT);
+    }
+    let context = nvidia.handles.find(Kind::Context, r.ctx)?;
+    nvidia.driver.ctx_destroy_v2(context)?;
+    nvidia.bury_context(r.ctx);
+    Ok(())
+}
+
+/// `cuCtxSynchronize_v2` came with CUDA 13; the older function does it for the current context.
+pub(super) fn ctx_synchronize_v2(
+    nvidia: &mut Nvidia,
+    call: &Call,
+    r: CtxSynchronizeV2,
+) -> Result<Wait<()>, Error> {
+    nvidia.enter_context(if r.ctx == 0 { call.context } else { r.ctx })?;
+    Ok(nvidia.later(|driver, _| driver.ctx_synchronize()))
+}

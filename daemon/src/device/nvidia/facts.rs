@@ -1,0 +1,185 @@
+//! Opening the genuine driver, and what it says of its devices.
+
+use std::ffi::CString;
+use std::path::Path;
+use std::sync::Arc;
+
+use vgpu_abi::cuda::Error;
+use vgpu_abi::nvml;
+use vgpu_link::wire::Text;
+use vgpu_link::wire::control::{Capabilities, DeviceFacts, SnapshotReply};
+use vgpu_link::wire::limits::DEVICES_MAX;
+
+use super::generated::driver::Driver;
+use super::generated::nvml::Nvml;
+use super::library::{Bytes, Library, Pointer, Raw};
+use crate::error::DaemonError;
+
+/// Largest number that is asked for as an attribute: 199. CUDA 13 defines about 150; numbers that
+/// the driver does not know are INVALID_VALUE.
+const ATTRIBUTE_MAX: u32 = 199;
+
+/// CUdevice_attribute of the PCI bus, device and domain.
+const PCI_BUS: u32 = 33;
+const PCI_DEVICE: u32 = 34;
+const PCI_DOMAIN: u32 = 50;
+
+/// Attributes of what a device can do and a guest cannot ask for: they are announced as 0.
+/// Mapped, registered and managed host memory (19, 83, 88, 89, 91, 99 to 101, 113), memory
+/// operations of streams (92 to 94, 98, 122, 123), handles for other processes and devices (103 to
+/// 105, 110, 116 to 119, 124, 125, 128, 132, 143), compression (107, 136, 137), sparse and deferred
+/// arrays (112, 121), tensor maps (127), unified function pointers (129), graphics (114, 135, 138),
+/// the host's memory nodes (141, 142, 144, 145), virtual memory and pools (102, 115), cooperative
+/// launches over devices (96), persisting L2 (108, 109).
+const NOT_CARRIED: [u32; 48] = [
+    19, 83, 88, 89, 91, 92, 93, 94, 96, 98, 99, 100, 101, 102, 103, 104, 105, 107, 108, 109, 110,
+    112, 113, 114, 115, 116, 117, 118, 119, 121, 122, 123, 124, 125, 127, 128, 129, 132, 133, 135,
+    136, 137, 138, 141, 142, 143, 144, 145,
+];
+
+/// What the libraries call one device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named {
+    /// The driver's CUdevice.
+    pub cuda: i32,
+    /// NVML's handle.
+    pub nvml: Pointer,
+}
+
+/// The genuine driver, initialised, with no context yet.
+#[derive(Debug)]
+pub(crate) struct Genuine {
+    pub(super) driver: Arc<Driver>,
+    pub(super) nvml: Box<Nvml>,
+    /// What the guest is told at its start.
+    pub snapshot: SnapshotReply,
+    pub(super) devices: Vec<Named>,
+}
+
+impl Genuine {
+    /// Opens both libraries, which [`super::find`] has looked at, and asks for the devices.
+    ///
+    /// # Errors
+    /// [`DaemonError`] that names the library and what it said.
+    pub fn open(cuda: &Path, nvml: &Path) -> Result<Self, DaemonError> {
+        let library = Library::open(cuda)?;
+        let driver = Arc::new(Driver::of(&library));
+        library.keep();
+        driver.init(0).map_err(|error| match error {
+            Error::STUB_LIBRARY => DaemonError::DriverIsStub { path: cuda.into() },
+            source => DaemonError::Driver { verb: "initialising the driver", source },
+        })?;
+        let library = Library::open(nvml)?;
+        let nvml = Box::new(Nvml::of(&library));
+        library.keep();
+        nvml.init_v2().map_err(|source| DaemonError::Nvml { verb: "initialising NVML", source })?;
+        let (mut driver_version, mut count) = (0, 0);
+        driver.driver_get_version(&mut driver_version).map_err(asking)?;
+        driver.device_get_count(&mut count).map_err(asking)?;
+        let count = usize::try_from(count).unwrap_or(0).min(DEVICES_MAX);
+        if count == 0 {
+            return Err(asking(Error::NO_DEVICE));
+        }
+        let (mut devices, mut facts) = (Vec::new(), Vec::new());
+        for ordinal in 0..count {
+            let (named, described) = describe(&driver, &nvml, ordinal)?;
+            devices.push(named);
+            facts.push(described);
+        }
+        let snapshot = SnapshotReply {
+            driver_version,
+            nvml_driver_version: text(|to, room| nvml.system_get_driver_version(to, room))?,
+            nvml_version: text(|to, room| nvml.system_get_nvml_version(to, room))?,
+            capabilities: Capabilities::MEMORY,
+            devices: facts,
+        };
+        Ok(Self { driver, nvml, snapshot, devices })
+    }
+}
+
+fn asking(source: Error) -> DaemonError {
+    DaemonError::Driver { verb: "asking the driver for its devices", source }
+}
+
+fn asking_nvml(source: nvml::Error) -> DaemonError {
+    DaemonError::Nvml { verb: "asking NVML for the devices", source }
+}
+
+fn describe(
+    driver: &Driver,
+    nvml: &Nvml,
+    ordinal: usize,
+) -> Result<(Named, DeviceFacts), DaemonError> {
+    let mut device = 0;
+    driver.device_get(&mut device, ordinal as i32).map_err(asking)?;
+    let mut name = [0; 256];
+    let room = name.len() as i32 - 1;
+    driver.device_get_name(Raw::write(&mut name), room, device).map_err(asking)?;
+    let mut uuid = Bytes([0; 16]);
+    driver.device_get_uuid_v2(&mut uuid, device).map_err(asking)?;
+    let mut total_memory = 0;
+    driver.device_total_mem_v2(&mut total_memory, device).map_err(asking)?;
+    let attributes = attributes(driver, device);
+    let attribute = |number| {
+        let at = attributes.binary_search_by_key(&number, |&(number, _)| number);
+        at.map_or(0, |at| attributes[at].1 as u32)
+    };
+    let (domain, bus) = (attribute(PCI_DOMAIN), attribute(PCI_BUS));
+    let slot = attribute(PCI_DEVICE);
+    let bus_id = CString::new(format!("{domain:08x}:{bus:02x}:{slot:02x}.0"))
+        .expect("digits hold no zero byte");
+    let mut handle = Pointer::default();
+    nvml.device_get_handle_by_pci_bus_id_v2(&bus_id, &mut handle).map_err(asking_nvml)?;
+    let mut pci = Bytes([0; 68]);
+    nvml.device_get_pci_info_v3(handle, &mut pci).map_err(asking_nvml)?;
+    let mut minor_number = ordinal as u32;
+    // A device in a mode without device nodes has none; the ordinal stands for it.
+    let _ = nvml.device_get_minor_number(handle, &mut minor_number);
+    let facts = DeviceFacts {
+        name: Text::cut(&until_zero(&name)),
+        uuid: uuid.0,
+        pci_domain: domain,
+        pci_bus: bus as u8,
+        pci_device: slot as u8,
+        // nvmlPciInfo_t: pciDeviceId at 28, pciSubSystemId at 32.
+        pci_device_id: word(&pci.0, 28),
+        pci_subsystem_id: word(&pci.0, 32),
+        total_memory: total_memory as u64,
+        minor_number,
+        // Boards for desktops have no serial number.
+        serial: text(|to, room| nvml.device_get_serial(handle, to, room)).unwrap_or_default(),
+        vbios_version: text(|to, room| nvml.device_get_vbios_version(handle, to, room))
+            .unwrap_or_default(),
+        attributes,
+    };
+    Ok((Named { cuda: device, nvml: handle }, facts))
+}
+
+/// Asks for all attributes that the driver knows, ascending.
+fn attributes(driver: &Driver, device: i32) -> Vec<(u32, i32)> {
+    let ask = |number| {
+        let mut value = 0;
+        driver.device_get_attribute(&mut value, number, device).ok()?;
+        Some((number, if NOT_CARRIED.contains(&number) { 0 } else { value }))
+    };
+    (1..=ATTRIBUTE_MAX).filter_map(ask).collect()
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}
+
+fn until_zero(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// Asks NVML for a text. The longest buffer that it documents is 96 bytes.
+fn text<const MAX: usize>(
+    ask: impl FnOnce(Raw<'_>, u32) -> Result<(), nvml::Error>,
+) -> Result<Text<MAX>, DaemonError> {
+    let mut bytes = [0; 128];
+    let room = bytes.len() as u32 - 1;
+    ask(Raw::write(&mut bytes), room).map_err(asking_nvml)?;
+    Ok(Text::cut(&until_zero(&bytes)))
+}

@@ -1,0 +1,173 @@
+//! The genuine driver: NVIDIA's libcuda and libnvidia-ml of this machine.
+//!
+//! `generated` holds the functions of both and, for each message that is a function's image, the
+//! call; the other modules hold what needs more than that, one a noun. What the guest names is
+//! looked up in `handles`; device addresses travel as they are, as the driver checks them.
+
+mod blas;
+mod context;
+mod copy;
+mod event;
+mod facts;
+pub(crate) mod find;
+mod generated;
+mod handles;
+mod library;
+mod memory;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use vgpu_abi::cuda::Error;
+use vgpu_link::wire::Malformed;
+use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
+
+use super::{Bank, Devices};
+use crate::dispatch::{Answer, Call, Finish, Wait, dispatch};
+pub(crate) use facts::Genuine;
+use generated::driver::Driver;
+use generated::nvml::Nvml;
+use handles::{Handles, Kind};
+use library::Pointer;
+use memory::Allocations;
+
+/// CU_STREAM_PER_THREAD.
+const PER_THREAD: u64 = 2;
+
+/// The devices of the genuine driver, as one client has them.
+pub(crate) struct Nvidia {
+    driver: Arc<Driver>,
+    nvml: Box<Nvml>,
+    snapshot: SnapshotReply,
+    /// What the driver calls each device, by ordinal.
+    devices: Vec<facts::Named>,
+    handles: Handles,
+    /// The number of each device's primary context, which it keeps over all its lives.
+    primaries: Vec<u64>,
+    /// The context that is current on this thread.
+    current: u64,
+    /// The stream that stands for CU_STREAM_PER_THREAD, by context and thread of the client: the
+    /// driver's own would be that of this thread, which works for all of them.
+    thread_streams: HashMap<(u64, u32), Pointer>,
+    allocations: Allocations,
+    bank: Box<dyn Bank>,
+}
+
+impl Nvidia {
+    /// Gives one client the devices.
+    pub fn new(genuine: Genuine, bank: impl Bank + 'static) -> Self {
+        let Genuine { driver, nvml, snapshot, devices } = genuine;
+        let mut handles = Handles::new();
+        Self {
+            primaries: devices.iter().map(|_| handles.take(Kind::Context)).collect(),
+            driver,
+            nvml,
+            snapshot,
+            devices,
+            handles,
+            current: 0,
+            thread_streams: HashMap::new(),
+            allocations: Allocations::default(),
+            bank: Box::new(bank),
+        }
+    }
+
+    /// Makes the caller's context current on this thread, if another one is.
+    fn enter(&mut self, call: &Call) -> Result<(), Error> {
+        self.enter_context(call.context)
+    }
+
+    /// Makes a context current; 0 leaves none.
+    fn enter_context(&mut self, context: u64) -> Result<(), Error> {
+        let pointer = self.handles.find(Kind::Context, context)?;
+        if context != self.current {
+            self.driver.ctx_set_current(pointer)?;
+            self.current = context;
+        }
+        Ok(())
+    }
+
+    /// Leaves a call that may wait to another thread, with the context that is current here.
+    fn later<T: 'static>(
+        &self,
+        ask: impl FnOnce(&Driver, &mut Vec<u8>) -> Result<T, Error> + Send + 'static,
+    ) -> Wait<T> {
+        let driver = Arc::clone(&self.driver);
+        // `enter` has found it a moment ago.
+        let context = self.handles.find(Kind::Context, self.current);
+        Wait::later(move |bulk| {
+            driver.ctx_set_current(context?)?;
+            ask(&driver, bulk)
+        })
+    }
+
+    /// Finds a stream. The default streams are the driver's own, but for the thread's.
+    fn stream(&mut self, call: &Call, stream: u64) -> Result<Pointer, Error> {
+        match stream {
+            0 | 1 => Ok(Pointer(stream as usize)),
+            PER_THREAD => self.thread_stream(call),
+            _ => self.handles.find(Kind::Stream, stream),
+        }
+    }
+
+    /// Finds the caller's own default stream, which waits for the legacy one and is waited for by
+    /// it (CUDA Driver API, Stream synchronization behavior): an ordinary, blocking stream.
+    fn thread_stream(&mut self, call: &Call) -> Result<Pointer, Error> {
+        let key = (call.context, call.thread);
+        if let Some(&stream) = self.thread_streams.get(&key) {
+            return Ok(stream);
+        }
+        let mut stream = Pointer::default();
+        self.driver.stream_create(&mut stream, 0)?;
+        self.thread_streams.insert(key, stream);
+        Ok(stream)
+    }
+
+    /// Finds what the driver calls a device.
+    fn device(&self, ordinal: i32) -> Result<i32, Error> {
+        let known = usize::try_from(ordinal).ok().and_then(|ordinal| self.devices.get(ordinal));
+        known.map(|device| device.cuda).ok_or(Error::INVALID_DEVICE)
+    }
+
+    /// Ends a context's number and all that belonged to it; the driver has ended the rest.
+    fn bury_context(&mut self, context: u64) {
+        self.handles.end(context);
+        self.thread_streams.retain(|(of, _), _| *of != context);
+        for (device, bytes) in self.allocations.end_context(context) {
+            self.bank.release(device, bytes);
+        }
+        // The driver may have taken it off this thread, or not: the next call says which it needs.
+        if self.current == context {
+            self.current = 0;
+            // Fails only where nothing is current, which is what is asked for.
+            let _ = self.driver.ctx_set_current(Pointer::default());
+        }
+    }
+}
+
+impl Devices for Nvidia {
+    fn snapshot(&self) -> &SnapshotReply {
+        &self.snapshot
+    }
+
+    fn state(&self, device: u32) -> Result<DeviceStateReply, Error> {
+        let named = self.devices.get(device as usize).ok_or(Error::INVALID_DEVICE)?;
+        Ok(state::describe(&self.nvml, named.nvml, self.bank.usage(device)?))
+    }
+
+    fn is_alive(&self, context: u64) -> bool {
+        self.handles.is_alive(context)
+    }
+
+    fn answer(
+        &mut self,
+        call: &Call,
+        opcode: u32,
+        payload: &[u8],
+        bulk: &[u8],
+        answer: &mut Answer,
+    ) -> Result<Option<Finish>, Malformed> {
+        dispatch(self, call, opcode, payload, bulk, answer)
+    }
+}
