@@ -14,6 +14,16 @@ test *names:
 test-system:
     cargo xtask test system
 
+# Compare NVIDIA's driver with ours on this machine's GPU (docs/benchmarks.md).
+[group('check')]
+test-gpu:
+    cargo xtask test-gpu
+
+# Pack what test-gpu needs for a machine without network or Rust into target/gpu-kit.
+[group('check')]
+gpu-kit:
+    cargo xtask gpu-kit
+
 # Show the main job end to end: install, find the GPU, roll back.
 [group('show')]
 demo:

@@ -3,7 +3,9 @@
 
 pub mod bench;
 pub mod client;
+pub mod gpu;
 pub mod host;
+pub mod model;
 pub mod profile;
 pub mod stage;
 pub mod stand_in;

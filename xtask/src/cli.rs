@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::error::{Error, report};
 use crate::paths::Paths;
 use crate::stage::Profile;
-use crate::{bench, deb, demo, regen, setup, stage, test};
+use crate::{bench, deb, demo, gpu, regen, setup, stage, test};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, tests, measures and shows vgpu-ollama")]
@@ -43,6 +43,14 @@ enum Task {
         /// Write the JSON document to this file instead of standard output.
         #[arg(long, value_name = "FILE")]
         json: Option<std::path::PathBuf>,
+    },
+    /// Pack all that the comparison on a GPU machine needs into parts under target/gpu-kit.
+    GpuKit,
+    /// Compare NVIDIA's driver with ours on this machine's GPU; the report is target/gpu/report.md.
+    TestGpu {
+        /// Without a GPU: both sides are ours, on the simulated device.
+        #[arg(long)]
+        rehearsal: bool,
     },
     /// Regenerate the committed generated files from the headers and shims/api.
     Regen,
@@ -87,6 +95,8 @@ fn dispatch(task: Task) -> Result<(), Error> {
         }
         Task::Setup { groups } => setup::run(&paths, &groups),
         Task::Bench { json } => bench::run(&paths, json.as_deref()),
+        Task::GpuKit => gpu::kit(&paths),
+        Task::TestGpu { rehearsal } => gpu::run(&paths, rehearsal),
         Task::Regen => regen::run(&paths),
     }
 }

@@ -5,10 +5,12 @@
 //! what a client waits. Copies are compared with a plain `memcpy` of the same size between two
 //! buffers of this process, measured in the same run.
 
+use std::ffi::CStr;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, DriverError, result};
 use serde_json::{Value, json};
 
@@ -61,8 +63,64 @@ fn calls(context: &CudaContext) -> Result<Value, DriverError> {
         }
         result::free_sync(memory)?;
     }
+    let (launches, graph) = launches()?;
     let nanoseconds = |times| median(times).as_nanos() as u64;
-    Ok(json!({ "sync_call_ns": nanoseconds(sync), "async_submit_ns": nanoseconds(submit) }))
+    Ok(json!({
+        "sync_call_ns": nanoseconds(sync),
+        "async_submit_ns": nanoseconds(submit),
+        "launches_1000_ns": nanoseconds(launches),
+        "graph_1000_ns": nanoseconds(graph),
+    }))
+}
+
+/// A kernel that does nothing, for cards from Turing on.
+const NOTHING: &CStr = c"
+.version 6.3
+.target sm_75
+.address_size 64
+.visible .entry vgpu_test_nothing() { ret; }
+";
+
+/// Times 1,000 launches until they are done: one by one, and as one graph.
+fn launches() -> Result<(Vec<Duration>, Vec<Duration>), DriverError> {
+    const LAUNCHES: usize = 1000;
+    const ROUNDS: usize = 20;
+    // SAFETY: the image is a C text that lives for ever; module, stream and graph are used between
+    // their creation and their destruction here; the kernel takes no arguments.
+    unsafe {
+        let module = result::module::load_data(NOTHING.as_ptr().cast())?;
+        let kernel = result::module::get_function(module, c"vgpu_test_nothing".into())?;
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking)?;
+        let all = || {
+            (0..LAUNCHES).try_for_each(|_| {
+                let (grid, block) = ((1, 1, 1), (1, 1, 1));
+                result::launch_kernel(kernel, grid, block, 0, stream, &mut [])
+            })
+        };
+        let mut one_by_one = Vec::new();
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            all()?;
+            result::stream::synchronize(stream)?;
+            one_by_one.push(start.elapsed());
+        }
+        result::stream::begin_capture(stream, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED)?;
+        all()?;
+        let graph = result::stream::end_capture(stream)?;
+        let executable = result::graph::instantiate(graph, CUgraphInstantiate_flags(0))?;
+        let mut at_once = Vec::new();
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            result::graph::launch(executable, stream)?;
+            result::stream::synchronize(stream)?;
+            at_once.push(start.elapsed());
+        }
+        result::graph::exec_destroy(executable)?;
+        result::graph::destroy(graph)?;
+        result::stream::destroy(stream)?;
+        result::module::unload(module)?;
+        Ok((one_by_one, at_once))
+    }
 }
 
 fn copies(bytes: usize) -> Result<Value, DriverError> {
@@ -73,14 +131,20 @@ fn copies(bytes: usize) -> Result<Value, DriverError> {
         black_box(&mut destination);
         Ok(())
     })?;
-    // SAFETY: the allocation has the length of both host buffers, which live until the end of this
-    // function; the copies are synchronous; it is freed once.
-    let (up, down) = unsafe {
+    // SAFETY: the allocations have the length of both host buffers, which live until the end of
+    // this function; the copies are synchronous; each is freed once, after its last use.
+    let ([up, down], [pinned_up, pinned_down]) = unsafe {
         let memory = result::malloc_sync(bytes)?;
         let up = repeat(|| result::memcpy_htod_sync(memory, &source))?;
         let down = repeat(|| result::memcpy_dtoh_sync(&mut destination, memory))?;
+        let page_locked = result::malloc_host(bytes, 0)?;
+        let pinned = std::slice::from_raw_parts_mut(page_locked.cast::<u8>(), bytes);
+        pinned.copy_from_slice(&source);
+        let pinned_up = repeat(|| result::memcpy_htod_sync(memory, pinned))?;
+        let pinned_down = repeat(|| result::memcpy_dtoh_sync(pinned, memory))?;
+        result::free_host(page_locked)?;
         result::free_sync(memory)?;
-        (up, down)
+        ([up, down], [pinned_up, pinned_down])
     };
     let rate = |time: Duration| bytes as f64 / time.as_secs_f64() / 1e9;
     Ok(json!({
@@ -89,6 +153,8 @@ fn copies(bytes: usize) -> Result<Value, DriverError> {
         "memcpy_gb_s": rate(plain),
         "htod_gb_s": rate(up),
         "dtoh_gb_s": rate(down),
+        "pinned_htod_gb_s": rate(pinned_up),
+        "pinned_dtoh_gb_s": rate(pinned_down),
         "htod_ratio": plain.as_secs_f64() / up.as_secs_f64(),
         "dtoh_ratio": plain.as_secs_f64() / down.as_secs_f64(),
     }))

@@ -1,0 +1,74 @@
+//! CUDA programs of our own, compiled here, run both ways: their output must be the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Outcome, Setting, Subject};
+use crate::Vgpud;
+use crate::system::{Result, at, run};
+
+/// A program of a few seconds; the first one waits for the driver.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// nvcc compiles one file in seconds.
+const COMPILE_LIMIT: Duration = Duration::from_secs(120);
+
+fn compile(setting: &Setting, nvcc: &Path, source: &Path) -> Result<PathBuf> {
+    let program = setting.out.join("programs").join(source.file_stem().unwrap_or_default());
+    let mut command = Command::new(nvcc);
+    // The shared runtime: nvcc's default is the static one, which refuses any driver but NVIDIA's.
+    command.args(["-cudart", "shared", "-std=c++17", "-O2"]);
+    // PTX that every card from Turing on compiles for itself, and the simulated one runs.
+    command.args(["-gencode", "arch=compute_75,code=compute_75", "-o"]);
+    command.arg(&program).arg(source);
+    run(&mut command, COMPILE_LIMIT)?.success()?;
+    Ok(program)
+}
+
+/// Compiles and compares every program of tests/cu.
+pub(super) fn run_all(setting: &Setting, nvcc: &Path) -> Result<Outcome> {
+    let directory = setting.file("tests/cu");
+    let listed = fs::read_dir(&directory).map_err(at("listing", &directory))?;
+    let mut sources: Vec<PathBuf> = listed.filter_map(|one| Some(one.ok()?.path())).collect();
+    sources.retain(|path| path.extension().is_some_and(|one| one == "cu"));
+    sources.sort();
+    let programs = setting.out.join("programs");
+    fs::create_dir_all(&programs).map_err(at("creating", &programs))?;
+    let (native, ours) = (setting.native_host()?, setting.host(&[])?);
+    let mut lines = Vec::new();
+    let mut differ = 0;
+    for source in &sources {
+        let program = compile(setting, nvcc, source)?;
+        let once = |subject, host: Option<&Vgpud>| {
+            run(&mut setting.command(subject, host, &program), LIMIT)
+        };
+        let one = once(Subject::Native, native.as_ref())?;
+        let two = once(Subject::Ours, Some(&ours))?;
+        let same = one.status.success() && two.status.success() && one.stdout == two.stdout;
+        differ += usize::from(!same);
+        let name = source.file_name().unwrap_or_default().to_string_lossy();
+        lines.push(if same {
+            format!("- {name}: the same {} bytes", one.stdout.len())
+        } else {
+            format!(
+                "- {name}: DIFFERS\n  native {}: {}{}\n  ours {}: {}{}",
+                one.status, one.stdout, one.stderr, two.status, two.stdout, two.stderr
+            )
+        });
+    }
+    let says = format!("{} programs, {differ} differ", sources.len());
+    let held = differ == 0 && !sources.is_empty();
+    Ok(Outcome::of(held, says, lines, json!({ "programs": sources.len(), "differ": differ })))
+}
+
+/// Runs the step, where there is a compiler.
+pub(super) fn compare(setting: &Setting) -> Result<Outcome> {
+    match &setting.nvcc {
+        Some(nvcc) => run_all(setting, nvcc),
+        None => Ok(Outcome::not_run("there is no nvcc: install the CUDA toolkit, or name --nvcc")),
+    }
+}
