@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::device::Source;
 use crate::inspect::KernelsOptions;
+use crate::store::Place;
 
 /// Gives guests without a GPU the use of this machine's.
 #[derive(Debug, Parser)]
@@ -44,6 +45,14 @@ pub(crate) struct Arguments {
     /// Records every conversation in this file, for --device replay=FILE
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+
+    /// Directory where images of code are kept, for all clients
+    #[arg(long, value_name = "DIRECTORY")]
+    pub images: Option<PathBuf>,
+
+    /// Most MiB of images in that directory
+    #[arg(long, value_name = "MIB")]
+    pub images_mib: Option<u32>,
 
     /// Configuration file; without it /etc/vgpu/host.toml is read if it is there
     #[arg(long, value_name = "FILE")]
@@ -85,6 +94,14 @@ pub(crate) struct WorkerOptions {
     /// Where to record.
     #[arg(long)]
     pub record: Option<PathBuf>,
+
+    /// Directory of images.
+    #[arg(long)]
+    pub images: Option<PathBuf>,
+
+    /// Most bytes in it.
+    #[arg(long, default_value_t = 0)]
+    pub images_bytes: u64,
 }
 
 impl WorkerOptions {
@@ -95,6 +112,18 @@ impl WorkerOptions {
             Source::Replay { file } => vec!["--replay".into(), file.into()],
             Source::Nvidia { cuda, nvml } => vec!["--genuine".into(), cuda.into(), nvml.into()],
         }
+    }
+
+    /// Spells where images are kept as arguments.
+    pub fn images_arguments(place: &Place) -> Vec<OsString> {
+        let Some(directory) = &place.directory else { return Vec::new() };
+        let bytes = place.bytes_max.to_string().into();
+        vec!["--images".into(), directory.into(), "--images-bytes".into(), bytes]
+    }
+
+    /// Where images are kept.
+    pub fn images(&self) -> Place {
+        Place { directory: self.images.clone(), bytes_max: self.images_bytes }
     }
 
     /// The devices to open.

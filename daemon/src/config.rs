@@ -1,6 +1,8 @@
 //! What the command line and the configuration file say together.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,6 +11,7 @@ use vgpu_link::{Access, Uri};
 use crate::cli::Arguments;
 use crate::device::{Source, nvidia};
 use crate::error::DaemonError;
+use crate::store::Place;
 
 /// Read when no other file is named, if it is there.
 const DEFAULT_FILE: &str = "/etc/vgpu/host.toml";
@@ -28,6 +31,12 @@ const CLIENTS_MAX: u32 = 400;
 /// The wire's limit of devices in a snapshot.
 const SIM_GPUS_MAX: u32 = 64;
 
+/// Room for images: 4 GiB, twice all that the largest published builds of ggml bring.
+const DEFAULT_IMAGES_MIB: u32 = 4096;
+
+/// The limit of `images_mib`: 1 TiB.
+const IMAGES_MIB_MAX: u32 = 1 << 20;
+
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -39,6 +48,8 @@ pub(crate) struct Config {
     pub clients_max: usize,
     /// The devices to serve.
     pub device: Source,
+    /// Where images of code are kept.
+    pub images: Place,
     /// Where to record the conversations.
     pub record: Option<PathBuf>,
 }
@@ -55,6 +66,8 @@ struct File {
     group: Option<String>,
     clients_max: Option<u32>,
     sim_gpus: Option<u32>,
+    images: Option<PathBuf>,
+    images_mib: Option<u32>,
 }
 
 impl Config {
@@ -71,6 +84,9 @@ impl Config {
         let sim_gpus = arguments.sim_gpus.or(file.sim_gpus).unwrap_or(1);
         let sim_gpus = within("sim_gpus", sim_gpus, SIM_GPUS_MAX)?;
         let driver_dir = arguments.driver_dir.as_ref().or(file.driver_dir.as_ref());
+        let images = arguments.images.as_deref().or(file.images.as_deref());
+        let images_mib = arguments.images_mib.or(file.images_mib).unwrap_or(DEFAULT_IMAGES_MIB);
+        let images_mib = within("images_mib", images_mib, IMAGES_MIB_MAX)?;
         let device = arguments.device.as_deref().or(file.device.as_deref());
         Ok(Self {
             listen: listen.iter().map(|address| socket_path(address)).collect::<Result<_, _>>()?,
@@ -84,6 +100,10 @@ impl Config {
                 CLIENTS_MAX,
             )? as usize,
             device: source(device, sim_gpus, driver_dir.map(PathBuf::as_path))?,
+            images: Place {
+                directory: images.map(absolute).transpose()?.or_else(cache_directory),
+                bytes_max: u64::from(images_mib) << 20,
+            },
             record: arguments.record.as_deref().map(absolute).transpose()?,
         })
     }
@@ -166,8 +186,20 @@ fn within(name: &'static str, value: u32, max: u32) -> Result<u32, DaemonError> 
     if (1..=max).contains(&value) {
         return Ok(value);
     }
-    let asks = if name == "sim_gpus" { "1 to 64" } else { "1 to 400" };
+    let asks = match name {
+        "sim_gpus" => "1 to 64",
+        "images_mib" => "1 to 1048576",
+        _ => "1 to 400",
+    };
     Err(DaemonError::Value { name, value: value.to_string(), asks })
+}
+
+/// The images' place in the cache directory that systemd made for us (CacheDirectory=).
+fn cache_directory() -> Option<PathBuf> {
+    let given = std::env::var_os("CACHE_DIRECTORY")?;
+    // Several are separated by colons; ours is the first.
+    let first = given.as_encoded_bytes().split(|byte| *byte == b':').next()?;
+    Some(Path::new(OsStr::from_bytes(first)).join("images"))
 }
 
 /// Finds a group by number or by its line in /etc/group (group(5)), where packages make theirs.
@@ -226,6 +258,8 @@ mod tests {
             (&["--device", "sim", "--sim-gpus", "0"], ""),
             (&["--device", "sim", "--sim-gpus", "65"], ""),
             (&["--device", "sim", "--clients-max", "0"], ""),
+            (&["--device", "sim", "--images-mib", "0"], ""),
+            (&["--device", "sim"], "images_mib = 2000000"),
             (&["--device", "sim", "--group", "no-such-group"], ""),
             (&["--device", "sim"], "listens = []"),
             (&["--device", "sim"], "mode = 660"),
@@ -241,6 +275,14 @@ mod tests {
             .expect_err(&format!("{arguments:?} {file}"));
             assert!(error.hint().is_some(), "{error}");
         }
+    }
+
+    #[test]
+    fn images_are_kept_where_the_command_line_or_the_file_says() {
+        let named = load(&["--device", "sim", "--images", "/b"], "images = \"/a\"").expect("right");
+        assert_eq!(named.images, Place { directory: Some("/b".into()), bytes_max: 4 << 30 });
+        let small = load(&["--device", "sim"], "images = \"/a\"\nimages_mib = 2").expect("right");
+        assert_eq!(small.images, Place { directory: Some("/a".into()), bytes_max: 2 << 20 });
     }
 
     #[test]

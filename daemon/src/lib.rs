@@ -18,6 +18,7 @@ mod inspect;
 mod log;
 pub mod mark;
 mod recording;
+mod store;
 mod worker;
 
 use std::process::ExitCode;

@@ -13,6 +13,7 @@ use crate::desk::Usage;
 use crate::dispatch::{Answer, Call, Finish};
 use crate::error::DaemonError;
 use crate::recording::{self, Section};
+use crate::store::Store;
 use nvidia::{Genuine, Nvidia};
 use sim::{Profile, Sim};
 
@@ -130,9 +131,10 @@ impl Opened {
     }
 
     /// Gives them to a client whose memory `bank` accounts for.
-    pub fn lend(self, bank: impl Bank + 'static) -> Lent {
+    /// The code that it loads comes out of `images`.
+    pub fn lend(self, bank: impl Bank + 'static, images: Store) -> Lent {
         match self {
-            Self::Sim(profile) => Lent::Devices(Box::new(Sim::new(profile, bank))),
+            Self::Sim(profile) => Lent::Devices(Box::new(Sim::new(profile, bank, images))),
             Self::Nvidia(genuine) => Lent::Devices(Box::new(Nvidia::new(genuine, bank))),
             Self::Recording(sections) => Lent::Recording { sections, account: Box::new(bank) },
         }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,7 +10,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use crate::cli::WorkerOptions;
 use crate::config::Config;
 use crate::desk::{Desk, Tell};
-use crate::device::Source;
 use crate::error::DaemonError;
 
 /// Workers that wait for a client: one takes it at once while the next is started.
@@ -28,12 +26,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn start(epoch: u64, source: &Source, record: Option<&Path>) -> Result<Self, DaemonError> {
+    fn start(epoch: u64, config: &Config) -> Result<Self, DaemonError> {
+        let record = config.record.as_deref();
         let (desk, theirs) = Desk::pair()?;
         let process = Command::new("/proc/self/exe")
             .arg("worker")
             .args(["--epoch", &epoch.to_string()])
-            .args(WorkerOptions::arguments(source))
+            .args(WorkerOptions::arguments(&config.device))
+            .args(WorkerOptions::images_arguments(&config.images))
             .args(
                 record.map(|file| [OsStr::new("--record"), file.as_os_str()]).into_iter().flatten(),
             )
@@ -90,21 +90,18 @@ const END_LIMIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 #[derive(Debug)]
 pub(crate) struct Workers {
     epoch: u64,
-    source: Source,
-    record: Option<PathBuf>,
-    clients_max: usize,
+    config: Config,
     all: Vec<Worker>,
 }
 
 impl Workers {
     /// Prepares to start workers; starts none yet.
     pub fn new(epoch: u64, config: &Config) -> Self {
-        let Config { device, record, clients_max, .. } = config.clone();
-        Self { epoch, source: device, record, clients_max, all: Vec::new() }
+        Self { epoch, config: config.clone(), all: Vec::new() }
     }
 
     fn start(&mut self) -> Result<(), DaemonError> {
-        self.all.push(Worker::start(self.epoch, &self.source, self.record.as_deref())?);
+        self.all.push(Worker::start(self.epoch, &self.config)?);
         Ok(())
     }
 
@@ -115,7 +112,7 @@ impl Workers {
 
     /// Says whether no more clients are to be served.
     pub fn is_full(&self) -> bool {
-        self.serving() >= self.clients_max
+        self.serving() >= self.config.clients_max
     }
 
     /// Counts the workers that serve a client.
@@ -129,7 +126,7 @@ impl Workers {
     /// [`DaemonError::System`] if the system starts no more processes.
     pub fn refill(&mut self) -> Result<(), DaemonError> {
         let waiting = self.all.len() - self.serving();
-        let target = IDLE_TARGET.min(self.clients_max - self.serving());
+        let target = IDLE_TARGET.min(self.config.clients_max - self.serving());
         for _ in waiting..target {
             self.start()?;
         }

@@ -22,6 +22,7 @@ use crate::device::Lent;
 use crate::error::DaemonError;
 use crate::log;
 use crate::recording::{Player, Tape, TapedReceiver, TapedSender};
+use crate::store::Store;
 use bank::HostBank;
 use replies::Replies;
 use session::Session;
@@ -43,6 +44,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     // All of the device that does not need a client, so that a client need not wait for it.
     let opened = options.source().open()?;
     desk.send(&Ask::Open { totals: opened.memory_totals() }, None)?;
+    let images = Store::open(&options.images());
     let Some((Tell::Serve { session }, Some(client))) = desk.receive()? else {
         return Ok(());
     };
@@ -56,7 +58,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         log::event("hello", &[("session", &session), ("pid", &pid), ("exe", &exe)]);
         let tape = options.record.clone().map(|path| Tape::new(path, session, exe.to_string()));
         let program = exe.to_string();
-        let lent = device.insert(opened.lend(HostBank::open(desk, pid, exe)?));
+        let lent = device.insert(opened.lend(HostBank::open(desk, pid, exe)?, images));
         let host_version = Text::cut(env!("CARGO_PKG_VERSION"));
         let welcome = Welcome { host_version, epoch: options.epoch, session };
         handshake::welcome(&mut *link, &welcome)?;

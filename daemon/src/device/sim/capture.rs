@@ -188,7 +188,7 @@ impl Sim {
         match self.enter(call, stream)? {
             Entry::Free { context } => self.perform(context, &operation),
             Entry::Captured { context, lane } => {
-                let recorded = self.examine(&operation).and_then(|()| {
+                let recorded = self.examine(context, &operation).and_then(|()| {
                     self.record(lane, context, Work::Operation(Arc::new(operation)))
                 });
                 recorded.inspect_err(|_| self.invalidate(lane))

@@ -18,6 +18,14 @@ pub(crate) enum Kind {
     Graph = 4,
     /// A node of a graph.
     GraphNode = 5,
+    /// A module.
+    Module = 0x10,
+    /// A library.
+    Library = 0x11,
+    /// A function.
+    Function = 0x12,
+    /// A kernel of a library.
+    Kernel = 0x13,
     /// Physical memory (`cuMemCreate`).
     Memory = 0x20,
     /// A handle of cuBLAS.

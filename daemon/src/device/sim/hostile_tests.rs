@@ -8,6 +8,7 @@ use super::physical::GRANULARITY;
 use super::tests::OwnBank;
 use super::{Profile, Sim};
 use crate::dispatch::{Answer, Call, dispatch};
+use crate::store::{Place, Store};
 
 /// Every opcode of the driver API that is handed out so far lies below this.
 const OPCODE_MAX: u32 = 0x2a0;
@@ -79,7 +80,7 @@ impl Client {
 #[test]
 fn made_up_requests_are_answered_or_refused_and_the_account_stays_right() {
     let bank = OwnBank::new(TOTAL);
-    let sim = Sim::new(Profile::load(2), bank.clone());
+    let sim = Sim::new(Profile::load(2), bank.clone(), Store::open(&Place::default()));
     let random = fastrand::Rng::with_seed(0xbad);
     let mut client =
         Client { random, sim, answer: Answer::default(), told: Vec::new(), contexts: Vec::new() };

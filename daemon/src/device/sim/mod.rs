@@ -7,6 +7,7 @@
 mod answers;
 mod blas;
 mod capture;
+mod code;
 mod context;
 mod graph;
 mod handles;
@@ -30,7 +31,9 @@ use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
 use super::{Bank, Devices};
 use crate::dispatch::{Answer, Call, Finish, dispatch};
+use crate::store::Store;
 use capture::Captures;
+use code::Codes;
 use context::Contexts;
 use graph::Graphs;
 use memory::{Memory, Owner};
@@ -47,6 +50,8 @@ pub(crate) struct Sim {
     captures: Captures,
     graphs: Graphs,
     blas: blas::Handles,
+    codes: Codes,
+    images: Store,
     /// Last, so that it is dropped last: the host process waits for the end of a worker whose
     /// account is closed, and many gigabytes take a while to give back.
     bank: Box<dyn Bank>,
@@ -82,7 +87,7 @@ impl Devices for Sim {
 
 impl Sim {
     /// Gives one client the devices of a profile.
-    pub fn new(profile: Profile, bank: impl Bank + 'static) -> Self {
+    pub fn new(profile: Profile, bank: impl Bank + 'static, images: Store) -> Self {
         let devices = profile.snapshot.devices.len();
         Self {
             profile,
@@ -94,6 +99,8 @@ impl Sim {
             captures: Captures::default(),
             graphs: Graphs::new(),
             blas: blas::Handles::new(),
+            codes: Codes::new(),
+            images,
         }
     }
 
@@ -135,6 +142,7 @@ impl Sim {
         for (owner, bytes) in self.memory.free_all(context) {
             self.give_back(owner, bytes);
         }
+        self.end_context_code(context);
     }
 
     /// Checks a stream and the context that its work needs.

@@ -7,6 +7,7 @@ use vgpu_abi::cuda::Error;
 
 use super::Sim;
 use super::blas::Work;
+use super::code::Launch;
 
 /// One piece of work for a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(crate) enum Operation {
     },
     /// A set of device memory.
     Set(Set),
+    /// A launch of a kernel.
+    Launch(Launch),
     /// The recording of an event.
     EventRecord(u64),
     /// A wait for an event.
@@ -78,8 +81,8 @@ impl Set {
 }
 
 impl Sim {
-    /// Checks all that can be known before an operation is done.
-    pub(super) fn examine(&self, operation: &Operation) -> Result<(), Error> {
+    /// Checks all that can be known before an operation is done in a context.
+    pub(super) fn examine(&self, context: u64, operation: &Operation) -> Result<(), Error> {
         match operation {
             Operation::Empty => Ok(()),
             Operation::Copy { to, from, bytes } => {
@@ -87,6 +90,7 @@ impl Sim {
                 self.memory.read(*from, *bytes).map(drop)
             }
             Operation::Set(set) => self.memory.read(set.to, set.extent()?).map(drop),
+            Operation::Launch(launch) => self.examine_launch(context, launch).map(drop),
             Operation::EventRecord(event) | Operation::EventWait(event) => {
                 self.queues.check_event(*event)
             }
@@ -100,6 +104,7 @@ impl Sim {
             Operation::Empty => Ok(()),
             Operation::Copy { to, from, bytes } => self.memory.copy(*to, *from, *bytes),
             Operation::Set(set) => self.set(set),
+            Operation::Launch(launch) => self.perform_launch(context, launch),
             Operation::EventRecord(event) => self.queues.record(*event, context),
             // What an event stands for was done before anybody could wait for it.
             Operation::EventWait(event) => self.queues.check_event(*event),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use vgpu_abi::cuda::CUdevice_attribute;
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{
     Capabilities, Clocks, DeviceFacts, DeviceStateReply, SnapshotReply,
@@ -84,6 +85,19 @@ impl Profile {
             devices,
         };
         Self { snapshot, state: data.state }
+    }
+
+    /// The compute capability of all devices: major and minor.
+    pub fn capability(&self) -> (u32, u32) {
+        let of = |attribute: CUdevice_attribute| {
+            let device = self.snapshot.devices.first();
+            let value = device.and_then(|device| device.attribute(attribute.0));
+            u32::try_from(value.unwrap_or(0)).unwrap_or(0)
+        };
+        (
+            of(CUdevice_attribute::COMPUTE_CAPABILITY_MAJOR),
+            of(CUdevice_attribute::COMPUTE_CAPABILITY_MINOR),
+        )
     }
 
     /// Describes the present state of a device, given what its memory is used for. Nothing is

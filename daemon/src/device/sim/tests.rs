@@ -10,6 +10,7 @@ use super::{Profile, Sim};
 use crate::desk::Usage;
 use crate::device::Bank;
 use crate::dispatch::*;
+use crate::store::{Place, Store};
 
 const TOTAL: u64 = 80 << 30;
 
@@ -57,7 +58,7 @@ fn call(context: u64) -> Call {
 impl Client {
     pub fn new() -> Self {
         let bank = OwnBank::new(TOTAL);
-        let mut sim = Sim::new(Profile::load(2), bank.clone());
+        let mut sim = Sim::new(Profile::load(2), bank.clone(), Store::open(&Place::default()));
         let context = retain(&mut sim, 0);
         Self { sim, bank, call: call(context) }
     }

@@ -5,7 +5,12 @@ mod capture;
 mod context;
 mod copy;
 mod event;
+mod function;
+mod kernel;
+mod launch;
+mod library;
 mod memory;
+mod module;
 mod set;
 mod stream;
 mod virtual_memory;
@@ -14,10 +19,7 @@ use vgpu_abi::cuda::Error;
 
 use super::Sim;
 use super::capture::Entry;
-use crate::dispatch::{
-    Call, FunctionCalls, KernelCalls, LaunchCalls, LibraryCalls, LinkerCalls, ModuleCalls,
-    OccupancyCalls,
-};
+use crate::dispatch::{Call, LinkerCalls};
 
 /// Reads the one flag of `cuEventRecordWithFlags` and `cuStreamWaitEvent` (CU_EVENT_RECORD_EXTERNAL
 /// and CU_EVENT_WAIT_EXTERNAL, both 1).
@@ -64,10 +66,4 @@ impl Sim {
 }
 
 // Described, and not done yet: each message of these is answered NOT_SUPPORTED.
-impl FunctionCalls for Sim {}
-impl KernelCalls for Sim {}
-impl LaunchCalls for Sim {}
-impl LibraryCalls for Sim {}
 impl LinkerCalls for Sim {}
-impl ModuleCalls for Sim {}
-impl OccupancyCalls for Sim {}

@@ -1,0 +1,272 @@
+use vgpu_abi::cuda::{CUfunction_attribute as Attribute, Error};
+use vgpu_link::wire::cuda::*;
+
+use super::super::tests::Client;
+use super::occupancy;
+use crate::dispatch::*;
+use crate::image::Kernel;
+
+/// Two kernels and three variables, one of which points to another.
+const PTX: &str = "
+.version 8.0
+.target sm_90
+.address_size 64
+.visible .global .align 4 .u32 counter = 7;
+.visible .const .align 8 .f32 table[4] = {0f3F800000, 0f40000000};
+.visible .global .align 8 .u64 place = counter;
+.visible .entry scale(.param .u64 to, .param .f32 by, .param .align 8 .b8 more[24])
+{ ret; }
+.visible .entry bounded(.param .u32 n) .maxntid 64, 1, 1
+{ .shared .align 4 .b8 own[1024]; ret; }
+";
+
+fn image(bytes: &[u8]) -> Image {
+    Image { hash: *blake3::hash(bytes).as_bytes(), bytes: bytes.len() as u64 }
+}
+
+impl Client {
+    fn module(&mut self, text: &str) -> Result<ModuleLoadReply, Error> {
+        let image = image(text.as_bytes());
+        let part = ImagePart { image: image.clone(), offset: 0 };
+        self.sim.image_part(&self.call, part, text.as_bytes())?;
+        self.sim.module_load(&self.call, ModuleLoad { image, options: Vec::new() })
+    }
+
+    fn function(&mut self, module: u64, name: &str) -> Result<ModuleGetFunctionReply, Error> {
+        self.sim.module_get_function(&self.call, ModuleGetFunction { module, name: name.into() })
+    }
+
+    fn library(&mut self) -> u64 {
+        self.module(PTX).expect("the image is there");
+        let image = image(PTX.as_bytes());
+        let request = LibraryLoad { image, options: Vec::new() };
+        self.sim.library_load(&self.call, request).expect("a library").library
+    }
+
+    fn kernel(&mut self, library: u64, name: &str) -> u64 {
+        let request = LibraryGetKernel { library, name: name.into() };
+        self.sim.library_get_kernel(&self.call, request).expect("a kernel").kernel
+    }
+
+    fn launch(&mut self, launch: KernelLaunch) -> Result<(), Error> {
+        self.sim.launch_kernel(&self.call, LaunchKernel { stream: 0, launch })
+    }
+}
+
+fn value(facts: &FunctionFacts, attribute: Attribute) -> i32 {
+    let found = facts.attributes.iter().find(|one| one.attribute == attribute.0);
+    found.expect("a known attribute").value
+}
+
+fn launch_of(function: u64) -> KernelLaunch {
+    KernelLaunch {
+        function,
+        grid: Dim3 { x: 2, y: 1, z: 1 },
+        block: Dim3 { x: 64, y: 1, z: 1 },
+        shared_bytes: 0,
+        attributes: Vec::new(),
+        arguments: vec![0; 40],
+    }
+}
+
+#[test]
+fn an_image_that_the_host_lacks_is_asked_for_and_then_loaded() {
+    let mut client = Client::new();
+    let request = || ModuleLoad { image: image(PTX.as_bytes()), options: Vec::new() };
+    let asked = client.sim.module_load(&client.call, request()).expect("an answer");
+    assert_eq!((asked.missing, asked.module), (1, 0));
+    let loaded = client.module(PTX).expect("an answer");
+    assert_eq!((loaded.missing, loaded.report.result), (0, 0));
+    let listed = ModuleListFunctions { module: loaded.module, first: 0 };
+    let listed = client.sim.module_list_functions(&client.call, listed).expect("a list");
+    assert_eq!((listed.count, listed.functions.len()), (2, 2));
+    let scale = client.function(loaded.module, "scale").expect("a function");
+    assert_eq!(scale.function, listed.functions[0], "one handle for one function");
+    let layout: Vec<_> = scale.facts.parameters.iter().map(|one| (one.offset, one.bytes)).collect();
+    assert_eq!(layout, [(0, 8), (8, 4), (16, 24)]);
+    assert_eq!(client.function(loaded.module, "none").map(drop), Err(Error::NOT_FOUND));
+    assert_eq!(client.function(listed.functions[0], "scale").map(drop), Err(Error::INVALID_HANDLE));
+}
+
+#[test]
+fn an_image_that_cannot_be_read_says_why_in_the_error_log() {
+    let mut client = Client::new();
+    for (text, code) in [
+        (".version 8.0\n.target sm_90\n.entry broken(", Error::INVALID_PTX),
+        (".version 8.0\n.target sm_120\n.entry late() { ret; }", Error::NO_BINARY_FOR_GPU),
+        ("no image at all", Error::INVALID_IMAGE),
+    ] {
+        let reply = client.module(text).expect("an answer");
+        assert_eq!((reply.missing, reply.module), (0, 0), "{text}");
+        assert_eq!(Error::new(reply.report.result), Some(code), "{text}");
+        assert!(!reply.report.error_log.is_empty(), "{text}");
+    }
+    let huge = Image { hash: [0; 32], bytes: 1 << 40 };
+    let request = ModuleLoad { image: huge, options: Vec::new() };
+    let refused = client.sim.module_load(&client.call, request);
+    assert_eq!(refused.map(drop), Err(Error::OUT_OF_MEMORY));
+}
+
+#[test]
+fn variables_lie_in_device_memory_with_their_first_contents_until_the_module_goes() {
+    let mut client = Client::new();
+    let before = client.used();
+    let module = client.module(PTX).expect("an answer").module;
+    let mut global = |name: &str| {
+        let request = ModuleGetGlobal { module, name: name.into() };
+        client.sim.module_get_global(&client.call, request)
+    };
+    let (counter, table) = (global("counter").expect("one"), global("table").expect("one"));
+    let place = global("place").expect("one");
+    assert_eq!(global("none").map(drop), Err(Error::NOT_FOUND));
+    assert_eq!((counter.bytes, table.bytes, place.bytes), (4, 16, 8));
+    assert_eq!(client.read(counter.address, 4).expect("readable"), 7_u32.to_le_bytes());
+    let floats: Vec<u8> = [1_f32, 2.0, 0.0, 0.0].iter().flat_map(|one| one.to_le_bytes()).collect();
+    assert_eq!(client.read(table.address, 16).expect("readable"), floats);
+    let pointer = client.read(place.address, 8).expect("readable");
+    assert_eq!(pointer, counter.address.to_le_bytes());
+    assert!(client.used() > before, "it is accounted");
+    client.write(counter.address, &[9; 4]).expect("writable");
+    client.sim.module_unload(&client.call, ModuleUnload { hmod: module }).expect("unloaded");
+    assert_eq!(client.read(counter.address, 4), Err(Error::INVALID_VALUE));
+    assert_eq!(client.used(), before);
+}
+
+#[test]
+fn attributes_are_the_kernels_own_and_can_be_changed_within_the_devices_limits() {
+    let mut client = Client::new();
+    let module = client.module(PTX).expect("an answer").module;
+    let bounded = client.function(module, "bounded").expect("a function");
+    assert_eq!(value(&bounded.facts, Attribute::MAX_THREADS_PER_BLOCK), 64);
+    assert_eq!(value(&bounded.facts, Attribute::SHARED_SIZE_BYTES), 1024);
+    let dynamic = Attribute::MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    assert_eq!(value(&bounded.facts, dynamic), (48 << 10) - 1024);
+    let mut change = |attribute: Attribute, value| {
+        let hfunc = bounded.function;
+        let request = FuncSetAttribute { hfunc, attrib: attribute.0, value };
+        client.sim.func_set_attribute(&client.call, request)
+    };
+    let most = (227 << 10) - 1024;
+    assert_eq!(change(dynamic, most), Ok(()));
+    assert_eq!(change(dynamic, most + 1), Err(Error::INVALID_VALUE));
+    assert_eq!(change(dynamic, -1), Err(Error::INVALID_VALUE));
+    assert_eq!(change(Attribute::PREFERRED_SHARED_MEMORY_CARVEOUT, 101), Err(Error::INVALID_VALUE));
+    assert_eq!(change(Attribute::NUM_REGS, 4), Err(Error::INVALID_VALUE));
+    let again = client.function(module, "bounded").expect("a function");
+    assert_eq!(value(&again.facts, dynamic), most);
+}
+
+#[test]
+fn a_launch_is_refused_with_the_code_that_cuda_documents_or_counted() {
+    let mut client = Client::new();
+    let module = client.module(PTX).expect("an answer").module;
+    let scale = client.function(module, "scale").expect("a function").function;
+    let bounded = client.function(module, "bounded").expect("a function").function;
+    let good = launch_of(scale);
+    assert_eq!(client.launch(good.clone()), Ok(()));
+    assert_eq!(client.launch(launch_of(bounded)), Ok(()));
+    assert_eq!(client.sim.codes.not_run, 2);
+    let dim = |x, y, z| Dim3 { x, y, z };
+    let cases = [
+        (KernelLaunch { grid: dim(0, 1, 1), ..good.clone() }, Error::INVALID_VALUE),
+        (KernelLaunch { grid: dim(1, 65_536, 1), ..good.clone() }, Error::INVALID_VALUE),
+        (KernelLaunch { block: dim(1, 1, 65), ..good.clone() }, Error::INVALID_VALUE),
+        (KernelLaunch { block: dim(512, 3, 1), ..good.clone() }, Error::INVALID_VALUE),
+        (KernelLaunch { shared_bytes: 50 << 10, ..good.clone() }, Error::INVALID_VALUE),
+        (KernelLaunch { arguments: vec![0; 39], ..good.clone() }, Error::INVALID_VALUE),
+        (KernelLaunch { function: module, ..good.clone() }, Error::INVALID_HANDLE),
+        (
+            KernelLaunch { block: dim(65, 1, 1), ..launch_of(bounded) },
+            Error::LAUNCH_OUT_OF_RESOURCES,
+        ),
+    ];
+    for (launch, code) in cases {
+        assert_eq!(client.launch(launch.clone()), Err(code), "{launch:?}");
+    }
+    let mut cluster = [0; 64];
+    cluster[..12].copy_from_slice(&[3_u32, 1, 1].map(u32::to_le_bytes).concat());
+    let attributes = vec![LaunchAttribute { id: 4, value: cluster }];
+    let odd = KernelLaunch { attributes, ..good };
+    assert_eq!(client.launch(odd), Err(Error::INVALID_CLUSTER_SIZE));
+    assert_eq!(client.sim.codes.not_run, 2, "what was refused is not counted");
+}
+
+#[test]
+fn a_kernel_of_a_library_is_launched_in_whatever_context_is_current() {
+    let mut client = Client::new();
+    let library = client.library();
+    let kernel = client.kernel(library, "scale");
+    assert_eq!(client.launch(launch_of(kernel)), Ok(()));
+    let function = KernelGetFunction { kernel };
+    let function = client.sim.kernel_get_function(&client.call, function).expect("one").function;
+    assert_eq!(client.launch(launch_of(function)), Ok(()));
+    let set = KernelSetAttribute {
+        attrib: Attribute::MAX_DYNAMIC_SHARED_SIZE_BYTES.0,
+        val: 100 << 10,
+        kernel,
+        dev: 0,
+    };
+    client.sim.kernel_set_attribute(&client.call, set).expect("changed");
+    let more = |function| KernelLaunch { shared_bytes: 100 << 10, ..launch_of(function) };
+    assert_eq!(client.launch(more(kernel)), Ok(()));
+    assert_eq!(client.launch(more(function)), Ok(()), "its function has what the kernel has");
+    client.sim.library_unload(&client.call, LibraryUnload { library }).expect("unloaded");
+    assert_eq!(client.launch(launch_of(kernel)), Err(Error::INVALID_HANDLE));
+    assert_eq!(client.launch(launch_of(function)), Err(Error::INVALID_HANDLE));
+}
+
+#[test]
+fn code_ends_with_its_context_and_the_account_is_even() {
+    let mut client = Client::new();
+    let before = client.used();
+    let (module, library) = (client.module(PTX).expect("an answer").module, client.library());
+    let request = LibraryGetModule { library };
+    client.sim.library_get_module(&client.call, request).expect("a module");
+    let reset = DevicePrimaryCtxResetV2 { dev: 0 };
+    client.sim.device_primary_ctx_reset_v2(&client.call, reset).expect("reset");
+    assert_eq!(client.used(), before);
+    assert_eq!(client.function(module, "scale").map(drop), Err(Error::INVALID_HANDLE));
+    let retain = DevicePrimaryCtxRetain { dev: 0 };
+    client.sim.device_primary_ctx_retain(&client.call, retain).expect("a new life");
+    let request = LibraryGetModule { library };
+    assert!(client.sim.library_get_module(&client.call, request).is_ok(), "a library stays");
+}
+
+#[test]
+fn occupancy_follows_from_warps_registers_shared_memory_and_blocks() {
+    let kernel = |registers, static_shared_bytes| Kernel {
+        registers,
+        static_shared_bytes,
+        max_threads_per_block: 1024,
+        ..Kernel::default()
+    };
+    for (registers, own, threads, dynamic, blocks) in [
+        // 64 warps, and 32 blocks.
+        (32, 0, 1024, 0, 2),
+        (32, 0, 32, 0, 32),
+        (16, 0, 96, 0, 21),
+        // 65,536 registers: 64 a thread leave 32 warps.
+        (64, 0, 256, 0, 4),
+        (255, 0, 256, 0, 1),
+        (255, 0, 1024, 0, 0),
+        (33, 0, 128, 0, 12),
+        // 228 KiB of shared memory, 1 KiB of each block for the driver.
+        (32, 48 << 10, 128, 0, 4),
+        (32, 0, 128, 40 << 10, 5),
+        (32, 0, 128, 49 << 10, 0),
+        (32, 0, 0, 0, 0),
+        (32, 0, 1025, 0, 0),
+    ] {
+        let kernel = kernel(registers, own);
+        let settings = super::Settings::of(&kernel);
+        let held = occupancy::blocks(&kernel, &settings, threads, dynamic);
+        assert_eq!(held, blocks, "{registers} registers, {own} + {dynamic} bytes, {threads}");
+    }
+    let plain = kernel(32, 0);
+    let settings = super::Settings::of(&plain);
+    assert_eq!(occupancy::dynamic_shared(&plain, &settings, 2, 128), (113 << 10));
+    assert_eq!(occupancy::dynamic_shared(&plain, &settings, 1, 128), (227 << 10));
+    assert_eq!(occupancy::dynamic_shared(&plain, &settings, 3, 1024), 0);
+    assert_eq!(occupancy::clusters(1, 8), 2 * 2 + 6 * 2);
+    assert_eq!(occupancy::clusters(2, 16), 8 * 2);
+}
