@@ -8,7 +8,7 @@
 //! shim library in a process. Nothing happens when a library is loaded; the first call that needs
 //! something makes it.
 //!
-//! Unsafe code stands in [`convert`], [`reserve`], `fork` and `process` only.
+//! Unsafe code stands in [`convert`], [`destination`], [`reserve`], `fork` and `process` only.
 
 pub mod boundary;
 pub mod config;
@@ -17,6 +17,8 @@ mod conversation;
 pub mod convert;
 pub mod count;
 pub mod current;
+mod deliveries;
+pub mod destination;
 
 mod fault;
 mod fork;

@@ -23,7 +23,7 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
-use super::{Bank, Devices};
+use super::{Bank, Deliveries, Devices};
 use crate::dispatch::{Answer, Call, Finish, Wait, dispatch};
 pub(crate) use facts::Genuine;
 use generated::driver::Driver;
@@ -51,6 +51,7 @@ pub(crate) struct Nvidia {
     /// driver's own would be that of this thread, which works for all of them.
     thread_streams: HashMap<(u64, u32), Pointer>,
     allocations: Allocations,
+    deliveries: Arc<Deliveries>,
     bank: Box<dyn Bank>,
 }
 
@@ -70,6 +71,7 @@ impl Nvidia {
             thread_streams: HashMap::new(),
             allocations: Allocations::default(),
             bank: Box::new(bank),
+            deliveries: Arc::default(),
         }
     }
 
@@ -158,6 +160,10 @@ impl Devices for Nvidia {
 
     fn is_alive(&self, context: u64) -> bool {
         self.handles.is_alive(context)
+    }
+
+    fn deliveries(&self) -> &Arc<Deliveries> {
+        &self.deliveries
     }
 
     fn answer(

@@ -25,11 +25,13 @@ mod virtual_memory_tests;
 
 pub(crate) use profile::Profile;
 
+use std::sync::Arc;
+
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
-use super::{Bank, Devices};
+use super::{Bank, Deliveries, Devices};
 use crate::dispatch::{Answer, Call, Finish, dispatch};
 use crate::store::Store;
 use capture::Captures;
@@ -52,6 +54,7 @@ pub(crate) struct Sim {
     blas: blas::Handles,
     codes: Codes,
     images: Store,
+    deliveries: Arc<Deliveries>,
     /// Last, so that it is dropped last: the host process waits for the end of a worker whose
     /// account is closed, and many gigabytes take a while to give back.
     bank: Box<dyn Bank>,
@@ -71,6 +74,10 @@ impl Devices for Sim {
 
     fn is_alive(&self, context: u64) -> bool {
         self.contexts.find(context).is_ok()
+    }
+
+    fn deliveries(&self) -> &Arc<Deliveries> {
+        &self.deliveries
     }
 
     fn answer(
@@ -101,6 +108,7 @@ impl Sim {
             blas: blas::Handles::new(),
             codes: Codes::new(),
             images,
+            deliveries: Arc::default(),
         }
     }
 

@@ -85,17 +85,6 @@ impl<
 {
 }
 
-/// Calls that wait for earlier work of their context.
-pub const WAITING: &[u32] = &[
-    <cuda::CtxSynchronize as Request>::OPCODE,
-    <cuda::CtxSynchronizeV2 as Request>::OPCODE,
-    <cuda::MemcpyHtoDV2 as Request>::OPCODE,
-    <cuda::MemcpyDtoHV2 as Request>::OPCODE,
-    <cuda::MemcpyDtoDV2 as Request>::OPCODE,
-    <cuda::StreamSynchronize as Request>::OPCODE,
-    <cuda::EventSynchronize as Request>::OPCODE,
-];
-
 /// Decodes a message, asks the device, and fills in the answer, or returns what will.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
 pub fn dispatch(
@@ -166,9 +155,6 @@ pub fn dispatch(
         }
         <cuda::MemcpyHtoDAsyncV2 as Request>::OPCODE => {
             answer.done(payload, |r, _| device.memcpy_hto_d_async_v2(call, r, bulk))
-        }
-        <cuda::MemcpyDtoHAsyncV2 as Request>::OPCODE => {
-            answer.done(payload, |r, out| device.memcpy_dto_h_async_v2(call, r, out))
         }
         <cuda::MemcpyDtoDAsyncV2 as Request>::OPCODE => {
             answer.done(payload, |r, _| device.memcpy_dto_d_async_v2(call, r))
@@ -396,6 +382,9 @@ pub fn dispatch(
         }
         <cuda::CaptureInvalidate as Request>::OPCODE => {
             answer.done(payload, |r, _| device.capture_invalidate(call, r))
+        }
+        <cuda::CopyToGuest as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.copy_to_guest(call, r))
         }
         <cublas::CreateHandle as Request>::OPCODE => {
             answer.done(payload, |r, _| device.create_handle(call, r))

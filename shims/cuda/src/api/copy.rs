@@ -3,14 +3,15 @@
 //! A copy longer than a frame's bulk part travels as several messages, in order.
 //!
 //! What an asynchronous copy promises: the source of a copy to the device is captured before the
-//! call returns, be it pageable or pinned; a copy to the program is complete when the call
-//! returns, which is earlier than the documentation asks for (at the stream's synchronisation).
+//! call returns, be it pageable or pinned; a copy to the program is complete when a call has
+//! synchronised with it. One that is too large for that (`session::has_room_for_copies`) is
+//! complete when the call returns, as copies to pageable memory may be.
 
 use vgpu_abi::cuda::{CUcontext, CUdeviceptr, CUstream, Error};
 use vgpu_guest::convert::Memory;
+use vgpu_guest::destination::Destination;
 use vgpu_guest::wire::cuda::{
-    MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHAsyncV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2,
-    MemcpyHtoDV2,
+    CopyToGuest, MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2, MemcpyHtoDV2,
 };
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
 use vgpu_guest::{reserve, session};
@@ -26,7 +27,7 @@ pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), 
     captures::check_unsafe()?;
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDV2 { dst_device: target + offset };
-    Ok(session::send_parts(parts.map(|(part, offset)| (request(offset), part)))?)
+    remote::send_parts(parts.map(|(part, offset)| (request(offset), part)))
 }
 
 /// Copies memory of the device to the program.
@@ -40,7 +41,7 @@ pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<
         src_device: source + offset,
         byte_count: bytes as u64,
     };
-    Ok(session::fetch_parts(parts.map(|(part, offset)| (request(offset, part.len()), part)))?)
+    remote::fetch_parts(parts.map(|(part, offset)| (request(offset, part.len()), part)))
 }
 
 /// Copies memory of the device to the device.
@@ -71,24 +72,37 @@ pub(crate) fn memcpy_hto_d_async_v2(
     Ok(session::post_parts(parts.map(|(part, offset)| (request(offset), part)))?)
 }
 
-/// Copies memory of the device to the program behind what the stream does already, and waits.
+/// Copies memory of the device to the program behind what the stream does already.
 pub(crate) fn memcpy_dto_h_async_v2(
-    target: &mut [u8],
+    target: Memory<'_>,
     source: CUdeviceptr,
+    bytes: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
     remote::ready()?;
     handles::stream(stream)?;
-    ranges::check(source, target.len() as u64)?;
-    check_own(target)?;
+    ranges::check(source, bytes as u64)?;
+    if bytes == 0 {
+        return Ok(());
+    }
+    if reserve::holds(target.address()) {
+        return Err(Error::INVALID_VALUE);
+    }
     capture::check_not_capturing(stream)?;
-    let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
-    let request = |offset, bytes: usize| MemcpyDtoHAsyncV2 {
-        src_device: source + offset,
-        byte_count: bytes as u64,
-        stream: stream.0,
-    };
-    Ok(session::fetch_parts(parts.map(|(part, offset)| (request(offset, part.len()), part)))?)
+    if !session::has_room_for_copies(bytes, bytes.div_ceil(BULK_BYTES_MAX))? {
+        super::stream::stream_synchronize(stream)?;
+        return memcpy_dto_h_v2(target.bytes_mut::<Error>(bytes)?, source);
+    }
+    let mut place = Some(Destination::new::<Error>(target, bytes)?);
+    let mut from = source;
+    while let Some(mut part) = place {
+        place = part.split_off(BULK_BYTES_MAX);
+        let bytes = part.bytes() as u64;
+        let request = |ticket| CopyToGuest { source: from, bytes, stream: stream.0, ticket };
+        session::post_copy(part, request)?;
+        from += bytes;
+    }
+    Ok(())
 }
 
 /// Copies memory of the device to the device behind what the stream does already.
@@ -134,9 +148,7 @@ pub(crate) fn memcpy_async(
         (true, false) => {
             memcpy_hto_d_async_v2(target.address(), source.bytes::<Error>(bytes)?, stream)
         }
-        (false, true) => {
-            memcpy_dto_h_async_v2(target.bytes_mut::<Error>(bytes)?, source.address(), stream)
-        }
+        (false, true) => memcpy_dto_h_async_v2(target, source.address(), bytes, stream),
         (false, false) => {
             // Behind the stream's work, which may still have to fill the source.
             super::stream::stream_synchronize(stream)?;

@@ -393,44 +393,6 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2_ptsz(
     })
 }
 
-/// Answers `cuMemcpyDtoHAsync_v2` on the host.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
-    dst_host: *mut c_void,
-    src_device: CUdeviceptr,
-    byte_count: usize,
-    stream: CUstream,
-) -> CUresult {
-    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let dst_host = unsafe { convert::slice_mut::<u8, Error>(dst_host.cast(), byte_count)? };
-        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, stream)
-    })
-}
-
-/// Answers `cuMemcpyDtoHAsync_v2_ptsz` on the host.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2_ptsz(
-    dst_host: *mut c_void,
-    src_device: CUdeviceptr,
-    byte_count: usize,
-    stream: CUstream,
-) -> CUresult {
-    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2_ptsz");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let dst_host = unsafe { convert::slice_mut::<u8, Error>(dst_host.cast(), byte_count)? };
-        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, stream.per_thread())
-    })
-}
-
 /// Answers `cuMemcpyDtoDAsync_v2` on the host, without waiting.
 ///
 /// # Safety
@@ -3451,6 +3413,44 @@ pub unsafe extern "C" fn cuMemcpyAsync_ptsz(
         // SAFETY: the caller's promise, by calling a documented function.
         let (dst, src) = unsafe { (convert::Memory::at(dst), convert::Memory::at(src)) };
         api::copy::memcpy_async(dst, src, byte_count, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpyDtoHAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
+    dst_host: *mut c_void,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, byte_count, stream)
+    })
+}
+
+/// Answers `cuMemcpyDtoHAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2_ptsz(
+    dst_host: *mut c_void,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, byte_count, stream.per_thread())
     })
 }
 

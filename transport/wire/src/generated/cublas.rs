@@ -261,3 +261,6 @@ impl Request for Multiply {
     const OPCODE: u32 = 0x410;
     type Reply = ();
 }
+
+/// Calls that wait for earlier work of their context.
+pub const WAITING: &[u32] = &[];

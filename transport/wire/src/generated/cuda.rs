@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x363513a2177afa83;
+pub const HASH: u64 = 0x3c12da204bb87258;
 
 /// Names the message of an opcode, for people.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -33,7 +33,6 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x121 => "cuMemcpyDtoH_v2",
         0x122 => "cuMemcpyDtoD_v2",
         0x123 => "cuMemcpyHtoDAsync_v2",
-        0x124 => "cuMemcpyDtoHAsync_v2",
         0x125 => "cuMemcpyDtoDAsync_v2",
         0x130 => "cuMemsetD8_v2",
         0x131 => "cuMemsetD16_v2",
@@ -111,6 +110,7 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x2a4 => "CaptureToGraph",
         0x2a5 => "CaptureDependencies",
         0x2a6 => "CaptureInvalidate",
+        0x300 => "CopyToGuest",
         _ => return None,
     })
 }
@@ -1021,34 +1021,6 @@ impl Payload for MemcpyHtoDAsyncV2 {
 
 impl Request for MemcpyHtoDAsyncV2 {
     const OPCODE: u32 = 0x123;
-    type Reply = ();
-}
-
-/// Asks for `cuMemcpyDtoHAsync_v2`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MemcpyDtoHAsyncV2 {
-    /// src device.
-    pub src_device: u64,
-    /// byte count.
-    pub byte_count: u64,
-    /// stream.
-    pub stream: u64,
-}
-
-impl Payload for MemcpyDtoHAsyncV2 {
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.u64(self.src_device);
-        writer.u64(self.byte_count);
-        writer.u64(self.stream);
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self { src_device: reader.u64()?, byte_count: reader.u64()?, stream: reader.u64()? })
-    }
-}
-
-impl Request for MemcpyDtoHAsyncV2 {
-    const OPCODE: u32 = 0x124;
     type Reply = ();
 }
 
@@ -3979,6 +3951,53 @@ impl Request for CaptureInvalidate {
     const OPCODE: u32 = 0x2a6;
     type Reply = ();
 }
+
+/// Asks to copy memory to the program behind a stream's work; `Collect` brings the contents.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyToGuest {
+    /// source.
+    pub source: u64,
+    /// bytes.
+    pub bytes: u64,
+    /// stream.
+    pub stream: u64,
+    /// ticket.
+    pub ticket: u64,
+}
+
+impl Payload for CopyToGuest {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.source);
+        writer.u64(self.bytes);
+        writer.u64(self.stream);
+        writer.u64(self.ticket);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            source: reader.u64()?,
+            bytes: reader.u64()?,
+            stream: reader.u64()?,
+            ticket: reader.u64()?,
+        })
+    }
+}
+
+impl Request for CopyToGuest {
+    const OPCODE: u32 = 0x300;
+    type Reply = ();
+}
+
+/// Calls that wait for earlier work of their context.
+pub const WAITING: &[u32] = &[
+    CtxSynchronize::OPCODE,
+    CtxSynchronizeV2::OPCODE,
+    MemcpyHtoDV2::OPCODE,
+    MemcpyDtoHV2::OPCODE,
+    MemcpyDtoDV2::OPCODE,
+    StreamSynchronize::OPCODE,
+    EventSynchronize::OPCODE,
+];
 
 /// Longest text in a message: 64 KiB. The longest texts are mangled names of C++
 /// kernels, which reach some thousand bytes.

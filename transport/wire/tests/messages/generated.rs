@@ -45,407 +45,407 @@ pub fn each(visitor: &mut impl Visit) {
     visitor.request(cuda::MemcpyDtoHV2 { src_device: 30, byte_count: 31 });
     visitor.request(cuda::MemcpyDtoDV2 { dst_device: 32, src_device: 33, byte_count: 34 });
     visitor.request(cuda::MemcpyHtoDAsyncV2 { dst_device: 35, stream: 36 });
-    visitor.request(cuda::MemcpyDtoHAsyncV2 { src_device: 37, byte_count: 38, stream: 39 });
     visitor.request(cuda::MemcpyDtoDAsyncV2 {
-        dst_device: 40,
-        src_device: 41,
-        byte_count: 42,
-        stream: 43,
+        dst_device: 37,
+        src_device: 38,
+        byte_count: 39,
+        stream: 40,
     });
-    visitor.request(cuda::MemsetD8V2 { dst_device: 44, uc: 45, n: 46 });
-    visitor.request(cuda::MemsetD16V2 { dst_device: 47, us: 48, n: 49 });
-    visitor.request(cuda::MemsetD32V2 { dst_device: 50, ui: 51, n: 52 });
+    visitor.request(cuda::MemsetD8V2 { dst_device: 41, uc: 42, n: 43 });
+    visitor.request(cuda::MemsetD16V2 { dst_device: 44, us: 45, n: 46 });
+    visitor.request(cuda::MemsetD32V2 { dst_device: 47, ui: 48, n: 49 });
     visitor.request(cuda::MemsetD2D8V2 {
-        dst_device: 53,
-        dst_pitch: 54,
-        uc: 55,
-        width: 56,
-        height: 57,
+        dst_device: 50,
+        dst_pitch: 51,
+        uc: 52,
+        width: 53,
+        height: 54,
     });
     visitor.request(cuda::MemsetD2D16V2 {
-        dst_device: 58,
-        dst_pitch: 59,
-        us: 60,
-        width: 61,
-        height: 62,
+        dst_device: 55,
+        dst_pitch: 56,
+        us: 57,
+        width: 58,
+        height: 59,
     });
     visitor.request(cuda::MemsetD2D32V2 {
-        dst_device: 63,
-        dst_pitch: 64,
-        ui: 65,
-        width: 66,
-        height: 67,
+        dst_device: 60,
+        dst_pitch: 61,
+        ui: 62,
+        width: 63,
+        height: 64,
     });
-    visitor.request(cuda::MemsetD8Async { dst_device: 68, uc: 69, n: 70, stream: 71 });
-    visitor.request(cuda::MemsetD16Async { dst_device: 72, us: 73, n: 74, stream: 75 });
-    visitor.request(cuda::MemsetD32Async { dst_device: 76, ui: 77, n: 78, stream: 79 });
+    visitor.request(cuda::MemsetD8Async { dst_device: 65, uc: 66, n: 67, stream: 68 });
+    visitor.request(cuda::MemsetD16Async { dst_device: 69, us: 70, n: 71, stream: 72 });
+    visitor.request(cuda::MemsetD32Async { dst_device: 73, ui: 74, n: 75, stream: 76 });
     visitor.request(cuda::MemsetD2D8Async {
-        dst_device: 80,
-        dst_pitch: 81,
-        uc: 82,
-        width: 83,
-        height: 84,
-        stream: 85,
+        dst_device: 77,
+        dst_pitch: 78,
+        uc: 79,
+        width: 80,
+        height: 81,
+        stream: 82,
     });
     visitor.request(cuda::MemsetD2D16Async {
-        dst_device: 86,
-        dst_pitch: 87,
-        us: 88,
-        width: 89,
-        height: 90,
-        stream: 91,
+        dst_device: 83,
+        dst_pitch: 84,
+        us: 85,
+        width: 86,
+        height: 87,
+        stream: 88,
     });
     visitor.request(cuda::MemsetD2D32Async {
-        dst_device: 92,
-        dst_pitch: 93,
-        ui: 94,
-        width: 95,
-        height: 96,
-        stream: 97,
+        dst_device: 89,
+        dst_pitch: 90,
+        ui: 91,
+        width: 92,
+        height: 93,
+        stream: 94,
     });
-    visitor.request(cuda::StreamCreate { flags: 98 });
-    visitor.message(cuda::StreamCreateReply { stream: 99 });
-    visitor.request(cuda::StreamCreateWithPriority { flags: 100, priority: 101 });
-    visitor.message(cuda::StreamCreateWithPriorityReply { stream: 102 });
-    visitor.request(cuda::StreamDestroyV2 { stream: 103 });
-    visitor.request(cuda::StreamSynchronize { stream: 104 });
-    visitor.request(cuda::StreamQuery { stream: 105 });
-    visitor.request(cuda::StreamWaitEvent { stream: 106, event: 107, flags: 108 });
-    visitor.request(cuda::StreamGetPriority { stream: 109 });
-    visitor.message(cuda::StreamGetPriorityReply { priority: 110 });
-    visitor.request(cuda::EventCreate { flags: 111 });
-    visitor.message(cuda::EventCreateReply { event: 112 });
-    visitor.request(cuda::EventDestroyV2 { event: 113 });
-    visitor.request(cuda::EventRecord { event: 114, stream: 115 });
-    visitor.request(cuda::EventRecordWithFlags { event: 116, stream: 117, flags: 118 });
-    visitor.request(cuda::EventSynchronize { event: 119 });
-    visitor.request(cuda::EventQuery { event: 120 });
-    visitor.request(cuda::EventElapsedTimeV2 { start: 121, end: 122 });
-    visitor.message(cuda::EventElapsedTimeV2Reply { p_milliseconds: 123.5 });
+    visitor.request(cuda::StreamCreate { flags: 95 });
+    visitor.message(cuda::StreamCreateReply { stream: 96 });
+    visitor.request(cuda::StreamCreateWithPriority { flags: 97, priority: 98 });
+    visitor.message(cuda::StreamCreateWithPriorityReply { stream: 99 });
+    visitor.request(cuda::StreamDestroyV2 { stream: 100 });
+    visitor.request(cuda::StreamSynchronize { stream: 101 });
+    visitor.request(cuda::StreamQuery { stream: 102 });
+    visitor.request(cuda::StreamWaitEvent { stream: 103, event: 104, flags: 105 });
+    visitor.request(cuda::StreamGetPriority { stream: 106 });
+    visitor.message(cuda::StreamGetPriorityReply { priority: 107 });
+    visitor.request(cuda::EventCreate { flags: 108 });
+    visitor.message(cuda::EventCreateReply { event: 109 });
+    visitor.request(cuda::EventDestroyV2 { event: 110 });
+    visitor.request(cuda::EventRecord { event: 111, stream: 112 });
+    visitor.request(cuda::EventRecordWithFlags { event: 113, stream: 114, flags: 115 });
+    visitor.request(cuda::EventSynchronize { event: 116 });
+    visitor.request(cuda::EventQuery { event: 117 });
+    visitor.request(cuda::EventElapsedTimeV2 { start: 118, end: 119 });
+    visitor.message(cuda::EventElapsedTimeV2Reply { p_milliseconds: 120.5 });
     visitor.request(cuda::ModuleLoad {
-        image: cuda::Image { hash: [125; 32], bytes: 126 },
+        image: cuda::Image { hash: [122; 32], bytes: 123 },
         options: vec![
+            cuda::JitOption { option: 126, value: 127 },
             cuda::JitOption { option: 2, value: 3 },
-            cuda::JitOption { option: 5, value: 6 },
         ],
     });
     visitor.message(cuda::ModuleLoadReply {
-        missing: 7,
-        module: 8,
+        missing: 4,
+        module: 5,
         report: cuda::JitReport {
-            result: 10,
-            info_log: vec![11; 3],
-            error_log: vec![12; 3],
+            result: 7,
+            info_log: vec![8; 3],
+            error_log: vec![9; 3],
             values: vec![
+                cuda::JitOption { option: 12, value: 13 },
                 cuda::JitOption { option: 15, value: 16 },
-                cuda::JitOption { option: 18, value: 19 },
             ],
         },
     });
     visitor
-        .request(cuda::ImagePart { image: cuda::Image { hash: [21; 32], bytes: 22 }, offset: 23 });
-    visitor.request(cuda::ModuleUnload { hmod: 24 });
-    visitor.request(cuda::ModuleGetFunction { module: 25, name: vec![26; 3] });
+        .request(cuda::ImagePart { image: cuda::Image { hash: [18; 32], bytes: 19 }, offset: 20 });
+    visitor.request(cuda::ModuleUnload { hmod: 21 });
+    visitor.request(cuda::ModuleGetFunction { module: 22, name: vec![23; 3] });
     visitor.message(cuda::ModuleGetFunctionReply {
-        function: 27,
+        function: 24,
         facts: cuda::FunctionFacts {
             attributes: vec![
+                cuda::FunctionAttribute { attribute: 28, value: 29 },
                 cuda::FunctionAttribute { attribute: 31, value: 32 },
-                cuda::FunctionAttribute { attribute: 34, value: 35 },
             ],
             parameters: vec![
+                cuda::Parameter { offset: 35, bytes: 36 },
                 cuda::Parameter { offset: 38, bytes: 39 },
-                cuda::Parameter { offset: 41, bytes: 42 },
             ],
         },
     });
-    visitor.request(cuda::ModuleGetGlobal { module: 43, name: vec![44; 3] });
-    visitor.message(cuda::ModuleGetGlobalReply { address: 45, bytes: 46 });
-    visitor.request(cuda::ModuleListFunctions { module: 47, first: 48 });
-    visitor.message(cuda::ModuleListFunctionsReply { count: 49, functions: vec![51, 52] });
-    visitor.request(cuda::FunctionDescribe { function: 53 });
+    visitor.request(cuda::ModuleGetGlobal { module: 40, name: vec![41; 3] });
+    visitor.message(cuda::ModuleGetGlobalReply { address: 42, bytes: 43 });
+    visitor.request(cuda::ModuleListFunctions { module: 44, first: 45 });
+    visitor.message(cuda::ModuleListFunctionsReply { count: 46, functions: vec![48, 49] });
+    visitor.request(cuda::FunctionDescribe { function: 50 });
     visitor.message(cuda::FunctionDescribeReply {
-        name: vec![54; 3],
-        module: 55,
+        name: vec![51; 3],
+        module: 52,
         facts: cuda::FunctionFacts {
             attributes: vec![
+                cuda::FunctionAttribute { attribute: 56, value: 57 },
                 cuda::FunctionAttribute { attribute: 59, value: 60 },
-                cuda::FunctionAttribute { attribute: 62, value: 63 },
             ],
             parameters: vec![
+                cuda::Parameter { offset: 63, bytes: 64 },
                 cuda::Parameter { offset: 66, bytes: 67 },
-                cuda::Parameter { offset: 69, bytes: 70 },
             ],
         },
     });
-    visitor.request(cuda::FuncSetAttribute { hfunc: 71, attrib: 72, value: 73 });
-    visitor.request(cuda::FuncSetCacheConfig { hfunc: 74, config: 75 });
-    visitor.request(cuda::FuncSetSharedMemConfig { hfunc: 76, config: 77 });
-    visitor.request(cuda::FuncLoad { function: 78 });
-    visitor.request(cuda::FuncIsLoaded { function: 79 });
-    visitor.message(cuda::FuncIsLoadedReply { state: 80 });
+    visitor.request(cuda::FuncSetAttribute { hfunc: 68, attrib: 69, value: 70 });
+    visitor.request(cuda::FuncSetCacheConfig { hfunc: 71, config: 72 });
+    visitor.request(cuda::FuncSetSharedMemConfig { hfunc: 73, config: 74 });
+    visitor.request(cuda::FuncLoad { function: 75 });
+    visitor.request(cuda::FuncIsLoaded { function: 76 });
+    visitor.message(cuda::FuncIsLoadedReply { state: 77 });
     visitor.request(cuda::LibraryLoad {
-        image: cuda::Image { hash: [82; 32], bytes: 83 },
+        image: cuda::Image { hash: [79; 32], bytes: 80 },
         options: vec![
+            cuda::JitOption { option: 83, value: 84 },
             cuda::JitOption { option: 86, value: 87 },
-            cuda::JitOption { option: 89, value: 90 },
         ],
     });
     visitor.message(cuda::LibraryLoadReply {
-        missing: 91,
-        library: 92,
+        missing: 88,
+        library: 89,
         report: cuda::JitReport {
-            result: 94,
-            info_log: vec![95; 3],
-            error_log: vec![96; 3],
+            result: 91,
+            info_log: vec![92; 3],
+            error_log: vec![93; 3],
             values: vec![
+                cuda::JitOption { option: 96, value: 97 },
                 cuda::JitOption { option: 99, value: 100 },
-                cuda::JitOption { option: 102, value: 103 },
             ],
         },
     });
-    visitor.request(cuda::LibraryUnload { library: 104 });
-    visitor.request(cuda::LibraryGetKernel { library: 105, name: vec![106; 3] });
+    visitor.request(cuda::LibraryUnload { library: 101 });
+    visitor.request(cuda::LibraryGetKernel { library: 102, name: vec![103; 3] });
     visitor.message(cuda::LibraryGetKernelReply {
-        kernel: 107,
+        kernel: 104,
         parameters: vec![
+            cuda::Parameter { offset: 107, bytes: 108 },
             cuda::Parameter { offset: 110, bytes: 111 },
-            cuda::Parameter { offset: 113, bytes: 114 },
         ],
     });
-    visitor.request(cuda::LibraryGetModule { library: 115 });
-    visitor.message(cuda::LibraryGetModuleReply { p_mod: 116 });
-    visitor.request(cuda::LibraryGetGlobal { library: 117, name: vec![118; 3] });
-    visitor.message(cuda::LibraryGetGlobalReply { address: 119, bytes: 120 });
-    visitor.request(cuda::LibraryListKernels { library: 121, first: 122 });
-    visitor.message(cuda::LibraryListKernelsReply { count: 123, kernels: vec![125, 126] });
-    visitor.request(cuda::KernelDescribe { kernel: 127 });
+    visitor.request(cuda::LibraryGetModule { library: 112 });
+    visitor.message(cuda::LibraryGetModuleReply { p_mod: 113 });
+    visitor.request(cuda::LibraryGetGlobal { library: 114, name: vec![115; 3] });
+    visitor.message(cuda::LibraryGetGlobalReply { address: 116, bytes: 117 });
+    visitor.request(cuda::LibraryListKernels { library: 118, first: 119 });
+    visitor.message(cuda::LibraryListKernelsReply { count: 120, kernels: vec![122, 123] });
+    visitor.request(cuda::KernelDescribe { kernel: 124 });
     visitor.message(cuda::KernelDescribeReply {
-        name: vec![1; 3],
-        library: 2,
+        name: vec![125; 3],
+        library: 126,
         parameters: vec![
+            cuda::Parameter { offset: 2, bytes: 3 },
             cuda::Parameter { offset: 5, bytes: 6 },
-            cuda::Parameter { offset: 8, bytes: 9 },
         ],
     });
-    visitor.request(cuda::KernelGetFunction { kernel: 10 });
+    visitor.request(cuda::KernelGetFunction { kernel: 7 });
     visitor.message(cuda::KernelGetFunctionReply {
-        function: 11,
+        function: 8,
         facts: cuda::FunctionFacts {
             attributes: vec![
+                cuda::FunctionAttribute { attribute: 12, value: 13 },
                 cuda::FunctionAttribute { attribute: 15, value: 16 },
-                cuda::FunctionAttribute { attribute: 18, value: 19 },
             ],
             parameters: vec![
+                cuda::Parameter { offset: 19, bytes: 20 },
                 cuda::Parameter { offset: 22, bytes: 23 },
-                cuda::Parameter { offset: 25, bytes: 26 },
             ],
         },
     });
-    visitor.request(cuda::KernelAttributes { kernel: 27, device: 28 });
+    visitor.request(cuda::KernelAttributes { kernel: 24, device: 25 });
     visitor.message(cuda::KernelAttributesReply {
         attributes: vec![
+            cuda::FunctionAttribute { attribute: 28, value: 29 },
             cuda::FunctionAttribute { attribute: 31, value: 32 },
-            cuda::FunctionAttribute { attribute: 34, value: 35 },
         ],
     });
-    visitor.request(cuda::KernelSetAttribute { attrib: 36, val: 37, kernel: 38, dev: 39 });
-    visitor.request(cuda::KernelSetCacheConfig { kernel: 40, config: 41, dev: 42 });
+    visitor.request(cuda::KernelSetAttribute { attrib: 33, val: 34, kernel: 35, dev: 36 });
+    visitor.request(cuda::KernelSetCacheConfig { kernel: 37, config: 38, dev: 39 });
     visitor.request(cuda::OccupancyBlocks {
-        function: 43,
-        flags: 44,
+        function: 40,
+        flags: 41,
         shapes: vec![
+            cuda::BlockShape { threads: 44, shared_bytes: 45 },
             cuda::BlockShape { threads: 47, shared_bytes: 48 },
-            cuda::BlockShape { threads: 50, shared_bytes: 51 },
         ],
     });
-    visitor.message(cuda::OccupancyBlocksReply { blocks: vec![53, 54] });
+    visitor.message(cuda::OccupancyBlocksReply { blocks: vec![50, 51] });
     visitor.request(cuda::OccupancyAvailableDynamicSMemPerBlock {
-        func: 55,
-        num_blocks: 56,
-        block_size: 57,
+        func: 52,
+        num_blocks: 53,
+        block_size: 54,
     });
-    visitor.message(cuda::OccupancyAvailableDynamicSMemPerBlockReply { dynamic_smem_size: 58 });
+    visitor.message(cuda::OccupancyAvailableDynamicSMemPerBlockReply { dynamic_smem_size: 55 });
     visitor.request(cuda::OccupancyClusters {
         launch: cuda::KernelLaunch {
-            function: 60,
-            grid: cuda::Dim3 { x: 62, y: 63, z: 64 },
-            block: cuda::Dim3 { x: 66, y: 67, z: 68 },
-            shared_bytes: 69,
+            function: 57,
+            grid: cuda::Dim3 { x: 59, y: 60, z: 61 },
+            block: cuda::Dim3 { x: 63, y: 64, z: 65 },
+            shared_bytes: 66,
             attributes: vec![
+                cuda::LaunchAttribute { id: 69, value: [70; 64] },
                 cuda::LaunchAttribute { id: 72, value: [73; 64] },
-                cuda::LaunchAttribute { id: 75, value: [76; 64] },
             ],
-            arguments: vec![77; 3],
+            arguments: vec![74; 3],
         },
-        stream: 78,
+        stream: 75,
     });
-    visitor.message(cuda::OccupancyClustersReply { clusters: 79 });
+    visitor.message(cuda::OccupancyClustersReply { clusters: 76 });
     visitor.request(cuda::OccupancyClusterSize {
         launch: cuda::KernelLaunch {
-            function: 81,
-            grid: cuda::Dim3 { x: 83, y: 84, z: 85 },
-            block: cuda::Dim3 { x: 87, y: 88, z: 89 },
-            shared_bytes: 90,
+            function: 78,
+            grid: cuda::Dim3 { x: 80, y: 81, z: 82 },
+            block: cuda::Dim3 { x: 84, y: 85, z: 86 },
+            shared_bytes: 87,
             attributes: vec![
+                cuda::LaunchAttribute { id: 90, value: [91; 64] },
                 cuda::LaunchAttribute { id: 93, value: [94; 64] },
-                cuda::LaunchAttribute { id: 96, value: [97; 64] },
             ],
-            arguments: vec![98; 3],
+            arguments: vec![95; 3],
         },
-        stream: 99,
+        stream: 96,
     });
-    visitor.message(cuda::OccupancyClusterSizeReply { blocks: 100 });
+    visitor.message(cuda::OccupancyClusterSizeReply { blocks: 97 });
     visitor.request(cuda::LinkCreate {
         options: vec![
+            cuda::JitOption { option: 100, value: 101 },
             cuda::JitOption { option: 103, value: 104 },
-            cuda::JitOption { option: 106, value: 107 },
         ],
     });
     visitor.message(cuda::LinkCreateReply {
-        state: 108,
+        state: 105,
         report: cuda::JitReport {
-            result: 110,
-            info_log: vec![111; 3],
-            error_log: vec![112; 3],
+            result: 107,
+            info_log: vec![108; 3],
+            error_log: vec![109; 3],
             values: vec![
+                cuda::JitOption { option: 112, value: 113 },
                 cuda::JitOption { option: 115, value: 116 },
-                cuda::JitOption { option: 118, value: 119 },
             ],
         },
     });
     visitor.request(cuda::LinkAdd {
-        state: 120,
-        kind: 121,
-        image: cuda::Image { hash: [123; 32], bytes: 124 },
-        name: "text 125".into(),
+        state: 117,
+        kind: 118,
+        image: cuda::Image { hash: [120; 32], bytes: 121 },
+        name: "text 122".into(),
         options: vec![
+            cuda::JitOption { option: 125, value: 126 },
             cuda::JitOption { option: 1, value: 2 },
-            cuda::JitOption { option: 4, value: 5 },
         ],
     });
     visitor.message(cuda::LinkAddReply {
-        missing: 6,
+        missing: 3,
         report: cuda::JitReport {
-            result: 8,
-            info_log: vec![9; 3],
-            error_log: vec![10; 3],
+            result: 5,
+            info_log: vec![6; 3],
+            error_log: vec![7; 3],
             values: vec![
+                cuda::JitOption { option: 10, value: 11 },
                 cuda::JitOption { option: 13, value: 14 },
-                cuda::JitOption { option: 16, value: 17 },
             ],
         },
     });
-    visitor.request(cuda::LinkComplete { state: 18 });
+    visitor.request(cuda::LinkComplete { state: 15 });
     visitor.message(cuda::LinkCompleteReply {
-        bytes: 19,
+        bytes: 16,
         report: cuda::JitReport {
-            result: 21,
-            info_log: vec![22; 3],
-            error_log: vec![23; 3],
+            result: 18,
+            info_log: vec![19; 3],
+            error_log: vec![20; 3],
             values: vec![
+                cuda::JitOption { option: 23, value: 24 },
                 cuda::JitOption { option: 26, value: 27 },
-                cuda::JitOption { option: 29, value: 30 },
             ],
         },
     });
-    visitor.request(cuda::LinkFetch { state: 31, offset: 32, byte_count: 33 });
-    visitor.request(cuda::LinkDestroy { state: 34 });
+    visitor.request(cuda::LinkFetch { state: 28, offset: 29, byte_count: 30 });
+    visitor.request(cuda::LinkDestroy { state: 31 });
     visitor.request(cuda::LaunchKernel {
-        stream: 35,
+        stream: 32,
         launch: cuda::KernelLaunch {
-            function: 37,
-            grid: cuda::Dim3 { x: 39, y: 40, z: 41 },
-            block: cuda::Dim3 { x: 43, y: 44, z: 45 },
-            shared_bytes: 46,
+            function: 34,
+            grid: cuda::Dim3 { x: 36, y: 37, z: 38 },
+            block: cuda::Dim3 { x: 40, y: 41, z: 42 },
+            shared_bytes: 43,
             attributes: vec![
+                cuda::LaunchAttribute { id: 46, value: [47; 64] },
                 cuda::LaunchAttribute { id: 49, value: [50; 64] },
-                cuda::LaunchAttribute { id: 52, value: [53; 64] },
             ],
-            arguments: vec![54; 3],
+            arguments: vec![51; 3],
         },
     });
-    visitor.request(cuda::MemAddressReserve { size: 55, alignment: 56, addr: 57, flags: 58 });
-    visitor.message(cuda::MemAddressReserveReply { ptr: 59 });
-    visitor.request(cuda::MemAddressFree { ptr: 60, size: 61 });
-    visitor.request(cuda::MemCreate { bytes: 62, device: 63 });
-    visitor.message(cuda::MemCreateReply { handle: 64 });
-    visitor.request(cuda::MemRelease { handle: 65 });
-    visitor.request(cuda::MemMap { ptr: 66, size: 67, offset: 68, handle: 69, flags: 70 });
-    visitor.request(cuda::MemUnmap { ptr: 71, size: 72 });
+    visitor.request(cuda::MemAddressReserve { size: 52, alignment: 53, addr: 54, flags: 55 });
+    visitor.message(cuda::MemAddressReserveReply { ptr: 56 });
+    visitor.request(cuda::MemAddressFree { ptr: 57, size: 58 });
+    visitor.request(cuda::MemCreate { bytes: 59, device: 60 });
+    visitor.message(cuda::MemCreateReply { handle: 61 });
+    visitor.request(cuda::MemRelease { handle: 62 });
+    visitor.request(cuda::MemMap { ptr: 63, size: 64, offset: 65, handle: 66, flags: 67 });
+    visitor.request(cuda::MemUnmap { ptr: 68, size: 69 });
     visitor.request(cuda::MemSetAccess {
-        start: 73,
-        bytes: 74,
+        start: 70,
+        bytes: 71,
         access: vec![
+            cuda::DeviceAccess { device: 74, flags: 75 },
             cuda::DeviceAccess { device: 77, flags: 78 },
-            cuda::DeviceAccess { device: 80, flags: 81 },
         ],
     });
-    visitor.request(cuda::MemGetAccess { address: 82, device: 83 });
-    visitor.message(cuda::MemGetAccessReply { flags: 84 });
-    visitor.request(cuda::MemGranularity { device: 85, recommended: 86 });
-    visitor.message(cuda::MemGranularityReply { bytes: 87 });
-    visitor.request(cuda::MemRetainHandle { address: 88 });
-    visitor.message(cuda::MemRetainHandleReply { handle: 89 });
-    visitor.request(cuda::StreamBeginCaptureV2 { stream: 90, mode: 91 });
-    visitor.request(cuda::StreamEndCapture { stream: 92 });
-    visitor.message(cuda::StreamEndCaptureReply { graph: 93 });
-    visitor.request(cuda::StreamIsCapturing { stream: 94 });
-    visitor.message(cuda::StreamIsCapturingReply { capture_status: 95 });
-    visitor.request(cuda::CaptureInfo { stream: 96 });
+    visitor.request(cuda::MemGetAccess { address: 79, device: 80 });
+    visitor.message(cuda::MemGetAccessReply { flags: 81 });
+    visitor.request(cuda::MemGranularity { device: 82, recommended: 83 });
+    visitor.message(cuda::MemGranularityReply { bytes: 84 });
+    visitor.request(cuda::MemRetainHandle { address: 85 });
+    visitor.message(cuda::MemRetainHandleReply { handle: 86 });
+    visitor.request(cuda::StreamBeginCaptureV2 { stream: 87, mode: 88 });
+    visitor.request(cuda::StreamEndCapture { stream: 89 });
+    visitor.message(cuda::StreamEndCaptureReply { graph: 90 });
+    visitor.request(cuda::StreamIsCapturing { stream: 91 });
+    visitor.message(cuda::StreamIsCapturingReply { capture_status: 92 });
+    visitor.request(cuda::CaptureInfo { stream: 93 });
     visitor.message(cuda::CaptureInfoReply {
-        status: 97,
-        id: 98,
-        graph: 99,
+        status: 94,
+        id: 95,
+        graph: 96,
         dependencies: vec![
+            cuda::GraphEdge { node: 99, data: [100; 8] },
             cuda::GraphEdge { node: 102, data: [103; 8] },
-            cuda::GraphEdge { node: 105, data: [106; 8] },
         ],
     });
     visitor.request(cuda::CaptureToGraph {
-        stream: 107,
-        graph: 108,
+        stream: 104,
+        graph: 105,
         dependencies: vec![
+            cuda::GraphEdge { node: 108, data: [109; 8] },
             cuda::GraphEdge { node: 111, data: [112; 8] },
-            cuda::GraphEdge { node: 114, data: [115; 8] },
         ],
     });
     visitor.request(cuda::CaptureDependencies {
-        stream: 116,
-        flags: 117,
+        stream: 113,
+        flags: 114,
         dependencies: vec![
+            cuda::GraphEdge { node: 117, data: [118; 8] },
             cuda::GraphEdge { node: 120, data: [121; 8] },
-            cuda::GraphEdge { node: 123, data: [124; 8] },
         ],
     });
-    visitor.request(cuda::CaptureInvalidate { stream: 125, thread: 126 });
-    visitor.request(cublas::CreateHandle { major: 127 });
-    visitor.message(cublas::CreateHandleReply { handle: 1 });
-    visitor.request(cublas::DestroyHandle { handle: 2 });
+    visitor.request(cuda::CaptureInvalidate { stream: 122, thread: 123 });
+    visitor.request(cuda::CopyToGuest { source: 124, bytes: 125, stream: 126, ticket: 127 });
+    visitor.request(cublas::CreateHandle { major: 1 });
+    visitor.message(cublas::CreateHandleReply { handle: 2 });
+    visitor.request(cublas::DestroyHandle { handle: 3 });
     visitor.request(cublas::Multiply {
         setting: cublas::Setting {
-            handle: 4,
-            stream: 5,
-            workspace: 6,
-            workspace_bytes: 7,
-            math_mode: 8,
-            atomics_mode: 9,
-            sm_count_target: 10,
+            handle: 5,
+            stream: 6,
+            workspace: 7,
+            workspace_bytes: 8,
+            math_mode: 9,
+            atomics_mode: 10,
+            sm_count_target: 11,
         },
-        form: 11,
-        batch: 12,
-        count: 13,
-        transa: 14,
-        transb: 15,
-        m: 16,
-        n: 17,
-        k: 18,
-        alpha: cublas::Scalar { kind: 20, device: 21, value: [22; 16] },
-        a: cublas::Operand { address: 24, kind: 25, step: 26, stride: 27 },
-        b: cublas::Operand { address: 29, kind: 30, step: 31, stride: 32 },
-        beta: cublas::Scalar { kind: 34, device: 35, value: [36; 16] },
-        c: cublas::Operand { address: 38, kind: 39, step: 40, stride: 41 },
-        compute: 42,
-        algorithm: 43,
+        form: 12,
+        batch: 13,
+        count: 14,
+        transa: 15,
+        transb: 16,
+        m: 17,
+        n: 18,
+        k: 19,
+        alpha: cublas::Scalar { kind: 21, device: 22, value: [23; 16] },
+        a: cublas::Operand { address: 25, kind: 26, step: 27, stride: 28 },
+        b: cublas::Operand { address: 30, kind: 31, step: 32, stride: 33 },
+        beta: cublas::Scalar { kind: 35, device: 36, value: [37; 16] },
+        c: cublas::Operand { address: 39, kind: 40, step: 41, stride: 42 },
+        compute: 43,
+        algorithm: 44,
     });
 }
