@@ -15,6 +15,7 @@ mod devices;
 mod entry_points;
 #[path = "generated/exports.rs"]
 mod exports;
+mod graphs;
 mod handles;
 mod physical;
 mod pinned;

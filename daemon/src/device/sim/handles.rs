@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Graph = 4,
     /// A node of a graph.
     GraphNode = 5,
+    /// An executable graph.
+    GraphExec = 6,
     /// A module.
     Module = 0x10,
     /// A library.

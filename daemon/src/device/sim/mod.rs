@@ -7,9 +7,15 @@
 mod answers;
 mod blas;
 mod capture;
+#[cfg(test)]
+mod capture_tests;
 mod code;
 mod context;
+mod exec;
+mod exec_update;
 mod graph;
+#[cfg(test)]
+mod graph_tests;
 mod handles;
 #[cfg(test)]
 mod hostile_tests;
@@ -37,7 +43,9 @@ use crate::store::Store;
 use capture::Captures;
 use code::Codes;
 use context::Contexts;
+use exec::Exec;
 use graph::Graphs;
+use handles::{Kind, Table};
 use memory::{Memory, Owner};
 use physical::PhysicalMemory;
 use queue::Queues;
@@ -52,6 +60,7 @@ pub(crate) struct Sim {
     captures: Captures,
     graphs: Graphs,
     blas: blas::Handles,
+    execs: Table<Exec>,
     codes: Codes,
     images: Store,
     deliveries: Arc<Deliveries>,
@@ -106,6 +115,7 @@ impl Sim {
             captures: Captures::default(),
             graphs: Graphs::new(),
             blas: blas::Handles::new(),
+            execs: Table::new(Kind::GraphExec),
             codes: Codes::new(),
             images,
             deliveries: Arc::default(),

@@ -9,6 +9,8 @@ mod context;
 mod copy;
 mod event;
 mod function;
+mod graph;
+mod graph_exec;
 mod kernel;
 mod launch;
 mod library;
@@ -25,6 +27,8 @@ pub use context::ContextCalls;
 pub use copy::CopyCalls;
 pub use event::EventCalls;
 pub use function::FunctionCalls;
+pub use graph::GraphCalls;
+pub use graph_exec::GraphExecCalls;
 pub use kernel::KernelCalls;
 pub use launch::LaunchCalls;
 pub use library::LibraryCalls;
@@ -51,6 +55,8 @@ pub trait Device:
     + CopyCalls
     + EventCalls
     + FunctionCalls
+    + GraphCalls
+    + GraphExecCalls
     + KernelCalls
     + LaunchCalls
     + LibraryCalls
@@ -71,6 +77,8 @@ impl<
         + CopyCalls
         + EventCalls
         + FunctionCalls
+        + GraphCalls
+        + GraphExecCalls
         + KernelCalls
         + LaunchCalls
         + LibraryCalls
@@ -382,6 +390,87 @@ pub fn dispatch(
         }
         <cuda::CaptureInvalidate as Request>::OPCODE => {
             answer.done(payload, |r, _| device.capture_invalidate(call, r))
+        }
+        <cuda::GraphCreate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_create(call, r))
+        }
+        <cuda::GraphClone as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_clone(call, r))
+        }
+        <cuda::GraphDestroy as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_destroy(call, r))
+        }
+        <cuda::GraphNodes as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_nodes(call, r))
+        }
+        <cuda::GraphEdges as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_edges(call, r))
+        }
+        <cuda::GraphNodeEdges as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_edges(call, r))
+        }
+        <cuda::GraphAddEdges as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_add_edges(call, r))
+        }
+        <cuda::GraphRemoveEdges as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_remove_edges(call, r))
+        }
+        <cuda::GraphAddNode as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_add_node(call, r))
+        }
+        <cuda::GraphNodeParams as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_params(call, r))
+        }
+        <cuda::GraphNodeChange as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_change(call, r))
+        }
+        <cuda::GraphDestroyNode as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_destroy_node(call, r))
+        }
+        <cuda::GraphNodeGetType as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_get_type(call, r))
+        }
+        <cuda::GraphNodeFindInClone as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_find_in_clone(call, r))
+        }
+        <cuda::GraphChildGraphNodeGetGraph as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_child_graph_node_get_graph(call, r))
+        }
+        <cuda::GraphKernelNodeCopyAttributes as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_kernel_node_copy_attributes(call, r))
+        }
+        <cuda::GraphAttribute as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_attribute(call, r))
+        }
+        <cuda::GraphAttributeChange as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_attribute_change(call, r))
+        }
+        <cuda::GraphInstantiate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_instantiate(call, r))
+        }
+        <cuda::GraphLaunch as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_launch(call, r))
+        }
+        <cuda::GraphUpload as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_upload(call, r))
+        }
+        <cuda::GraphExecDestroy as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_exec_destroy(call, r))
+        }
+        <cuda::GraphExecUpdate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_exec_update(call, r))
+        }
+        <cuda::GraphExecNodeChange as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_exec_node_change(call, r))
+        }
+        <cuda::GraphExecGetFlags as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_exec_get_flags(call, r))
+        }
+        <cuda::GraphNodeSetEnabled as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_set_enabled(call, r))
+        }
+        <cuda::GraphNodeGetEnabled as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_get_enabled(call, r))
         }
         <cuda::CopyToGuest as Request>::OPCODE => {
             answer.done(payload, |r, _| device.copy_to_guest(call, r))

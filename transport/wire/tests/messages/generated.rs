@@ -418,34 +418,516 @@ pub fn each(visitor: &mut impl Visit) {
         ],
     });
     visitor.request(cuda::CaptureInvalidate { stream: 122, thread: 123 });
-    visitor.request(cuda::CopyToGuest { source: 124, bytes: 125, stream: 126, ticket: 127 });
-    visitor.request(cublas::CreateHandle { major: 1 });
-    visitor.message(cublas::CreateHandleReply { handle: 2 });
-    visitor.request(cublas::DestroyHandle { handle: 3 });
+    visitor.request(cuda::GraphCreate { flags: 124 });
+    visitor.message(cuda::GraphCreateReply { graph: 125 });
+    visitor.request(cuda::GraphClone { original_graph: 126 });
+    visitor.message(cuda::GraphCloneReply { graph_clone: 127 });
+    visitor.request(cuda::GraphDestroy { graph: 1 });
+    visitor.request(cuda::GraphNodes { graph: 2, first: 3 });
+    visitor.message(cuda::GraphNodesReply { count: 4, nodes: vec![6, 7] });
+    visitor.request(cuda::GraphEdges { graph: 8, first: 9 });
+    visitor.message(cuda::GraphEdgesReply {
+        count: 10,
+        edges: vec![
+            cuda::GraphLink { from: 13, to: 14, data: [15; 8] },
+            cuda::GraphLink { from: 17, to: 18, data: [19; 8] },
+        ],
+    });
+    visitor.request(cuda::GraphNodeEdges { node: 20, is_dependent: 21, first: 22 });
+    visitor.message(cuda::GraphNodeEdgesReply {
+        count: 23,
+        edges: vec![
+            cuda::GraphEdge { node: 26, data: [27; 8] },
+            cuda::GraphEdge { node: 29, data: [30; 8] },
+        ],
+    });
+    visitor.request(cuda::GraphAddEdges {
+        graph: 31,
+        edges: vec![
+            cuda::GraphLink { from: 34, to: 35, data: [36; 8] },
+            cuda::GraphLink { from: 38, to: 39, data: [40; 8] },
+        ],
+    });
+    visitor.request(cuda::GraphRemoveEdges {
+        graph: 41,
+        edges: vec![
+            cuda::GraphLink { from: 44, to: 45, data: [46; 8] },
+            cuda::GraphLink { from: 48, to: 49, data: [50; 8] },
+        ],
+    });
+    visitor.request(cuda::GraphAddNode {
+        graph: 51,
+        dependencies: vec![
+            cuda::GraphEdge { node: 54, data: [55; 8] },
+            cuda::GraphEdge { node: 57, data: [58; 8] },
+        ],
+        params: cuda::NodeParams {
+            kind: 60,
+            context: 61,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 64,
+                    grid: cuda::Dim3 { x: 66, y: 67, z: 68 },
+                    block: cuda::Dim3 { x: 70, y: 71, z: 72 },
+                    shared_bytes: 73,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 76, value: [77; 64] },
+                        cuda::LaunchAttribute { id: 79, value: [80; 64] },
+                    ],
+                    arguments: vec![81; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 83,
+                    grid: cuda::Dim3 { x: 85, y: 86, z: 87 },
+                    block: cuda::Dim3 { x: 89, y: 90, z: 91 },
+                    shared_bytes: 92,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 95, value: [96; 64] },
+                        cuda::LaunchAttribute { id: 98, value: [99; 64] },
+                    ],
+                    arguments: vec![100; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 104,
+                        address: 105,
+                        x_bytes: 106,
+                        y: 107,
+                        z: 108,
+                        level: 109,
+                        pitch: 110,
+                        height: 111,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 113,
+                        address: 114,
+                        x_bytes: 115,
+                        y: 116,
+                        z: 117,
+                        level: 118,
+                        pitch: 119,
+                        height: 120,
+                    },
+                    width_bytes: 121,
+                    height: 122,
+                    depth: 123,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 126,
+                        address: 127,
+                        x_bytes: 1,
+                        y: 2,
+                        z: 3,
+                        level: 4,
+                        pitch: 5,
+                        height: 6,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 8,
+                        address: 9,
+                        x_bytes: 10,
+                        y: 11,
+                        z: 12,
+                        level: 13,
+                        pitch: 14,
+                        height: 15,
+                    },
+                    width_bytes: 16,
+                    height: 17,
+                    depth: 18,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 21,
+                    pitch: 22,
+                    value: 23,
+                    element_bytes: 24,
+                    width: 25,
+                    height: 26,
+                },
+                cuda::NodeSet {
+                    to: 28,
+                    pitch: 29,
+                    value: 30,
+                    element_bytes: 31,
+                    width: 32,
+                    height: 33,
+                },
+            ],
+            handle: 34,
+        },
+    });
+    visitor.message(cuda::GraphAddNodeReply { node: 35 });
+    visitor.request(cuda::GraphNodeParams { node: 36 });
+    visitor.message(cuda::GraphNodeParamsReply {
+        params: cuda::NodeParams {
+            kind: 38,
+            context: 39,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 42,
+                    grid: cuda::Dim3 { x: 44, y: 45, z: 46 },
+                    block: cuda::Dim3 { x: 48, y: 49, z: 50 },
+                    shared_bytes: 51,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 54, value: [55; 64] },
+                        cuda::LaunchAttribute { id: 57, value: [58; 64] },
+                    ],
+                    arguments: vec![59; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 61,
+                    grid: cuda::Dim3 { x: 63, y: 64, z: 65 },
+                    block: cuda::Dim3 { x: 67, y: 68, z: 69 },
+                    shared_bytes: 70,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 73, value: [74; 64] },
+                        cuda::LaunchAttribute { id: 76, value: [77; 64] },
+                    ],
+                    arguments: vec![78; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 82,
+                        address: 83,
+                        x_bytes: 84,
+                        y: 85,
+                        z: 86,
+                        level: 87,
+                        pitch: 88,
+                        height: 89,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 91,
+                        address: 92,
+                        x_bytes: 93,
+                        y: 94,
+                        z: 95,
+                        level: 96,
+                        pitch: 97,
+                        height: 98,
+                    },
+                    width_bytes: 99,
+                    height: 100,
+                    depth: 101,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 104,
+                        address: 105,
+                        x_bytes: 106,
+                        y: 107,
+                        z: 108,
+                        level: 109,
+                        pitch: 110,
+                        height: 111,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 113,
+                        address: 114,
+                        x_bytes: 115,
+                        y: 116,
+                        z: 117,
+                        level: 118,
+                        pitch: 119,
+                        height: 120,
+                    },
+                    width_bytes: 121,
+                    height: 122,
+                    depth: 123,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 126,
+                    pitch: 127,
+                    value: 1,
+                    element_bytes: 2,
+                    width: 3,
+                    height: 4,
+                },
+                cuda::NodeSet {
+                    to: 6,
+                    pitch: 7,
+                    value: 8,
+                    element_bytes: 9,
+                    width: 10,
+                    height: 11,
+                },
+            ],
+            handle: 12,
+        },
+    });
+    visitor.request(cuda::GraphNodeChange {
+        node: 13,
+        params: cuda::NodeParams {
+            kind: 15,
+            context: 16,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 19,
+                    grid: cuda::Dim3 { x: 21, y: 22, z: 23 },
+                    block: cuda::Dim3 { x: 25, y: 26, z: 27 },
+                    shared_bytes: 28,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 31, value: [32; 64] },
+                        cuda::LaunchAttribute { id: 34, value: [35; 64] },
+                    ],
+                    arguments: vec![36; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 38,
+                    grid: cuda::Dim3 { x: 40, y: 41, z: 42 },
+                    block: cuda::Dim3 { x: 44, y: 45, z: 46 },
+                    shared_bytes: 47,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 50, value: [51; 64] },
+                        cuda::LaunchAttribute { id: 53, value: [54; 64] },
+                    ],
+                    arguments: vec![55; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 59,
+                        address: 60,
+                        x_bytes: 61,
+                        y: 62,
+                        z: 63,
+                        level: 64,
+                        pitch: 65,
+                        height: 66,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 68,
+                        address: 69,
+                        x_bytes: 70,
+                        y: 71,
+                        z: 72,
+                        level: 73,
+                        pitch: 74,
+                        height: 75,
+                    },
+                    width_bytes: 76,
+                    height: 77,
+                    depth: 78,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 81,
+                        address: 82,
+                        x_bytes: 83,
+                        y: 84,
+                        z: 85,
+                        level: 86,
+                        pitch: 87,
+                        height: 88,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 90,
+                        address: 91,
+                        x_bytes: 92,
+                        y: 93,
+                        z: 94,
+                        level: 95,
+                        pitch: 96,
+                        height: 97,
+                    },
+                    width_bytes: 98,
+                    height: 99,
+                    depth: 100,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 103,
+                    pitch: 104,
+                    value: 105,
+                    element_bytes: 106,
+                    width: 107,
+                    height: 108,
+                },
+                cuda::NodeSet {
+                    to: 110,
+                    pitch: 111,
+                    value: 112,
+                    element_bytes: 113,
+                    width: 114,
+                    height: 115,
+                },
+            ],
+            handle: 116,
+        },
+    });
+    visitor.request(cuda::GraphDestroyNode { node: 117 });
+    visitor.request(cuda::GraphNodeGetType { node: 118 });
+    visitor.message(cuda::GraphNodeGetTypeReply { kind: 119 });
+    visitor.request(cuda::GraphNodeFindInClone { original_node: 120, cloned_graph: 121 });
+    visitor.message(cuda::GraphNodeFindInCloneReply { node: 122 });
+    visitor.request(cuda::GraphChildGraphNodeGetGraph { node: 123 });
+    visitor.message(cuda::GraphChildGraphNodeGetGraphReply { graph: 124 });
+    visitor.request(cuda::GraphKernelNodeCopyAttributes { dst: 125, src: 126 });
+    visitor.request(cuda::GraphAttribute { node: 127, id: 1 });
+    visitor.message(cuda::GraphAttributeReply { value: [2; 64] });
+    visitor.request(cuda::GraphAttributeChange {
+        node: 3,
+        attribute: cuda::LaunchAttribute { id: 5, value: [6; 64] },
+    });
+    visitor.request(cuda::GraphInstantiate { graph: 7, flags: 8, upload: 9 });
+    visitor.message(cuda::GraphInstantiateReply { code: 10, result: 11, error_node: 12, exec: 13 });
+    visitor.request(cuda::GraphLaunch { graph_exec: 14, stream: 15 });
+    visitor.request(cuda::GraphUpload { graph_exec: 16, stream: 17 });
+    visitor.request(cuda::GraphExecDestroy { graph_exec: 18 });
+    visitor.request(cuda::GraphExecUpdate { exec: 19, graph: 20 });
+    visitor.message(cuda::GraphExecUpdateReply {
+        code: 21,
+        result: 22,
+        error_node: 23,
+        error_from_node: 24,
+    });
+    visitor.request(cuda::GraphExecNodeChange {
+        exec: 25,
+        node: 26,
+        params: cuda::NodeParams {
+            kind: 28,
+            context: 29,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 32,
+                    grid: cuda::Dim3 { x: 34, y: 35, z: 36 },
+                    block: cuda::Dim3 { x: 38, y: 39, z: 40 },
+                    shared_bytes: 41,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 44, value: [45; 64] },
+                        cuda::LaunchAttribute { id: 47, value: [48; 64] },
+                    ],
+                    arguments: vec![49; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 51,
+                    grid: cuda::Dim3 { x: 53, y: 54, z: 55 },
+                    block: cuda::Dim3 { x: 57, y: 58, z: 59 },
+                    shared_bytes: 60,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 63, value: [64; 64] },
+                        cuda::LaunchAttribute { id: 66, value: [67; 64] },
+                    ],
+                    arguments: vec![68; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 72,
+                        address: 73,
+                        x_bytes: 74,
+                        y: 75,
+                        z: 76,
+                        level: 77,
+                        pitch: 78,
+                        height: 79,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 81,
+                        address: 82,
+                        x_bytes: 83,
+                        y: 84,
+                        z: 85,
+                        level: 86,
+                        pitch: 87,
+                        height: 88,
+                    },
+                    width_bytes: 89,
+                    height: 90,
+                    depth: 91,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 94,
+                        address: 95,
+                        x_bytes: 96,
+                        y: 97,
+                        z: 98,
+                        level: 99,
+                        pitch: 100,
+                        height: 101,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 103,
+                        address: 104,
+                        x_bytes: 105,
+                        y: 106,
+                        z: 107,
+                        level: 108,
+                        pitch: 109,
+                        height: 110,
+                    },
+                    width_bytes: 111,
+                    height: 112,
+                    depth: 113,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 116,
+                    pitch: 117,
+                    value: 118,
+                    element_bytes: 119,
+                    width: 120,
+                    height: 121,
+                },
+                cuda::NodeSet {
+                    to: 123,
+                    pitch: 124,
+                    value: 125,
+                    element_bytes: 126,
+                    width: 127,
+                    height: 1,
+                },
+            ],
+            handle: 2,
+        },
+    });
+    visitor.request(cuda::GraphExecGetFlags { graph_exec: 3 });
+    visitor.message(cuda::GraphExecGetFlagsReply { flags: 4 });
+    visitor.request(cuda::GraphNodeSetEnabled { graph_exec: 5, node: 6, is_enabled: 7 });
+    visitor.request(cuda::GraphNodeGetEnabled { graph_exec: 8, node: 9 });
+    visitor.message(cuda::GraphNodeGetEnabledReply { is_enabled: 10 });
+    visitor.request(cuda::CopyToGuest { source: 11, bytes: 12, stream: 13, ticket: 14 });
+    visitor.request(cublas::CreateHandle { major: 15 });
+    visitor.message(cublas::CreateHandleReply { handle: 16 });
+    visitor.request(cublas::DestroyHandle { handle: 17 });
     visitor.request(cublas::Multiply {
         setting: cublas::Setting {
-            handle: 5,
-            stream: 6,
-            workspace: 7,
-            workspace_bytes: 8,
-            math_mode: 9,
-            atomics_mode: 10,
-            sm_count_target: 11,
+            handle: 19,
+            stream: 20,
+            workspace: 21,
+            workspace_bytes: 22,
+            math_mode: 23,
+            atomics_mode: 24,
+            sm_count_target: 25,
         },
-        form: 12,
-        batch: 13,
-        count: 14,
-        transa: 15,
-        transb: 16,
-        m: 17,
-        n: 18,
-        k: 19,
-        alpha: cublas::Scalar { kind: 21, device: 22, value: [23; 16] },
-        a: cublas::Operand { address: 25, kind: 26, step: 27, stride: 28 },
-        b: cublas::Operand { address: 30, kind: 31, step: 32, stride: 33 },
-        beta: cublas::Scalar { kind: 35, device: 36, value: [37; 16] },
-        c: cublas::Operand { address: 39, kind: 40, step: 41, stride: 42 },
-        compute: 43,
-        algorithm: 44,
+        form: 26,
+        batch: 27,
+        count: 28,
+        transa: 29,
+        transb: 30,
+        m: 31,
+        n: 32,
+        k: 33,
+        alpha: cublas::Scalar { kind: 35, device: 36, value: [37; 16] },
+        a: cublas::Operand { address: 39, kind: 40, step: 41, stride: 42 },
+        b: cublas::Operand { address: 44, kind: 45, step: 46, stride: 47 },
+        beta: cublas::Scalar { kind: 49, device: 50, value: [51; 16] },
+        c: cublas::Operand { address: 53, kind: 54, step: 55, stride: 56 },
+        compute: 57,
+        algorithm: 58,
     });
 }

@@ -9,6 +9,8 @@ pub(super) mod copy;
 pub(super) mod driver;
 pub(super) mod event;
 pub(super) mod function;
+pub(super) mod graph;
+pub(super) mod graph_exec;
 pub(super) mod kernel;
 pub(super) mod launch;
 pub(super) mod library;

@@ -57,7 +57,7 @@ impl CopyCalls for Sim {
     }
 
     fn memcpy_dto_d_async_v2(&mut self, call: &Call, r: MemcpyDtoDAsyncV2) -> Result<(), Error> {
-        let (to, from, bytes) = (r.dst_device, r.src_device, r.byte_count);
-        self.submit(call, r.stream, Operation::Copy { to, from, bytes })
+        let copy = Operation::copy(r.dst_device, r.src_device, r.byte_count);
+        self.submit(call, r.stream, copy)
     }
 }

@@ -6,6 +6,8 @@ mod context;
 mod copy;
 mod event;
 mod function;
+mod graph;
+mod graph_exec;
 mod kernel;
 mod launch;
 mod library;

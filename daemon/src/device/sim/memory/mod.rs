@@ -185,6 +185,22 @@ impl Memory {
         }
     }
 
+    /// Tells on which device and for which context the memory at an address was allocated; nothing
+    /// of memory that is mapped, which belongs to no context.
+    ///
+    /// # Errors
+    /// INVALID_VALUE if nothing lies there.
+    pub fn owner(&self, address: u64) -> Result<Option<(u32, u64)>, Error> {
+        let (first, region) = self.find(address)?;
+        match region {
+            Region::Allocation(it) => {
+                range(address - first, 1, it.bytes)?;
+                Ok(Some((it.owner.device, it.owner.context)))
+            }
+            Region::Reservation(it) => it.read(address - first, 1).map(|_| None),
+        }
+    }
+
     /// Reads device memory.
     pub fn read(&self, address: u64, bytes: u64) -> Result<&[u8], Error> {
         if bytes == 0 {
