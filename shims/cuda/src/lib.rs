@@ -6,6 +6,7 @@
 //! pinned memory.
 
 mod api;
+mod arrays;
 mod callback;
 mod captures;
 mod code;
@@ -22,3 +23,4 @@ mod pinned;
 mod ranges;
 mod relay;
 mod remote;
+mod volume;

@@ -198,6 +198,12 @@ impl<'call> Memory<'call> {
         self.address
     }
 
+    /// Takes the address `offset` bytes further on. The body stays within what its function
+    /// documents.
+    pub fn further(&self, offset: usize) -> Self {
+        Self { address: self.address.wrapping_add(offset), call: PhantomData }
+    }
+
     /// Reads `count` bytes of the program's memory; NULL is [`Fault::INVALID_VALUE`].
     pub fn bytes<E: Fault>(self, count: usize) -> Result<&'call [u8], E> {
         // SAFETY: Memory::new's contract; the body asks for as many bytes as its function does.

@@ -5,6 +5,7 @@
 //! device that is always faster than its next question, which CUDA's rules allow.
 
 mod answers;
+mod array;
 mod blas;
 mod capture;
 #[cfg(test)]
@@ -28,6 +29,9 @@ mod queue;
 mod tests;
 #[cfg(test)]
 mod virtual_memory_tests;
+mod volume;
+#[cfg(test)]
+mod volume_tests;
 
 pub(crate) use profile::Profile;
 
@@ -40,6 +44,7 @@ use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 use super::{Bank, Deliveries, Devices};
 use crate::dispatch::{Answer, Call, Finish, dispatch};
 use crate::store::Store;
+use array::Arrays;
 use capture::Captures;
 use code::Codes;
 use context::Contexts;
@@ -56,6 +61,7 @@ pub(crate) struct Sim {
     contexts: Contexts,
     memory: Memory,
     physical: PhysicalMemory,
+    arrays: Arrays,
     queues: Queues,
     captures: Captures,
     graphs: Graphs,
@@ -111,6 +117,7 @@ impl Sim {
             contexts: Contexts::new(devices),
             memory: Memory::new(devices),
             physical: PhysicalMemory::new(),
+            arrays: Arrays::new(),
             queues: Queues::new(),
             captures: Captures::default(),
             graphs: Graphs::new(),
@@ -161,6 +168,9 @@ impl Sim {
             self.give_back(owner, bytes);
         }
         self.end_context_code(context);
+        for (device, bytes) in self.arrays.end_context(context) {
+            self.bank.release(device, bytes);
+        }
     }
 
     /// Checks a stream and the context that its work needs.

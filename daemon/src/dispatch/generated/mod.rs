@@ -21,6 +21,7 @@ mod occupancy;
 mod set;
 mod stream;
 mod virtual_memory;
+mod volume;
 pub use blas::BlasCalls;
 pub use capture::CaptureCalls;
 pub use context::ContextCalls;
@@ -39,6 +40,7 @@ pub use occupancy::OccupancyCalls;
 pub use set::SetCalls;
 pub use stream::StreamCalls;
 pub use virtual_memory::VirtualMemoryCalls;
+pub use volume::VolumeCalls;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::{Malformed, Request, cublas, cuda};
@@ -67,6 +69,7 @@ pub trait Device:
     + SetCalls
     + StreamCalls
     + VirtualMemoryCalls
+    + VolumeCalls
 {
 }
 
@@ -88,7 +91,8 @@ impl<
         + OccupancyCalls
         + SetCalls
         + StreamCalls
-        + VirtualMemoryCalls,
+        + VirtualMemoryCalls
+        + VolumeCalls,
 > Device for D
 {
 }
@@ -369,6 +373,30 @@ pub fn dispatch(
         }
         <cuda::MemRetainHandle as Request>::OPCODE => {
             answer.done(payload, |r, _| device.mem_retain_handle(call, r))
+        }
+        <cuda::VolumeToDevice as Request>::OPCODE => {
+            answer.wait(payload, |r, _| device.volume_to_device(call, r, bulk))
+        }
+        <cuda::VolumeToHost as Request>::OPCODE => {
+            answer.wait(payload, |r, out| device.volume_to_host(call, r, out))
+        }
+        <cuda::VolumeWithin as Request>::OPCODE => {
+            answer.wait(payload, |r, _| device.volume_within(call, r))
+        }
+        <cuda::VolumeToDeviceAsync as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.volume_to_device_async(call, r, bulk))
+        }
+        <cuda::VolumeToHostAsync as Request>::OPCODE => {
+            answer.wait(payload, |r, out| device.volume_to_host_async(call, r, out))
+        }
+        <cuda::VolumeWithinAsync as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.volume_within_async(call, r))
+        }
+        <cuda::ArrayCreate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.array_create(call, r))
+        }
+        <cuda::ArrayDestroy as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.array_destroy(call, r))
         }
         <cuda::StreamBeginCaptureV2 as Request>::OPCODE => {
             answer.done(payload, |r, _| device.stream_begin_capture_v2(call, r))

@@ -349,6 +349,9 @@ pub(crate) const CODES: [(u32, &CStr, &CStr); 106] = [
     (999, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
 
+/// `CUDA_ARRAY3D_DESCRIPTOR` of C.
+pub type CUDA_ARRAY3D_DESCRIPTOR = CUDA_ARRAY3D_DESCRIPTOR_v2;
+
 /// Structure of C type `CUDA_ARRAY3D_DESCRIPTOR_v2`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -377,6 +380,9 @@ const _: () = {
     assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, NumChannels) == 28);
     assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, Flags) == 32);
 };
+
+/// `CUDA_ARRAY_DESCRIPTOR` of C.
+pub type CUDA_ARRAY_DESCRIPTOR = CUDA_ARRAY_DESCRIPTOR_v2;
 
 /// Structure of C type `CUDA_ARRAY_DESCRIPTOR_v2`.
 #[derive(Debug, Clone, Copy)]
@@ -596,6 +602,9 @@ const _: () = {
 
 /// `CUDA_MEMCPY3D` of C.
 pub type CUDA_MEMCPY3D = CUDA_MEMCPY3D_v2;
+
+/// `CUDA_MEMCPY3D_PEER` of C.
+pub type CUDA_MEMCPY3D_PEER = CUDA_MEMCPY3D_PEER_v1;
 
 /// Structure of C type `CUDA_MEMCPY3D_PEER_v1`.
 #[derive(Debug, Clone, Copy)]

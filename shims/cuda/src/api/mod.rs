@@ -1,10 +1,10 @@
 //! Bodies, one module per noun of the API.
 
+pub(crate) mod array;
 pub(crate) mod attribute;
 pub(crate) mod capture;
 pub(crate) mod context;
 pub(crate) mod copy;
-pub(crate) mod copy2d;
 pub(crate) mod device;
 pub(crate) mod entry;
 pub(crate) mod error;
@@ -30,3 +30,4 @@ pub(crate) mod primary;
 pub(crate) mod set;
 pub(crate) mod stream;
 pub(crate) mod virtual_memory;
+pub(crate) mod volume;

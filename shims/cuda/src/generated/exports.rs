@@ -1338,6 +1338,16 @@ pub unsafe extern "C" fn cuMemUnmap(ptr: CUdeviceptr, size: usize) -> CUresult {
     boundary(&CALLS, || api::virtual_memory::mem_unmap(ptr, size))
 }
 
+/// Answers `cuArrayDestroy` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArrayDestroy(array: CUarray) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArrayDestroy");
+    boundary(&CALLS, || api::array::array_destroy(array))
+}
+
 /// Answers `cuStreamBeginCapture_v2` on the host.
 ///
 /// # Safety
@@ -1667,6 +1677,86 @@ pub unsafe extern "C" fn cuGraphNodeGetEnabled(
         let mut is_enabled = unsafe { convert::output::<_, Error>(is_enabled)? };
         let is_enabled_value = api::graph_exec::graph_node_get_enabled(graph_exec, node)?;
         is_enabled.set(is_enabled_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuArray3DCreate_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArray3DCreate_v2(
+    p_handle: *mut CUarray,
+    p_allocate_array: *const CUDA_ARRAY3D_DESCRIPTOR,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArray3DCreate_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut p_handle, p_allocate_array) = unsafe {
+            (convert::output::<_, Error>(p_handle)?, convert::input::<_, Error>(p_allocate_array)?)
+        };
+        let p_handle_value = api::array::array3_d_create_v2(p_allocate_array)?;
+        p_handle.set(p_handle_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuArray3DGetDescriptor_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArray3DGetDescriptor_v2(
+    p_array_descriptor: *mut CUDA_ARRAY3D_DESCRIPTOR,
+    array: CUarray,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArray3DGetDescriptor_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_array_descriptor = unsafe { convert::output::<_, Error>(p_array_descriptor)? };
+        let p_array_descriptor_value = api::array::array3_d_get_descriptor_v2(array)?;
+        p_array_descriptor.set(p_array_descriptor_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuArrayCreate_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArrayCreate_v2(
+    p_handle: *mut CUarray,
+    p_allocate_array: *const CUDA_ARRAY_DESCRIPTOR,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArrayCreate_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut p_handle, p_allocate_array) = unsafe {
+            (convert::output::<_, Error>(p_handle)?, convert::input::<_, Error>(p_allocate_array)?)
+        };
+        let p_handle_value = api::array::array_create_v2(p_allocate_array)?;
+        p_handle.set(p_handle_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuArrayGetDescriptor_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArrayGetDescriptor_v2(
+    p_array_descriptor: *mut CUDA_ARRAY_DESCRIPTOR,
+    array: CUarray,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArrayGetDescriptor_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_array_descriptor = unsafe { convert::output::<_, Error>(p_array_descriptor)? };
+        let p_array_descriptor_value = api::array::array_get_descriptor_v2(array)?;
+        p_array_descriptor.set(p_array_descriptor_value);
         Ok(())
     })
 }
@@ -4775,7 +4865,7 @@ pub unsafe extern "C" fn cuMemcpy2DAsync_v2(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_async_v2(p_copy, stream)
+        api::volume::memcpy2_d_async_v2(p_copy, stream)
     })
 }
 
@@ -4792,7 +4882,7 @@ pub unsafe extern "C" fn cuMemcpy2DAsync_v2_ptsz(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_async_v2(p_copy, stream.per_thread())
+        api::volume::memcpy2_d_async_v2(p_copy, stream.per_thread())
     })
 }
 
@@ -4806,7 +4896,7 @@ pub unsafe extern "C" fn cuMemcpy2DUnaligned_v2(p_copy: *const CUDA_MEMCPY2D) ->
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_unaligned_v2(p_copy)
+        api::volume::memcpy2_d_unaligned_v2(p_copy)
     })
 }
 
@@ -4820,7 +4910,7 @@ pub unsafe extern "C" fn cuMemcpy2DUnaligned_v2_ptds(p_copy: *const CUDA_MEMCPY2
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_unaligned_v2(p_copy)
+        api::volume::memcpy2_d_unaligned_v2(p_copy)
     })
 }
 
@@ -4834,7 +4924,7 @@ pub unsafe extern "C" fn cuMemcpy2D_v2(p_copy: *const CUDA_MEMCPY2D) -> CUresult
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_v2(p_copy)
+        api::volume::memcpy2_d_v2(p_copy)
     })
 }
 
@@ -4848,7 +4938,131 @@ pub unsafe extern "C" fn cuMemcpy2D_v2_ptds(p_copy: *const CUDA_MEMCPY2D) -> CUr
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_v2(p_copy)
+        api::volume::memcpy2_d_v2(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy3DAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DAsync_v2(
+    p_copy: *const CUDA_MEMCPY3D,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_async_v2(p_copy, stream)
+    })
+}
+
+/// Answers `cuMemcpy3DAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DAsync_v2_ptsz(
+    p_copy: *const CUDA_MEMCPY3D,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_async_v2(p_copy, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpy3DPeer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DPeer(p_copy: *const CUDA_MEMCPY3D_PEER) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DPeer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_peer(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy3DPeer_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DPeer_ptds(p_copy: *const CUDA_MEMCPY3D_PEER) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DPeer_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_peer(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy3DPeerAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DPeerAsync(
+    p_copy: *const CUDA_MEMCPY3D_PEER,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DPeerAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_peer_async(p_copy, stream)
+    })
+}
+
+/// Answers `cuMemcpy3DPeerAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DPeerAsync_ptsz(
+    p_copy: *const CUDA_MEMCPY3D_PEER,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DPeerAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_peer_async(p_copy, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpy3D_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3D_v2(p_copy: *const CUDA_MEMCPY3D) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3D_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_v2(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy3D_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3D_v2_ptds(p_copy: *const CUDA_MEMCPY3D) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3D_v2_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_v2(p_copy)
     })
 }
 
@@ -4890,6 +5104,186 @@ pub unsafe extern "C" fn cuMemcpyAsync_ptsz(
     })
 }
 
+/// Answers `cuMemcpyAtoA_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoA_v2(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoA_v2");
+    boundary(&CALLS, || {
+        api::array::memcpy_ato_a_v2(dst_array, dst_offset, src_array, src_offset, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyAtoA_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoA_v2_ptds(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoA_v2_ptds");
+    boundary(&CALLS, || {
+        api::array::memcpy_ato_a_v2(dst_array, dst_offset, src_array, src_offset, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyAtoD_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoD_v2(
+    dst_device: CUdeviceptr,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoD_v2");
+    boundary(&CALLS, || api::array::memcpy_ato_d_v2(dst_device, src_array, src_offset, byte_count))
+}
+
+/// Answers `cuMemcpyAtoD_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoD_v2_ptds(
+    dst_device: CUdeviceptr,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoD_v2_ptds");
+    boundary(&CALLS, || api::array::memcpy_ato_d_v2(dst_device, src_array, src_offset, byte_count))
+}
+
+/// Answers `cuMemcpyAtoHAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoHAsync_v2(
+    dst_host: *mut c_void,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoHAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::array::memcpy_ato_h_async_v2(dst_host, src_array, src_offset, byte_count, stream)
+    })
+}
+
+/// Answers `cuMemcpyAtoHAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoHAsync_v2_ptsz(
+    dst_host: *mut c_void,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoHAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::array::memcpy_ato_h_async_v2(
+            dst_host,
+            src_array,
+            src_offset,
+            byte_count,
+            stream.per_thread(),
+        )
+    })
+}
+
+/// Answers `cuMemcpyAtoH_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoH_v2(
+    dst_host: *mut c_void,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoH_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::array::memcpy_ato_h_v2(dst_host, src_array, src_offset, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyAtoH_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoH_v2_ptds(
+    dst_host: *mut c_void,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoH_v2_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::array::memcpy_ato_h_v2(dst_host, src_array, src_offset, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyDtoA_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoA_v2(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoA_v2");
+    boundary(&CALLS, || api::array::memcpy_dto_a_v2(dst_array, dst_offset, src_device, byte_count))
+}
+
+/// Answers `cuMemcpyDtoA_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoA_v2_ptds(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoA_v2_ptds");
+    boundary(&CALLS, || api::array::memcpy_dto_a_v2(dst_array, dst_offset, src_device, byte_count))
+}
+
 /// Answers `cuMemcpyDtoHAsync_v2` in the guest.
 ///
 /// # Safety
@@ -4925,6 +5319,90 @@ pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2_ptsz(
         // SAFETY: the caller's promise, by calling a documented function.
         let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
         api::copy::memcpy_dto_h_async_v2(dst_host, src_device, byte_count, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpyHtoAAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoAAsync_v2(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_host: *const c_void,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoAAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::Memory::new(src_host.cast()) };
+        api::array::memcpy_hto_a_async_v2(dst_array, dst_offset, src_host, byte_count, stream)
+    })
+}
+
+/// Answers `cuMemcpyHtoAAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoAAsync_v2_ptsz(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_host: *const c_void,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoAAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::Memory::new(src_host.cast()) };
+        api::array::memcpy_hto_a_async_v2(
+            dst_array,
+            dst_offset,
+            src_host,
+            byte_count,
+            stream.per_thread(),
+        )
+    })
+}
+
+/// Answers `cuMemcpyHtoA_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoA_v2(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_host: *const c_void,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoA_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::Memory::new(src_host.cast()) };
+        api::array::memcpy_hto_a_v2(dst_array, dst_offset, src_host, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyHtoA_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoA_v2_ptds(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_host: *const c_void,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoA_v2_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::Memory::new(src_host.cast()) };
+        api::array::memcpy_hto_a_v2(dst_array, dst_offset, src_host, byte_count)
     })
 }
 
@@ -6082,14 +6560,9 @@ macro_rules! not_implemented {
 
 not_implemented! {
     cuArray3DCreate,
-    cuArray3DCreate_v2,
     cuArray3DGetDescriptor,
-    cuArray3DGetDescriptor_v2,
     cuArrayCreate,
-    cuArrayCreate_v2,
-    cuArrayDestroy,
     cuArrayGetDescriptor,
-    cuArrayGetDescriptor_v2,
     cuArrayGetMemoryRequirements,
     cuArrayGetPlane,
     cuArrayGetSparseProperties,
@@ -6319,49 +6792,27 @@ not_implemented! {
     cuMemcpy2DUnaligned,
     cuMemcpy3D,
     cuMemcpy3DAsync,
-    cuMemcpy3DAsync_v2,
-    cuMemcpy3DAsync_v2_ptsz,
     cuMemcpy3DBatchAsync,
     cuMemcpy3DBatchAsync_ptsz,
     cuMemcpy3DBatchAsync_v2,
     cuMemcpy3DBatchAsync_v2_ptsz,
-    cuMemcpy3DPeer,
-    cuMemcpy3DPeerAsync,
-    cuMemcpy3DPeerAsync_ptsz,
-    cuMemcpy3DPeer_ptds,
     cuMemcpy3DWithAttributesAsync,
     cuMemcpy3DWithAttributesAsync_ptsz,
-    cuMemcpy3D_v2,
-    cuMemcpy3D_v2_ptds,
     cuMemcpyAtoA,
-    cuMemcpyAtoA_v2,
-    cuMemcpyAtoA_v2_ptds,
     cuMemcpyAtoD,
-    cuMemcpyAtoD_v2,
-    cuMemcpyAtoD_v2_ptds,
     cuMemcpyAtoH,
     cuMemcpyAtoHAsync,
-    cuMemcpyAtoHAsync_v2,
-    cuMemcpyAtoHAsync_v2_ptsz,
-    cuMemcpyAtoH_v2,
-    cuMemcpyAtoH_v2_ptds,
     cuMemcpyBatchAsync,
     cuMemcpyBatchAsync_ptsz,
     cuMemcpyBatchAsync_v2,
     cuMemcpyBatchAsync_v2_ptsz,
     cuMemcpyDtoA,
-    cuMemcpyDtoA_v2,
-    cuMemcpyDtoA_v2_ptds,
     cuMemcpyDtoD,
     cuMemcpyDtoDAsync,
     cuMemcpyDtoH,
     cuMemcpyDtoHAsync,
     cuMemcpyHtoA,
     cuMemcpyHtoAAsync,
-    cuMemcpyHtoAAsync_v2,
-    cuMemcpyHtoAAsync_v2_ptsz,
-    cuMemcpyHtoA_v2,
-    cuMemcpyHtoA_v2_ptds,
     cuMemcpyHtoD,
     cuMemcpyHtoDAsync,
     cuMemcpyWithAttributesAsync,

@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x649a39700bdca6d4;
+pub const HASH: u64 = 0x2985ff393f6f4b86;
 
 /// Names the message of an opcode, for people.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -103,6 +103,14 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x267 => "MemGetAccess",
         0x268 => "MemGranularity",
         0x269 => "MemRetainHandle",
+        0x280 => "VolumeToDevice",
+        0x281 => "VolumeToHost",
+        0x282 => "VolumeWithin",
+        0x283 => "VolumeToDeviceAsync",
+        0x284 => "VolumeToHostAsync",
+        0x285 => "VolumeWithinAsync",
+        0x286 => "ArrayCreate",
+        0x287 => "cuArrayDestroy",
         0x2a0 => "cuStreamBeginCapture_v2",
         0x2a1 => "cuStreamEndCapture",
         0x2a2 => "cuStreamIsCapturing",
@@ -668,6 +676,72 @@ impl Payload for Parameter {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self { offset: reader.u32()?, bytes: reader.u32()? })
+    }
+}
+
+/// Says how much is copied: bytes of a row, rows, slices.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeShape {
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+    /// depth.
+    pub depth: u64,
+}
+
+impl Payload for VolumeShape {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.width);
+        writer.u64(self.height);
+        writer.u64(self.depth);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { width: reader.u64()?, height: reader.u64()?, depth: reader.u64()? })
+    }
+}
+
+/// Says where one side of a copy lies: in an array, or (array 0) in linear memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeSide {
+    /// array.
+    pub array: u64,
+    /// address.
+    pub address: u64,
+    /// x.
+    pub x: u64,
+    /// y.
+    pub y: u64,
+    /// z.
+    pub z: u64,
+    /// pitch.
+    pub pitch: u64,
+    /// height.
+    pub height: u64,
+}
+
+impl Payload for VolumeSide {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.array);
+        writer.u64(self.address);
+        writer.u64(self.x);
+        writer.u64(self.y);
+        writer.u64(self.z);
+        writer.u64(self.pitch);
+        writer.u64(self.height);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            array: reader.u64()?,
+            address: reader.u64()?,
+            x: reader.u64()?,
+            y: reader.u64()?,
+            z: reader.u64()?,
+            pitch: reader.u64()?,
+            height: reader.u64()?,
+        })
     }
 }
 
@@ -3917,6 +3991,271 @@ impl Request for MemRetainHandle {
     type Reply = MemRetainHandleReply;
 }
 
+/// Asks to copy packed rows to the device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeToDevice {
+    /// target.
+    pub target: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+}
+
+impl Payload for VolumeToDevice {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.target.write(writer);
+        self.shape.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { target: VolumeSide::read(reader)?, shape: VolumeShape::read(reader)? })
+    }
+}
+
+impl Request for VolumeToDevice {
+    const OPCODE: u32 = 0x280;
+    type Reply = ();
+}
+
+/// Asks to copy rows of the device, packed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeToHost {
+    /// source.
+    pub source: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+}
+
+impl Payload for VolumeToHost {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.source.write(writer);
+        self.shape.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { source: VolumeSide::read(reader)?, shape: VolumeShape::read(reader)? })
+    }
+}
+
+impl Request for VolumeToHost {
+    const OPCODE: u32 = 0x281;
+    type Reply = ();
+}
+
+/// Asks to copy rows within the device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeWithin {
+    /// target.
+    pub target: VolumeSide,
+    /// source.
+    pub source: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+}
+
+impl Payload for VolumeWithin {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.target.write(writer);
+        self.source.write(writer);
+        self.shape.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            target: VolumeSide::read(reader)?,
+            source: VolumeSide::read(reader)?,
+            shape: VolumeShape::read(reader)?,
+        })
+    }
+}
+
+impl Request for VolumeWithin {
+    const OPCODE: u32 = 0x282;
+    type Reply = ();
+}
+
+/// Asks to copy packed rows to the device behind what a stream does already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeToDeviceAsync {
+    /// target.
+    pub target: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for VolumeToDeviceAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.target.write(writer);
+        self.shape.write(writer);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            target: VolumeSide::read(reader)?,
+            shape: VolumeShape::read(reader)?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for VolumeToDeviceAsync {
+    const OPCODE: u32 = 0x283;
+    type Reply = ();
+}
+
+/// Asks to copy rows of the device, packed, behind what a stream does already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeToHostAsync {
+    /// source.
+    pub source: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for VolumeToHostAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.source.write(writer);
+        self.shape.write(writer);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            source: VolumeSide::read(reader)?,
+            shape: VolumeShape::read(reader)?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for VolumeToHostAsync {
+    const OPCODE: u32 = 0x284;
+    type Reply = ();
+}
+
+/// Asks to copy rows within the device behind what a stream does already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeWithinAsync {
+    /// target.
+    pub target: VolumeSide,
+    /// source.
+    pub source: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for VolumeWithinAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.target.write(writer);
+        self.source.write(writer);
+        self.shape.write(writer);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            target: VolumeSide::read(reader)?,
+            source: VolumeSide::read(reader)?,
+            shape: VolumeShape::read(reader)?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for VolumeWithinAsync {
+    const OPCODE: u32 = 0x285;
+    type Reply = ();
+}
+
+/// Asks for an array.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayCreate {
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+    /// depth.
+    pub depth: u64,
+    /// format.
+    pub format: u32,
+    /// channels.
+    pub channels: u32,
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for ArrayCreate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.width);
+        writer.u64(self.height);
+        writer.u64(self.depth);
+        writer.u32(self.format);
+        writer.u32(self.channels);
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            width: reader.u64()?,
+            height: reader.u64()?,
+            depth: reader.u64()?,
+            format: reader.u32()?,
+            channels: reader.u32()?,
+            flags: reader.u32()?,
+        })
+    }
+}
+
+/// Answers `ArrayCreate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayCreateReply {
+    /// array.
+    pub array: u64,
+}
+
+impl Payload for ArrayCreateReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.array);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { array: reader.u64()? })
+    }
+}
+
+impl Request for ArrayCreate {
+    const OPCODE: u32 = 0x286;
+    type Reply = ArrayCreateReply;
+}
+
+/// Asks for `cuArrayDestroy`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayDestroy {
+    /// array.
+    pub array: u64,
+}
+
+impl Payload for ArrayDestroy {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.array);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { array: reader.u64()? })
+    }
+}
+
+impl Request for ArrayDestroy {
+    const OPCODE: u32 = 0x287;
+    type Reply = ();
+}
+
 /// Asks for `cuStreamBeginCapture_v2`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamBeginCaptureV2 {
@@ -5271,6 +5610,10 @@ pub const WAITING: &[u32] = &[
     MemcpyDtoDV2::OPCODE,
     StreamSynchronize::OPCODE,
     EventSynchronize::OPCODE,
+    VolumeToDevice::OPCODE,
+    VolumeToHost::OPCODE,
+    VolumeWithin::OPCODE,
+    VolumeToHostAsync::OPCODE,
 ];
 
 /// Longest text in a message: 64 KiB. The longest texts are mangled names of C++

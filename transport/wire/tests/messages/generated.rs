@@ -386,548 +386,648 @@ pub fn each(visitor: &mut impl Visit) {
     visitor.message(cuda::MemGranularityReply { bytes: 84 });
     visitor.request(cuda::MemRetainHandle { address: 85 });
     visitor.message(cuda::MemRetainHandleReply { handle: 86 });
-    visitor.request(cuda::StreamBeginCaptureV2 { stream: 87, mode: 88 });
-    visitor.request(cuda::StreamEndCapture { stream: 89 });
-    visitor.message(cuda::StreamEndCaptureReply { graph: 90 });
-    visitor.request(cuda::StreamIsCapturing { stream: 91 });
-    visitor.message(cuda::StreamIsCapturingReply { capture_status: 92 });
-    visitor.request(cuda::CaptureInfo { stream: 93 });
+    visitor.request(cuda::VolumeToDevice {
+        target: cuda::VolumeSide {
+            array: 88,
+            address: 89,
+            x: 90,
+            y: 91,
+            z: 92,
+            pitch: 93,
+            height: 94,
+        },
+        shape: cuda::VolumeShape { width: 96, height: 97, depth: 98 },
+    });
+    visitor.request(cuda::VolumeToHost {
+        source: cuda::VolumeSide {
+            array: 100,
+            address: 101,
+            x: 102,
+            y: 103,
+            z: 104,
+            pitch: 105,
+            height: 106,
+        },
+        shape: cuda::VolumeShape { width: 108, height: 109, depth: 110 },
+    });
+    visitor.request(cuda::VolumeWithin {
+        target: cuda::VolumeSide {
+            array: 112,
+            address: 113,
+            x: 114,
+            y: 115,
+            z: 116,
+            pitch: 117,
+            height: 118,
+        },
+        source: cuda::VolumeSide {
+            array: 120,
+            address: 121,
+            x: 122,
+            y: 123,
+            z: 124,
+            pitch: 125,
+            height: 126,
+        },
+        shape: cuda::VolumeShape { width: 1, height: 2, depth: 3 },
+    });
+    visitor.request(cuda::VolumeToDeviceAsync {
+        target: cuda::VolumeSide { array: 5, address: 6, x: 7, y: 8, z: 9, pitch: 10, height: 11 },
+        shape: cuda::VolumeShape { width: 13, height: 14, depth: 15 },
+        stream: 16,
+    });
+    visitor.request(cuda::VolumeToHostAsync {
+        source: cuda::VolumeSide {
+            array: 18,
+            address: 19,
+            x: 20,
+            y: 21,
+            z: 22,
+            pitch: 23,
+            height: 24,
+        },
+        shape: cuda::VolumeShape { width: 26, height: 27, depth: 28 },
+        stream: 29,
+    });
+    visitor.request(cuda::VolumeWithinAsync {
+        target: cuda::VolumeSide {
+            array: 31,
+            address: 32,
+            x: 33,
+            y: 34,
+            z: 35,
+            pitch: 36,
+            height: 37,
+        },
+        source: cuda::VolumeSide {
+            array: 39,
+            address: 40,
+            x: 41,
+            y: 42,
+            z: 43,
+            pitch: 44,
+            height: 45,
+        },
+        shape: cuda::VolumeShape { width: 47, height: 48, depth: 49 },
+        stream: 50,
+    });
+    visitor.request(cuda::ArrayCreate {
+        width: 51,
+        height: 52,
+        depth: 53,
+        format: 54,
+        channels: 55,
+        flags: 56,
+    });
+    visitor.message(cuda::ArrayCreateReply { array: 57 });
+    visitor.request(cuda::ArrayDestroy { array: 58 });
+    visitor.request(cuda::StreamBeginCaptureV2 { stream: 59, mode: 60 });
+    visitor.request(cuda::StreamEndCapture { stream: 61 });
+    visitor.message(cuda::StreamEndCaptureReply { graph: 62 });
+    visitor.request(cuda::StreamIsCapturing { stream: 63 });
+    visitor.message(cuda::StreamIsCapturingReply { capture_status: 64 });
+    visitor.request(cuda::CaptureInfo { stream: 65 });
     visitor.message(cuda::CaptureInfoReply {
-        status: 94,
-        id: 95,
-        graph: 96,
+        status: 66,
+        id: 67,
+        graph: 68,
         dependencies: vec![
-            cuda::GraphEdge { node: 99, data: [100; 8] },
-            cuda::GraphEdge { node: 102, data: [103; 8] },
+            cuda::GraphEdge { node: 71, data: [72; 8] },
+            cuda::GraphEdge { node: 74, data: [75; 8] },
         ],
     });
     visitor.request(cuda::CaptureToGraph {
-        stream: 104,
-        graph: 105,
+        stream: 76,
+        graph: 77,
         dependencies: vec![
-            cuda::GraphEdge { node: 108, data: [109; 8] },
-            cuda::GraphEdge { node: 111, data: [112; 8] },
+            cuda::GraphEdge { node: 80, data: [81; 8] },
+            cuda::GraphEdge { node: 83, data: [84; 8] },
         ],
     });
     visitor.request(cuda::CaptureDependencies {
-        stream: 113,
-        flags: 114,
+        stream: 85,
+        flags: 86,
         dependencies: vec![
-            cuda::GraphEdge { node: 117, data: [118; 8] },
-            cuda::GraphEdge { node: 120, data: [121; 8] },
+            cuda::GraphEdge { node: 89, data: [90; 8] },
+            cuda::GraphEdge { node: 92, data: [93; 8] },
         ],
     });
-    visitor.request(cuda::CaptureInvalidate { stream: 122, thread: 123 });
-    visitor.request(cuda::GraphCreate { flags: 124 });
-    visitor.message(cuda::GraphCreateReply { graph: 125 });
-    visitor.request(cuda::GraphClone { original_graph: 126 });
-    visitor.message(cuda::GraphCloneReply { graph_clone: 127 });
-    visitor.request(cuda::GraphDestroy { graph: 1 });
-    visitor.request(cuda::GraphNodes { graph: 2, first: 3 });
-    visitor.message(cuda::GraphNodesReply { count: 4, nodes: vec![6, 7] });
-    visitor.request(cuda::GraphEdges { graph: 8, first: 9 });
+    visitor.request(cuda::CaptureInvalidate { stream: 94, thread: 95 });
+    visitor.request(cuda::GraphCreate { flags: 96 });
+    visitor.message(cuda::GraphCreateReply { graph: 97 });
+    visitor.request(cuda::GraphClone { original_graph: 98 });
+    visitor.message(cuda::GraphCloneReply { graph_clone: 99 });
+    visitor.request(cuda::GraphDestroy { graph: 100 });
+    visitor.request(cuda::GraphNodes { graph: 101, first: 102 });
+    visitor.message(cuda::GraphNodesReply { count: 103, nodes: vec![105, 106] });
+    visitor.request(cuda::GraphEdges { graph: 107, first: 108 });
     visitor.message(cuda::GraphEdgesReply {
-        count: 10,
+        count: 109,
         edges: vec![
-            cuda::GraphLink { from: 13, to: 14, data: [15; 8] },
-            cuda::GraphLink { from: 17, to: 18, data: [19; 8] },
+            cuda::GraphLink { from: 112, to: 113, data: [114; 8] },
+            cuda::GraphLink { from: 116, to: 117, data: [118; 8] },
         ],
     });
-    visitor.request(cuda::GraphNodeEdges { node: 20, is_dependent: 21, first: 22 });
+    visitor.request(cuda::GraphNodeEdges { node: 119, is_dependent: 120, first: 121 });
     visitor.message(cuda::GraphNodeEdgesReply {
-        count: 23,
+        count: 122,
         edges: vec![
-            cuda::GraphEdge { node: 26, data: [27; 8] },
-            cuda::GraphEdge { node: 29, data: [30; 8] },
+            cuda::GraphEdge { node: 125, data: [126; 8] },
+            cuda::GraphEdge { node: 1, data: [2; 8] },
         ],
     });
     visitor.request(cuda::GraphAddEdges {
-        graph: 31,
+        graph: 3,
         edges: vec![
-            cuda::GraphLink { from: 34, to: 35, data: [36; 8] },
-            cuda::GraphLink { from: 38, to: 39, data: [40; 8] },
+            cuda::GraphLink { from: 6, to: 7, data: [8; 8] },
+            cuda::GraphLink { from: 10, to: 11, data: [12; 8] },
         ],
     });
     visitor.request(cuda::GraphRemoveEdges {
-        graph: 41,
+        graph: 13,
         edges: vec![
-            cuda::GraphLink { from: 44, to: 45, data: [46; 8] },
-            cuda::GraphLink { from: 48, to: 49, data: [50; 8] },
+            cuda::GraphLink { from: 16, to: 17, data: [18; 8] },
+            cuda::GraphLink { from: 20, to: 21, data: [22; 8] },
         ],
     });
     visitor.request(cuda::GraphAddNode {
-        graph: 51,
+        graph: 23,
         dependencies: vec![
-            cuda::GraphEdge { node: 54, data: [55; 8] },
-            cuda::GraphEdge { node: 57, data: [58; 8] },
+            cuda::GraphEdge { node: 26, data: [27; 8] },
+            cuda::GraphEdge { node: 29, data: [30; 8] },
         ],
         params: cuda::NodeParams {
-            kind: 60,
-            context: 61,
+            kind: 32,
+            context: 33,
             launch: vec![
                 cuda::KernelLaunch {
-                    function: 64,
-                    grid: cuda::Dim3 { x: 66, y: 67, z: 68 },
-                    block: cuda::Dim3 { x: 70, y: 71, z: 72 },
-                    shared_bytes: 73,
+                    function: 36,
+                    grid: cuda::Dim3 { x: 38, y: 39, z: 40 },
+                    block: cuda::Dim3 { x: 42, y: 43, z: 44 },
+                    shared_bytes: 45,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 76, value: [77; 64] },
-                        cuda::LaunchAttribute { id: 79, value: [80; 64] },
+                        cuda::LaunchAttribute { id: 48, value: [49; 64] },
+                        cuda::LaunchAttribute { id: 51, value: [52; 64] },
                     ],
-                    arguments: vec![81; 3],
+                    arguments: vec![53; 3],
                 },
                 cuda::KernelLaunch {
-                    function: 83,
-                    grid: cuda::Dim3 { x: 85, y: 86, z: 87 },
-                    block: cuda::Dim3 { x: 89, y: 90, z: 91 },
-                    shared_bytes: 92,
+                    function: 55,
+                    grid: cuda::Dim3 { x: 57, y: 58, z: 59 },
+                    block: cuda::Dim3 { x: 61, y: 62, z: 63 },
+                    shared_bytes: 64,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 95, value: [96; 64] },
-                        cuda::LaunchAttribute { id: 98, value: [99; 64] },
+                        cuda::LaunchAttribute { id: 67, value: [68; 64] },
+                        cuda::LaunchAttribute { id: 70, value: [71; 64] },
                     ],
-                    arguments: vec![100; 3],
+                    arguments: vec![72; 3],
                 },
             ],
             copy: vec![
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 104,
-                        address: 105,
-                        x_bytes: 106,
-                        y: 107,
-                        z: 108,
-                        level: 109,
-                        pitch: 110,
-                        height: 111,
+                        kind: 76,
+                        address: 77,
+                        x_bytes: 78,
+                        y: 79,
+                        z: 80,
+                        level: 81,
+                        pitch: 82,
+                        height: 83,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 113,
-                        address: 114,
-                        x_bytes: 115,
-                        y: 116,
-                        z: 117,
-                        level: 118,
-                        pitch: 119,
-                        height: 120,
+                        kind: 85,
+                        address: 86,
+                        x_bytes: 87,
+                        y: 88,
+                        z: 89,
+                        level: 90,
+                        pitch: 91,
+                        height: 92,
                     },
-                    width_bytes: 121,
-                    height: 122,
-                    depth: 123,
+                    width_bytes: 93,
+                    height: 94,
+                    depth: 95,
                 },
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 126,
-                        address: 127,
-                        x_bytes: 1,
-                        y: 2,
-                        z: 3,
-                        level: 4,
-                        pitch: 5,
-                        height: 6,
+                        kind: 98,
+                        address: 99,
+                        x_bytes: 100,
+                        y: 101,
+                        z: 102,
+                        level: 103,
+                        pitch: 104,
+                        height: 105,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 8,
-                        address: 9,
-                        x_bytes: 10,
-                        y: 11,
-                        z: 12,
-                        level: 13,
-                        pitch: 14,
-                        height: 15,
+                        kind: 107,
+                        address: 108,
+                        x_bytes: 109,
+                        y: 110,
+                        z: 111,
+                        level: 112,
+                        pitch: 113,
+                        height: 114,
                     },
-                    width_bytes: 16,
-                    height: 17,
-                    depth: 18,
+                    width_bytes: 115,
+                    height: 116,
+                    depth: 117,
                 },
             ],
             set: vec![
                 cuda::NodeSet {
-                    to: 21,
-                    pitch: 22,
-                    value: 23,
-                    element_bytes: 24,
-                    width: 25,
-                    height: 26,
+                    to: 120,
+                    pitch: 121,
+                    value: 122,
+                    element_bytes: 123,
+                    width: 124,
+                    height: 125,
                 },
                 cuda::NodeSet {
-                    to: 28,
-                    pitch: 29,
-                    value: 30,
-                    element_bytes: 31,
-                    width: 32,
-                    height: 33,
+                    to: 127,
+                    pitch: 1,
+                    value: 2,
+                    element_bytes: 3,
+                    width: 4,
+                    height: 5,
                 },
             ],
-            handle: 34,
+            handle: 6,
         },
     });
-    visitor.message(cuda::GraphAddNodeReply { node: 35 });
-    visitor.request(cuda::GraphNodeParams { node: 36 });
+    visitor.message(cuda::GraphAddNodeReply { node: 7 });
+    visitor.request(cuda::GraphNodeParams { node: 8 });
     visitor.message(cuda::GraphNodeParamsReply {
         params: cuda::NodeParams {
-            kind: 38,
-            context: 39,
+            kind: 10,
+            context: 11,
             launch: vec![
                 cuda::KernelLaunch {
-                    function: 42,
-                    grid: cuda::Dim3 { x: 44, y: 45, z: 46 },
-                    block: cuda::Dim3 { x: 48, y: 49, z: 50 },
-                    shared_bytes: 51,
+                    function: 14,
+                    grid: cuda::Dim3 { x: 16, y: 17, z: 18 },
+                    block: cuda::Dim3 { x: 20, y: 21, z: 22 },
+                    shared_bytes: 23,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 54, value: [55; 64] },
-                        cuda::LaunchAttribute { id: 57, value: [58; 64] },
+                        cuda::LaunchAttribute { id: 26, value: [27; 64] },
+                        cuda::LaunchAttribute { id: 29, value: [30; 64] },
                     ],
-                    arguments: vec![59; 3],
+                    arguments: vec![31; 3],
                 },
                 cuda::KernelLaunch {
-                    function: 61,
-                    grid: cuda::Dim3 { x: 63, y: 64, z: 65 },
-                    block: cuda::Dim3 { x: 67, y: 68, z: 69 },
-                    shared_bytes: 70,
+                    function: 33,
+                    grid: cuda::Dim3 { x: 35, y: 36, z: 37 },
+                    block: cuda::Dim3 { x: 39, y: 40, z: 41 },
+                    shared_bytes: 42,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 73, value: [74; 64] },
-                        cuda::LaunchAttribute { id: 76, value: [77; 64] },
+                        cuda::LaunchAttribute { id: 45, value: [46; 64] },
+                        cuda::LaunchAttribute { id: 48, value: [49; 64] },
                     ],
-                    arguments: vec![78; 3],
+                    arguments: vec![50; 3],
                 },
             ],
             copy: vec![
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 82,
-                        address: 83,
-                        x_bytes: 84,
-                        y: 85,
-                        z: 86,
-                        level: 87,
-                        pitch: 88,
-                        height: 89,
+                        kind: 54,
+                        address: 55,
+                        x_bytes: 56,
+                        y: 57,
+                        z: 58,
+                        level: 59,
+                        pitch: 60,
+                        height: 61,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 91,
-                        address: 92,
-                        x_bytes: 93,
-                        y: 94,
-                        z: 95,
-                        level: 96,
-                        pitch: 97,
-                        height: 98,
+                        kind: 63,
+                        address: 64,
+                        x_bytes: 65,
+                        y: 66,
+                        z: 67,
+                        level: 68,
+                        pitch: 69,
+                        height: 70,
                     },
-                    width_bytes: 99,
-                    height: 100,
-                    depth: 101,
+                    width_bytes: 71,
+                    height: 72,
+                    depth: 73,
                 },
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 104,
-                        address: 105,
-                        x_bytes: 106,
-                        y: 107,
-                        z: 108,
-                        level: 109,
-                        pitch: 110,
-                        height: 111,
+                        kind: 76,
+                        address: 77,
+                        x_bytes: 78,
+                        y: 79,
+                        z: 80,
+                        level: 81,
+                        pitch: 82,
+                        height: 83,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 113,
-                        address: 114,
-                        x_bytes: 115,
-                        y: 116,
-                        z: 117,
-                        level: 118,
-                        pitch: 119,
-                        height: 120,
+                        kind: 85,
+                        address: 86,
+                        x_bytes: 87,
+                        y: 88,
+                        z: 89,
+                        level: 90,
+                        pitch: 91,
+                        height: 92,
                     },
-                    width_bytes: 121,
-                    height: 122,
-                    depth: 123,
+                    width_bytes: 93,
+                    height: 94,
+                    depth: 95,
                 },
             ],
             set: vec![
                 cuda::NodeSet {
-                    to: 126,
-                    pitch: 127,
-                    value: 1,
-                    element_bytes: 2,
-                    width: 3,
-                    height: 4,
+                    to: 98,
+                    pitch: 99,
+                    value: 100,
+                    element_bytes: 101,
+                    width: 102,
+                    height: 103,
                 },
                 cuda::NodeSet {
-                    to: 6,
-                    pitch: 7,
-                    value: 8,
-                    element_bytes: 9,
-                    width: 10,
-                    height: 11,
+                    to: 105,
+                    pitch: 106,
+                    value: 107,
+                    element_bytes: 108,
+                    width: 109,
+                    height: 110,
                 },
             ],
-            handle: 12,
+            handle: 111,
         },
     });
     visitor.request(cuda::GraphNodeChange {
-        node: 13,
+        node: 112,
         params: cuda::NodeParams {
-            kind: 15,
-            context: 16,
+            kind: 114,
+            context: 115,
             launch: vec![
                 cuda::KernelLaunch {
-                    function: 19,
-                    grid: cuda::Dim3 { x: 21, y: 22, z: 23 },
-                    block: cuda::Dim3 { x: 25, y: 26, z: 27 },
-                    shared_bytes: 28,
+                    function: 118,
+                    grid: cuda::Dim3 { x: 120, y: 121, z: 122 },
+                    block: cuda::Dim3 { x: 124, y: 125, z: 126 },
+                    shared_bytes: 127,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 31, value: [32; 64] },
-                        cuda::LaunchAttribute { id: 34, value: [35; 64] },
+                        cuda::LaunchAttribute { id: 3, value: [4; 64] },
+                        cuda::LaunchAttribute { id: 6, value: [7; 64] },
                     ],
-                    arguments: vec![36; 3],
+                    arguments: vec![8; 3],
                 },
                 cuda::KernelLaunch {
-                    function: 38,
-                    grid: cuda::Dim3 { x: 40, y: 41, z: 42 },
-                    block: cuda::Dim3 { x: 44, y: 45, z: 46 },
-                    shared_bytes: 47,
+                    function: 10,
+                    grid: cuda::Dim3 { x: 12, y: 13, z: 14 },
+                    block: cuda::Dim3 { x: 16, y: 17, z: 18 },
+                    shared_bytes: 19,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 50, value: [51; 64] },
-                        cuda::LaunchAttribute { id: 53, value: [54; 64] },
+                        cuda::LaunchAttribute { id: 22, value: [23; 64] },
+                        cuda::LaunchAttribute { id: 25, value: [26; 64] },
                     ],
-                    arguments: vec![55; 3],
+                    arguments: vec![27; 3],
                 },
             ],
             copy: vec![
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 59,
-                        address: 60,
-                        x_bytes: 61,
-                        y: 62,
-                        z: 63,
-                        level: 64,
-                        pitch: 65,
-                        height: 66,
+                        kind: 31,
+                        address: 32,
+                        x_bytes: 33,
+                        y: 34,
+                        z: 35,
+                        level: 36,
+                        pitch: 37,
+                        height: 38,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 68,
-                        address: 69,
-                        x_bytes: 70,
-                        y: 71,
-                        z: 72,
-                        level: 73,
-                        pitch: 74,
-                        height: 75,
+                        kind: 40,
+                        address: 41,
+                        x_bytes: 42,
+                        y: 43,
+                        z: 44,
+                        level: 45,
+                        pitch: 46,
+                        height: 47,
                     },
-                    width_bytes: 76,
-                    height: 77,
-                    depth: 78,
+                    width_bytes: 48,
+                    height: 49,
+                    depth: 50,
                 },
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 81,
-                        address: 82,
-                        x_bytes: 83,
-                        y: 84,
-                        z: 85,
-                        level: 86,
-                        pitch: 87,
-                        height: 88,
+                        kind: 53,
+                        address: 54,
+                        x_bytes: 55,
+                        y: 56,
+                        z: 57,
+                        level: 58,
+                        pitch: 59,
+                        height: 60,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 90,
-                        address: 91,
-                        x_bytes: 92,
-                        y: 93,
-                        z: 94,
-                        level: 95,
-                        pitch: 96,
-                        height: 97,
+                        kind: 62,
+                        address: 63,
+                        x_bytes: 64,
+                        y: 65,
+                        z: 66,
+                        level: 67,
+                        pitch: 68,
+                        height: 69,
                     },
-                    width_bytes: 98,
-                    height: 99,
-                    depth: 100,
+                    width_bytes: 70,
+                    height: 71,
+                    depth: 72,
                 },
             ],
             set: vec![
                 cuda::NodeSet {
-                    to: 103,
-                    pitch: 104,
-                    value: 105,
-                    element_bytes: 106,
-                    width: 107,
-                    height: 108,
+                    to: 75,
+                    pitch: 76,
+                    value: 77,
+                    element_bytes: 78,
+                    width: 79,
+                    height: 80,
                 },
                 cuda::NodeSet {
-                    to: 110,
-                    pitch: 111,
-                    value: 112,
-                    element_bytes: 113,
-                    width: 114,
-                    height: 115,
+                    to: 82,
+                    pitch: 83,
+                    value: 84,
+                    element_bytes: 85,
+                    width: 86,
+                    height: 87,
                 },
             ],
-            handle: 116,
+            handle: 88,
         },
     });
-    visitor.request(cuda::GraphDestroyNode { node: 117 });
-    visitor.request(cuda::GraphNodeGetType { node: 118 });
-    visitor.message(cuda::GraphNodeGetTypeReply { kind: 119 });
-    visitor.request(cuda::GraphNodeFindInClone { original_node: 120, cloned_graph: 121 });
-    visitor.message(cuda::GraphNodeFindInCloneReply { node: 122 });
-    visitor.request(cuda::GraphChildGraphNodeGetGraph { node: 123 });
-    visitor.message(cuda::GraphChildGraphNodeGetGraphReply { graph: 124 });
-    visitor.request(cuda::GraphKernelNodeCopyAttributes { dst: 125, src: 126 });
-    visitor.request(cuda::GraphAttribute { node: 127, id: 1 });
-    visitor.message(cuda::GraphAttributeReply { value: [2; 64] });
+    visitor.request(cuda::GraphDestroyNode { node: 89 });
+    visitor.request(cuda::GraphNodeGetType { node: 90 });
+    visitor.message(cuda::GraphNodeGetTypeReply { kind: 91 });
+    visitor.request(cuda::GraphNodeFindInClone { original_node: 92, cloned_graph: 93 });
+    visitor.message(cuda::GraphNodeFindInCloneReply { node: 94 });
+    visitor.request(cuda::GraphChildGraphNodeGetGraph { node: 95 });
+    visitor.message(cuda::GraphChildGraphNodeGetGraphReply { graph: 96 });
+    visitor.request(cuda::GraphKernelNodeCopyAttributes { dst: 97, src: 98 });
+    visitor.request(cuda::GraphAttribute { node: 99, id: 100 });
+    visitor.message(cuda::GraphAttributeReply { value: [101; 64] });
     visitor.request(cuda::GraphAttributeChange {
-        node: 3,
-        attribute: cuda::LaunchAttribute { id: 5, value: [6; 64] },
+        node: 102,
+        attribute: cuda::LaunchAttribute { id: 104, value: [105; 64] },
     });
-    visitor.request(cuda::GraphInstantiate { graph: 7, flags: 8, upload: 9 });
-    visitor.message(cuda::GraphInstantiateReply { code: 10, result: 11, error_node: 12, exec: 13 });
-    visitor.request(cuda::GraphLaunch { graph_exec: 14, stream: 15 });
-    visitor.request(cuda::GraphUpload { graph_exec: 16, stream: 17 });
-    visitor.request(cuda::GraphExecDestroy { graph_exec: 18 });
-    visitor.request(cuda::GraphExecUpdate { exec: 19, graph: 20 });
+    visitor.request(cuda::GraphInstantiate { graph: 106, flags: 107, upload: 108 });
+    visitor.message(cuda::GraphInstantiateReply {
+        code: 109,
+        result: 110,
+        error_node: 111,
+        exec: 112,
+    });
+    visitor.request(cuda::GraphLaunch { graph_exec: 113, stream: 114 });
+    visitor.request(cuda::GraphUpload { graph_exec: 115, stream: 116 });
+    visitor.request(cuda::GraphExecDestroy { graph_exec: 117 });
+    visitor.request(cuda::GraphExecUpdate { exec: 118, graph: 119 });
     visitor.message(cuda::GraphExecUpdateReply {
-        code: 21,
-        result: 22,
-        error_node: 23,
-        error_from_node: 24,
+        code: 120,
+        result: 121,
+        error_node: 122,
+        error_from_node: 123,
     });
     visitor.request(cuda::GraphExecNodeChange {
-        exec: 25,
-        node: 26,
+        exec: 124,
+        node: 125,
         params: cuda::NodeParams {
-            kind: 28,
-            context: 29,
+            kind: 127,
+            context: 1,
             launch: vec![
                 cuda::KernelLaunch {
-                    function: 32,
-                    grid: cuda::Dim3 { x: 34, y: 35, z: 36 },
-                    block: cuda::Dim3 { x: 38, y: 39, z: 40 },
-                    shared_bytes: 41,
+                    function: 4,
+                    grid: cuda::Dim3 { x: 6, y: 7, z: 8 },
+                    block: cuda::Dim3 { x: 10, y: 11, z: 12 },
+                    shared_bytes: 13,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 44, value: [45; 64] },
-                        cuda::LaunchAttribute { id: 47, value: [48; 64] },
+                        cuda::LaunchAttribute { id: 16, value: [17; 64] },
+                        cuda::LaunchAttribute { id: 19, value: [20; 64] },
                     ],
-                    arguments: vec![49; 3],
+                    arguments: vec![21; 3],
                 },
                 cuda::KernelLaunch {
-                    function: 51,
-                    grid: cuda::Dim3 { x: 53, y: 54, z: 55 },
-                    block: cuda::Dim3 { x: 57, y: 58, z: 59 },
-                    shared_bytes: 60,
+                    function: 23,
+                    grid: cuda::Dim3 { x: 25, y: 26, z: 27 },
+                    block: cuda::Dim3 { x: 29, y: 30, z: 31 },
+                    shared_bytes: 32,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 63, value: [64; 64] },
-                        cuda::LaunchAttribute { id: 66, value: [67; 64] },
+                        cuda::LaunchAttribute { id: 35, value: [36; 64] },
+                        cuda::LaunchAttribute { id: 38, value: [39; 64] },
                     ],
-                    arguments: vec![68; 3],
+                    arguments: vec![40; 3],
                 },
             ],
             copy: vec![
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 72,
-                        address: 73,
-                        x_bytes: 74,
-                        y: 75,
-                        z: 76,
-                        level: 77,
-                        pitch: 78,
-                        height: 79,
+                        kind: 44,
+                        address: 45,
+                        x_bytes: 46,
+                        y: 47,
+                        z: 48,
+                        level: 49,
+                        pitch: 50,
+                        height: 51,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 81,
-                        address: 82,
-                        x_bytes: 83,
-                        y: 84,
-                        z: 85,
-                        level: 86,
-                        pitch: 87,
-                        height: 88,
+                        kind: 53,
+                        address: 54,
+                        x_bytes: 55,
+                        y: 56,
+                        z: 57,
+                        level: 58,
+                        pitch: 59,
+                        height: 60,
                     },
-                    width_bytes: 89,
-                    height: 90,
-                    depth: 91,
+                    width_bytes: 61,
+                    height: 62,
+                    depth: 63,
                 },
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 94,
-                        address: 95,
-                        x_bytes: 96,
-                        y: 97,
-                        z: 98,
-                        level: 99,
-                        pitch: 100,
-                        height: 101,
+                        kind: 66,
+                        address: 67,
+                        x_bytes: 68,
+                        y: 69,
+                        z: 70,
+                        level: 71,
+                        pitch: 72,
+                        height: 73,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 103,
-                        address: 104,
-                        x_bytes: 105,
-                        y: 106,
-                        z: 107,
-                        level: 108,
-                        pitch: 109,
-                        height: 110,
+                        kind: 75,
+                        address: 76,
+                        x_bytes: 77,
+                        y: 78,
+                        z: 79,
+                        level: 80,
+                        pitch: 81,
+                        height: 82,
                     },
-                    width_bytes: 111,
-                    height: 112,
-                    depth: 113,
+                    width_bytes: 83,
+                    height: 84,
+                    depth: 85,
                 },
             ],
             set: vec![
                 cuda::NodeSet {
-                    to: 116,
-                    pitch: 117,
-                    value: 118,
-                    element_bytes: 119,
-                    width: 120,
-                    height: 121,
+                    to: 88,
+                    pitch: 89,
+                    value: 90,
+                    element_bytes: 91,
+                    width: 92,
+                    height: 93,
                 },
                 cuda::NodeSet {
-                    to: 123,
-                    pitch: 124,
-                    value: 125,
-                    element_bytes: 126,
-                    width: 127,
-                    height: 1,
+                    to: 95,
+                    pitch: 96,
+                    value: 97,
+                    element_bytes: 98,
+                    width: 99,
+                    height: 100,
                 },
             ],
-            handle: 2,
+            handle: 101,
         },
     });
-    visitor.request(cuda::GraphExecGetFlags { graph_exec: 3 });
-    visitor.message(cuda::GraphExecGetFlagsReply { flags: 4 });
-    visitor.request(cuda::GraphNodeSetEnabled { graph_exec: 5, node: 6, is_enabled: 7 });
-    visitor.request(cuda::GraphNodeGetEnabled { graph_exec: 8, node: 9 });
-    visitor.message(cuda::GraphNodeGetEnabledReply { is_enabled: 10 });
-    visitor.request(cuda::CopyToGuest { source: 11, bytes: 12, stream: 13, ticket: 14 });
-    visitor.request(cublas::CreateHandle { major: 15 });
-    visitor.message(cublas::CreateHandleReply { handle: 16 });
-    visitor.request(cublas::DestroyHandle { handle: 17 });
+    visitor.request(cuda::GraphExecGetFlags { graph_exec: 102 });
+    visitor.message(cuda::GraphExecGetFlagsReply { flags: 103 });
+    visitor.request(cuda::GraphNodeSetEnabled { graph_exec: 104, node: 105, is_enabled: 106 });
+    visitor.request(cuda::GraphNodeGetEnabled { graph_exec: 107, node: 108 });
+    visitor.message(cuda::GraphNodeGetEnabledReply { is_enabled: 109 });
+    visitor.request(cuda::CopyToGuest { source: 110, bytes: 111, stream: 112, ticket: 113 });
+    visitor.request(cublas::CreateHandle { major: 114 });
+    visitor.message(cublas::CreateHandleReply { handle: 115 });
+    visitor.request(cublas::DestroyHandle { handle: 116 });
     visitor.request(cublas::Multiply {
         setting: cublas::Setting {
-            handle: 19,
-            stream: 20,
-            workspace: 21,
-            workspace_bytes: 22,
-            math_mode: 23,
-            atomics_mode: 24,
-            sm_count_target: 25,
+            handle: 118,
+            stream: 119,
+            workspace: 120,
+            workspace_bytes: 121,
+            math_mode: 122,
+            atomics_mode: 123,
+            sm_count_target: 124,
         },
-        form: 26,
-        batch: 27,
-        count: 28,
-        transa: 29,
-        transb: 30,
-        m: 31,
-        n: 32,
-        k: 33,
-        alpha: cublas::Scalar { kind: 35, device: 36, value: [37; 16] },
-        a: cublas::Operand { address: 39, kind: 40, step: 41, stride: 42 },
-        b: cublas::Operand { address: 44, kind: 45, step: 46, stride: 47 },
-        beta: cublas::Scalar { kind: 49, device: 50, value: [51; 16] },
-        c: cublas::Operand { address: 53, kind: 54, step: 55, stride: 56 },
-        compute: 57,
-        algorithm: 58,
+        form: 125,
+        batch: 126,
+        count: 127,
+        transa: 1,
+        transb: 2,
+        m: 3,
+        n: 4,
+        k: 5,
+        alpha: cublas::Scalar { kind: 7, device: 8, value: [9; 16] },
+        a: cublas::Operand { address: 11, kind: 12, step: 13, stride: 14 },
+        b: cublas::Operand { address: 16, kind: 17, step: 18, stride: 19 },
+        beta: cublas::Scalar { kind: 21, device: 22, value: [23; 16] },
+        c: cublas::Operand { address: 25, kind: 26, step: 27, stride: 28 },
+        compute: 29,
+        algorithm: 30,
     });
 }

@@ -15,6 +15,7 @@ use crate::device::nvidia::library::{Bytes, Library, Pointer, Raw, missing};
 /// NVIDIA's libcuda; a function that it lacks is `None`.
 #[derive(Debug)]
 pub(crate) struct Driver {
+    array_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_create_v2: Option<unsafe extern "C" fn(*mut usize, u32, i32) -> u32>,
     ctx_destroy_v2: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_get_cache_config: Option<unsafe extern "C" fn(*mut u32) -> u32>,
@@ -118,6 +119,7 @@ impl Driver {
         // SAFETY: each field has the prototype that the library's public header gives its name.
         unsafe {
             Self {
+                array_destroy: library.find(b"cuArrayDestroy\0"),
                 ctx_create_v2: library.find(b"cuCtxCreate_v2\0"),
                 ctx_destroy_v2: library.find(b"cuCtxDestroy_v2\0"),
                 ctx_get_cache_config: library.find(b"cuCtxGetCacheConfig\0"),
@@ -215,6 +217,17 @@ impl Driver {
                 stream_wait_event: library.find(b"cuStreamWaitEvent\0"),
             }
         }
+    }
+
+    /// Calls `cuArrayDestroy`.
+    pub fn array_destroy(&self, array: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.array_destroy else {
+            missing("cuArrayDestroy");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(array.0) })
     }
 
     /// Calls `cuCtxCreate_v2`.

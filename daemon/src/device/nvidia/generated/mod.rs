@@ -22,3 +22,4 @@ pub(super) mod occupancy;
 pub(super) mod set;
 pub(super) mod stream;
 pub(super) mod virtual_memory;
+pub(super) mod volume;

@@ -16,6 +16,7 @@ mod module;
 mod set;
 mod stream;
 mod virtual_memory;
+mod volume;
 
 use vgpu_abi::cuda::Error;
 
