@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use goblin::elf::Elf;
 
+use crate::device::Program;
 use crate::error::DaemonError;
 use crate::image::{self, Image, Kernel};
 
@@ -106,13 +107,25 @@ fn write_image(out: &mut impl std::io::Write, number: usize, image: &Image) -> s
             variable.initial.is_some(),
         )?;
     }
-    image.kernels.iter().try_for_each(|kernel| write_kernel(out, kernel))
+    // A kernel runs on the simulated device if there is PTX for it that says nothing unknown.
+    let program = image.ptx.as_deref().map(Program::parse).transpose();
+    image.kernels.iter().try_for_each(|kernel| {
+        write_kernel(out, kernel)?;
+        match &program {
+            Ok(Some(program)) => match program.entry(&kernel.name) {
+                Ok(_) => writeln!(out, " simulated=yes"),
+                Err(why) => writeln!(out, " simulated=no ({why})"),
+            },
+            Ok(None) => writeln!(out, " simulated=no (there is no PTX)"),
+            Err(why) => writeln!(out, " simulated=no ({why})"),
+        }
+    })
 }
 
 fn write_kernel(out: &mut impl std::io::Write, kernel: &Kernel) -> std::io::Result<()> {
     let parameters = kernel.parameters.iter();
     let parameters: Vec<_> = parameters.map(|of| format!("{}+{}", of.offset, of.bytes)).collect();
-    writeln!(
+    write!(
         out,
         "kernel {} parameters={} bytes={} threads={} registers={} shared={} constant={} local={} \
          ptx={} binary={}",

@@ -19,6 +19,7 @@ use crate::error::DaemonError;
 use crate::recording::{self, Section};
 use crate::store::Store;
 use nvidia::{Genuine, Nvidia};
+pub(crate) use sim::ptx::Program;
 use sim::{Profile, Sim};
 
 /// The devices of this host, as one client has them: what a worker asks for its client.

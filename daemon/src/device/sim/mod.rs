@@ -24,6 +24,8 @@ mod memory;
 mod operation;
 mod physical;
 mod profile;
+#[allow(dead_code, reason = "what launches will use")]
+pub(crate) mod ptx;
 mod queue;
 #[cfg(test)]
 mod tests;

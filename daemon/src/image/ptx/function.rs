@@ -13,12 +13,14 @@ pub(crate) struct Function {
     pub name: String,
     /// Whether it is a kernel.
     pub is_kernel: bool,
+    /// What it returns.
+    pub returns: Vec<Declared>,
     /// What it takes.
     pub parameters: Vec<Declared>,
     /// Where its body stands in the text, without the braces; `None` where it has none.
     pub body: Option<Range<usize>>,
     /// Shared and local memory that its body declares: whether shared, and what.
-    pub(super) memory: Vec<(bool, Declared)>,
+    pub memory: Vec<(bool, Declared)>,
     pub(super) limits: Limits,
 }
 
@@ -46,9 +48,7 @@ impl Function {
         is_kernel: bool,
         text: &str,
     ) -> Result<Self, ImageError> {
-        if !is_kernel {
-            declarations(lexer)?;
-        }
+        let returns = if is_kernel { Vec::new() } else { declarations(lexer)? };
         let mut word = lexer.word()?;
         while matches!(word, ".noreturn" | ".attribute" | ".unified") {
             word = lexer.word()?;
@@ -56,7 +56,8 @@ impl Function {
         let name = word.to_owned();
         let parameters = declarations(lexer)?;
         let limits = Limits::read(lexer)?;
-        let mut function = Self { name, is_kernel, parameters, body: None, memory: vec![], limits };
+        let mut function =
+            Self { name, is_kernel, returns, parameters, body: None, memory: vec![], limits };
         if lexer.take(b';')? {
             return Ok(function);
         }

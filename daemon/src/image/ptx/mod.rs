@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 pub(crate) use declare::Declared;
 pub(crate) use function::Function;
-use lexer::{Lexer, Token, integer};
+pub(crate) use lexer::{Lexer, Number, Token, integer};
 
 use super::{ImageError, Kernel, Parameter, Reach, Space, THREADS_MAX, Target, Variable};
 

@@ -1,0 +1,154 @@
+//! Executes PTX: the simulated device computes whatever kernel a client brings, if its PTX is at
+//! hand and says nothing that is unknown here.
+//!
+//! A kernel is decoded once (`decode`), all functions it calls in place, into instructions over a
+//! dense file of registers (`code`); `run` takes its blocks one after the other. A thread runs
+//! until it waits for others of its warp or block, then the next one does. So a result never
+//! depends on time, and a kernel whose blocks wait for later blocks ends as a timeout.
+//!
+//! Source of the rules: NVIDIA's "PTX ISA" manual, sections 5 to 10.
+
+mod code;
+mod decode;
+mod kind;
+mod parse;
+mod run;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use vgpu_abi::cuda::Error;
+
+use super::memory::Memory;
+use crate::image::{ImageError, ptx::Module};
+use code::Code;
+
+/// A module whose kernels can be run.
+pub(crate) struct Program {
+    module: Module,
+    entries: HashMap<String, OnceLock<Result<Entry, NotExecutable>>>,
+}
+
+/// A kernel that can be run.
+pub(crate) struct Entry {
+    code: Code,
+}
+
+/// Why a kernel cannot be run here, though a GPU could.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub(crate) struct NotExecutable {
+    /// The first instruction that is not known, or what else is in the way.
+    pub what: String,
+    /// Its line in the PTX, from 1.
+    pub line: usize,
+}
+
+/// How a kernel is launched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Launch<'a> {
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Blocks of a cluster; ones where there are none.
+    pub cluster: [u32; 3],
+    /// Bytes of shared memory beyond what the kernel declares.
+    pub shared_bytes: u32,
+    /// The packed parameters.
+    pub parameters: &'a [u8],
+}
+
+/// Device memory as a kernel sees it: global memory and the module's variables.
+pub(crate) trait GlobalMemory {
+    /// Borrows bytes that lie within one allocation, or nothing if they do not.
+    fn bytes(&mut self, address: u64, bytes: usize) -> Option<&mut [u8]>;
+}
+
+/// What ended a kernel before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Memory was accessed where there is none.
+    IllegalAddress {
+        /// The address.
+        address: u64,
+    },
+    /// An access is not aligned to its size.
+    Misaligned {
+        /// The address.
+        address: u64,
+    },
+    /// The kernel's own memory was accessed outside its bounds, or the kernel trapped.
+    Failed,
+    /// `assert` failed.
+    Assert,
+    /// It did not end in time, or its threads wait for each other for ever.
+    Timeout,
+    /// A variable of the module has no address, or the launch does not fit the kernel.
+    InvalidLaunch,
+}
+
+impl Fault {
+    /// The error that the context reports (CUDA Driver API, `CUresult`).
+    pub fn error(self) -> Error {
+        match self {
+            Self::IllegalAddress { .. } => Error::ILLEGAL_ADDRESS,
+            Self::Misaligned { .. } => Error::MISALIGNED_ADDRESS,
+            Self::Failed => Error::LAUNCH_FAILED,
+            Self::Assert => Error::ASSERT,
+            Self::Timeout => Error::LAUNCH_TIMEOUT,
+            Self::InvalidLaunch => Error::INVALID_VALUE,
+        }
+    }
+}
+
+impl Program {
+    /// Reads a module's outline; its kernels are decoded when they are first asked for.
+    ///
+    /// # Errors
+    /// INVALID_PTX, with the line.
+    pub fn parse(ptx: &str) -> Result<Self, ImageError> {
+        let module = Module::parse(Arc::from(ptx))?;
+        let kernels = module.functions.iter().filter(|function| function.is_kernel);
+        let entries = kernels.map(|kernel| (kernel.name.clone(), OnceLock::new())).collect();
+        Ok(Self { module, entries })
+    }
+
+    /// Finds a kernel, decoded.
+    ///
+    /// # Errors
+    /// If it has instructions that are not known here, or is not there at all.
+    pub fn entry(&self, name: &str) -> Result<&Entry, NotExecutable> {
+        let Some(entry) = self.entries.get(name) else {
+            return Err(NotExecutable { what: format!("there is no kernel {name}"), line: 1 });
+        };
+        let entry = entry.get_or_init(|| Ok(Entry { code: decode::kernel(&self.module, name)? }));
+        entry.as_ref().map_err(Clone::clone)
+    }
+}
+
+impl Entry {
+    /// Runs the kernel to its end.
+    ///
+    /// `symbols` gives the addresses of the module's variables.
+    ///
+    /// # Errors
+    /// What ended it early; what it wrote until then is written.
+    pub fn run(
+        &self,
+        launch: &Launch<'_>,
+        memory: &mut dyn GlobalMemory,
+        symbols: &dyn Fn(&str) -> Option<u64>,
+    ) -> Result<(), Fault> {
+        run::launch(&self.code, launch, (memory, symbols))
+    }
+}
+
+impl GlobalMemory for Memory {
+    fn bytes(&mut self, address: u64, bytes: usize) -> Option<&mut [u8]> {
+        self.write(address, bytes as u64).ok()
+    }
+}
