@@ -44,6 +44,19 @@ cases! {
     products_of_mixed_types,
     products_with_single_precision_factors,
     large_products,
+    vectors_are_changed,
+    numbers_are_made_of_vectors,
+    vectors_of_given_types,
+    matrices_with_vectors,
+    sums_of_matrices_and_scaled_lines,
+    symmetric_and_hermitian_matrices,
+    triangular_matrices,
+    a_handle_lives_until_it_is_destroyed,
+    settings_are_kept_with_a_handle,
+    wrong_arguments_are_refused_at_once,
+    memory_that_is_not_there_breaks_the_context,
+    vectors_and_matrices_are_copied,
+    a_thread_without_a_context_uses_the_first_device,
 }
 
 #[test]

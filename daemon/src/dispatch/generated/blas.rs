@@ -36,4 +36,98 @@ pub trait BlasCalls {
         let _ = (call, request);
         Err(DriverError::NOT_SUPPORTED)
     }
+
+    /// Does `Vectors`.
+    fn vectors(&mut self, call: &Call, request: cublas::Vectors) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
+
+    /// Does `ReduceToDevice`.
+    fn reduce_to_device(
+        &mut self,
+        call: &Call,
+        request: cublas::ReduceToDevice,
+    ) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
+
+    /// Does `Reduce`.
+    fn reduce(
+        &mut self,
+        call: &Call,
+        request: cublas::Reduce,
+    ) -> Result<cublas::ReduceReply, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `MultiplyVector`.
+    fn multiply_vector(
+        &mut self,
+        call: &Call,
+        request: cublas::MultiplyVector,
+    ) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
+
+    /// Does `AddOuter`.
+    fn add_outer(&mut self, call: &Call, request: cublas::AddOuter) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
+
+    /// Does `AddMatrices`.
+    fn add_matrices(
+        &mut self,
+        call: &Call,
+        request: cublas::AddMatrices,
+    ) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
+
+    /// Does `MultiplySymmetric`.
+    fn multiply_symmetric(
+        &mut self,
+        call: &Call,
+        request: cublas::MultiplySymmetric,
+    ) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
+
+    /// Does `AddSquare`.
+    fn add_square(&mut self, call: &Call, request: cublas::AddSquare) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
+
+    /// Does `SolveTriangular`.
+    fn solve_triangular(
+        &mut self,
+        call: &Call,
+        request: cublas::SolveTriangular,
+    ) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
+
+    /// Does `MultiplyTriangular`.
+    fn multiply_triangular(
+        &mut self,
+        call: &Call,
+        request: cublas::MultiplyTriangular,
+    ) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
+
+    /// Does `ScaleLines`.
+    fn scale_lines(&mut self, call: &Call, request: cublas::ScaleLines) -> Result<(), DriverError> {
+        let _ = (call, request);
+        Err(DriverError::NOT_SUPPORTED)
+    }
 }

@@ -512,6 +512,37 @@ pub fn dispatch(
         <cublas::Multiply as Request>::OPCODE => {
             answer.done(payload, |r, _| device.multiply(call, r))
         }
+        <cublas::Vectors as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.vectors(call, r))
+        }
+        <cublas::ReduceToDevice as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.reduce_to_device(call, r))
+        }
+        <cublas::Reduce as Request>::OPCODE => answer.done(payload, |r, _| device.reduce(call, r)),
+        <cublas::MultiplyVector as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.multiply_vector(call, r))
+        }
+        <cublas::AddOuter as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.add_outer(call, r))
+        }
+        <cublas::AddMatrices as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.add_matrices(call, r))
+        }
+        <cublas::MultiplySymmetric as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.multiply_symmetric(call, r))
+        }
+        <cublas::AddSquare as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.add_square(call, r))
+        }
+        <cublas::SolveTriangular as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.solve_triangular(call, r))
+        }
+        <cublas::MultiplyTriangular as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.multiply_triangular(call, r))
+        }
+        <cublas::ScaleLines as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.scale_lines(call, r))
+        }
         _ => {
             answer.refuse(Error::NOT_SUPPORTED);
             Ok(None)

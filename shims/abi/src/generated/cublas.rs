@@ -133,6 +133,30 @@ impl cublasComputeType_t {
     pub const _32F_FAST_TF32: Self = Self(77);
 }
 
+/// Constant of C type `cublasDiagType_t`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cublasDiagType_t(pub u32);
+
+impl cublasDiagType_t {
+    /// `CUBLAS_DIAG_NON_UNIT`.
+    pub const NON_UNIT: Self = Self(0);
+    /// `CUBLAS_DIAG_UNIT`.
+    pub const UNIT: Self = Self(1);
+}
+
+/// Constant of C type `cublasFillMode_t`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cublasFillMode_t(pub u32);
+
+impl cublasFillMode_t {
+    /// `CUBLAS_FILL_MODE_LOWER`.
+    pub const LOWER: Self = Self(0);
+    /// `CUBLAS_FILL_MODE_UPPER`.
+    pub const UPPER: Self = Self(1);
+}
+
 /// Constant of C type `cublasGemmAlgo_t`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -194,6 +218,18 @@ impl cublasPointerMode_t {
     pub const DEVICE: Self = Self(1);
 }
 
+/// Constant of C type `cublasSideMode_t`. Any number may come from C, so it is not a Rust enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct cublasSideMode_t(pub u32);
+
+impl cublasSideMode_t {
+    /// `CUBLAS_SIDE_LEFT`.
+    pub const LEFT: Self = Self(0);
+    /// `CUBLAS_SIDE_RIGHT`.
+    pub const RIGHT: Self = Self(1);
+}
+
 /// Constant of C type `cudaDataType_t`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -218,6 +254,8 @@ impl cudaDataType_t {
     pub const R_32I: Self = Self(10);
     /// `CUDA_R_16BF`.
     pub const R_16BF: Self = Self(14);
+    /// `CUDA_R_64I`.
+    pub const R_64I: Self = Self(24);
 }
 
 /// Handle of C type `cudaStream_t`: a number that only its maker can read.

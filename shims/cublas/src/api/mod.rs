@@ -4,8 +4,13 @@ mod argument;
 pub mod handle;
 mod kind;
 pub mod logger;
+pub mod matrix;
 pub mod multiply;
+pub mod reduce;
 pub mod status;
+pub mod symmetric;
 pub mod transfer;
+pub mod triangular;
+pub mod vector;
 
 pub use kind::Kind;

@@ -20,6 +20,519 @@ use vgpu_cublas::api;
 
 vgpu_guest::mark!();
 
+/// Answers `cublasAxpyEx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasAxpyEx(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    alpha_kind: cudaDataType_t,
+    x: *const c_void,
+    x_kind: cudaDataType_t,
+    incx: i32,
+    y: *mut c_void,
+    y_kind: cudaDataType_t,
+    incy: i32,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasAxpyEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy_ex(
+            handle,
+            i64::from(n),
+            alpha,
+            alpha_kind,
+            x,
+            x_kind,
+            i64::from(incx),
+            y,
+            y_kind,
+            i64::from(incy),
+            compute,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasAxpyEx, cublasAxpyEx@@@libcublas.so.12");
+
+/// Answers `cublasAxpyEx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasAxpyEx_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    alpha_kind: cudaDataType_t,
+    x: *const c_void,
+    x_kind: cudaDataType_t,
+    incx: i64,
+    y: *mut c_void,
+    y_kind: cudaDataType_t,
+    incy: i64,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasAxpyEx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy_ex(
+            handle, n, alpha, alpha_kind, x, x_kind, incx, y, y_kind, incy, compute,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasAxpyEx_64, cublasAxpyEx_64@@@libcublas.so.12");
+
+/// Answers `cublasCaxpy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCaxpy_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCaxpy_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy(
+            api::Kind::C,
+            handle,
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCaxpy_v2, cublasCaxpy_v2@@@libcublas.so.12");
+
+/// Answers `cublasCaxpy_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCaxpy_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCaxpy_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy(api::Kind::C, handle, n, alpha, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasCaxpy_v2_64, cublasCaxpy_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCcopy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCcopy_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCcopy_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::copy(
+            api::Kind::C,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCcopy_v2, cublasCcopy_v2@@@libcublas.so.12");
+
+/// Answers `cublasCcopy_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCcopy_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCcopy_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::copy(api::Kind::C, handle, n, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasCcopy_v2_64, cublasCcopy_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCdgmm` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCdgmm(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    m: i32,
+    n: i32,
+    a: *const c_void,
+    lda: i32,
+    x: *const c_void,
+    incx: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCdgmm");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, x, c) = unsafe {
+            (
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::dgmm(
+            api::Kind::C,
+            handle,
+            side,
+            i64::from(m),
+            i64::from(n),
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCdgmm, cublasCdgmm@@@libcublas.so.12");
+
+/// Answers `cublasCdgmm_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCdgmm_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    m: i64,
+    n: i64,
+    a: *const c_void,
+    lda: i64,
+    x: *const c_void,
+    incx: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCdgmm_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, x, c) = unsafe {
+            (
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::dgmm(api::Kind::C, handle, side, m, n, a, lda, x, incx, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasCdgmm_64, cublasCdgmm_64@@@libcublas.so.12");
+
+/// Answers `cublasCdotc_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCdotc_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCdotc_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot_conjugate(
+            api::Kind::C,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            result,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCdotc_v2, cublasCdotc_v2@@@libcublas.so.12");
+
+/// Answers `cublasCdotc_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCdotc_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCdotc_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot_conjugate(api::Kind::C, handle, n, x, incx, y, incy, result)
+    })
+}
+std::arch::global_asm!(".symver cublasCdotc_v2_64, cublasCdotc_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCdotu_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCdotu_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCdotu_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot(
+            api::Kind::C,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            result,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCdotu_v2, cublasCdotu_v2@@@libcublas.so.12");
+
+/// Answers `cublasCdotu_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCdotu_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCdotu_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot(api::Kind::C, handle, n, x, incx, y, incy, result)
+    })
+}
+std::arch::global_asm!(".symver cublasCdotu_v2_64, cublasCdotu_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCgeam` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgeam(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    b: *const c_void,
+    ldb: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgeam");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::geam(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            b,
+            i64::from(ldb),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgeam, cublasCgeam@@@libcublas.so.12");
+
+/// Answers `cublasCgeam_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgeam_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    b: *const c_void,
+    ldb: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgeam_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::geam(
+            api::Kind::C,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            beta,
+            b,
+            ldb,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgeam_64, cublasCgeam_64@@@libcublas.so.12");
+
 /// Answers `cublasCgemmBatched` on the host, without waiting.
 ///
 /// # Safety
@@ -488,6 +1001,761 @@ pub unsafe extern "C" fn cublasCgemm_v2_64(
 }
 std::arch::global_asm!(".symver cublasCgemm_v2_64, cublasCgemm_v2_64@@@libcublas.so.12");
 
+/// Answers `cublasCgemvBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemvBatched(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    x: *const *const c_void,
+    incx: i32,
+    beta: *const c_void,
+    y: *const *mut c_void,
+    incy: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemvBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_batched(
+            api::Kind::C,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            beta,
+            y,
+            i64::from(incy),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgemvBatched, cublasCgemvBatched@@@libcublas.so.12");
+
+/// Answers `cublasCgemvBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemvBatched_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    x: *const *const c_void,
+    incx: i64,
+    beta: *const c_void,
+    y: *const *mut c_void,
+    incy: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemvBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_batched(
+            api::Kind::C,
+            handle,
+            trans,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            x,
+            incx,
+            beta,
+            y,
+            incy,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgemvBatched_64, cublasCgemvBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasCgemvStridedBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemvStridedBatched(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    stride_a: i64,
+    x: *const c_void,
+    incx: i32,
+    stride_x: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i32,
+    stride_y: i64,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemvStridedBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_strided_batched(
+            api::Kind::C,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            stride_a,
+            x,
+            i64::from(incx),
+            stride_x,
+            beta,
+            y,
+            i64::from(incy),
+            stride_y,
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasCgemvStridedBatched, cublasCgemvStridedBatched@@@libcublas.so.12"
+);
+
+/// Answers `cublasCgemvStridedBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemvStridedBatched_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    stride_a: i64,
+    x: *const c_void,
+    incx: i64,
+    stride_x: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i64,
+    stride_y: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemvStridedBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_strided_batched(
+            api::Kind::C,
+            handle,
+            trans,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            stride_a,
+            x,
+            incx,
+            stride_x,
+            beta,
+            y,
+            incy,
+            stride_y,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasCgemvStridedBatched_64, cublasCgemvStridedBatched_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasCgemv_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemv_v2(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    x: *const c_void,
+    incx: i32,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemv_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv(
+            api::Kind::C,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            beta,
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgemv_v2, cublasCgemv_v2@@@libcublas.so.12");
+
+/// Answers `cublasCgemv_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgemv_v2_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    x: *const c_void,
+    incx: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgemv_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv(api::Kind::C, handle, trans, m, n, alpha, a, lda, x, incx, beta, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasCgemv_v2_64, cublasCgemv_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCgerc_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgerc_v2(
+    handle: cublasHandle_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    a: *mut c_void,
+    lda: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgerc_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger_conjugate(
+            api::Kind::C,
+            handle,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            a,
+            i64::from(lda),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgerc_v2, cublasCgerc_v2@@@libcublas.so.12");
+
+/// Answers `cublasCgerc_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgerc_v2_64(
+    handle: cublasHandle_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    a: *mut c_void,
+    lda: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgerc_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger_conjugate(api::Kind::C, handle, m, n, alpha, x, incx, y, incy, a, lda)
+    })
+}
+std::arch::global_asm!(".symver cublasCgerc_v2_64, cublasCgerc_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCgeru_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgeru_v2(
+    handle: cublasHandle_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    a: *mut c_void,
+    lda: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgeru_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger(
+            api::Kind::C,
+            handle,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            a,
+            i64::from(lda),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCgeru_v2, cublasCgeru_v2@@@libcublas.so.12");
+
+/// Answers `cublasCgeru_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCgeru_v2_64(
+    handle: cublasHandle_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    a: *mut c_void,
+    lda: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCgeru_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger(api::Kind::C, handle, m, n, alpha, x, incx, y, incy, a, lda)
+    })
+}
+std::arch::global_asm!(".symver cublasCgeru_v2_64, cublasCgeru_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasChemm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasChemm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasChemm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::hemm(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasChemm_v2, cublasChemm_v2@@@libcublas.so.12");
+
+/// Answers `cublasChemm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasChemm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasChemm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::hemm(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasChemm_v2_64, cublasChemm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCherk_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCherk_v2(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCherk_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::herk(
+            api::Kind::C,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCherk_v2, cublasCherk_v2@@@libcublas.so.12");
+
+/// Answers `cublasCherk_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCherk_v2_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCherk_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::herk(api::Kind::C, handle, uplo, trans, n, k, alpha, a, lda, beta, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasCherk_v2_64, cublasCherk_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCherkx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCherkx(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCherkx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::herkx(
+            api::Kind::C,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCherkx, cublasCherkx@@@libcublas.so.12");
+
+/// Answers `cublasCherkx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCherkx_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCherkx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::herkx(
+            api::Kind::C,
+            handle,
+            uplo,
+            trans,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCherkx_64, cublasCherkx_64@@@libcublas.so.12");
+
 /// Answers `cublasCreate_v2` on the host.
 ///
 /// # Safety
@@ -505,6 +1773,1043 @@ pub unsafe extern "C" fn cublasCreate_v2(handle: *mut cublasHandle_t) -> cublasS
 }
 std::arch::global_asm!(".symver cublasCreate_v2, cublasCreate_v2@@@libcublas.so.12");
 
+/// Answers `cublasCscal_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCscal_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCscal_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::C, handle, i64::from(n), alpha, x, i64::from(incx))
+    })
+}
+std::arch::global_asm!(".symver cublasCscal_v2, cublasCscal_v2@@@libcublas.so.12");
+
+/// Answers `cublasCscal_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCscal_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCscal_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::C, handle, n, alpha, x, incx)
+    })
+}
+std::arch::global_asm!(".symver cublasCscal_v2_64, cublasCscal_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCsscal_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCsscal_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCsscal_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::CS, handle, i64::from(n), alpha, x, i64::from(incx))
+    })
+}
+std::arch::global_asm!(".symver cublasCsscal_v2, cublasCsscal_v2@@@libcublas.so.12");
+
+/// Answers `cublasCsscal_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCsscal_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCsscal_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::CS, handle, n, alpha, x, incx)
+    })
+}
+std::arch::global_asm!(".symver cublasCsscal_v2_64, cublasCsscal_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCswap_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCswap_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *mut c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCswap_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::swap(
+            api::Kind::C,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCswap_v2, cublasCswap_v2@@@libcublas.so.12");
+
+/// Answers `cublasCswap_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCswap_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *mut c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCswap_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::swap(api::Kind::C, handle, n, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasCswap_v2_64, cublasCswap_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCsymm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCsymm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCsymm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::symm(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCsymm_v2, cublasCsymm_v2@@@libcublas.so.12");
+
+/// Answers `cublasCsymm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCsymm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCsymm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::symm(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCsymm_v2_64, cublasCsymm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCsyrk_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCsyrk_v2(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCsyrk_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrk(
+            api::Kind::C,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCsyrk_v2, cublasCsyrk_v2@@@libcublas.so.12");
+
+/// Answers `cublasCsyrk_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCsyrk_v2_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCsyrk_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrk(api::Kind::C, handle, uplo, trans, n, k, alpha, a, lda, beta, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasCsyrk_v2_64, cublasCsyrk_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCsyrkx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCsyrkx(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCsyrkx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrkx(
+            api::Kind::C,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCsyrkx, cublasCsyrkx@@@libcublas.so.12");
+
+/// Answers `cublasCsyrkx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCsyrkx_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCsyrkx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrkx(
+            api::Kind::C,
+            handle,
+            uplo,
+            trans,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCsyrkx_64, cublasCsyrkx_64@@@libcublas.so.12");
+
+/// Answers `cublasCtrmm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCtrmm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCtrmm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::triangular::trmm(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCtrmm_v2, cublasCtrmm_v2@@@libcublas.so.12");
+
+/// Answers `cublasCtrmm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCtrmm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCtrmm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::triangular::trmm(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCtrmm_v2_64, cublasCtrmm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasCtrsmBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCtrsmBatched(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    b: *const *mut c_void,
+    ldb: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCtrsmBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm_batched(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCtrsmBatched, cublasCtrsmBatched@@@libcublas.so.12");
+
+/// Answers `cublasCtrsmBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCtrsmBatched_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    b: *const *mut c_void,
+    ldb: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCtrsmBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm_batched(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCtrsmBatched_64, cublasCtrsmBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasCtrsm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCtrsm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *mut c_void,
+    ldb: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCtrsm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCtrsm_v2, cublasCtrsm_v2@@@libcublas.so.12");
+
+/// Answers `cublasCtrsm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasCtrsm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *mut c_void,
+    ldb: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasCtrsm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm(
+            api::Kind::C,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasCtrsm_v2_64, cublasCtrsm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDasum_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDasum_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDasum_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::asum(api::Kind::D, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasDasum_v2, cublasDasum_v2@@@libcublas.so.12");
+
+/// Answers `cublasDasum_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDasum_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDasum_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::asum(api::Kind::D, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasDasum_v2_64, cublasDasum_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDaxpy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDaxpy_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDaxpy_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy(
+            api::Kind::D,
+            handle,
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDaxpy_v2, cublasDaxpy_v2@@@libcublas.so.12");
+
+/// Answers `cublasDaxpy_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDaxpy_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDaxpy_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy(api::Kind::D, handle, n, alpha, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasDaxpy_v2_64, cublasDaxpy_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDcopy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDcopy_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDcopy_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::copy(
+            api::Kind::D,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDcopy_v2, cublasDcopy_v2@@@libcublas.so.12");
+
+/// Answers `cublasDcopy_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDcopy_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDcopy_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::copy(api::Kind::D, handle, n, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasDcopy_v2_64, cublasDcopy_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDdgmm` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDdgmm(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    m: i32,
+    n: i32,
+    a: *const c_void,
+    lda: i32,
+    x: *const c_void,
+    incx: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDdgmm");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, x, c) = unsafe {
+            (
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::dgmm(
+            api::Kind::D,
+            handle,
+            side,
+            i64::from(m),
+            i64::from(n),
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDdgmm, cublasDdgmm@@@libcublas.so.12");
+
+/// Answers `cublasDdgmm_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDdgmm_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    m: i64,
+    n: i64,
+    a: *const c_void,
+    lda: i64,
+    x: *const c_void,
+    incx: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDdgmm_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, x, c) = unsafe {
+            (
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::dgmm(api::Kind::D, handle, side, m, n, a, lda, x, incx, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasDdgmm_64, cublasDdgmm_64@@@libcublas.so.12");
+
+/// Answers `cublasDdot_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDdot_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDdot_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot(
+            api::Kind::D,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            result,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDdot_v2, cublasDdot_v2@@@libcublas.so.12");
+
+/// Answers `cublasDdot_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDdot_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDdot_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot(api::Kind::D, handle, n, x, incx, y, incy, result)
+    })
+}
+std::arch::global_asm!(".symver cublasDdot_v2_64, cublasDdot_v2_64@@@libcublas.so.12");
+
 /// Answers `cublasDestroy_v2` on the host, without waiting.
 ///
 /// # Safety
@@ -515,6 +2820,110 @@ pub unsafe extern "C" fn cublasDestroy_v2(handle: cublasHandle_t) -> cublasStatu
     boundary(&CALLS, || api::handle::destroy_v2(handle))
 }
 std::arch::global_asm!(".symver cublasDestroy_v2, cublasDestroy_v2@@@libcublas.so.12");
+
+/// Answers `cublasDgeam` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgeam(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    b: *const c_void,
+    ldb: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgeam");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::geam(
+            api::Kind::D,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            b,
+            i64::from(ldb),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDgeam, cublasDgeam@@@libcublas.so.12");
+
+/// Answers `cublasDgeam_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgeam_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    b: *const c_void,
+    ldb: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgeam_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::geam(
+            api::Kind::D,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            beta,
+            b,
+            ldb,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDgeam_64, cublasDgeam_64@@@libcublas.so.12");
 
 /// Answers `cublasDgemmBatched` on the host, without waiting.
 ///
@@ -863,6 +3272,1393 @@ pub unsafe extern "C" fn cublasDgemm_v2_64(
     })
 }
 std::arch::global_asm!(".symver cublasDgemm_v2_64, cublasDgemm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDgemvBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemvBatched(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    x: *const *const c_void,
+    incx: i32,
+    beta: *const c_void,
+    y: *const *mut c_void,
+    incy: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemvBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_batched(
+            api::Kind::D,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            beta,
+            y,
+            i64::from(incy),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDgemvBatched, cublasDgemvBatched@@@libcublas.so.12");
+
+/// Answers `cublasDgemvBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemvBatched_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    x: *const *const c_void,
+    incx: i64,
+    beta: *const c_void,
+    y: *const *mut c_void,
+    incy: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemvBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_batched(
+            api::Kind::D,
+            handle,
+            trans,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            x,
+            incx,
+            beta,
+            y,
+            incy,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDgemvBatched_64, cublasDgemvBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasDgemvStridedBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemvStridedBatched(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    stride_a: i64,
+    x: *const c_void,
+    incx: i32,
+    stride_x: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i32,
+    stride_y: i64,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemvStridedBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_strided_batched(
+            api::Kind::D,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            stride_a,
+            x,
+            i64::from(incx),
+            stride_x,
+            beta,
+            y,
+            i64::from(incy),
+            stride_y,
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasDgemvStridedBatched, cublasDgemvStridedBatched@@@libcublas.so.12"
+);
+
+/// Answers `cublasDgemvStridedBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemvStridedBatched_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    stride_a: i64,
+    x: *const c_void,
+    incx: i64,
+    stride_x: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i64,
+    stride_y: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemvStridedBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_strided_batched(
+            api::Kind::D,
+            handle,
+            trans,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            stride_a,
+            x,
+            incx,
+            stride_x,
+            beta,
+            y,
+            incy,
+            stride_y,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasDgemvStridedBatched_64, cublasDgemvStridedBatched_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasDgemv_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemv_v2(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    x: *const c_void,
+    incx: i32,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemv_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv(
+            api::Kind::D,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            beta,
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDgemv_v2, cublasDgemv_v2@@@libcublas.so.12");
+
+/// Answers `cublasDgemv_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDgemv_v2_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    x: *const c_void,
+    incx: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDgemv_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv(api::Kind::D, handle, trans, m, n, alpha, a, lda, x, incx, beta, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasDgemv_v2_64, cublasDgemv_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDger_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDger_v2(
+    handle: cublasHandle_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    a: *mut c_void,
+    lda: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDger_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger(
+            api::Kind::D,
+            handle,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            a,
+            i64::from(lda),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDger_v2, cublasDger_v2@@@libcublas.so.12");
+
+/// Answers `cublasDger_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDger_v2_64(
+    handle: cublasHandle_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    a: *mut c_void,
+    lda: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDger_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger(api::Kind::D, handle, m, n, alpha, x, incx, y, incy, a, lda)
+    })
+}
+std::arch::global_asm!(".symver cublasDger_v2_64, cublasDger_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDnrm2_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDnrm2_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDnrm2_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2(api::Kind::D, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasDnrm2_v2, cublasDnrm2_v2@@@libcublas.so.12");
+
+/// Answers `cublasDnrm2_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDnrm2_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDnrm2_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2(api::Kind::D, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasDnrm2_v2_64, cublasDnrm2_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDotEx` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDotEx(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    x_kind: cudaDataType_t,
+    incx: i32,
+    y: *const c_void,
+    y_kind: cudaDataType_t,
+    incy: i32,
+    result: *mut c_void,
+    result_kind: cudaDataType_t,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDotEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot_ex(
+            handle,
+            i64::from(n),
+            x,
+            x_kind,
+            i64::from(incx),
+            y,
+            y_kind,
+            i64::from(incy),
+            result,
+            result_kind,
+            compute,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDotEx, cublasDotEx@@@libcublas.so.12");
+
+/// Answers `cublasDotEx_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDotEx_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    x_kind: cudaDataType_t,
+    incx: i64,
+    y: *const c_void,
+    y_kind: cudaDataType_t,
+    incy: i64,
+    result: *mut c_void,
+    result_kind: cudaDataType_t,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDotEx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot_ex(
+            handle,
+            n,
+            x,
+            x_kind,
+            incx,
+            y,
+            y_kind,
+            incy,
+            result,
+            result_kind,
+            compute,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDotEx_64, cublasDotEx_64@@@libcublas.so.12");
+
+/// Answers `cublasDotcEx` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDotcEx(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    x_kind: cudaDataType_t,
+    incx: i32,
+    y: *const c_void,
+    y_kind: cudaDataType_t,
+    incy: i32,
+    result: *mut c_void,
+    result_kind: cudaDataType_t,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDotcEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot_conjugate_ex(
+            handle,
+            i64::from(n),
+            x,
+            x_kind,
+            i64::from(incx),
+            y,
+            y_kind,
+            i64::from(incy),
+            result,
+            result_kind,
+            compute,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDotcEx, cublasDotcEx@@@libcublas.so.12");
+
+/// Answers `cublasDotcEx_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDotcEx_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    x_kind: cudaDataType_t,
+    incx: i64,
+    y: *const c_void,
+    y_kind: cudaDataType_t,
+    incy: i64,
+    result: *mut c_void,
+    result_kind: cudaDataType_t,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDotcEx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot_conjugate_ex(
+            handle,
+            n,
+            x,
+            x_kind,
+            incx,
+            y,
+            y_kind,
+            incy,
+            result,
+            result_kind,
+            compute,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDotcEx_64, cublasDotcEx_64@@@libcublas.so.12");
+
+/// Answers `cublasDscal_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDscal_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDscal_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::D, handle, i64::from(n), alpha, x, i64::from(incx))
+    })
+}
+std::arch::global_asm!(".symver cublasDscal_v2, cublasDscal_v2@@@libcublas.so.12");
+
+/// Answers `cublasDscal_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDscal_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDscal_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::D, handle, n, alpha, x, incx)
+    })
+}
+std::arch::global_asm!(".symver cublasDscal_v2_64, cublasDscal_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDswap_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDswap_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *mut c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDswap_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::swap(
+            api::Kind::D,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDswap_v2, cublasDswap_v2@@@libcublas.so.12");
+
+/// Answers `cublasDswap_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDswap_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *mut c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDswap_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::swap(api::Kind::D, handle, n, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasDswap_v2_64, cublasDswap_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDsymm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDsymm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDsymm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::symm(
+            api::Kind::D,
+            handle,
+            side,
+            uplo,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDsymm_v2, cublasDsymm_v2@@@libcublas.so.12");
+
+/// Answers `cublasDsymm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDsymm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDsymm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::symm(
+            api::Kind::D,
+            handle,
+            side,
+            uplo,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDsymm_v2_64, cublasDsymm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDsyrk_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDsyrk_v2(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDsyrk_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrk(
+            api::Kind::D,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDsyrk_v2, cublasDsyrk_v2@@@libcublas.so.12");
+
+/// Answers `cublasDsyrk_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDsyrk_v2_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDsyrk_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrk(api::Kind::D, handle, uplo, trans, n, k, alpha, a, lda, beta, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasDsyrk_v2_64, cublasDsyrk_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDsyrkx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDsyrkx(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDsyrkx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrkx(
+            api::Kind::D,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDsyrkx, cublasDsyrkx@@@libcublas.so.12");
+
+/// Answers `cublasDsyrkx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDsyrkx_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDsyrkx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrkx(
+            api::Kind::D,
+            handle,
+            uplo,
+            trans,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDsyrkx_64, cublasDsyrkx_64@@@libcublas.so.12");
+
+/// Answers `cublasDtrmm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDtrmm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDtrmm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::triangular::trmm(
+            api::Kind::D,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDtrmm_v2, cublasDtrmm_v2@@@libcublas.so.12");
+
+/// Answers `cublasDtrmm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDtrmm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDtrmm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::triangular::trmm(
+            api::Kind::D,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDtrmm_v2_64, cublasDtrmm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDtrsmBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDtrsmBatched(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    b: *const *mut c_void,
+    ldb: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDtrsmBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm_batched(
+            api::Kind::D,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDtrsmBatched, cublasDtrsmBatched@@@libcublas.so.12");
+
+/// Answers `cublasDtrsmBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDtrsmBatched_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    b: *const *mut c_void,
+    ldb: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDtrsmBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm_batched(
+            api::Kind::D,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDtrsmBatched_64, cublasDtrsmBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasDtrsm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDtrsm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *mut c_void,
+    ldb: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDtrsm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm(
+            api::Kind::D,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDtrsm_v2, cublasDtrsm_v2@@@libcublas.so.12");
+
+/// Answers `cublasDtrsm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDtrsm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *mut c_void,
+    ldb: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDtrsm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm(
+            api::Kind::D,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasDtrsm_v2_64, cublasDtrsm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDzasum_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDzasum_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDzasum_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::asum(api::Kind::DZ, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasDzasum_v2, cublasDzasum_v2@@@libcublas.so.12");
+
+/// Answers `cublasDzasum_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDzasum_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDzasum_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::asum(api::Kind::DZ, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasDzasum_v2_64, cublasDzasum_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasDznrm2_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDznrm2_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDznrm2_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2(api::Kind::DZ, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasDznrm2_v2, cublasDznrm2_v2@@@libcublas.so.12");
+
+/// Answers `cublasDznrm2_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasDznrm2_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasDznrm2_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2(api::Kind::DZ, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasDznrm2_v2_64, cublasDznrm2_v2_64@@@libcublas.so.12");
 
 /// Answers `cublasGemmBatchedEx` on the host, without waiting.
 ///
@@ -1974,6 +5770,358 @@ pub unsafe extern "C" fn cublasHgemm_64(
 }
 std::arch::global_asm!(".symver cublasHgemm_64, cublasHgemm_64@@@libcublas.so.12");
 
+/// Answers `cublasIcamax_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIcamax_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIcamax_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amax(api::Kind::C, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasIcamax_v2, cublasIcamax_v2@@@libcublas.so.12");
+
+/// Answers `cublasIcamax_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIcamax_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIcamax_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amax_wide(api::Kind::C, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasIcamax_v2_64, cublasIcamax_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasIcamin_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIcamin_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIcamin_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amin(api::Kind::C, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasIcamin_v2, cublasIcamin_v2@@@libcublas.so.12");
+
+/// Answers `cublasIcamin_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIcamin_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIcamin_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amin_wide(api::Kind::C, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasIcamin_v2_64, cublasIcamin_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasIdamax_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIdamax_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIdamax_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amax(api::Kind::D, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasIdamax_v2, cublasIdamax_v2@@@libcublas.so.12");
+
+/// Answers `cublasIdamax_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIdamax_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIdamax_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amax_wide(api::Kind::D, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasIdamax_v2_64, cublasIdamax_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasIdamin_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIdamin_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIdamin_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amin(api::Kind::D, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasIdamin_v2, cublasIdamin_v2@@@libcublas.so.12");
+
+/// Answers `cublasIdamin_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIdamin_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIdamin_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amin_wide(api::Kind::D, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasIdamin_v2_64, cublasIdamin_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasIsamax_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIsamax_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIsamax_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amax(api::Kind::S, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasIsamax_v2, cublasIsamax_v2@@@libcublas.so.12");
+
+/// Answers `cublasIsamax_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIsamax_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIsamax_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amax_wide(api::Kind::S, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasIsamax_v2_64, cublasIsamax_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasIsamin_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIsamin_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIsamin_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amin(api::Kind::S, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasIsamin_v2, cublasIsamin_v2@@@libcublas.so.12");
+
+/// Answers `cublasIsamin_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIsamin_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIsamin_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amin_wide(api::Kind::S, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasIsamin_v2_64, cublasIsamin_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasIzamax_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIzamax_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIzamax_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amax(api::Kind::Z, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasIzamax_v2, cublasIzamax_v2@@@libcublas.so.12");
+
+/// Answers `cublasIzamax_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIzamax_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIzamax_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amax_wide(api::Kind::Z, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasIzamax_v2_64, cublasIzamax_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasIzamin_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIzamin_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIzamin_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amin(api::Kind::Z, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasIzamin_v2, cublasIzamin_v2@@@libcublas.so.12");
+
+/// Answers `cublasIzamin_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasIzamin_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasIzamin_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::amin_wide(api::Kind::Z, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasIzamin_v2_64, cublasIzamin_v2_64@@@libcublas.so.12");
+
 /// Answers `cublasLoggerConfigure` in the guest.
 ///
 /// # Safety
@@ -1991,6 +6139,518 @@ pub unsafe extern "C" fn cublasLoggerConfigure(
     })
 }
 std::arch::global_asm!(".symver cublasLoggerConfigure, cublasLoggerConfigure@@@libcublas.so.12");
+
+/// Answers `cublasNrm2Ex` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasNrm2Ex(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    x_kind: cudaDataType_t,
+    incx: i32,
+    result: *mut c_void,
+    result_kind: cudaDataType_t,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasNrm2Ex");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2_ex(
+            handle,
+            i64::from(n),
+            x,
+            x_kind,
+            i64::from(incx),
+            result,
+            result_kind,
+            compute,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasNrm2Ex, cublasNrm2Ex@@@libcublas.so.12");
+
+/// Answers `cublasNrm2Ex_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasNrm2Ex_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    x_kind: cudaDataType_t,
+    incx: i64,
+    result: *mut c_void,
+    result_kind: cudaDataType_t,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasNrm2Ex_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2_ex(handle, n, x, x_kind, incx, result, result_kind, compute)
+    })
+}
+std::arch::global_asm!(".symver cublasNrm2Ex_64, cublasNrm2Ex_64@@@libcublas.so.12");
+
+/// Answers `cublasSasum_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSasum_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSasum_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::asum(api::Kind::S, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasSasum_v2, cublasSasum_v2@@@libcublas.so.12");
+
+/// Answers `cublasSasum_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSasum_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSasum_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::asum(api::Kind::S, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasSasum_v2_64, cublasSasum_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasSaxpy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSaxpy_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSaxpy_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy(
+            api::Kind::S,
+            handle,
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSaxpy_v2, cublasSaxpy_v2@@@libcublas.so.12");
+
+/// Answers `cublasSaxpy_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSaxpy_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSaxpy_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy(api::Kind::S, handle, n, alpha, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasSaxpy_v2_64, cublasSaxpy_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasScalEx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasScalEx(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    alpha_kind: cudaDataType_t,
+    x: *mut c_void,
+    x_kind: cudaDataType_t,
+    incx: i32,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasScalEx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal_ex(
+            handle,
+            i64::from(n),
+            alpha,
+            alpha_kind,
+            x,
+            x_kind,
+            i64::from(incx),
+            compute,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasScalEx, cublasScalEx@@@libcublas.so.12");
+
+/// Answers `cublasScalEx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasScalEx_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    alpha_kind: cudaDataType_t,
+    x: *mut c_void,
+    x_kind: cudaDataType_t,
+    incx: i64,
+    compute: cudaDataType_t,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasScalEx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal_ex(handle, n, alpha, alpha_kind, x, x_kind, incx, compute)
+    })
+}
+std::arch::global_asm!(".symver cublasScalEx_64, cublasScalEx_64@@@libcublas.so.12");
+
+/// Answers `cublasScasum_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasScasum_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasScasum_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::asum(api::Kind::SC, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasScasum_v2, cublasScasum_v2@@@libcublas.so.12");
+
+/// Answers `cublasScasum_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasScasum_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasScasum_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::asum(api::Kind::SC, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasScasum_v2_64, cublasScasum_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasScnrm2_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasScnrm2_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasScnrm2_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2(api::Kind::SC, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasScnrm2_v2, cublasScnrm2_v2@@@libcublas.so.12");
+
+/// Answers `cublasScnrm2_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasScnrm2_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasScnrm2_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2(api::Kind::SC, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasScnrm2_v2_64, cublasScnrm2_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasScopy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasScopy_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasScopy_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::copy(
+            api::Kind::S,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasScopy_v2, cublasScopy_v2@@@libcublas.so.12");
+
+/// Answers `cublasScopy_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasScopy_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasScopy_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::copy(api::Kind::S, handle, n, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasScopy_v2_64, cublasScopy_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasSdgmm` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSdgmm(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    m: i32,
+    n: i32,
+    a: *const c_void,
+    lda: i32,
+    x: *const c_void,
+    incx: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSdgmm");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, x, c) = unsafe {
+            (
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::dgmm(
+            api::Kind::S,
+            handle,
+            side,
+            i64::from(m),
+            i64::from(n),
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSdgmm, cublasSdgmm@@@libcublas.so.12");
+
+/// Answers `cublasSdgmm_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSdgmm_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    m: i64,
+    n: i64,
+    a: *const c_void,
+    lda: i64,
+    x: *const c_void,
+    incx: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSdgmm_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, x, c) = unsafe {
+            (
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::dgmm(api::Kind::S, handle, side, m, n, a, lda, x, incx, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasSdgmm_64, cublasSdgmm_64@@@libcublas.so.12");
+
+/// Answers `cublasSdot_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSdot_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSdot_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot(
+            api::Kind::S,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            result,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSdot_v2, cublasSdot_v2@@@libcublas.so.12");
+
+/// Answers `cublasSdot_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSdot_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSdot_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot(api::Kind::S, handle, n, x, incx, y, incy, result)
+    })
+}
+std::arch::global_asm!(".symver cublasSdot_v2_64, cublasSdot_v2_64@@@libcublas.so.12");
 
 /// Answers `cublasSetAtomicsMode` in the guest.
 ///
@@ -2315,6 +6975,110 @@ pub unsafe extern "C" fn cublasSetWorkspace_v2(
     })
 }
 std::arch::global_asm!(".symver cublasSetWorkspace_v2, cublasSetWorkspace_v2@@@libcublas.so.12");
+
+/// Answers `cublasSgeam` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgeam(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    b: *const c_void,
+    ldb: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgeam");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::geam(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            b,
+            i64::from(ldb),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgeam, cublasSgeam@@@libcublas.so.12");
+
+/// Answers `cublasSgeam_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgeam_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    b: *const c_void,
+    ldb: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgeam_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::geam(
+            api::Kind::S,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            beta,
+            b,
+            ldb,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgeam_64, cublasSgeam_64@@@libcublas.so.12");
 
 /// Answers `cublasSgemmBatched` on the host, without waiting.
 ///
@@ -2784,6 +7548,1602 @@ pub unsafe extern "C" fn cublasSgemm_v2_64(
 }
 std::arch::global_asm!(".symver cublasSgemm_v2_64, cublasSgemm_v2_64@@@libcublas.so.12");
 
+/// Answers `cublasSgemvBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemvBatched(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    x: *const *const c_void,
+    incx: i32,
+    beta: *const c_void,
+    y: *const *mut c_void,
+    incy: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemvBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_batched(
+            api::Kind::S,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            beta,
+            y,
+            i64::from(incy),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgemvBatched, cublasSgemvBatched@@@libcublas.so.12");
+
+/// Answers `cublasSgemvBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemvBatched_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    x: *const *const c_void,
+    incx: i64,
+    beta: *const c_void,
+    y: *const *mut c_void,
+    incy: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemvBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_batched(
+            api::Kind::S,
+            handle,
+            trans,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            x,
+            incx,
+            beta,
+            y,
+            incy,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgemvBatched_64, cublasSgemvBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasSgemvStridedBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemvStridedBatched(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    stride_a: i64,
+    x: *const c_void,
+    incx: i32,
+    stride_x: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i32,
+    stride_y: i64,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemvStridedBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_strided_batched(
+            api::Kind::S,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            stride_a,
+            x,
+            i64::from(incx),
+            stride_x,
+            beta,
+            y,
+            i64::from(incy),
+            stride_y,
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasSgemvStridedBatched, cublasSgemvStridedBatched@@@libcublas.so.12"
+);
+
+/// Answers `cublasSgemvStridedBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemvStridedBatched_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    stride_a: i64,
+    x: *const c_void,
+    incx: i64,
+    stride_x: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i64,
+    stride_y: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemvStridedBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_strided_batched(
+            api::Kind::S,
+            handle,
+            trans,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            stride_a,
+            x,
+            incx,
+            stride_x,
+            beta,
+            y,
+            incy,
+            stride_y,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasSgemvStridedBatched_64, cublasSgemvStridedBatched_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasSgemv_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemv_v2(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    x: *const c_void,
+    incx: i32,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemv_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv(
+            api::Kind::S,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            beta,
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSgemv_v2, cublasSgemv_v2@@@libcublas.so.12");
+
+/// Answers `cublasSgemv_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSgemv_v2_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    x: *const c_void,
+    incx: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSgemv_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv(api::Kind::S, handle, trans, m, n, alpha, a, lda, x, incx, beta, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasSgemv_v2_64, cublasSgemv_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasSger_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSger_v2(
+    handle: cublasHandle_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    a: *mut c_void,
+    lda: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSger_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger(
+            api::Kind::S,
+            handle,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            a,
+            i64::from(lda),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSger_v2, cublasSger_v2@@@libcublas.so.12");
+
+/// Answers `cublasSger_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSger_v2_64(
+    handle: cublasHandle_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    a: *mut c_void,
+    lda: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSger_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger(api::Kind::S, handle, m, n, alpha, x, incx, y, incy, a, lda)
+    })
+}
+std::arch::global_asm!(".symver cublasSger_v2_64, cublasSger_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasSnrm2_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSnrm2_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSnrm2_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2(api::Kind::S, handle, i64::from(n), x, i64::from(incx), result)
+    })
+}
+std::arch::global_asm!(".symver cublasSnrm2_v2, cublasSnrm2_v2@@@libcublas.so.12");
+
+/// Answers `cublasSnrm2_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSnrm2_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSnrm2_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, result) =
+            unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(result.cast())) };
+        api::reduce::nrm2(api::Kind::S, handle, n, x, incx, result)
+    })
+}
+std::arch::global_asm!(".symver cublasSnrm2_v2_64, cublasSnrm2_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasSscal_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSscal_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSscal_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::S, handle, i64::from(n), alpha, x, i64::from(incx))
+    })
+}
+std::arch::global_asm!(".symver cublasSscal_v2, cublasSscal_v2@@@libcublas.so.12");
+
+/// Answers `cublasSscal_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSscal_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSscal_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::S, handle, n, alpha, x, incx)
+    })
+}
+std::arch::global_asm!(".symver cublasSscal_v2_64, cublasSscal_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasSswap_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSswap_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *mut c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSswap_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::swap(
+            api::Kind::S,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSswap_v2, cublasSswap_v2@@@libcublas.so.12");
+
+/// Answers `cublasSswap_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSswap_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *mut c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSswap_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::swap(api::Kind::S, handle, n, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasSswap_v2_64, cublasSswap_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasSsymm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSsymm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSsymm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::symm(
+            api::Kind::S,
+            handle,
+            side,
+            uplo,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSsymm_v2, cublasSsymm_v2@@@libcublas.so.12");
+
+/// Answers `cublasSsymm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSsymm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSsymm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::symm(
+            api::Kind::S,
+            handle,
+            side,
+            uplo,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSsymm_v2_64, cublasSsymm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasSsyrk_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSsyrk_v2(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSsyrk_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrk(
+            api::Kind::S,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSsyrk_v2, cublasSsyrk_v2@@@libcublas.so.12");
+
+/// Answers `cublasSsyrk_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSsyrk_v2_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSsyrk_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrk(api::Kind::S, handle, uplo, trans, n, k, alpha, a, lda, beta, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasSsyrk_v2_64, cublasSsyrk_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasSsyrkx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSsyrkx(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSsyrkx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrkx(
+            api::Kind::S,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSsyrkx, cublasSsyrkx@@@libcublas.so.12");
+
+/// Answers `cublasSsyrkx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasSsyrkx_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasSsyrkx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrkx(
+            api::Kind::S,
+            handle,
+            uplo,
+            trans,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasSsyrkx_64, cublasSsyrkx_64@@@libcublas.so.12");
+
+/// Answers `cublasStrmm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasStrmm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasStrmm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::triangular::trmm(
+            api::Kind::S,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasStrmm_v2, cublasStrmm_v2@@@libcublas.so.12");
+
+/// Answers `cublasStrmm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasStrmm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasStrmm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::triangular::trmm(
+            api::Kind::S,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasStrmm_v2_64, cublasStrmm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasStrsmBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasStrsmBatched(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    b: *const *mut c_void,
+    ldb: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasStrsmBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm_batched(
+            api::Kind::S,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasStrsmBatched, cublasStrsmBatched@@@libcublas.so.12");
+
+/// Answers `cublasStrsmBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasStrsmBatched_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    b: *const *mut c_void,
+    ldb: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasStrsmBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm_batched(
+            api::Kind::S,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasStrsmBatched_64, cublasStrsmBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasStrsm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasStrsm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *mut c_void,
+    ldb: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasStrsm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm(
+            api::Kind::S,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasStrsm_v2, cublasStrsm_v2@@@libcublas.so.12");
+
+/// Answers `cublasStrsm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasStrsm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *mut c_void,
+    ldb: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasStrsm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm(
+            api::Kind::S,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasStrsm_v2_64, cublasStrsm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZaxpy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZaxpy_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZaxpy_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy(
+            api::Kind::Z,
+            handle,
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZaxpy_v2, cublasZaxpy_v2@@@libcublas.so.12");
+
+/// Answers `cublasZaxpy_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZaxpy_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZaxpy_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::vector::axpy(api::Kind::Z, handle, n, alpha, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasZaxpy_v2_64, cublasZaxpy_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZcopy_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZcopy_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZcopy_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::copy(
+            api::Kind::Z,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZcopy_v2, cublasZcopy_v2@@@libcublas.so.12");
+
+/// Answers `cublasZcopy_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZcopy_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZcopy_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::copy(api::Kind::Z, handle, n, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasZcopy_v2_64, cublasZcopy_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZdgmm` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZdgmm(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    m: i32,
+    n: i32,
+    a: *const c_void,
+    lda: i32,
+    x: *const c_void,
+    incx: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZdgmm");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, x, c) = unsafe {
+            (
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::dgmm(
+            api::Kind::Z,
+            handle,
+            side,
+            i64::from(m),
+            i64::from(n),
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZdgmm, cublasZdgmm@@@libcublas.so.12");
+
+/// Answers `cublasZdgmm_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZdgmm_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    m: i64,
+    n: i64,
+    a: *const c_void,
+    lda: i64,
+    x: *const c_void,
+    incx: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZdgmm_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (a, x, c) = unsafe {
+            (
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::dgmm(api::Kind::Z, handle, side, m, n, a, lda, x, incx, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasZdgmm_64, cublasZdgmm_64@@@libcublas.so.12");
+
+/// Answers `cublasZdotc_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZdotc_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZdotc_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot_conjugate(
+            api::Kind::Z,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            result,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZdotc_v2, cublasZdotc_v2@@@libcublas.so.12");
+
+/// Answers `cublasZdotc_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZdotc_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZdotc_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot_conjugate(api::Kind::Z, handle, n, x, incx, y, incy, result)
+    })
+}
+std::arch::global_asm!(".symver cublasZdotc_v2_64, cublasZdotc_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZdotu_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZdotu_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZdotu_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot(
+            api::Kind::Z,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            result,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZdotu_v2, cublasZdotu_v2@@@libcublas.so.12");
+
+/// Answers `cublasZdotu_v2_64` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZdotu_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    result: *mut c_void,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZdotu_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y, result) = unsafe {
+            (
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(result.cast()),
+            )
+        };
+        api::reduce::dot(api::Kind::Z, handle, n, x, incx, y, incy, result)
+    })
+}
+std::arch::global_asm!(".symver cublasZdotu_v2_64, cublasZdotu_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZdscal_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZdscal_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZdscal_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::ZD, handle, i64::from(n), alpha, x, i64::from(incx))
+    })
+}
+std::arch::global_asm!(".symver cublasZdscal_v2, cublasZdscal_v2@@@libcublas.so.12");
+
+/// Answers `cublasZdscal_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZdscal_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZdscal_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::ZD, handle, n, alpha, x, incx)
+    })
+}
+std::arch::global_asm!(".symver cublasZdscal_v2_64, cublasZdscal_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZgeam` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgeam(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    b: *const c_void,
+    ldb: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgeam");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::geam(
+            api::Kind::Z,
+            handle,
+            transa,
+            transb,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            b,
+            i64::from(ldb),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgeam, cublasZgeam@@@libcublas.so.12");
+
+/// Answers `cublasZgeam_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgeam_64(
+    handle: cublasHandle_t,
+    transa: cublasOperation_t,
+    transb: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    b: *const c_void,
+    ldb: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgeam_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::matrix::geam(
+            api::Kind::Z,
+            handle,
+            transa,
+            transb,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            beta,
+            b,
+            ldb,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgeam_64, cublasZgeam_64@@@libcublas.so.12");
+
 /// Answers `cublasZgemmBatched` on the host, without waiting.
 ///
 /// # Safety
@@ -3132,6 +9492,1448 @@ pub unsafe extern "C" fn cublasZgemm_v2_64(
 }
 std::arch::global_asm!(".symver cublasZgemm_v2_64, cublasZgemm_v2_64@@@libcublas.so.12");
 
+/// Answers `cublasZgemvBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemvBatched(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    x: *const *const c_void,
+    incx: i32,
+    beta: *const c_void,
+    y: *const *mut c_void,
+    incy: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemvBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_batched(
+            api::Kind::Z,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            beta,
+            y,
+            i64::from(incy),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgemvBatched, cublasZgemvBatched@@@libcublas.so.12");
+
+/// Answers `cublasZgemvBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemvBatched_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    x: *const *const c_void,
+    incx: i64,
+    beta: *const c_void,
+    y: *const *mut c_void,
+    incy: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemvBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_batched(
+            api::Kind::Z,
+            handle,
+            trans,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            x,
+            incx,
+            beta,
+            y,
+            incy,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgemvBatched_64, cublasZgemvBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasZgemvStridedBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemvStridedBatched(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    stride_a: i64,
+    x: *const c_void,
+    incx: i32,
+    stride_x: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i32,
+    stride_y: i64,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemvStridedBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_strided_batched(
+            api::Kind::Z,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            stride_a,
+            x,
+            i64::from(incx),
+            stride_x,
+            beta,
+            y,
+            i64::from(incy),
+            stride_y,
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasZgemvStridedBatched, cublasZgemvStridedBatched@@@libcublas.so.12"
+);
+
+/// Answers `cublasZgemvStridedBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemvStridedBatched_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    stride_a: i64,
+    x: *const c_void,
+    incx: i64,
+    stride_x: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i64,
+    stride_y: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemvStridedBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv_strided_batched(
+            api::Kind::Z,
+            handle,
+            trans,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            stride_a,
+            x,
+            incx,
+            stride_x,
+            beta,
+            y,
+            incy,
+            stride_y,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(
+    ".symver cublasZgemvStridedBatched_64, cublasZgemvStridedBatched_64@@@libcublas.so.12"
+);
+
+/// Answers `cublasZgemv_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemv_v2(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    x: *const c_void,
+    incx: i32,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemv_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv(
+            api::Kind::Z,
+            handle,
+            trans,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            x,
+            i64::from(incx),
+            beta,
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgemv_v2, cublasZgemv_v2@@@libcublas.so.12");
+
+/// Answers `cublasZgemv_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgemv_v2_64(
+    handle: cublasHandle_t,
+    trans: cublasOperation_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    x: *const c_void,
+    incx: i64,
+    beta: *const c_void,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgemv_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, x, beta, y) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(y.cast()),
+            )
+        };
+        api::matrix::gemv(api::Kind::Z, handle, trans, m, n, alpha, a, lda, x, incx, beta, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasZgemv_v2_64, cublasZgemv_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZgerc_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgerc_v2(
+    handle: cublasHandle_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    a: *mut c_void,
+    lda: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgerc_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger_conjugate(
+            api::Kind::Z,
+            handle,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            a,
+            i64::from(lda),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgerc_v2, cublasZgerc_v2@@@libcublas.so.12");
+
+/// Answers `cublasZgerc_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgerc_v2_64(
+    handle: cublasHandle_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    a: *mut c_void,
+    lda: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgerc_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger_conjugate(api::Kind::Z, handle, m, n, alpha, x, incx, y, incy, a, lda)
+    })
+}
+std::arch::global_asm!(".symver cublasZgerc_v2_64, cublasZgerc_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZgeru_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgeru_v2(
+    handle: cublasHandle_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i32,
+    y: *const c_void,
+    incy: i32,
+    a: *mut c_void,
+    lda: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgeru_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger(
+            api::Kind::Z,
+            handle,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+            a,
+            i64::from(lda),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZgeru_v2, cublasZgeru_v2@@@libcublas.so.12");
+
+/// Answers `cublasZgeru_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZgeru_v2_64(
+    handle: cublasHandle_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    x: *const c_void,
+    incx: i64,
+    y: *const c_void,
+    incy: i64,
+    a: *mut c_void,
+    lda: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZgeru_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x, y, a) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(x.cast()),
+                convert::Memory::new(y.cast()),
+                convert::Memory::new(a.cast()),
+            )
+        };
+        api::matrix::ger(api::Kind::Z, handle, m, n, alpha, x, incx, y, incy, a, lda)
+    })
+}
+std::arch::global_asm!(".symver cublasZgeru_v2_64, cublasZgeru_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZhemm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZhemm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZhemm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::hemm(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZhemm_v2, cublasZhemm_v2@@@libcublas.so.12");
+
+/// Answers `cublasZhemm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZhemm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZhemm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::hemm(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZhemm_v2_64, cublasZhemm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZherk_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZherk_v2(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZherk_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::herk(
+            api::Kind::Z,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZherk_v2, cublasZherk_v2@@@libcublas.so.12");
+
+/// Answers `cublasZherk_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZherk_v2_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZherk_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::herk(api::Kind::Z, handle, uplo, trans, n, k, alpha, a, lda, beta, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasZherk_v2_64, cublasZherk_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZherkx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZherkx(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZherkx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::herkx(
+            api::Kind::Z,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZherkx, cublasZherkx@@@libcublas.so.12");
+
+/// Answers `cublasZherkx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZherkx_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZherkx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::herkx(
+            api::Kind::Z,
+            handle,
+            uplo,
+            trans,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZherkx_64, cublasZherkx_64@@@libcublas.so.12");
+
+/// Answers `cublasZscal_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZscal_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZscal_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::Z, handle, i64::from(n), alpha, x, i64::from(incx))
+    })
+}
+std::arch::global_asm!(".symver cublasZscal_v2, cublasZscal_v2@@@libcublas.so.12");
+
+/// Answers `cublasZscal_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZscal_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    alpha: *const c_void,
+    x: *mut c_void,
+    incx: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZscal_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, x) =
+            unsafe { (convert::Memory::new(alpha.cast()), convert::Memory::new(x.cast())) };
+        api::vector::scal(api::Kind::Z, handle, n, alpha, x, incx)
+    })
+}
+std::arch::global_asm!(".symver cublasZscal_v2_64, cublasZscal_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZswap_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZswap_v2(
+    handle: cublasHandle_t,
+    n: i32,
+    x: *mut c_void,
+    incx: i32,
+    y: *mut c_void,
+    incy: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZswap_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::swap(
+            api::Kind::Z,
+            handle,
+            i64::from(n),
+            x,
+            i64::from(incx),
+            y,
+            i64::from(incy),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZswap_v2, cublasZswap_v2@@@libcublas.so.12");
+
+/// Answers `cublasZswap_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZswap_v2_64(
+    handle: cublasHandle_t,
+    n: i64,
+    x: *mut c_void,
+    incx: i64,
+    y: *mut c_void,
+    incy: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZswap_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (x, y) = unsafe { (convert::Memory::new(x.cast()), convert::Memory::new(y.cast())) };
+        api::vector::swap(api::Kind::Z, handle, n, x, incx, y, incy)
+    })
+}
+std::arch::global_asm!(".symver cublasZswap_v2_64, cublasZswap_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZsymm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZsymm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZsymm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::symm(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZsymm_v2, cublasZsymm_v2@@@libcublas.so.12");
+
+/// Answers `cublasZsymm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZsymm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZsymm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::symm(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZsymm_v2_64, cublasZsymm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZsyrk_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZsyrk_v2(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZsyrk_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrk(
+            api::Kind::Z,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZsyrk_v2, cublasZsyrk_v2@@@libcublas.so.12");
+
+/// Answers `cublasZsyrk_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZsyrk_v2_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZsyrk_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrk(api::Kind::Z, handle, uplo, trans, n, k, alpha, a, lda, beta, c, ldc)
+    })
+}
+std::arch::global_asm!(".symver cublasZsyrk_v2_64, cublasZsyrk_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZsyrkx` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZsyrkx(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i32,
+    k: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZsyrkx");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrkx(
+            api::Kind::Z,
+            handle,
+            uplo,
+            trans,
+            i64::from(n),
+            i64::from(k),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            beta,
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZsyrkx, cublasZsyrkx@@@libcublas.so.12");
+
+/// Answers `cublasZsyrkx_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZsyrkx_64(
+    handle: cublasHandle_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    n: i64,
+    k: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    beta: *const c_void,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZsyrkx_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, beta, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(beta.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::symmetric::syrkx(
+            api::Kind::Z,
+            handle,
+            uplo,
+            trans,
+            n,
+            k,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            beta,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZsyrkx_64, cublasZsyrkx_64@@@libcublas.so.12");
+
+/// Answers `cublasZtrmm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZtrmm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *const c_void,
+    ldb: i32,
+    c: *mut c_void,
+    ldc: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZtrmm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::triangular::trmm(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            c,
+            i64::from(ldc),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZtrmm_v2, cublasZtrmm_v2@@@libcublas.so.12");
+
+/// Answers `cublasZtrmm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZtrmm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *const c_void,
+    ldb: i64,
+    c: *mut c_void,
+    ldc: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZtrmm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b, c) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+                convert::Memory::new(c.cast()),
+            )
+        };
+        api::triangular::trmm(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            c,
+            ldc,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZtrmm_v2_64, cublasZtrmm_v2_64@@@libcublas.so.12");
+
+/// Answers `cublasZtrsmBatched` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZtrsmBatched(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i32,
+    b: *const *mut c_void,
+    ldb: i32,
+    count: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZtrsmBatched");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm_batched(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+            i64::from(count),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZtrsmBatched, cublasZtrsmBatched@@@libcublas.so.12");
+
+/// Answers `cublasZtrsmBatched_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZtrsmBatched_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const *const c_void,
+    lda: i64,
+    b: *const *mut c_void,
+    ldb: i64,
+    count: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZtrsmBatched_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm_batched(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+            count,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZtrsmBatched_64, cublasZtrsmBatched_64@@@libcublas.so.12");
+
+/// Answers `cublasZtrsm_v2` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZtrsm_v2(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i32,
+    n: i32,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i32,
+    b: *mut c_void,
+    ldb: i32,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZtrsm_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            i64::from(m),
+            i64::from(n),
+            alpha,
+            a,
+            i64::from(lda),
+            b,
+            i64::from(ldb),
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZtrsm_v2, cublasZtrsm_v2@@@libcublas.so.12");
+
+/// Answers `cublasZtrsm_v2_64` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cublasZtrsm_v2_64(
+    handle: cublasHandle_t,
+    side: cublasSideMode_t,
+    uplo: cublasFillMode_t,
+    trans: cublasOperation_t,
+    diag: cublasDiagType_t,
+    m: i64,
+    n: i64,
+    alpha: *const c_void,
+    a: *const c_void,
+    lda: i64,
+    b: *mut c_void,
+    ldb: i64,
+) -> cublasStatus_t {
+    static CALLS: Counter = Counter::new("cublasZtrsm_v2_64");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (alpha, a, b) = unsafe {
+            (
+                convert::Memory::new(alpha.cast()),
+                convert::Memory::new(a.cast()),
+                convert::Memory::new(b.cast()),
+            )
+        };
+        api::triangular::trsm(
+            api::Kind::Z,
+            handle,
+            side,
+            uplo,
+            trans,
+            diag,
+            m,
+            n,
+            alpha,
+            a,
+            lda,
+            b,
+            ldb,
+        )
+    })
+}
+std::arch::global_asm!(".symver cublasZtrsm_v2_64, cublasZtrsm_v2_64@@@libcublas.so.12");
+
 /// Exports names that are not implemented: each counts itself and is refused. A function
 /// that ignores its arguments may be called with any, by the C convention.
 macro_rules! not_implemented {
@@ -3150,26 +10952,12 @@ not_implemented! {
     cublasAlloc,
     cublasAsumEx,
     cublasAsumEx_64,
-    cublasAxpyEx,
-    cublasAxpyEx_64,
     cublasCaxpy,
-    cublasCaxpy_v2,
-    cublasCaxpy_v2_64,
     cublasCbdmm,
     cublasCcopy,
-    cublasCcopy_v2,
-    cublasCcopy_v2_64,
-    cublasCdgmm,
-    cublasCdgmm_64,
-    cublasCdotc_v2,
-    cublasCdotc_v2_64,
-    cublasCdotu_v2,
-    cublasCdotu_v2_64,
     cublasCgbmv,
     cublasCgbmv_v2,
     cublasCgbmv_v2_64,
-    cublasCgeam,
-    cublasCgeam_64,
     cublasCgelsBatched,
     cublasCgemm,
     cublasCgemm3m,
@@ -3181,19 +10969,9 @@ not_implemented! {
     cublasCgemm3mStridedBatched_64,
     cublasCgemm3m_64,
     cublasCgemv,
-    cublasCgemvBatched,
-    cublasCgemvBatched_64,
-    cublasCgemvStridedBatched,
-    cublasCgemvStridedBatched_64,
-    cublasCgemv_v2,
-    cublasCgemv_v2_64,
     cublasCgeqrfBatched,
     cublasCgerc,
-    cublasCgerc_v2,
-    cublasCgerc_v2_64,
     cublasCgeru,
-    cublasCgeru_v2,
-    cublasCgeru_v2_64,
     cublasCgetrfBatched,
     cublasCgetriBatched,
     cublasCgetrsBatched,
@@ -3201,8 +10979,6 @@ not_implemented! {
     cublasChbmv_v2,
     cublasChbmv_v2_64,
     cublasChemm,
-    cublasChemm_v2,
-    cublasChemm_v2_64,
     cublasChemv,
     cublasChemv_v2,
     cublasChemv_v2_64,
@@ -3220,10 +10996,6 @@ not_implemented! {
     cublasCherk3mEx_64,
     cublasCherkEx,
     cublasCherkEx_64,
-    cublasCherk_v2,
-    cublasCherk_v2_64,
-    cublasCherkx,
-    cublasCherkx_64,
     cublasChpmv,
     cublasChpmv_v2,
     cublasChpmv_v2_64,
@@ -3242,20 +11014,12 @@ not_implemented! {
     cublasCrotg,
     cublasCrotg_v2,
     cublasCscal,
-    cublasCscal_v2,
-    cublasCscal_v2_64,
     cublasCsrot,
     cublasCsrot_v2,
     cublasCsrot_v2_64,
     cublasCsscal,
-    cublasCsscal_v2,
-    cublasCsscal_v2_64,
     cublasCswap,
-    cublasCswap_v2,
-    cublasCswap_v2_64,
     cublasCsymm,
-    cublasCsymm_v2,
-    cublasCsymm_v2_64,
     cublasCsymv_v2,
     cublasCsymv_v2_64,
     cublasCsyr2_v2,
@@ -3270,10 +11034,6 @@ not_implemented! {
     cublasCsyrk3mEx_64,
     cublasCsyrkEx,
     cublasCsyrkEx_64,
-    cublasCsyrk_v2,
-    cublasCsyrk_v2_64,
-    cublasCsyrkx,
-    cublasCsyrkx_64,
     cublasCtbmv,
     cublasCtbmv_v2,
     cublasCtbmv_v2_64,
@@ -3288,63 +11048,31 @@ not_implemented! {
     cublasCtpsv_v2_64,
     cublasCtpttr,
     cublasCtrmm,
-    cublasCtrmm_v2,
-    cublasCtrmm_v2_64,
     cublasCtrmv,
     cublasCtrmv_v2,
     cublasCtrmv_v2_64,
     cublasCtrsm,
-    cublasCtrsmBatched,
-    cublasCtrsmBatched_64,
-    cublasCtrsm_v2,
-    cublasCtrsm_v2_64,
     cublasCtrsv,
     cublasCtrsv_v2,
     cublasCtrsv_v2_64,
     cublasCtrttp,
-    cublasDasum_v2,
-    cublasDasum_v2_64,
     cublasDaxpy,
-    cublasDaxpy_v2,
-    cublasDaxpy_v2_64,
     cublasDbdmm,
     cublasDcopy,
-    cublasDcopy_v2,
-    cublasDcopy_v2_64,
-    cublasDdgmm,
-    cublasDdgmm_64,
-    cublasDdot_v2,
-    cublasDdot_v2_64,
     cublasDgbmv,
     cublasDgbmv_v2,
     cublasDgbmv_v2_64,
-    cublasDgeam,
-    cublasDgeam_64,
     cublasDgelsBatched,
     cublasDgemm,
     cublasDgemmGroupedBatched,
     cublasDgemmGroupedBatched_64,
     cublasDgemv,
-    cublasDgemvBatched,
-    cublasDgemvBatched_64,
-    cublasDgemvStridedBatched,
-    cublasDgemvStridedBatched_64,
-    cublasDgemv_v2,
-    cublasDgemv_v2_64,
     cublasDgeqrfBatched,
     cublasDger,
-    cublasDger_v2,
-    cublasDger_v2_64,
     cublasDgetrfBatched,
     cublasDgetriBatched,
     cublasDgetrsBatched,
     cublasDmatinvBatched,
-    cublasDnrm2_v2,
-    cublasDnrm2_v2_64,
-    cublasDotEx,
-    cublasDotEx_64,
-    cublasDotcEx,
-    cublasDotcEx_64,
     cublasDrot,
     cublasDrot_v2,
     cublasDrot_v2_64,
@@ -3359,8 +11087,6 @@ not_implemented! {
     cublasDsbmv_v2,
     cublasDsbmv_v2_64,
     cublasDscal,
-    cublasDscal_v2,
-    cublasDscal_v2_64,
     cublasDspmv,
     cublasDspmv_v2,
     cublasDspmv_v2_64,
@@ -3371,11 +11097,7 @@ not_implemented! {
     cublasDspr_v2,
     cublasDspr_v2_64,
     cublasDswap,
-    cublasDswap_v2,
-    cublasDswap_v2_64,
     cublasDsymm,
-    cublasDsymm_v2,
-    cublasDsymm_v2_64,
     cublasDsymv,
     cublasDsymv_v2,
     cublasDsymv_v2_64,
@@ -3389,10 +11111,6 @@ not_implemented! {
     cublasDsyr_v2,
     cublasDsyr_v2_64,
     cublasDsyrk,
-    cublasDsyrk_v2,
-    cublasDsyrk_v2_64,
-    cublasDsyrkx,
-    cublasDsyrkx_64,
     cublasDtbmv,
     cublasDtbmv_v2,
     cublasDtbmv_v2_64,
@@ -3407,24 +11125,14 @@ not_implemented! {
     cublasDtpsv_v2_64,
     cublasDtpttr,
     cublasDtrmm,
-    cublasDtrmm_v2,
-    cublasDtrmm_v2_64,
     cublasDtrmv,
     cublasDtrmv_v2,
     cublasDtrmv_v2_64,
     cublasDtrsm,
-    cublasDtrsmBatched,
-    cublasDtrsmBatched_64,
-    cublasDtrsm_v2,
-    cublasDtrsm_v2_64,
     cublasDtrsv,
     cublasDtrsv_v2,
     cublasDtrsv_v2_64,
     cublasDtrttp,
-    cublasDzasum_v2,
-    cublasDzasum_v2_64,
-    cublasDznrm2_v2,
-    cublasDznrm2_v2_64,
     cublasFree,
     cublasGemmGroupedBatchedEx,
     cublasGemmGroupedBatchedEx_64,
@@ -3445,50 +11153,16 @@ not_implemented! {
     cublasIamaxEx_64,
     cublasIaminEx,
     cublasIaminEx_64,
-    cublasIcamax_v2,
-    cublasIcamax_v2_64,
-    cublasIcamin_v2,
-    cublasIcamin_v2_64,
-    cublasIdamax_v2,
-    cublasIdamax_v2_64,
-    cublasIdamin_v2,
-    cublasIdamin_v2_64,
     cublasInit,
-    cublasIsamax_v2,
-    cublasIsamax_v2_64,
-    cublasIsamin_v2,
-    cublasIsamin_v2_64,
-    cublasIzamax_v2,
-    cublasIzamax_v2_64,
-    cublasIzamin_v2,
-    cublasIzamin_v2_64,
-    cublasNrm2Ex,
-    cublasNrm2Ex_64,
     cublasRotEx,
     cublasRotEx_64,
     cublasRotgEx,
     cublasRotmEx,
     cublasRotmEx_64,
     cublasRotmgEx,
-    cublasSasum_v2,
-    cublasSasum_v2_64,
     cublasSaxpy,
-    cublasSaxpy_v2,
-    cublasSaxpy_v2_64,
     cublasSbdmm,
-    cublasScalEx,
-    cublasScalEx_64,
-    cublasScasum_v2,
-    cublasScasum_v2_64,
-    cublasScnrm2_v2,
-    cublasScnrm2_v2_64,
     cublasScopy,
-    cublasScopy_v2,
-    cublasScopy_v2_64,
-    cublasSdgmm,
-    cublasSdgmm_64,
-    cublasSdot_v2,
-    cublasSdot_v2_64,
     cublasSetBackdoor,
     cublasSetBackdoorEx,
     cublasSetEmulationStrategy,
@@ -3497,30 +11171,18 @@ not_implemented! {
     cublasSgbmv,
     cublasSgbmv_v2,
     cublasSgbmv_v2_64,
-    cublasSgeam,
-    cublasSgeam_64,
     cublasSgelsBatched,
     cublasSgemm,
     cublasSgemmGroupedBatched,
     cublasSgemmGroupedBatched_64,
     cublasSgemv,
-    cublasSgemvBatched,
-    cublasSgemvBatched_64,
-    cublasSgemvStridedBatched,
-    cublasSgemvStridedBatched_64,
-    cublasSgemv_v2,
-    cublasSgemv_v2_64,
     cublasSgeqrfBatched,
     cublasSger,
-    cublasSger_v2,
-    cublasSger_v2_64,
     cublasSgetrfBatched,
     cublasSgetriBatched,
     cublasSgetrsBatched,
     cublasShutdown,
     cublasSmatinvBatched,
-    cublasSnrm2_v2,
-    cublasSnrm2_v2_64,
     cublasSrot,
     cublasSrot_v2,
     cublasSrot_v2_64,
@@ -3535,8 +11197,6 @@ not_implemented! {
     cublasSsbmv_v2,
     cublasSsbmv_v2_64,
     cublasSscal,
-    cublasSscal_v2,
-    cublasSscal_v2_64,
     cublasSspmv,
     cublasSspmv_v2,
     cublasSspmv_v2_64,
@@ -3547,11 +11207,7 @@ not_implemented! {
     cublasSspr_v2,
     cublasSspr_v2_64,
     cublasSswap,
-    cublasSswap_v2,
-    cublasSswap_v2_64,
     cublasSsymm,
-    cublasSsymm_v2,
-    cublasSsymm_v2_64,
     cublasSsymv,
     cublasSsymv_v2,
     cublasSsymv_v2_64,
@@ -3565,10 +11221,6 @@ not_implemented! {
     cublasSsyr_v2,
     cublasSsyr_v2_64,
     cublasSsyrk,
-    cublasSsyrk_v2,
-    cublasSsyrk_v2_64,
-    cublasSsyrkx,
-    cublasSsyrkx_64,
     cublasStbmv,
     cublasStbmv_v2,
     cublasStbmv_v2_64,
@@ -3583,16 +11235,10 @@ not_implemented! {
     cublasStpsv_v2_64,
     cublasStpttr,
     cublasStrmm,
-    cublasStrmm_v2,
-    cublasStrmm_v2_64,
     cublasStrmv,
     cublasStrmv_v2,
     cublasStrmv_v2_64,
     cublasStrsm,
-    cublasStrsmBatched,
-    cublasStrsmBatched_64,
-    cublasStrsm_v2,
-    cublasStrsm_v2_64,
     cublasStrsv,
     cublasStrsv_v2,
     cublasStrsv_v2_64,
@@ -3660,47 +11306,23 @@ not_implemented! {
     cublasXtZtrmm,
     cublasXtZtrsm,
     cublasZaxpy,
-    cublasZaxpy_v2,
-    cublasZaxpy_v2_64,
     cublasZbdmm,
     cublasZcopy,
-    cublasZcopy_v2,
-    cublasZcopy_v2_64,
-    cublasZdgmm,
-    cublasZdgmm_64,
-    cublasZdotc_v2,
-    cublasZdotc_v2_64,
-    cublasZdotu_v2,
-    cublasZdotu_v2_64,
     cublasZdrot,
     cublasZdrot_v2,
     cublasZdrot_v2_64,
     cublasZdscal,
-    cublasZdscal_v2,
-    cublasZdscal_v2_64,
     cublasZgbmv,
     cublasZgbmv_v2,
     cublasZgbmv_v2_64,
-    cublasZgeam,
-    cublasZgeam_64,
     cublasZgelsBatched,
     cublasZgemm,
     cublasZgemm3m,
     cublasZgemm3m_64,
     cublasZgemv,
-    cublasZgemvBatched,
-    cublasZgemvBatched_64,
-    cublasZgemvStridedBatched,
-    cublasZgemvStridedBatched_64,
-    cublasZgemv_v2,
-    cublasZgemv_v2_64,
     cublasZgeqrfBatched,
     cublasZgerc,
-    cublasZgerc_v2,
-    cublasZgerc_v2_64,
     cublasZgeru,
-    cublasZgeru_v2,
-    cublasZgeru_v2_64,
     cublasZgetrfBatched,
     cublasZgetriBatched,
     cublasZgetrsBatched,
@@ -3708,8 +11330,6 @@ not_implemented! {
     cublasZhbmv_v2,
     cublasZhbmv_v2_64,
     cublasZhemm,
-    cublasZhemm_v2,
-    cublasZhemm_v2_64,
     cublasZhemv,
     cublasZhemv_v2,
     cublasZhemv_v2_64,
@@ -3723,10 +11343,6 @@ not_implemented! {
     cublasZher_v2,
     cublasZher_v2_64,
     cublasZherk,
-    cublasZherk_v2,
-    cublasZherk_v2_64,
-    cublasZherkx,
-    cublasZherkx_64,
     cublasZhpmv,
     cublasZhpmv_v2,
     cublasZhpmv_v2_64,
@@ -3743,14 +11359,8 @@ not_implemented! {
     cublasZrotg,
     cublasZrotg_v2,
     cublasZscal,
-    cublasZscal_v2,
-    cublasZscal_v2_64,
     cublasZswap,
-    cublasZswap_v2,
-    cublasZswap_v2_64,
     cublasZsymm,
-    cublasZsymm_v2,
-    cublasZsymm_v2_64,
     cublasZsymv_v2,
     cublasZsymv_v2_64,
     cublasZsyr2_v2,
@@ -3761,10 +11371,6 @@ not_implemented! {
     cublasZsyr_v2,
     cublasZsyr_v2_64,
     cublasZsyrk,
-    cublasZsyrk_v2,
-    cublasZsyrk_v2_64,
-    cublasZsyrkx,
-    cublasZsyrkx_64,
     cublasZtbmv,
     cublasZtbmv_v2,
     cublasZtbmv_v2_64,
@@ -3779,16 +11385,10 @@ not_implemented! {
     cublasZtpsv_v2_64,
     cublasZtpttr,
     cublasZtrmm,
-    cublasZtrmm_v2,
-    cublasZtrmm_v2_64,
     cublasZtrmv,
     cublasZtrmv_v2,
     cublasZtrmv_v2_64,
     cublasZtrsm,
-    cublasZtrsmBatched,
-    cublasZtrsmBatched_64,
-    cublasZtrsm_v2,
-    cublasZtrsm_v2_64,
     cublasZtrsv,
     cublasZtrsv_v2,
     cublasZtrsv_v2_64,

@@ -2,9 +2,12 @@
 //! the major as its first argument. Ends with a panic at the first difference.
 
 mod gpu;
+mod handle;
 mod library;
+mod matrix;
 mod number;
 mod product;
+mod vector;
 
 use std::process::ExitCode;
 
@@ -16,6 +19,19 @@ const CASES: &[(&str, fn(&Gpu))] = &[
     ("products_of_mixed_types", product::extended),
     ("products_with_single_precision_factors", product::mixed),
     ("large_products", product::large),
+    ("vectors_are_changed", vector::changes),
+    ("numbers_are_made_of_vectors", vector::numbers),
+    ("vectors_of_given_types", vector::extended),
+    ("matrices_with_vectors", matrix::with_vectors),
+    ("sums_of_matrices_and_scaled_lines", matrix::sums_and_scaled_lines),
+    ("symmetric_and_hermitian_matrices", matrix::symmetric),
+    ("triangular_matrices", matrix::triangular),
+    ("a_handle_lives_until_it_is_destroyed", handle::lives),
+    ("settings_are_kept_with_a_handle", handle::settings),
+    ("wrong_arguments_are_refused_at_once", handle::arguments),
+    ("memory_that_is_not_there_breaks_the_context", handle::bad_memory),
+    ("vectors_and_matrices_are_copied", handle::copies),
+    ("a_thread_without_a_context_uses_the_first_device", handle::other_thread),
 ];
 
 fn main() -> ExitCode {

@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x25ef01c013de5b46;
+pub const HASH: u64 = 0xb49edcad8ca1965a;
 
 /// Names the message of an opcode, for people.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -16,6 +16,17 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x400 => "CreateHandle",
         0x401 => "DestroyHandle",
         0x410 => "Multiply",
+        0x420 => "Vectors",
+        0x421 => "ReduceToDevice",
+        0x422 => "Reduce",
+        0x430 => "MultiplyVector",
+        0x431 => "AddOuter",
+        0x440 => "AddMatrices",
+        0x441 => "MultiplySymmetric",
+        0x442 => "AddSquare",
+        0x443 => "SolveTriangular",
+        0x444 => "MultiplyTriangular",
+        0x445 => "ScaleLines",
         _ => return None,
     })
 }
@@ -259,6 +270,671 @@ impl Payload for Multiply {
 
 impl Request for Multiply {
     const OPCODE: u32 = 0x410;
+    type Reply = ();
+}
+
+/// Asks for a change of vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vectors {
+    /// setting.
+    pub setting: Setting,
+    /// operation.
+    pub operation: u32,
+    /// form.
+    pub form: u32,
+    /// n.
+    pub n: i64,
+    /// alpha.
+    pub alpha: Scalar,
+    /// x.
+    pub x: Operand,
+    /// y.
+    pub y: Operand,
+    /// compute.
+    pub compute: u32,
+}
+
+impl Payload for Vectors {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u32(self.operation);
+        writer.u32(self.form);
+        writer.i64(self.n);
+        self.alpha.write(writer);
+        self.x.write(writer);
+        self.y.write(writer);
+        writer.u32(self.compute);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            operation: reader.u32()?,
+            form: reader.u32()?,
+            n: reader.i64()?,
+            alpha: Scalar::read(reader)?,
+            x: Operand::read(reader)?,
+            y: Operand::read(reader)?,
+            compute: reader.u32()?,
+        })
+    }
+}
+
+impl Request for Vectors {
+    const OPCODE: u32 = 0x420;
+    type Reply = ();
+}
+
+/// Asks for a number made of vectors, which goes to the device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReduceToDevice {
+    /// setting.
+    pub setting: Setting,
+    /// operation.
+    pub operation: u32,
+    /// form.
+    pub form: u32,
+    /// n.
+    pub n: i64,
+    /// x.
+    pub x: Operand,
+    /// y.
+    pub y: Operand,
+    /// compute.
+    pub compute: u32,
+    /// result kind.
+    pub result_kind: u32,
+    /// result.
+    pub result: u64,
+}
+
+impl Payload for ReduceToDevice {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u32(self.operation);
+        writer.u32(self.form);
+        writer.i64(self.n);
+        self.x.write(writer);
+        self.y.write(writer);
+        writer.u32(self.compute);
+        writer.u32(self.result_kind);
+        writer.u64(self.result);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            operation: reader.u32()?,
+            form: reader.u32()?,
+            n: reader.i64()?,
+            x: Operand::read(reader)?,
+            y: Operand::read(reader)?,
+            compute: reader.u32()?,
+            result_kind: reader.u32()?,
+            result: reader.u64()?,
+        })
+    }
+}
+
+impl Request for ReduceToDevice {
+    const OPCODE: u32 = 0x421;
+    type Reply = ();
+}
+
+/// Asks for a number made of vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reduce {
+    /// setting.
+    pub setting: Setting,
+    /// operation.
+    pub operation: u32,
+    /// form.
+    pub form: u32,
+    /// n.
+    pub n: i64,
+    /// x.
+    pub x: Operand,
+    /// y.
+    pub y: Operand,
+    /// compute.
+    pub compute: u32,
+    /// result kind.
+    pub result_kind: u32,
+}
+
+impl Payload for Reduce {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u32(self.operation);
+        writer.u32(self.form);
+        writer.i64(self.n);
+        self.x.write(writer);
+        self.y.write(writer);
+        writer.u32(self.compute);
+        writer.u32(self.result_kind);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            operation: reader.u32()?,
+            form: reader.u32()?,
+            n: reader.i64()?,
+            x: Operand::read(reader)?,
+            y: Operand::read(reader)?,
+            compute: reader.u32()?,
+            result_kind: reader.u32()?,
+        })
+    }
+}
+
+/// Answers `Reduce`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReduceReply {
+    /// value.
+    pub value: [u8; 16],
+}
+
+impl Payload for ReduceReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.fixed(&self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { value: reader.fixed()? })
+    }
+}
+
+impl Request for Reduce {
+    const OPCODE: u32 = 0x422;
+    type Reply = ReduceReply;
+}
+
+/// Asks for a product of a matrix and a vector, or several, added to others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MultiplyVector {
+    /// setting.
+    pub setting: Setting,
+    /// batch.
+    pub batch: u32,
+    /// count.
+    pub count: i64,
+    /// trans.
+    pub trans: u32,
+    /// m.
+    pub m: i64,
+    /// n.
+    pub n: i64,
+    /// alpha.
+    pub alpha: Scalar,
+    /// a.
+    pub a: Operand,
+    /// x.
+    pub x: Operand,
+    /// beta.
+    pub beta: Scalar,
+    /// y.
+    pub y: Operand,
+}
+
+impl Payload for MultiplyVector {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u32(self.batch);
+        writer.i64(self.count);
+        writer.u32(self.trans);
+        writer.i64(self.m);
+        writer.i64(self.n);
+        self.alpha.write(writer);
+        self.a.write(writer);
+        self.x.write(writer);
+        self.beta.write(writer);
+        self.y.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            batch: reader.u32()?,
+            count: reader.i64()?,
+            trans: reader.u32()?,
+            m: reader.i64()?,
+            n: reader.i64()?,
+            alpha: Scalar::read(reader)?,
+            a: Operand::read(reader)?,
+            x: Operand::read(reader)?,
+            beta: Scalar::read(reader)?,
+            y: Operand::read(reader)?,
+        })
+    }
+}
+
+impl Request for MultiplyVector {
+    const OPCODE: u32 = 0x430;
+    type Reply = ();
+}
+
+/// Asks for the outer product of two vectors, added to a matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AddOuter {
+    /// setting.
+    pub setting: Setting,
+    /// conjugate.
+    pub conjugate: u8,
+    /// m.
+    pub m: i64,
+    /// n.
+    pub n: i64,
+    /// alpha.
+    pub alpha: Scalar,
+    /// x.
+    pub x: Operand,
+    /// y.
+    pub y: Operand,
+    /// a.
+    pub a: Operand,
+}
+
+impl Payload for AddOuter {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u8(self.conjugate);
+        writer.i64(self.m);
+        writer.i64(self.n);
+        self.alpha.write(writer);
+        self.x.write(writer);
+        self.y.write(writer);
+        self.a.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            conjugate: reader.u8()?,
+            m: reader.i64()?,
+            n: reader.i64()?,
+            alpha: Scalar::read(reader)?,
+            x: Operand::read(reader)?,
+            y: Operand::read(reader)?,
+            a: Operand::read(reader)?,
+        })
+    }
+}
+
+impl Request for AddOuter {
+    const OPCODE: u32 = 0x431;
+    type Reply = ();
+}
+
+/// Asks for the sum of two matrices.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AddMatrices {
+    /// setting.
+    pub setting: Setting,
+    /// transa.
+    pub transa: u32,
+    /// transb.
+    pub transb: u32,
+    /// m.
+    pub m: i64,
+    /// n.
+    pub n: i64,
+    /// alpha.
+    pub alpha: Scalar,
+    /// a.
+    pub a: Operand,
+    /// beta.
+    pub beta: Scalar,
+    /// b.
+    pub b: Operand,
+    /// c.
+    pub c: Operand,
+}
+
+impl Payload for AddMatrices {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u32(self.transa);
+        writer.u32(self.transb);
+        writer.i64(self.m);
+        writer.i64(self.n);
+        self.alpha.write(writer);
+        self.a.write(writer);
+        self.beta.write(writer);
+        self.b.write(writer);
+        self.c.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            transa: reader.u32()?,
+            transb: reader.u32()?,
+            m: reader.i64()?,
+            n: reader.i64()?,
+            alpha: Scalar::read(reader)?,
+            a: Operand::read(reader)?,
+            beta: Scalar::read(reader)?,
+            b: Operand::read(reader)?,
+            c: Operand::read(reader)?,
+        })
+    }
+}
+
+impl Request for AddMatrices {
+    const OPCODE: u32 = 0x440;
+    type Reply = ();
+}
+
+/// Asks for a product with a matrix of which one half is given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MultiplySymmetric {
+    /// setting.
+    pub setting: Setting,
+    /// hermitian.
+    pub hermitian: u8,
+    /// side.
+    pub side: u32,
+    /// uplo.
+    pub uplo: u32,
+    /// m.
+    pub m: i64,
+    /// n.
+    pub n: i64,
+    /// alpha.
+    pub alpha: Scalar,
+    /// a.
+    pub a: Operand,
+    /// b.
+    pub b: Operand,
+    /// beta.
+    pub beta: Scalar,
+    /// c.
+    pub c: Operand,
+}
+
+impl Payload for MultiplySymmetric {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u8(self.hermitian);
+        writer.u32(self.side);
+        writer.u32(self.uplo);
+        writer.i64(self.m);
+        writer.i64(self.n);
+        self.alpha.write(writer);
+        self.a.write(writer);
+        self.b.write(writer);
+        self.beta.write(writer);
+        self.c.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            hermitian: reader.u8()?,
+            side: reader.u32()?,
+            uplo: reader.u32()?,
+            m: reader.i64()?,
+            n: reader.i64()?,
+            alpha: Scalar::read(reader)?,
+            a: Operand::read(reader)?,
+            b: Operand::read(reader)?,
+            beta: Scalar::read(reader)?,
+            c: Operand::read(reader)?,
+        })
+    }
+}
+
+impl Request for MultiplySymmetric {
+    const OPCODE: u32 = 0x441;
+    type Reply = ();
+}
+
+/// Asks for a product of a matrix and its own transpose, or another's, into one half.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AddSquare {
+    /// setting.
+    pub setting: Setting,
+    /// hermitian.
+    pub hermitian: u8,
+    /// of two.
+    pub of_two: u8,
+    /// uplo.
+    pub uplo: u32,
+    /// trans.
+    pub trans: u32,
+    /// n.
+    pub n: i64,
+    /// k.
+    pub k: i64,
+    /// alpha.
+    pub alpha: Scalar,
+    /// a.
+    pub a: Operand,
+    /// b.
+    pub b: Operand,
+    /// beta.
+    pub beta: Scalar,
+    /// c.
+    pub c: Operand,
+}
+
+impl Payload for AddSquare {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u8(self.hermitian);
+        writer.u8(self.of_two);
+        writer.u32(self.uplo);
+        writer.u32(self.trans);
+        writer.i64(self.n);
+        writer.i64(self.k);
+        self.alpha.write(writer);
+        self.a.write(writer);
+        self.b.write(writer);
+        self.beta.write(writer);
+        self.c.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            hermitian: reader.u8()?,
+            of_two: reader.u8()?,
+            uplo: reader.u32()?,
+            trans: reader.u32()?,
+            n: reader.i64()?,
+            k: reader.i64()?,
+            alpha: Scalar::read(reader)?,
+            a: Operand::read(reader)?,
+            b: Operand::read(reader)?,
+            beta: Scalar::read(reader)?,
+            c: Operand::read(reader)?,
+        })
+    }
+}
+
+impl Request for AddSquare {
+    const OPCODE: u32 = 0x442;
+    type Reply = ();
+}
+
+/// Asks to solve equations with a triangular matrix, or several.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SolveTriangular {
+    /// setting.
+    pub setting: Setting,
+    /// batch.
+    pub batch: u32,
+    /// count.
+    pub count: i64,
+    /// side.
+    pub side: u32,
+    /// uplo.
+    pub uplo: u32,
+    /// trans.
+    pub trans: u32,
+    /// diag.
+    pub diag: u32,
+    /// m.
+    pub m: i64,
+    /// n.
+    pub n: i64,
+    /// alpha.
+    pub alpha: Scalar,
+    /// a.
+    pub a: Operand,
+    /// b.
+    pub b: Operand,
+}
+
+impl Payload for SolveTriangular {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u32(self.batch);
+        writer.i64(self.count);
+        writer.u32(self.side);
+        writer.u32(self.uplo);
+        writer.u32(self.trans);
+        writer.u32(self.diag);
+        writer.i64(self.m);
+        writer.i64(self.n);
+        self.alpha.write(writer);
+        self.a.write(writer);
+        self.b.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            batch: reader.u32()?,
+            count: reader.i64()?,
+            side: reader.u32()?,
+            uplo: reader.u32()?,
+            trans: reader.u32()?,
+            diag: reader.u32()?,
+            m: reader.i64()?,
+            n: reader.i64()?,
+            alpha: Scalar::read(reader)?,
+            a: Operand::read(reader)?,
+            b: Operand::read(reader)?,
+        })
+    }
+}
+
+impl Request for SolveTriangular {
+    const OPCODE: u32 = 0x443;
+    type Reply = ();
+}
+
+/// Asks for a product with a triangular matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MultiplyTriangular {
+    /// setting.
+    pub setting: Setting,
+    /// side.
+    pub side: u32,
+    /// uplo.
+    pub uplo: u32,
+    /// trans.
+    pub trans: u32,
+    /// diag.
+    pub diag: u32,
+    /// m.
+    pub m: i64,
+    /// n.
+    pub n: i64,
+    /// alpha.
+    pub alpha: Scalar,
+    /// a.
+    pub a: Operand,
+    /// b.
+    pub b: Operand,
+    /// c.
+    pub c: Operand,
+}
+
+impl Payload for MultiplyTriangular {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u32(self.side);
+        writer.u32(self.uplo);
+        writer.u32(self.trans);
+        writer.u32(self.diag);
+        writer.i64(self.m);
+        writer.i64(self.n);
+        self.alpha.write(writer);
+        self.a.write(writer);
+        self.b.write(writer);
+        self.c.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            side: reader.u32()?,
+            uplo: reader.u32()?,
+            trans: reader.u32()?,
+            diag: reader.u32()?,
+            m: reader.i64()?,
+            n: reader.i64()?,
+            alpha: Scalar::read(reader)?,
+            a: Operand::read(reader)?,
+            b: Operand::read(reader)?,
+            c: Operand::read(reader)?,
+        })
+    }
+}
+
+impl Request for MultiplyTriangular {
+    const OPCODE: u32 = 0x444;
+    type Reply = ();
+}
+
+/// Asks for a matrix whose rows or columns are multiplied by numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScaleLines {
+    /// setting.
+    pub setting: Setting,
+    /// side.
+    pub side: u32,
+    /// m.
+    pub m: i64,
+    /// n.
+    pub n: i64,
+    /// a.
+    pub a: Operand,
+    /// x.
+    pub x: Operand,
+    /// c.
+    pub c: Operand,
+}
+
+impl Payload for ScaleLines {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.setting.write(writer);
+        writer.u32(self.side);
+        writer.i64(self.m);
+        writer.i64(self.n);
+        self.a.write(writer);
+        self.x.write(writer);
+        self.c.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            setting: Setting::read(reader)?,
+            side: reader.u32()?,
+            m: reader.i64()?,
+            n: reader.i64()?,
+            a: Operand::read(reader)?,
+            x: Operand::read(reader)?,
+            c: Operand::read(reader)?,
+        })
+    }
+}
+
+impl Request for ScaleLines {
+    const OPCODE: u32 = 0x445;
     type Reply = ();
 }
 

@@ -67,7 +67,7 @@ pub(super) fn size_of_kind(kind: Data) -> Result<usize, Error> {
         Data::R_8I => Ok(1),
         Data::R_16F | Data::R_16BF | Data::C_8I => Ok(2),
         Data::R_32F | Data::R_32I => Ok(4),
-        Data::R_64F | Data::C_32F => Ok(8),
+        Data::R_64F | Data::C_32F | Data::R_64I => Ok(8),
         Data::C_64F => Ok(16),
         _ => Err(Error::NOT_SUPPORTED),
     }
@@ -100,6 +100,7 @@ pub(super) fn write<T: Number>(kind: Data, value: T, bytes: &mut [u8]) {
         Data::R_16BF => bytes.copy_from_slice(&bf16::from_f64(real).to_le_bytes()),
         // Sums of 32-bit integers wrap; here they are exact up to 2^53.
         Data::R_32I => bytes.copy_from_slice(&(real as i64 as i32).to_le_bytes()),
+        Data::R_64I => bytes.copy_from_slice(&(real as i64).to_le_bytes()),
         Data::R_32F => bytes.copy_from_slice(&(real as f32).to_le_bytes()),
         Data::C_32F => {
             bytes[..4].copy_from_slice(&(real as f32).to_le_bytes());

@@ -49,6 +49,23 @@ impl Place {
         })
     }
 
+    /// Finds a vector of `n` elements. With a negative increment it is read from its end (BLAS
+    /// Technical Forum, "Representation of vectors").
+    ///
+    /// # Errors
+    /// As for [`Place::matrix`].
+    pub fn vector(operand: &Operand, n: i64) -> Result<Self, Error> {
+        let step = operand.step.checked_abs().ok_or(Error::INVALID_VALUE)?;
+        let forwards = Operand { step: step.max(1), ..operand.clone() };
+        let place = Self::matrix(&forwards, 1, n)?;
+        // An increment of 0 names one element n times.
+        Ok(Self {
+            step: if step == 0 { 0 } else { place.step },
+            backwards: operand.step < 0,
+            ..place
+        })
+    }
+
     /// Moves to the matrix that lies at another address.
     pub fn at(self, address: u64) -> Self {
         Self { address, ..self }

@@ -41,10 +41,8 @@ fn multiply_as<T: Number>(memory: &mut Memory, asked: &Multiply) -> Result<(), E
     let alpha: T = factor(memory, &asked.alpha)?;
     let beta: T = factor(memory, &asked.beta)?;
     for at in 0..asked.count {
-        let place = |memory: &Memory, place: Place, operand: &Operand| match asked.batch {
-            batch::LISTED => listed(memory, place, operand, at),
-            batch::STRIDED => Ok(place.at(place.strided(operand.stride, at)?)),
-            _ => Ok(place),
+        let place = |memory: &Memory, place, operand: &Operand| {
+            member(memory, place, operand, asked.batch, at)
         };
         let c = place(memory, c, &asked.c)?;
         let mut sum = Array2::from_elem((asked.m as usize, asked.n as usize), T::of(0.0, 0.0));
@@ -56,6 +54,24 @@ fn multiply_as<T: Number>(memory: &mut Memory, asked: &Multiply) -> Result<(), E
         add(memory, c, alpha, sum, beta)?;
     }
     Ok(())
+}
+
+/// Finds a matrix or vector of a batch.
+///
+/// # Errors
+/// ILLEGAL_ADDRESS where there is none.
+pub(super) fn member(
+    memory: &Memory,
+    first: Place,
+    operand: &Operand,
+    batch: u32,
+    at: i64,
+) -> Result<Place, Error> {
+    match batch {
+        batch::LISTED => listed(memory, first, operand, at),
+        batch::STRIDED => Ok(first.at(first.strided(operand.stride, at)?)),
+        _ => Ok(first),
+    }
 }
 
 /// Finds a matrix by the list of addresses that stands on the device.
