@@ -1,13 +1,9 @@
 //! Devices: what answers the driver API's messages for one client.
 
-mod deliveries;
 pub(crate) mod nvidia;
 mod sim;
 
-pub(crate) use deliveries::{Copied, Deliveries};
-
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
@@ -35,9 +31,6 @@ pub(crate) trait Devices {
 
     /// Says whether a context lives.
     fn is_alive(&self, context: u64) -> bool;
-
-    /// The copies to the client, which the device takes on and the worker sends.
-    fn deliveries(&self) -> &Arc<Deliveries>;
 
     /// Does a message of the driver API and fills in the answer, or returns what will.
     ///
@@ -143,7 +136,7 @@ impl Opened {
     pub fn lend(self, bank: impl Bank + 'static, images: Store) -> Lent {
         match self {
             Self::Sim(profile) => Lent::Devices(Box::new(Sim::new(profile, bank, images))),
-            Self::Nvidia(genuine) => Lent::Devices(Box::new(Nvidia::new(genuine, bank))),
+            Self::Nvidia(genuine) => Lent::Devices(Box::new(Nvidia::new(genuine, bank, images))),
             Self::Recording(sections) => Lent::Recording { sections, account: Box::new(bank) },
         }
     }

@@ -6,7 +6,6 @@
 //! pinned memory.
 
 mod api;
-mod arrays;
 mod callback;
 mod captures;
 mod code;
@@ -16,11 +15,9 @@ mod devices;
 mod entry_points;
 #[path = "generated/exports.rs"]
 mod exports;
-mod graphs;
 mod handles;
 mod physical;
 mod pinned;
 mod ranges;
 mod relay;
 mod remote;
-mod volume;

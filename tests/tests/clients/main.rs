@@ -9,7 +9,6 @@ mod absent;
 mod behaviour;
 mod ggml;
 mod images;
-mod memory;
 mod node;
 mod nulls;
 mod python;

@@ -7,8 +7,8 @@ use vgpu_link::wire::cuda::{
 };
 
 use super::Nvidia;
+use super::foreign::Pointer;
 use super::handles::Kind;
-use super::library::Pointer;
 use crate::dispatch::{Call, Wait};
 
 /// The guest counts who retains; here each primary context is retained once, by the first.

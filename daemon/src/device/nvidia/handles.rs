@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use vgpu_abi::cuda::Error;
 
-use super::library::Pointer;
+use super::foreign::Pointer;
 
 /// What a handle names. The kind stands in a handle's top byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

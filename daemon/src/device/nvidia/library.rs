@@ -1,89 +1,91 @@
-//! Opening the genuine libraries, and what is passed to them.
+//! Libraries of the genuine driver: modules that belong to no context.
 
-#![allow(unsafe_code, reason = "opens the genuine libraries and finds their functions")]
+use vgpu_abi::cuda::Error;
+use vgpu_link::wire::cuda::{
+    JitReport, LibraryGetGlobal, LibraryGetGlobalReply, LibraryGetKernel, LibraryGetKernelReply,
+    LibraryListKernels, LibraryListKernelsReply, LibraryLoad, LibraryLoadReply,
+};
 
-use std::collections::BTreeSet;
-use std::ffi::c_void;
-use std::marker::PhantomData;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use super::Nvidia;
+use super::code::LISTED_MAX;
+use super::foreign::{Pointer, Raw};
+use super::handles::Kind;
+use super::jit::Options;
+use super::module::name;
+use crate::dispatch::Call;
 
-use libloading::os::unix::{Library as Opened, RTLD_LOCAL, RTLD_NOW};
-
-use crate::error::DaemonError;
-use crate::log;
-
-/// A genuine library. It stays open until the process ends, as its functions are called until
-/// then.
-#[derive(Debug)]
-pub(crate) struct Library(Opened);
-
-impl Library {
-    /// Opens a library that [`super::find`] has looked at.
-    ///
-    /// # Errors
-    /// [`DaemonError::DriverNotLoaded`] with the loader's own words.
-    pub fn open(path: &Path) -> Result<Self, DaemonError> {
-        // SAFETY: opening runs the constructors of a file that the host's owner installed as
-        // NVIDIA's driver, in a worker process that exists for it.
-        let opened = unsafe { Opened::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
-        opened.map(Self).map_err(|source| DaemonError::DriverNotLoaded {
-            path: path.into(),
-            source: Box::new(source),
-        })
-    }
-
-    /// Finds a function by its name, which ends with a zero.
-    ///
-    /// # Safety
-    /// `F` must be the type of a pointer to a function with the prototype of that name.
-    pub unsafe fn find<F: Copy>(&self, name: &[u8]) -> Option<F> {
-        // SAFETY: the caller vouches for the type.
-        unsafe { self.0.get::<F>(name) }.ok().map(|function| *function)
-    }
-
-    /// Keeps the library open for good.
-    pub fn keep(self) {
-        std::mem::forget(self);
-    }
+pub(super) fn library_load(
+    nvidia: &mut Nvidia,
+    call: &Call,
+    r: LibraryLoad,
+) -> Result<LibraryLoadReply, Error> {
+    nvidia.enter(call)?;
+    let Some(image) = nvidia.image(&r.image)? else {
+        let report = JitReport { result: 0, info_log: vec![], error_log: vec![], values: vec![] };
+        return Ok(LibraryLoadReply { missing: 1, library: 0, report });
+    };
+    let mut options = Options::new(&r.options)?;
+    let count = options.count();
+    let mut library = Pointer::default();
+    let (names, values) = options.lists();
+    // Without CU_LIBRARY_BINARY_IS_PRESERVED the driver keeps a copy of its own.
+    let loaded = nvidia.driver.library_load_data(
+        &mut library,
+        Raw::read(&image),
+        names,
+        values,
+        count,
+        Raw::NULL,
+        Raw::NULL,
+        0,
+    );
+    let report = options.report(loaded);
+    let library = match loaded {
+        Ok(()) => nvidia.handles.keep(Kind::Library, library, 0)?,
+        Err(_) => 0,
+    };
+    Ok(LibraryLoadReply { missing: 0, library, report })
 }
 
-/// A handle of the genuine library: a pointer that only the library follows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[repr(transparent)]
-pub(crate) struct Pointer(pub usize);
-
-/// A structure of C, by its bytes, aligned for any of its fields.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(16))]
-pub(crate) struct Bytes<const N: usize>(pub [u8; N]);
-
-/// Memory that a function reads or writes. Who makes one vouches that it is as long as the call
-/// says, and that it lives as long as the library uses it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Raw<'a>(*mut c_void, PhantomData<&'a mut [u8]>);
-
-impl<'a> Raw<'a> {
-    /// Memory that is read.
-    pub fn read<T>(from: &'a [T]) -> Self {
-        Self(from.as_ptr().cast_mut().cast(), PhantomData)
-    }
-
-    /// Memory that is written.
-    pub fn write<T>(to: &'a mut [T]) -> Self {
-        Self(to.as_mut_ptr().cast(), PhantomData)
-    }
-
-    /// Where it is.
-    pub fn address(self) -> *mut c_void {
-        self.0
-    }
+pub(super) fn library_get_kernel(
+    nvidia: &mut Nvidia,
+    _: &Call,
+    r: LibraryGetKernel,
+) -> Result<LibraryGetKernelReply, Error> {
+    let library = nvidia.handles.find(Kind::Library, r.library)?;
+    let mut kernel = Pointer::default();
+    nvidia.driver.library_get_kernel(&mut kernel, library, &name(r.name)?)?;
+    let kernel = nvidia.handles.keep(Kind::Kernel, kernel, r.library)?;
+    Ok(LibraryGetKernelReply { kernel, parameters: nvidia.kernel_parameters(kernel)? })
 }
 
-/// Tells, once for each name, that the library lacks a function that a client asked for.
-pub(super) fn missing(name: &'static str) {
-    static TOLD: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
-    if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(name) {
-        log::event("driver-lacks", &[("function", &name)]);
+pub(super) fn library_get_global(
+    nvidia: &mut Nvidia,
+    call: &Call,
+    r: LibraryGetGlobal,
+) -> Result<LibraryGetGlobalReply, Error> {
+    nvidia.enter(call)?;
+    let library = nvidia.handles.find(Kind::Library, r.library)?;
+    let (mut address, mut bytes) = (0, 0);
+    nvidia.driver.library_get_global(&mut address, &mut bytes, library, &name(r.name)?)?;
+    Ok(LibraryGetGlobalReply { address, bytes: bytes as u64 })
+}
+
+pub(super) fn library_list_kernels(
+    nvidia: &mut Nvidia,
+    _: &Call,
+    r: LibraryListKernels,
+) -> Result<LibraryListKernelsReply, Error> {
+    let library = nvidia.handles.find(Kind::Library, r.library)?;
+    let mut count = 0;
+    nvidia.driver.library_get_kernel_count(&mut count, library)?;
+    let mut kernels = Vec::new();
+    if r.first < count {
+        let mut list = vec![Pointer::default(); count as usize];
+        nvidia.driver.library_enumerate_kernels(Raw::write(&mut list), count, library)?;
+        for kernel in list.into_iter().skip(r.first as usize).take(LISTED_MAX) {
+            kernels.push(nvidia.handles.keep(Kind::Kernel, kernel, r.library)?);
+        }
     }
+    Ok(LibraryListKernelsReply { count, kernels })
 }

@@ -5,16 +5,27 @@
 //! looked up in `handles`; device addresses travel as they are, as the driver checks them.
 
 mod blas;
+mod capture;
+mod code;
 mod context;
 mod copy;
 mod event;
 mod facts;
 pub(crate) mod find;
+mod foreign;
+mod function;
 mod generated;
 mod handles;
+mod jit;
+mod kernel;
+mod launch;
 mod library;
+mod linker;
 mod memory;
+mod module;
+mod occupancy;
 mod state;
+mod virtual_memory;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,15 +33,18 @@ use std::sync::Arc;
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
+use vgpu_link::wire::cuda::Parameter;
 
-use super::{Bank, Deliveries, Devices};
+use super::{Bank, Devices};
 use crate::dispatch::{Answer, Call, Finish, Wait, dispatch};
+use crate::store::Store;
 pub(crate) use facts::Genuine;
+use foreign::Pointer;
 use generated::driver::Driver;
 use generated::nvml::Nvml;
 use handles::{Handles, Kind};
-use library::Pointer;
 use memory::Allocations;
+use virtual_memory::PhysicalMemory;
 
 /// CU_STREAM_PER_THREAD.
 const PER_THREAD: u64 = 2;
@@ -51,13 +65,17 @@ pub(crate) struct Nvidia {
     /// driver's own would be that of this thread, which works for all of them.
     thread_streams: HashMap<(u64, u32), Pointer>,
     allocations: Allocations,
-    deliveries: Arc<Deliveries>,
+    physical: PhysicalMemory,
+    /// Where the parameters of functions and kernels lie, as the guest was told.
+    layouts: HashMap<u64, Vec<Parameter>>,
+    links: HashMap<u64, linker::Link>,
+    images: Store,
     bank: Box<dyn Bank>,
 }
 
 impl Nvidia {
     /// Gives one client the devices.
-    pub fn new(genuine: Genuine, bank: impl Bank + 'static) -> Self {
+    pub fn new(genuine: Genuine, bank: impl Bank + 'static, images: Store) -> Self {
         let Genuine { driver, nvml, snapshot, devices } = genuine;
         let mut handles = Handles::new();
         Self {
@@ -70,8 +88,11 @@ impl Nvidia {
             current: 0,
             thread_streams: HashMap::new(),
             allocations: Allocations::default(),
+            physical: PhysicalMemory::default(),
+            layouts: HashMap::new(),
+            links: HashMap::new(),
+            images,
             bank: Box::new(bank),
-            deliveries: Arc::default(),
         }
     }
 
@@ -160,10 +181,6 @@ impl Devices for Nvidia {
 
     fn is_alive(&self, context: u64) -> bool {
         self.handles.is_alive(context)
-    }
-
-    fn deliveries(&self) -> &Arc<Deliveries> {
-        &self.deliveries
     }
 
     fn answer(

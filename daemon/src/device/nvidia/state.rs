@@ -3,8 +3,8 @@
 use vgpu_abi::nvml::Error;
 use vgpu_link::wire::control::{Clocks, DeviceStateReply};
 
+use super::foreign::{Bytes, Pointer};
 use super::generated::nvml::Nvml;
-use super::library::{Bytes, Pointer};
 use crate::desk::Usage;
 
 /// NVML_TEMPERATURE_GPU.

@@ -47,10 +47,11 @@ pub(crate) fn emit(
     let mut out = format!(
         "{HEAD}//! {about}: its C functions, found by their names.\n\n
          #![allow(unsafe_code, reason = \"calls the C functions of the genuine library\")]
-         #![allow(clippy::too_many_lines, reason = \"one line per function\")]\n
+         #![allow(clippy::too_many_lines, reason = \"one line per function\")]
+         #![allow(clippy::type_complexity, reason = \"C's own argument lists\")]\n
          use std::ffi::{{CStr, c_char, c_void}};\n
          use vgpu_abi::{abi}::Error;\n
-         use crate::device::nvidia::library::{{Bytes, Library, Pointer, Raw, missing}};\n
+         use crate::device::nvidia::foreign::{{Bytes, Library, Pointer, Raw, missing}};\n
          /// {about}; a function that it lacks is `None`.
          #[derive(Debug)]
          pub(crate) struct {kind} {{\n"
@@ -176,6 +177,9 @@ fn turn(
         return Some(("&CStr".into(), "*const c_char", format!("{name}.as_ptr()")));
     }
     match form(signatures, pointee) {
+        None if pointee.starts_with('*') => {
+            Some(("&mut Pointer".into(), place("usize"), format!("&raw mut {name}.0")))
+        }
         Some(Form::Plain("u8")) => raw(),
         Some(Form::Plain(plain)) => Some((format!("&mut {plain}"), place(plain), name.into())),
         Some(Form::Size) => Some(("&mut usize".into(), place("usize"), name.into())),

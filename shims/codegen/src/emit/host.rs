@@ -151,9 +151,9 @@ fn calls(
         with("cuda::", "use vgpu_link::wire::cuda;\n"),
         with("Kind::", "use crate::device::nvidia::handles::Kind;\n"),
         match (methods.contains("Bytes("), methods.contains("Pointer::")) {
-            (true, true) => "use crate::device::nvidia::library::{Bytes, Pointer};\n",
-            (true, false) => "use crate::device::nvidia::library::Bytes;\n",
-            (false, true) => "use crate::device::nvidia::library::Pointer;\n",
+            (true, true) => "use crate::device::nvidia::foreign::{Bytes, Pointer};\n",
+            (true, false) => "use crate::device::nvidia::foreign::Bytes;\n",
+            (false, true) => "use crate::device::nvidia::foreign::Pointer;\n",
             (false, false) => "",
         },
         match (methods.contains("Call"), methods.contains("Wait<")) {
@@ -258,6 +258,8 @@ fn value(out: &mut String, function: &Function<'_>, bound: &Bound<'_>) -> String
     let found = match (bound.kind, kind_of(bound.kind)) {
         // The default streams cannot be ended.
         ("CUstream", _) if ends.as_ref() != Some(name) => format!("self.stream(call, r.{name})?"),
+        // A kernel may stand in the place of a function.
+        ("CUfunction", _) => format!("self.function(r.{name})?"),
         ("CUdevice", _) => format!("self.device(r.{name})?"),
         ("usize", _) => return format!("r.{name} as usize"),
         ("CUmemGenericAllocationHandle", _) => {

@@ -7,8 +7,8 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
+use crate::device::nvidia::foreign::Pointer;
 use crate::device::nvidia::handles::Kind;
-use crate::device::nvidia::library::Pointer;
 use crate::dispatch::{Call, CaptureCalls};
 
 impl CaptureCalls for Nvidia {
@@ -46,5 +46,29 @@ impl CaptureCalls for Nvidia {
         let mut capture_status = 0;
         self.driver.stream_is_capturing(stream, &mut capture_status)?;
         Ok(cuda::StreamIsCapturingReply { capture_status })
+    }
+
+    fn capture_info(
+        &mut self,
+        call: &Call,
+        r: cuda::CaptureInfo,
+    ) -> Result<cuda::CaptureInfoReply, Error> {
+        crate::device::nvidia::capture::capture_info(self, call, r)
+    }
+
+    fn capture_to_graph(&mut self, call: &Call, r: cuda::CaptureToGraph) -> Result<(), Error> {
+        crate::device::nvidia::capture::capture_to_graph(self, call, r)
+    }
+
+    fn capture_dependencies(
+        &mut self,
+        call: &Call,
+        r: cuda::CaptureDependencies,
+    ) -> Result<(), Error> {
+        crate::device::nvidia::capture::capture_dependencies(self, call, r)
+    }
+
+    fn capture_invalidate(&mut self, call: &Call, r: cuda::CaptureInvalidate) -> Result<(), Error> {
+        crate::device::nvidia::capture::capture_invalidate(self, call, r)
     }
 }

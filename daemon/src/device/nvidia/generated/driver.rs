@@ -5,17 +5,17 @@
 
 #![allow(unsafe_code, reason = "calls the C functions of the genuine library")]
 #![allow(clippy::too_many_lines, reason = "one line per function")]
+#![allow(clippy::type_complexity, reason = "C's own argument lists")]
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_void};
 
 use vgpu_abi::cuda::Error;
 
-use crate::device::nvidia::library::{Bytes, Library, Pointer, Raw, missing};
+use crate::device::nvidia::foreign::{Bytes, Library, Pointer, Raw, missing};
 
 /// NVIDIA's libcuda; a function that it lacks is `None`.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    array_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_create_v2: Option<unsafe extern "C" fn(*mut usize, u32, i32) -> u32>,
     ctx_destroy_v2: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_get_cache_config: Option<unsafe extern "C" fn(*mut u32) -> u32>,
@@ -45,40 +45,90 @@ pub(crate) struct Driver {
     event_record: Option<unsafe extern "C" fn(usize, usize) -> u32>,
     event_record_with_flags: Option<unsafe extern "C" fn(usize, usize, u32) -> u32>,
     event_synchronize: Option<unsafe extern "C" fn(usize) -> u32>,
+    func_get_attribute: Option<unsafe extern "C" fn(*mut i32, u32, usize) -> u32>,
+    func_get_module: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
+    func_get_name: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
+    func_get_param_info: Option<unsafe extern "C" fn(usize, usize, *mut usize, *mut usize) -> u32>,
     func_is_loaded: Option<unsafe extern "C" fn(*mut u32, usize) -> u32>,
     func_load: Option<unsafe extern "C" fn(usize) -> u32>,
     func_set_attribute: Option<unsafe extern "C" fn(usize, u32, i32) -> u32>,
     func_set_cache_config: Option<unsafe extern "C" fn(usize, u32) -> u32>,
     func_set_shared_mem_config: Option<unsafe extern "C" fn(usize, u32) -> u32>,
-    graph_child_graph_node_get_graph: Option<unsafe extern "C" fn(usize, *mut usize) -> u32>,
-    graph_clone: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
-    graph_create: Option<unsafe extern "C" fn(*mut usize, u32) -> u32>,
-    graph_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
-    graph_destroy_node: Option<unsafe extern "C" fn(usize) -> u32>,
-    graph_exec_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
-    graph_exec_get_flags: Option<unsafe extern "C" fn(usize, *mut u64) -> u32>,
-    graph_kernel_node_copy_attributes: Option<unsafe extern "C" fn(usize, usize) -> u32>,
-    graph_launch: Option<unsafe extern "C" fn(usize, usize) -> u32>,
-    graph_node_find_in_clone: Option<unsafe extern "C" fn(*mut usize, usize, usize) -> u32>,
-    graph_node_get_enabled: Option<unsafe extern "C" fn(usize, usize, *mut u32) -> u32>,
-    graph_node_get_type: Option<unsafe extern "C" fn(usize, *mut u32) -> u32>,
-    graph_node_set_enabled: Option<unsafe extern "C" fn(usize, usize, u32) -> u32>,
-    graph_upload: Option<unsafe extern "C" fn(usize, usize) -> u32>,
     init: Option<unsafe extern "C" fn(u32) -> u32>,
+    kernel_get_attribute: Option<unsafe extern "C" fn(*mut i32, u32, usize, i32) -> u32>,
+    kernel_get_function: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
+    kernel_get_library: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
+    kernel_get_name: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
+    kernel_get_param_info:
+        Option<unsafe extern "C" fn(usize, usize, *mut usize, *mut usize) -> u32>,
     kernel_set_attribute: Option<unsafe extern "C" fn(u32, i32, usize, i32) -> u32>,
     kernel_set_cache_config: Option<unsafe extern "C" fn(usize, u32, i32) -> u32>,
+    launch_kernel: Option<
+        unsafe extern "C" fn(
+            usize,
+            u32,
+            u32,
+            u32,
+            u32,
+            u32,
+            u32,
+            u32,
+            usize,
+            *mut c_void,
+            *mut c_void,
+        ) -> u32,
+    >,
+    launch_kernel_ex:
+        Option<unsafe extern "C" fn(*mut c_void, usize, *mut c_void, *mut c_void) -> u32>,
+    library_enumerate_kernels: Option<unsafe extern "C" fn(*mut c_void, u32, usize) -> u32>,
+    library_get_global:
+        Option<unsafe extern "C" fn(*mut u64, *mut usize, usize, *const c_char) -> u32>,
+    library_get_kernel: Option<unsafe extern "C" fn(*mut usize, usize, *const c_char) -> u32>,
+    library_get_kernel_count: Option<unsafe extern "C" fn(*mut u32, usize) -> u32>,
     library_get_module: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
+    library_load_data: Option<
+        unsafe extern "C" fn(
+            *mut usize,
+            *mut c_void,
+            *mut c_void,
+            *mut c_void,
+            u32,
+            *mut c_void,
+            *mut c_void,
+            u32,
+        ) -> u32,
+    >,
     library_unload: Option<unsafe extern "C" fn(usize) -> u32>,
+    link_add_data_v2: Option<
+        unsafe extern "C" fn(
+            usize,
+            u32,
+            *mut c_void,
+            usize,
+            *const c_char,
+            u32,
+            *mut c_void,
+            *mut c_void,
+        ) -> u32,
+    >,
+    link_complete: Option<unsafe extern "C" fn(usize, *mut usize, *mut usize) -> u32>,
+    link_create_v2: Option<unsafe extern "C" fn(u32, *mut c_void, *mut c_void, *mut usize) -> u32>,
     link_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
     mem_address_free: Option<unsafe extern "C" fn(u64, usize) -> u32>,
     mem_address_reserve: Option<unsafe extern "C" fn(*mut u64, usize, usize, u64, u64) -> u32>,
     mem_alloc_pitch_v2:
         Option<unsafe extern "C" fn(*mut u64, *mut usize, usize, usize, u32) -> u32>,
     mem_alloc_v2: Option<unsafe extern "C" fn(*mut u64, usize) -> u32>,
+    mem_create: Option<unsafe extern "C" fn(*mut u64, usize, *mut c_void, u64) -> u32>,
     mem_free_v2: Option<unsafe extern "C" fn(u64) -> u32>,
+    mem_get_access: Option<unsafe extern "C" fn(*mut u64, *mut c_void, u64) -> u32>,
+    mem_get_allocation_granularity:
+        Option<unsafe extern "C" fn(*mut usize, *mut c_void, u32) -> u32>,
     mem_get_info_v2: Option<unsafe extern "C" fn(*mut usize, *mut usize) -> u32>,
     mem_map: Option<unsafe extern "C" fn(u64, usize, usize, u64, u64) -> u32>,
     mem_release: Option<unsafe extern "C" fn(u64) -> u32>,
+    mem_retain_allocation_handle: Option<unsafe extern "C" fn(*mut u64, *mut c_void) -> u32>,
+    mem_set_access: Option<unsafe extern "C" fn(u64, usize, *mut c_void, usize) -> u32>,
     mem_unmap: Option<unsafe extern "C" fn(u64, usize) -> u32>,
     memcpy_dto_d_async_v2: Option<unsafe extern "C" fn(u64, u64, usize, usize) -> u32>,
     memcpy_dto_d_v2: Option<unsafe extern "C" fn(u64, u64, usize) -> u32>,
@@ -98,18 +148,51 @@ pub(crate) struct Driver {
     memset_d32_v2: Option<unsafe extern "C" fn(u64, u32, usize) -> u32>,
     memset_d8_async: Option<unsafe extern "C" fn(u64, u8, usize, usize) -> u32>,
     memset_d8_v2: Option<unsafe extern "C" fn(u64, u8, usize) -> u32>,
+    module_enumerate_functions: Option<unsafe extern "C" fn(*mut c_void, u32, usize) -> u32>,
+    module_get_function: Option<unsafe extern "C" fn(*mut usize, usize, *const c_char) -> u32>,
+    module_get_function_count: Option<unsafe extern "C" fn(*mut u32, usize) -> u32>,
+    module_get_global_v2:
+        Option<unsafe extern "C" fn(*mut u64, *mut usize, usize, *const c_char) -> u32>,
+    module_load_data_ex:
+        Option<unsafe extern "C" fn(*mut usize, *mut c_void, u32, *mut c_void, *mut c_void) -> u32>,
     module_unload: Option<unsafe extern "C" fn(usize) -> u32>,
     occupancy_available_dynamic_s_mem_per_block:
         Option<unsafe extern "C" fn(*mut usize, usize, i32, i32) -> u32>,
+    occupancy_max_active_blocks_per_multiprocessor_with_flags:
+        Option<unsafe extern "C" fn(*mut i32, usize, i32, usize, u32) -> u32>,
+    occupancy_max_active_clusters:
+        Option<unsafe extern "C" fn(*mut i32, usize, *mut c_void) -> u32>,
+    occupancy_max_potential_cluster_size:
+        Option<unsafe extern "C" fn(*mut i32, usize, *mut c_void) -> u32>,
+    stream_begin_capture_to_graph:
+        Option<unsafe extern "C" fn(usize, usize, *mut c_void, *mut c_void, usize, u32) -> u32>,
     stream_begin_capture_v2: Option<unsafe extern "C" fn(usize, u32) -> u32>,
     stream_create: Option<unsafe extern "C" fn(*mut usize, u32) -> u32>,
     stream_create_with_priority: Option<unsafe extern "C" fn(*mut usize, u32, i32) -> u32>,
     stream_destroy_v2: Option<unsafe extern "C" fn(usize) -> u32>,
     stream_end_capture: Option<unsafe extern "C" fn(usize, *mut usize) -> u32>,
+    stream_get_capture_info_v2: Option<
+        unsafe extern "C" fn(usize, *mut u32, *mut u64, *mut usize, *mut usize, *mut usize) -> u32,
+    >,
+    stream_get_capture_info_v3: Option<
+        unsafe extern "C" fn(
+            usize,
+            *mut u32,
+            *mut u64,
+            *mut usize,
+            *mut usize,
+            *mut usize,
+            *mut usize,
+        ) -> u32,
+    >,
     stream_get_priority: Option<unsafe extern "C" fn(usize, *mut i32) -> u32>,
     stream_is_capturing: Option<unsafe extern "C" fn(usize, *mut u32) -> u32>,
     stream_query: Option<unsafe extern "C" fn(usize) -> u32>,
     stream_synchronize: Option<unsafe extern "C" fn(usize) -> u32>,
+    stream_update_capture_dependencies:
+        Option<unsafe extern "C" fn(usize, *mut c_void, usize, u32) -> u32>,
+    stream_update_capture_dependencies_v2:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void, usize, u32) -> u32>,
     stream_wait_event: Option<unsafe extern "C" fn(usize, usize, u32) -> u32>,
 }
 
@@ -119,7 +202,6 @@ impl Driver {
         // SAFETY: each field has the prototype that the library's public header gives its name.
         unsafe {
             Self {
-                array_destroy: library.find(b"cuArrayDestroy\0"),
                 ctx_create_v2: library.find(b"cuCtxCreate_v2\0"),
                 ctx_destroy_v2: library.find(b"cuCtxDestroy_v2\0"),
                 ctx_get_cache_config: library.find(b"cuCtxGetCacheConfig\0"),
@@ -149,40 +231,49 @@ impl Driver {
                 event_record: library.find(b"cuEventRecord\0"),
                 event_record_with_flags: library.find(b"cuEventRecordWithFlags\0"),
                 event_synchronize: library.find(b"cuEventSynchronize\0"),
+                func_get_attribute: library.find(b"cuFuncGetAttribute\0"),
+                func_get_module: library.find(b"cuFuncGetModule\0"),
+                func_get_name: library.find(b"cuFuncGetName\0"),
+                func_get_param_info: library.find(b"cuFuncGetParamInfo\0"),
                 func_is_loaded: library.find(b"cuFuncIsLoaded\0"),
                 func_load: library.find(b"cuFuncLoad\0"),
                 func_set_attribute: library.find(b"cuFuncSetAttribute\0"),
                 func_set_cache_config: library.find(b"cuFuncSetCacheConfig\0"),
                 func_set_shared_mem_config: library.find(b"cuFuncSetSharedMemConfig\0"),
-                graph_child_graph_node_get_graph: library.find(b"cuGraphChildGraphNodeGetGraph\0"),
-                graph_clone: library.find(b"cuGraphClone\0"),
-                graph_create: library.find(b"cuGraphCreate\0"),
-                graph_destroy: library.find(b"cuGraphDestroy\0"),
-                graph_destroy_node: library.find(b"cuGraphDestroyNode\0"),
-                graph_exec_destroy: library.find(b"cuGraphExecDestroy\0"),
-                graph_exec_get_flags: library.find(b"cuGraphExecGetFlags\0"),
-                graph_kernel_node_copy_attributes: library
-                    .find(b"cuGraphKernelNodeCopyAttributes\0"),
-                graph_launch: library.find(b"cuGraphLaunch\0"),
-                graph_node_find_in_clone: library.find(b"cuGraphNodeFindInClone\0"),
-                graph_node_get_enabled: library.find(b"cuGraphNodeGetEnabled\0"),
-                graph_node_get_type: library.find(b"cuGraphNodeGetType\0"),
-                graph_node_set_enabled: library.find(b"cuGraphNodeSetEnabled\0"),
-                graph_upload: library.find(b"cuGraphUpload\0"),
                 init: library.find(b"cuInit\0"),
+                kernel_get_attribute: library.find(b"cuKernelGetAttribute\0"),
+                kernel_get_function: library.find(b"cuKernelGetFunction\0"),
+                kernel_get_library: library.find(b"cuKernelGetLibrary\0"),
+                kernel_get_name: library.find(b"cuKernelGetName\0"),
+                kernel_get_param_info: library.find(b"cuKernelGetParamInfo\0"),
                 kernel_set_attribute: library.find(b"cuKernelSetAttribute\0"),
                 kernel_set_cache_config: library.find(b"cuKernelSetCacheConfig\0"),
+                launch_kernel: library.find(b"cuLaunchKernel\0"),
+                launch_kernel_ex: library.find(b"cuLaunchKernelEx\0"),
+                library_enumerate_kernels: library.find(b"cuLibraryEnumerateKernels\0"),
+                library_get_global: library.find(b"cuLibraryGetGlobal\0"),
+                library_get_kernel: library.find(b"cuLibraryGetKernel\0"),
+                library_get_kernel_count: library.find(b"cuLibraryGetKernelCount\0"),
                 library_get_module: library.find(b"cuLibraryGetModule\0"),
+                library_load_data: library.find(b"cuLibraryLoadData\0"),
                 library_unload: library.find(b"cuLibraryUnload\0"),
+                link_add_data_v2: library.find(b"cuLinkAddData_v2\0"),
+                link_complete: library.find(b"cuLinkComplete\0"),
+                link_create_v2: library.find(b"cuLinkCreate_v2\0"),
                 link_destroy: library.find(b"cuLinkDestroy\0"),
                 mem_address_free: library.find(b"cuMemAddressFree\0"),
                 mem_address_reserve: library.find(b"cuMemAddressReserve\0"),
                 mem_alloc_pitch_v2: library.find(b"cuMemAllocPitch_v2\0"),
                 mem_alloc_v2: library.find(b"cuMemAlloc_v2\0"),
+                mem_create: library.find(b"cuMemCreate\0"),
                 mem_free_v2: library.find(b"cuMemFree_v2\0"),
+                mem_get_access: library.find(b"cuMemGetAccess\0"),
+                mem_get_allocation_granularity: library.find(b"cuMemGetAllocationGranularity\0"),
                 mem_get_info_v2: library.find(b"cuMemGetInfo_v2\0"),
                 mem_map: library.find(b"cuMemMap\0"),
                 mem_release: library.find(b"cuMemRelease\0"),
+                mem_retain_allocation_handle: library.find(b"cuMemRetainAllocationHandle\0"),
+                mem_set_access: library.find(b"cuMemSetAccess\0"),
                 mem_unmap: library.find(b"cuMemUnmap\0"),
                 memcpy_dto_d_async_v2: library.find(b"cuMemcpyDtoDAsync_v2\0"),
                 memcpy_dto_d_v2: library.find(b"cuMemcpyDtoD_v2\0"),
@@ -202,32 +293,38 @@ impl Driver {
                 memset_d32_v2: library.find(b"cuMemsetD32_v2\0"),
                 memset_d8_async: library.find(b"cuMemsetD8Async\0"),
                 memset_d8_v2: library.find(b"cuMemsetD8_v2\0"),
+                module_enumerate_functions: library.find(b"cuModuleEnumerateFunctions\0"),
+                module_get_function: library.find(b"cuModuleGetFunction\0"),
+                module_get_function_count: library.find(b"cuModuleGetFunctionCount\0"),
+                module_get_global_v2: library.find(b"cuModuleGetGlobal_v2\0"),
+                module_load_data_ex: library.find(b"cuModuleLoadDataEx\0"),
                 module_unload: library.find(b"cuModuleUnload\0"),
                 occupancy_available_dynamic_s_mem_per_block: library
                     .find(b"cuOccupancyAvailableDynamicSMemPerBlock\0"),
+                occupancy_max_active_blocks_per_multiprocessor_with_flags: library
+                    .find(b"cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags\0"),
+                occupancy_max_active_clusters: library.find(b"cuOccupancyMaxActiveClusters\0"),
+                occupancy_max_potential_cluster_size: library
+                    .find(b"cuOccupancyMaxPotentialClusterSize\0"),
+                stream_begin_capture_to_graph: library.find(b"cuStreamBeginCaptureToGraph\0"),
                 stream_begin_capture_v2: library.find(b"cuStreamBeginCapture_v2\0"),
                 stream_create: library.find(b"cuStreamCreate\0"),
                 stream_create_with_priority: library.find(b"cuStreamCreateWithPriority\0"),
                 stream_destroy_v2: library.find(b"cuStreamDestroy_v2\0"),
                 stream_end_capture: library.find(b"cuStreamEndCapture\0"),
+                stream_get_capture_info_v2: library.find(b"cuStreamGetCaptureInfo_v2\0"),
+                stream_get_capture_info_v3: library.find(b"cuStreamGetCaptureInfo_v3\0"),
                 stream_get_priority: library.find(b"cuStreamGetPriority\0"),
                 stream_is_capturing: library.find(b"cuStreamIsCapturing\0"),
                 stream_query: library.find(b"cuStreamQuery\0"),
                 stream_synchronize: library.find(b"cuStreamSynchronize\0"),
+                stream_update_capture_dependencies: library
+                    .find(b"cuStreamUpdateCaptureDependencies\0"),
+                stream_update_capture_dependencies_v2: library
+                    .find(b"cuStreamUpdateCaptureDependencies_v2\0"),
                 stream_wait_event: library.find(b"cuStreamWaitEvent\0"),
             }
         }
-    }
-
-    /// Calls `cuArrayDestroy`.
-    pub fn array_destroy(&self, array: Pointer) -> Result<(), Error> {
-        let Some(c_function) = self.array_destroy else {
-            missing("cuArrayDestroy");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(array.0) })
     }
 
     /// Calls `cuCtxCreate_v2`.
@@ -568,6 +665,61 @@ impl Driver {
         checked(unsafe { c_function(event.0) })
     }
 
+    /// Calls `cuFuncGetAttribute`.
+    pub fn func_get_attribute(
+        &self,
+        pi: &mut i32,
+        attrib: u32,
+        hfunc: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.func_get_attribute else {
+            missing("cuFuncGetAttribute");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(pi, attrib, hfunc.0) })
+    }
+
+    /// Calls `cuFuncGetModule`.
+    pub fn func_get_module(&self, hmod: &mut Pointer, hfunc: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.func_get_module else {
+            missing("cuFuncGetModule");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut hmod.0, hfunc.0) })
+    }
+
+    /// Calls `cuFuncGetName`.
+    pub fn func_get_name(&self, name: &mut Pointer, hfunc: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.func_get_name else {
+            missing("cuFuncGetName");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut name.0, hfunc.0) })
+    }
+
+    /// Calls `cuFuncGetParamInfo`.
+    pub fn func_get_param_info(
+        &self,
+        func: Pointer,
+        param_index: usize,
+        param_offset: &mut usize,
+        param_size: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.func_get_param_info else {
+            missing("cuFuncGetParamInfo");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(func.0, param_index, param_offset, param_size) })
+    }
+
     /// Calls `cuFuncIsLoaded`.
     pub fn func_is_loaded(&self, state: &mut u32, function: Pointer) -> Result<(), Error> {
         let Some(c_function) = self.func_is_loaded else {
@@ -623,187 +775,6 @@ impl Driver {
         checked(unsafe { c_function(hfunc.0, config) })
     }
 
-    /// Calls `cuGraphChildGraphNodeGetGraph`.
-    pub fn graph_child_graph_node_get_graph(
-        &self,
-        node: Pointer,
-        graph: &mut Pointer,
-    ) -> Result<(), Error> {
-        let Some(c_function) = self.graph_child_graph_node_get_graph else {
-            missing("cuGraphChildGraphNodeGetGraph");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(node.0, &raw mut graph.0) })
-    }
-
-    /// Calls `cuGraphClone`.
-    pub fn graph_clone(
-        &self,
-        graph_clone: &mut Pointer,
-        original_graph: Pointer,
-    ) -> Result<(), Error> {
-        let Some(c_function) = self.graph_clone else {
-            missing("cuGraphClone");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(&raw mut graph_clone.0, original_graph.0) })
-    }
-
-    /// Calls `cuGraphCreate`.
-    pub fn graph_create(&self, graph: &mut Pointer, flags: u32) -> Result<(), Error> {
-        let Some(c_function) = self.graph_create else {
-            missing("cuGraphCreate");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(&raw mut graph.0, flags) })
-    }
-
-    /// Calls `cuGraphDestroy`.
-    pub fn graph_destroy(&self, graph: Pointer) -> Result<(), Error> {
-        let Some(c_function) = self.graph_destroy else {
-            missing("cuGraphDestroy");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(graph.0) })
-    }
-
-    /// Calls `cuGraphDestroyNode`.
-    pub fn graph_destroy_node(&self, node: Pointer) -> Result<(), Error> {
-        let Some(c_function) = self.graph_destroy_node else {
-            missing("cuGraphDestroyNode");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(node.0) })
-    }
-
-    /// Calls `cuGraphExecDestroy`.
-    pub fn graph_exec_destroy(&self, graph_exec: Pointer) -> Result<(), Error> {
-        let Some(c_function) = self.graph_exec_destroy else {
-            missing("cuGraphExecDestroy");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(graph_exec.0) })
-    }
-
-    /// Calls `cuGraphExecGetFlags`.
-    pub fn graph_exec_get_flags(&self, graph_exec: Pointer, flags: &mut u64) -> Result<(), Error> {
-        let Some(c_function) = self.graph_exec_get_flags else {
-            missing("cuGraphExecGetFlags");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(graph_exec.0, flags) })
-    }
-
-    /// Calls `cuGraphKernelNodeCopyAttributes`.
-    pub fn graph_kernel_node_copy_attributes(
-        &self,
-        dst: Pointer,
-        src: Pointer,
-    ) -> Result<(), Error> {
-        let Some(c_function) = self.graph_kernel_node_copy_attributes else {
-            missing("cuGraphKernelNodeCopyAttributes");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(dst.0, src.0) })
-    }
-
-    /// Calls `cuGraphLaunch`.
-    pub fn graph_launch(&self, graph_exec: Pointer, stream: Pointer) -> Result<(), Error> {
-        let Some(c_function) = self.graph_launch else {
-            missing("cuGraphLaunch");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(graph_exec.0, stream.0) })
-    }
-
-    /// Calls `cuGraphNodeFindInClone`.
-    pub fn graph_node_find_in_clone(
-        &self,
-        node: &mut Pointer,
-        original_node: Pointer,
-        cloned_graph: Pointer,
-    ) -> Result<(), Error> {
-        let Some(c_function) = self.graph_node_find_in_clone else {
-            missing("cuGraphNodeFindInClone");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(&raw mut node.0, original_node.0, cloned_graph.0) })
-    }
-
-    /// Calls `cuGraphNodeGetEnabled`.
-    pub fn graph_node_get_enabled(
-        &self,
-        graph_exec: Pointer,
-        node: Pointer,
-        is_enabled: &mut u32,
-    ) -> Result<(), Error> {
-        let Some(c_function) = self.graph_node_get_enabled else {
-            missing("cuGraphNodeGetEnabled");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(graph_exec.0, node.0, is_enabled) })
-    }
-
-    /// Calls `cuGraphNodeGetType`.
-    pub fn graph_node_get_type(&self, node: Pointer, kind: &mut u32) -> Result<(), Error> {
-        let Some(c_function) = self.graph_node_get_type else {
-            missing("cuGraphNodeGetType");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(node.0, kind) })
-    }
-
-    /// Calls `cuGraphNodeSetEnabled`.
-    pub fn graph_node_set_enabled(
-        &self,
-        graph_exec: Pointer,
-        node: Pointer,
-        is_enabled: u32,
-    ) -> Result<(), Error> {
-        let Some(c_function) = self.graph_node_set_enabled else {
-            missing("cuGraphNodeSetEnabled");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(graph_exec.0, node.0, is_enabled) })
-    }
-
-    /// Calls `cuGraphUpload`.
-    pub fn graph_upload(&self, graph_exec: Pointer, stream: Pointer) -> Result<(), Error> {
-        let Some(c_function) = self.graph_upload else {
-            missing("cuGraphUpload");
-            return Err(Error::NOT_SUPPORTED);
-        };
-        // SAFETY: `of` found it by its documented prototype. References are valid by type,
-        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
-        checked(unsafe { c_function(graph_exec.0, stream.0) })
-    }
-
     /// Calls `cuInit`.
     pub fn init(&self, flags: u32) -> Result<(), Error> {
         let Some(c_function) = self.init else {
@@ -813,6 +784,73 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(flags) })
+    }
+
+    /// Calls `cuKernelGetAttribute`.
+    pub fn kernel_get_attribute(
+        &self,
+        pi: &mut i32,
+        attrib: u32,
+        kernel: Pointer,
+        dev: i32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.kernel_get_attribute else {
+            missing("cuKernelGetAttribute");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(pi, attrib, kernel.0, dev) })
+    }
+
+    /// Calls `cuKernelGetFunction`.
+    pub fn kernel_get_function(&self, p_func: &mut Pointer, kernel: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.kernel_get_function else {
+            missing("cuKernelGetFunction");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut p_func.0, kernel.0) })
+    }
+
+    /// Calls `cuKernelGetLibrary`.
+    pub fn kernel_get_library(&self, p_lib: &mut Pointer, kernel: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.kernel_get_library else {
+            missing("cuKernelGetLibrary");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut p_lib.0, kernel.0) })
+    }
+
+    /// Calls `cuKernelGetName`.
+    pub fn kernel_get_name(&self, name: &mut Pointer, hfunc: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.kernel_get_name else {
+            missing("cuKernelGetName");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut name.0, hfunc.0) })
+    }
+
+    /// Calls `cuKernelGetParamInfo`.
+    pub fn kernel_get_param_info(
+        &self,
+        kernel: Pointer,
+        param_index: usize,
+        param_offset: &mut usize,
+        param_size: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.kernel_get_param_info else {
+            missing("cuKernelGetParamInfo");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(kernel.0, param_index, param_offset, param_size) })
     }
 
     /// Calls `cuKernelSetAttribute`.
@@ -848,6 +886,124 @@ impl Driver {
         checked(unsafe { c_function(kernel.0, config, dev) })
     }
 
+    /// Calls `cuLaunchKernel`.
+    #[allow(clippy::too_many_arguments, reason = "C's own argument list")]
+    pub fn launch_kernel(
+        &self,
+        f: Pointer,
+        grid_dim_x: u32,
+        grid_dim_y: u32,
+        grid_dim_z: u32,
+        block_dim_x: u32,
+        block_dim_y: u32,
+        block_dim_z: u32,
+        shared_mem_bytes: u32,
+        stream: Pointer,
+        kernel_params: Raw<'_>,
+        extra: Raw<'_>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.launch_kernel else {
+            missing("cuLaunchKernel");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                f.0,
+                grid_dim_x,
+                grid_dim_y,
+                grid_dim_z,
+                block_dim_x,
+                block_dim_y,
+                block_dim_z,
+                shared_mem_bytes,
+                stream.0,
+                kernel_params.address(),
+                extra.address(),
+            )
+        })
+    }
+
+    /// Calls `cuLaunchKernelEx`.
+    pub fn launch_kernel_ex(
+        &self,
+        config: &mut Bytes<56>,
+        f: Pointer,
+        kernel_params: Raw<'_>,
+        extra: Raw<'_>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.launch_kernel_ex else {
+            missing("cuLaunchKernelEx");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function((&raw mut config.0).cast(), f.0, kernel_params.address(), extra.address())
+        })
+    }
+
+    /// Calls `cuLibraryEnumerateKernels`.
+    pub fn library_enumerate_kernels(
+        &self,
+        kernels: Raw<'_>,
+        num_kernels: u32,
+        lib: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.library_enumerate_kernels else {
+            missing("cuLibraryEnumerateKernels");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(kernels.address(), num_kernels, lib.0) })
+    }
+
+    /// Calls `cuLibraryGetGlobal`.
+    pub fn library_get_global(
+        &self,
+        dptr: &mut u64,
+        bytes: &mut usize,
+        library: Pointer,
+        name: &CStr,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.library_get_global else {
+            missing("cuLibraryGetGlobal");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(dptr, bytes, library.0, name.as_ptr()) })
+    }
+
+    /// Calls `cuLibraryGetKernel`.
+    pub fn library_get_kernel(
+        &self,
+        p_kernel: &mut Pointer,
+        library: Pointer,
+        name: &CStr,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.library_get_kernel else {
+            missing("cuLibraryGetKernel");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut p_kernel.0, library.0, name.as_ptr()) })
+    }
+
+    /// Calls `cuLibraryGetKernelCount`.
+    pub fn library_get_kernel_count(&self, count: &mut u32, lib: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.library_get_kernel_count else {
+            missing("cuLibraryGetKernelCount");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(count, lib.0) })
+    }
+
     /// Calls `cuLibraryGetModule`.
     pub fn library_get_module(&self, p_mod: &mut Pointer, library: Pointer) -> Result<(), Error> {
         let Some(c_function) = self.library_get_module else {
@@ -859,6 +1015,39 @@ impl Driver {
         checked(unsafe { c_function(&raw mut p_mod.0, library.0) })
     }
 
+    /// Calls `cuLibraryLoadData`.
+    #[allow(clippy::too_many_arguments, reason = "C's own argument list")]
+    pub fn library_load_data(
+        &self,
+        library: &mut Pointer,
+        code: Raw<'_>,
+        jit_options: Raw<'_>,
+        jit_options_values: Raw<'_>,
+        num_jit_options: u32,
+        library_options: Raw<'_>,
+        library_option_values: Raw<'_>,
+        num_library_options: u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.library_load_data else {
+            missing("cuLibraryLoadData");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                &raw mut library.0,
+                code.address(),
+                jit_options.address(),
+                jit_options_values.address(),
+                num_jit_options,
+                library_options.address(),
+                library_option_values.address(),
+                num_library_options,
+            )
+        })
+    }
+
     /// Calls `cuLibraryUnload`.
     pub fn library_unload(&self, library: Pointer) -> Result<(), Error> {
         let Some(c_function) = self.library_unload else {
@@ -868,6 +1057,79 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(library.0) })
+    }
+
+    /// Calls `cuLinkAddData_v2`.
+    #[allow(clippy::too_many_arguments, reason = "C's own argument list")]
+    pub fn link_add_data_v2(
+        &self,
+        state: Pointer,
+        kind: u32,
+        data: Raw<'_>,
+        size: usize,
+        name: &CStr,
+        num_options: u32,
+        options: Raw<'_>,
+        option_values: Raw<'_>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.link_add_data_v2 else {
+            missing("cuLinkAddData_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                state.0,
+                kind,
+                data.address(),
+                size,
+                name.as_ptr(),
+                num_options,
+                options.address(),
+                option_values.address(),
+            )
+        })
+    }
+
+    /// Calls `cuLinkComplete`.
+    pub fn link_complete(
+        &self,
+        state: Pointer,
+        cubin_out: &mut Pointer,
+        size_out: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.link_complete else {
+            missing("cuLinkComplete");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(state.0, &raw mut cubin_out.0, size_out) })
+    }
+
+    /// Calls `cuLinkCreate_v2`.
+    pub fn link_create_v2(
+        &self,
+        num_options: u32,
+        options: Raw<'_>,
+        option_values: Raw<'_>,
+        state_out: &mut Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.link_create_v2 else {
+            missing("cuLinkCreate_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                num_options,
+                options.address(),
+                option_values.address(),
+                &raw mut state_out.0,
+            )
+        })
     }
 
     /// Calls `cuLinkDestroy`.
@@ -939,6 +1201,23 @@ impl Driver {
         checked(unsafe { c_function(dptr, bytesize) })
     }
 
+    /// Calls `cuMemCreate`.
+    pub fn mem_create(
+        &self,
+        handle: &mut u64,
+        size: usize,
+        prop: &mut Bytes<32>,
+        flags: u64,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_create else {
+            missing("cuMemCreate");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(handle, size, (&raw mut prop.0).cast(), flags) })
+    }
+
     /// Calls `cuMemFree_v2`.
     pub fn mem_free_v2(&self, dptr: u64) -> Result<(), Error> {
         let Some(c_function) = self.mem_free_v2 else {
@@ -948,6 +1227,38 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(dptr) })
+    }
+
+    /// Calls `cuMemGetAccess`.
+    pub fn mem_get_access(
+        &self,
+        flags: &mut u64,
+        location: &mut Bytes<8>,
+        ptr: u64,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_get_access else {
+            missing("cuMemGetAccess");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(flags, (&raw mut location.0).cast(), ptr) })
+    }
+
+    /// Calls `cuMemGetAllocationGranularity`.
+    pub fn mem_get_allocation_granularity(
+        &self,
+        granularity: &mut usize,
+        prop: &mut Bytes<32>,
+        option: u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_get_allocation_granularity else {
+            missing("cuMemGetAllocationGranularity");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(granularity, (&raw mut prop.0).cast(), option) })
     }
 
     /// Calls `cuMemGetInfo_v2`.
@@ -988,6 +1299,38 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(handle) })
+    }
+
+    /// Calls `cuMemRetainAllocationHandle`.
+    pub fn mem_retain_allocation_handle(
+        &self,
+        handle: &mut u64,
+        addr: Raw<'_>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_retain_allocation_handle else {
+            missing("cuMemRetainAllocationHandle");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(handle, addr.address()) })
+    }
+
+    /// Calls `cuMemSetAccess`.
+    pub fn mem_set_access(
+        &self,
+        ptr: u64,
+        size: usize,
+        desc: Raw<'_>,
+        count: usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_set_access else {
+            missing("cuMemSetAccess");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(ptr, size, desc.address(), count) })
     }
 
     /// Calls `cuMemUnmap`.
@@ -1295,6 +1638,92 @@ impl Driver {
         checked(unsafe { c_function(dst_device, uc, n) })
     }
 
+    /// Calls `cuModuleEnumerateFunctions`.
+    pub fn module_enumerate_functions(
+        &self,
+        functions: Raw<'_>,
+        num_functions: u32,
+        mod_: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.module_enumerate_functions else {
+            missing("cuModuleEnumerateFunctions");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(functions.address(), num_functions, mod_.0) })
+    }
+
+    /// Calls `cuModuleGetFunction`.
+    pub fn module_get_function(
+        &self,
+        hfunc: &mut Pointer,
+        hmod: Pointer,
+        name: &CStr,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.module_get_function else {
+            missing("cuModuleGetFunction");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut hfunc.0, hmod.0, name.as_ptr()) })
+    }
+
+    /// Calls `cuModuleGetFunctionCount`.
+    pub fn module_get_function_count(&self, count: &mut u32, mod_: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.module_get_function_count else {
+            missing("cuModuleGetFunctionCount");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(count, mod_.0) })
+    }
+
+    /// Calls `cuModuleGetGlobal_v2`.
+    pub fn module_get_global_v2(
+        &self,
+        dptr: &mut u64,
+        bytes: &mut usize,
+        hmod: Pointer,
+        name: &CStr,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.module_get_global_v2 else {
+            missing("cuModuleGetGlobal_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(dptr, bytes, hmod.0, name.as_ptr()) })
+    }
+
+    /// Calls `cuModuleLoadDataEx`.
+    pub fn module_load_data_ex(
+        &self,
+        module: &mut Pointer,
+        image: Raw<'_>,
+        num_options: u32,
+        options: Raw<'_>,
+        option_values: Raw<'_>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.module_load_data_ex else {
+            missing("cuModuleLoadDataEx");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                &raw mut module.0,
+                image.address(),
+                num_options,
+                options.address(),
+                option_values.address(),
+            )
+        })
+    }
+
     /// Calls `cuModuleUnload`.
     pub fn module_unload(&self, hmod: Pointer) -> Result<(), Error> {
         let Some(c_function) = self.module_unload else {
@@ -1321,6 +1750,85 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(dynamic_smem_size, func.0, num_blocks, block_size) })
+    }
+
+    /// Calls `cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags`.
+    pub fn occupancy_max_active_blocks_per_multiprocessor_with_flags(
+        &self,
+        num_blocks: &mut i32,
+        func: Pointer,
+        block_size: i32,
+        dynamic_s_mem_size: usize,
+        flags: u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.occupancy_max_active_blocks_per_multiprocessor_with_flags
+        else {
+            missing("cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(num_blocks, func.0, block_size, dynamic_s_mem_size, flags) })
+    }
+
+    /// Calls `cuOccupancyMaxActiveClusters`.
+    pub fn occupancy_max_active_clusters(
+        &self,
+        num_clusters: &mut i32,
+        func: Pointer,
+        config: &mut Bytes<56>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.occupancy_max_active_clusters else {
+            missing("cuOccupancyMaxActiveClusters");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(num_clusters, func.0, (&raw mut config.0).cast()) })
+    }
+
+    /// Calls `cuOccupancyMaxPotentialClusterSize`.
+    pub fn occupancy_max_potential_cluster_size(
+        &self,
+        cluster_size: &mut i32,
+        func: Pointer,
+        config: &mut Bytes<56>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.occupancy_max_potential_cluster_size else {
+            missing("cuOccupancyMaxPotentialClusterSize");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(cluster_size, func.0, (&raw mut config.0).cast()) })
+    }
+
+    /// Calls `cuStreamBeginCaptureToGraph`.
+    pub fn stream_begin_capture_to_graph(
+        &self,
+        stream: Pointer,
+        graph: Pointer,
+        dependencies: Raw<'_>,
+        dependency_data: Raw<'_>,
+        num_dependencies: usize,
+        mode: u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.stream_begin_capture_to_graph else {
+            missing("cuStreamBeginCaptureToGraph");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                stream.0,
+                graph.0,
+                dependencies.address(),
+                dependency_data.address(),
+                num_dependencies,
+                mode,
+            )
+        })
     }
 
     /// Calls `cuStreamBeginCapture_v2`.
@@ -1383,6 +1891,65 @@ impl Driver {
         checked(unsafe { c_function(stream.0, &raw mut graph.0) })
     }
 
+    /// Calls `cuStreamGetCaptureInfo_v2`.
+    pub fn stream_get_capture_info_v2(
+        &self,
+        stream: Pointer,
+        capture_status_out: &mut u32,
+        id_out: &mut u64,
+        graph_out: &mut Pointer,
+        dependencies_out: &mut Pointer,
+        num_dependencies_out: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.stream_get_capture_info_v2 else {
+            missing("cuStreamGetCaptureInfo_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                stream.0,
+                capture_status_out,
+                id_out,
+                &raw mut graph_out.0,
+                &raw mut dependencies_out.0,
+                num_dependencies_out,
+            )
+        })
+    }
+
+    /// Calls `cuStreamGetCaptureInfo_v3`.
+    #[allow(clippy::too_many_arguments, reason = "C's own argument list")]
+    pub fn stream_get_capture_info_v3(
+        &self,
+        stream: Pointer,
+        capture_status_out: &mut u32,
+        id_out: &mut u64,
+        graph_out: &mut Pointer,
+        dependencies_out: &mut Pointer,
+        edge_data_out: &mut Pointer,
+        num_dependencies_out: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.stream_get_capture_info_v3 else {
+            missing("cuStreamGetCaptureInfo_v3");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                stream.0,
+                capture_status_out,
+                id_out,
+                &raw mut graph_out.0,
+                &raw mut dependencies_out.0,
+                &raw mut edge_data_out.0,
+                num_dependencies_out,
+            )
+        })
+    }
+
     /// Calls `cuStreamGetPriority`.
     pub fn stream_get_priority(&self, stream: Pointer, priority: &mut i32) -> Result<(), Error> {
         let Some(c_function) = self.stream_get_priority else {
@@ -1429,6 +1996,49 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(stream.0) })
+    }
+
+    /// Calls `cuStreamUpdateCaptureDependencies`.
+    pub fn stream_update_capture_dependencies(
+        &self,
+        stream: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: usize,
+        flags: u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.stream_update_capture_dependencies else {
+            missing("cuStreamUpdateCaptureDependencies");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(stream.0, dependencies.address(), num_dependencies, flags) })
+    }
+
+    /// Calls `cuStreamUpdateCaptureDependencies_v2`.
+    pub fn stream_update_capture_dependencies_v2(
+        &self,
+        stream: Pointer,
+        dependencies: Raw<'_>,
+        dependency_data: Raw<'_>,
+        num_dependencies: usize,
+        flags: u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.stream_update_capture_dependencies_v2 else {
+            missing("cuStreamUpdateCaptureDependencies_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                stream.0,
+                dependencies.address(),
+                dependency_data.address(),
+                num_dependencies,
+                flags,
+            )
+        })
     }
 
     /// Calls `cuStreamWaitEvent`.

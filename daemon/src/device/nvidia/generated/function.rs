@@ -7,13 +7,20 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
-use crate::device::nvidia::handles::Kind;
 use crate::dispatch::{Call, FunctionCalls};
 
 impl FunctionCalls for Nvidia {
+    fn function_describe(
+        &mut self,
+        call: &Call,
+        r: cuda::FunctionDescribe,
+    ) -> Result<cuda::FunctionDescribeReply, Error> {
+        crate::device::nvidia::function::function_describe(self, call, r)
+    }
+
     fn func_set_attribute(&mut self, call: &Call, r: cuda::FuncSetAttribute) -> Result<(), Error> {
         self.enter(call)?;
-        let hfunc = self.handles.find(Kind::Function, r.hfunc)?;
+        let hfunc = self.function(r.hfunc)?;
         self.driver.func_set_attribute(hfunc, r.attrib, r.value)
     }
 
@@ -23,7 +30,7 @@ impl FunctionCalls for Nvidia {
         r: cuda::FuncSetCacheConfig,
     ) -> Result<(), Error> {
         self.enter(call)?;
-        let hfunc = self.handles.find(Kind::Function, r.hfunc)?;
+        let hfunc = self.function(r.hfunc)?;
         self.driver.func_set_cache_config(hfunc, r.config)
     }
 
@@ -33,13 +40,13 @@ impl FunctionCalls for Nvidia {
         r: cuda::FuncSetSharedMemConfig,
     ) -> Result<(), Error> {
         self.enter(call)?;
-        let hfunc = self.handles.find(Kind::Function, r.hfunc)?;
+        let hfunc = self.function(r.hfunc)?;
         self.driver.func_set_shared_mem_config(hfunc, r.config)
     }
 
     fn func_load(&mut self, call: &Call, r: cuda::FuncLoad) -> Result<(), Error> {
         self.enter(call)?;
-        let function = self.handles.find(Kind::Function, r.function)?;
+        let function = self.function(r.function)?;
         self.driver.func_load(function)
     }
 
@@ -49,7 +56,7 @@ impl FunctionCalls for Nvidia {
         r: cuda::FuncIsLoaded,
     ) -> Result<cuda::FuncIsLoadedReply, Error> {
         self.enter(call)?;
-        let function = self.handles.find(Kind::Function, r.function)?;
+        let function = self.function(r.function)?;
         let mut state = 0;
         self.driver.func_is_loaded(&mut state, function)?;
         Ok(cuda::FuncIsLoadedReply { state })

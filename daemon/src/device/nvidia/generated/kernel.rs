@@ -11,6 +11,30 @@ use crate::device::nvidia::handles::Kind;
 use crate::dispatch::{Call, KernelCalls};
 
 impl KernelCalls for Nvidia {
+    fn kernel_describe(
+        &mut self,
+        call: &Call,
+        r: cuda::KernelDescribe,
+    ) -> Result<cuda::KernelDescribeReply, Error> {
+        crate::device::nvidia::kernel::kernel_describe(self, call, r)
+    }
+
+    fn kernel_get_function(
+        &mut self,
+        call: &Call,
+        r: cuda::KernelGetFunction,
+    ) -> Result<cuda::KernelGetFunctionReply, Error> {
+        crate::device::nvidia::kernel::kernel_get_function(self, call, r)
+    }
+
+    fn kernel_attributes(
+        &mut self,
+        call: &Call,
+        r: cuda::KernelAttributes,
+    ) -> Result<cuda::KernelAttributesReply, Error> {
+        crate::device::nvidia::kernel::kernel_attributes(self, call, r)
+    }
+
     fn kernel_set_attribute(
         &mut self,
         call: &Call,

@@ -3,7 +3,14 @@
 
 //! What the genuine driver answers: launch.
 
-use crate::device::nvidia::Nvidia;
-use crate::dispatch::LaunchCalls;
+use vgpu_abi::cuda::Error;
+use vgpu_link::wire::cuda;
 
-impl LaunchCalls for Nvidia {}
+use crate::device::nvidia::Nvidia;
+use crate::dispatch::{Call, LaunchCalls};
+
+impl LaunchCalls for Nvidia {
+    fn launch_kernel(&mut self, call: &Call, r: cuda::LaunchKernel) -> Result<(), Error> {
+        crate::device::nvidia::launch::launch_kernel(self, call, r)
+    }
+}

@@ -7,15 +7,33 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
+use crate::device::nvidia::foreign::Pointer;
 use crate::device::nvidia::handles::Kind;
-use crate::device::nvidia::library::Pointer;
 use crate::dispatch::{Call, LibraryCalls};
 
 impl LibraryCalls for Nvidia {
+    fn library_load(
+        &mut self,
+        call: &Call,
+        r: cuda::LibraryLoad,
+    ) -> Result<cuda::LibraryLoadReply, Error> {
+        crate::device::nvidia::library::library_load(self, call, r)
+    }
+
     fn library_unload(&mut self, call: &Call, r: cuda::LibraryUnload) -> Result<(), Error> {
         self.enter(call)?;
         let library = self.handles.find(Kind::Library, r.library)?;
-        self.driver.library_unload(library)
+        self.driver.library_unload(library)?;
+        self.handles.end(r.library);
+        Ok(())
+    }
+
+    fn library_get_kernel(
+        &mut self,
+        call: &Call,
+        r: cuda::LibraryGetKernel,
+    ) -> Result<cuda::LibraryGetKernelReply, Error> {
+        crate::device::nvidia::library::library_get_kernel(self, call, r)
     }
 
     fn library_get_module(
@@ -30,5 +48,21 @@ impl LibraryCalls for Nvidia {
         Ok(cuda::LibraryGetModuleReply {
             p_mod: self.handles.keep(Kind::Module, p_mod, r.library)?,
         })
+    }
+
+    fn library_get_global(
+        &mut self,
+        call: &Call,
+        r: cuda::LibraryGetGlobal,
+    ) -> Result<cuda::LibraryGetGlobalReply, Error> {
+        crate::device::nvidia::library::library_get_global(self, call, r)
+    }
+
+    fn library_list_kernels(
+        &mut self,
+        call: &Call,
+        r: cuda::LibraryListKernels,
+    ) -> Result<cuda::LibraryListKernelsReply, Error> {
+        crate::device::nvidia::library::library_list_kernels(self, call, r)
     }
 }

@@ -7,13 +7,39 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
-use crate::device::nvidia::handles::Kind;
 use crate::dispatch::{Call, LinkerCalls};
 
 impl LinkerCalls for Nvidia {
+    fn link_create(
+        &mut self,
+        call: &Call,
+        r: cuda::LinkCreate,
+    ) -> Result<cuda::LinkCreateReply, Error> {
+        crate::device::nvidia::linker::link_create(self, call, r)
+    }
+
+    fn link_add(&mut self, call: &Call, r: cuda::LinkAdd) -> Result<cuda::LinkAddReply, Error> {
+        crate::device::nvidia::linker::link_add(self, call, r)
+    }
+
+    fn link_complete(
+        &mut self,
+        call: &Call,
+        r: cuda::LinkComplete,
+    ) -> Result<cuda::LinkCompleteReply, Error> {
+        crate::device::nvidia::linker::link_complete(self, call, r)
+    }
+
+    fn link_fetch(
+        &mut self,
+        call: &Call,
+        r: cuda::LinkFetch,
+        bulk: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        crate::device::nvidia::linker::link_fetch(self, call, r, bulk)
+    }
+
     fn link_destroy(&mut self, call: &Call, r: cuda::LinkDestroy) -> Result<(), Error> {
-        self.enter(call)?;
-        let state = self.handles.find(Kind::Linker, r.state)?;
-        self.driver.link_destroy(state)
+        crate::device::nvidia::linker::link_destroy(self, call, r)
     }
 }

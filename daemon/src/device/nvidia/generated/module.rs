@@ -11,9 +11,47 @@ use crate::device::nvidia::handles::Kind;
 use crate::dispatch::{Call, ModuleCalls};
 
 impl ModuleCalls for Nvidia {
+    fn module_load(
+        &mut self,
+        call: &Call,
+        r: cuda::ModuleLoad,
+    ) -> Result<cuda::ModuleLoadReply, Error> {
+        crate::device::nvidia::module::module_load(self, call, r)
+    }
+
+    fn image_part(&mut self, call: &Call, r: cuda::ImagePart, bulk: &[u8]) -> Result<(), Error> {
+        crate::device::nvidia::module::image_part(self, call, r, bulk)
+    }
+
     fn module_unload(&mut self, call: &Call, r: cuda::ModuleUnload) -> Result<(), Error> {
         self.enter(call)?;
         let hmod = self.handles.find(Kind::Module, r.hmod)?;
-        self.driver.module_unload(hmod)
+        self.driver.module_unload(hmod)?;
+        self.handles.end(r.hmod);
+        Ok(())
+    }
+
+    fn module_get_function(
+        &mut self,
+        call: &Call,
+        r: cuda::ModuleGetFunction,
+    ) -> Result<cuda::ModuleGetFunctionReply, Error> {
+        crate::device::nvidia::module::module_get_function(self, call, r)
+    }
+
+    fn module_get_global(
+        &mut self,
+        call: &Call,
+        r: cuda::ModuleGetGlobal,
+    ) -> Result<cuda::ModuleGetGlobalReply, Error> {
+        crate::device::nvidia::module::module_get_global(self, call, r)
+    }
+
+    fn module_list_functions(
+        &mut self,
+        call: &Call,
+        r: cuda::ModuleListFunctions,
+    ) -> Result<cuda::ModuleListFunctionsReply, Error> {
+        crate::device::nvidia::module::module_list_functions(self, call, r)
     }
 }

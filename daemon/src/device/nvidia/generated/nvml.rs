@@ -5,12 +5,13 @@
 
 #![allow(unsafe_code, reason = "calls the C functions of the genuine library")]
 #![allow(clippy::too_many_lines, reason = "one line per function")]
+#![allow(clippy::type_complexity, reason = "C's own argument lists")]
 
 use std::ffi::{CStr, c_char, c_void};
 
 use vgpu_abi::nvml::Error;
 
-use crate::device::nvidia::library::{Bytes, Library, Pointer, Raw, missing};
+use crate::device::nvidia::foreign::{Bytes, Library, Pointer, Raw, missing};
 
 /// NVIDIA's libnvidia-ml; a function that it lacks is `None`.
 #[derive(Debug)]

@@ -7,17 +7,24 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
-use crate::device::nvidia::handles::Kind;
 use crate::dispatch::{Call, OccupancyCalls};
 
 impl OccupancyCalls for Nvidia {
+    fn occupancy_blocks(
+        &mut self,
+        call: &Call,
+        r: cuda::OccupancyBlocks,
+    ) -> Result<cuda::OccupancyBlocksReply, Error> {
+        crate::device::nvidia::occupancy::occupancy_blocks(self, call, r)
+    }
+
     fn occupancy_available_dynamic_s_mem_per_block(
         &mut self,
         call: &Call,
         r: cuda::OccupancyAvailableDynamicSMemPerBlock,
     ) -> Result<cuda::OccupancyAvailableDynamicSMemPerBlockReply, Error> {
         self.enter(call)?;
-        let func = self.handles.find(Kind::Function, r.func)?;
+        let func = self.function(r.func)?;
         let mut dynamic_smem_size = 0;
         self.driver.occupancy_available_dynamic_s_mem_per_block(
             &mut dynamic_smem_size,
@@ -28,5 +35,21 @@ impl OccupancyCalls for Nvidia {
         Ok(cuda::OccupancyAvailableDynamicSMemPerBlockReply {
             dynamic_smem_size: dynamic_smem_size as u64,
         })
+    }
+
+    fn occupancy_clusters(
+        &mut self,
+        call: &Call,
+        r: cuda::OccupancyClusters,
+    ) -> Result<cuda::OccupancyClustersReply, Error> {
+        crate::device::nvidia::occupancy::occupancy_clusters(self, call, r)
+    }
+
+    fn occupancy_cluster_size(
+        &mut self,
+        call: &Call,
+        r: cuda::OccupancyClusterSize,
+    ) -> Result<cuda::OccupancyClusterSizeReply, Error> {
+        crate::device::nvidia::occupancy::occupancy_cluster_size(self, call, r)
     }
 }

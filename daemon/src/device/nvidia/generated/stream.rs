@@ -7,8 +7,8 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
+use crate::device::nvidia::foreign::Pointer;
 use crate::device::nvidia::handles::Kind;
-use crate::device::nvidia::library::Pointer;
 use crate::dispatch::{Call, StreamCalls, Wait};
 
 impl StreamCalls for Nvidia {

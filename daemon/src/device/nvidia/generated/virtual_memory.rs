@@ -7,7 +7,6 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
-use crate::device::nvidia::handles::Kind;
 use crate::dispatch::{Call, VirtualMemoryCalls};
 
 impl VirtualMemoryCalls for Nvidia {
@@ -33,20 +32,51 @@ impl VirtualMemoryCalls for Nvidia {
         self.driver.mem_address_free(r.ptr, r.size as usize)
     }
 
+    fn mem_create(
+        &mut self,
+        call: &Call,
+        r: cuda::MemCreate,
+    ) -> Result<cuda::MemCreateReply, Error> {
+        crate::device::nvidia::virtual_memory::mem_create(self, call, r)
+    }
+
     fn mem_release(&mut self, call: &Call, r: cuda::MemRelease) -> Result<(), Error> {
-        self.enter(call)?;
-        let handle = self.handles.find(Kind::Memory, r.handle)?.0 as u64;
-        self.driver.mem_release(handle)
+        crate::device::nvidia::virtual_memory::mem_release(self, call, r)
     }
 
     fn mem_map(&mut self, call: &Call, r: cuda::MemMap) -> Result<(), Error> {
-        self.enter(call)?;
-        let handle = self.handles.find(Kind::Memory, r.handle)?.0 as u64;
-        self.driver.mem_map(r.ptr, r.size as usize, r.offset as usize, handle, r.flags)
+        crate::device::nvidia::virtual_memory::mem_map(self, call, r)
     }
 
     fn mem_unmap(&mut self, call: &Call, r: cuda::MemUnmap) -> Result<(), Error> {
-        self.enter(call)?;
-        self.driver.mem_unmap(r.ptr, r.size as usize)
+        crate::device::nvidia::virtual_memory::mem_unmap(self, call, r)
+    }
+
+    fn mem_set_access(&mut self, call: &Call, r: cuda::MemSetAccess) -> Result<(), Error> {
+        crate::device::nvidia::virtual_memory::mem_set_access(self, call, r)
+    }
+
+    fn mem_get_access(
+        &mut self,
+        call: &Call,
+        r: cuda::MemGetAccess,
+    ) -> Result<cuda::MemGetAccessReply, Error> {
+        crate::device::nvidia::virtual_memory::mem_get_access(self, call, r)
+    }
+
+    fn mem_granularity(
+        &mut self,
+        call: &Call,
+        r: cuda::MemGranularity,
+    ) -> Result<cuda::MemGranularityReply, Error> {
+        crate::device::nvidia::virtual_memory::mem_granularity(self, call, r)
+    }
+
+    fn mem_retain_handle(
+        &mut self,
+        call: &Call,
+        r: cuda::MemRetainHandle,
+    ) -> Result<cuda::MemRetainHandleReply, Error> {
+        crate::device::nvidia::virtual_memory::mem_retain_handle(self, call, r)
     }
 }

@@ -6,8 +6,6 @@ mod context;
 mod copy;
 mod event;
 mod function;
-mod graph;
-mod graph_exec;
 mod kernel;
 mod launch;
 mod library;
@@ -16,7 +14,6 @@ mod module;
 mod set;
 mod stream;
 mod virtual_memory;
-mod volume;
 
 use vgpu_abi::cuda::Error;
 

@@ -1,0 +1,125 @@
+//! Opening the genuine libraries, and what is passed to them.
+
+#![allow(unsafe_code, reason = "opens the genuine libraries and finds their functions")]
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, c_char, c_void};
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use libloading::os::unix::{Library as Opened, RTLD_LOCAL, RTLD_NOW};
+
+use crate::error::DaemonError;
+use crate::log;
+
+/// A genuine library. It stays open until the process ends, as its functions are called until
+/// then.
+#[derive(Debug)]
+pub(crate) struct Library(Opened);
+
+impl Library {
+    /// Opens a library that [`super::find`] has looked at.
+    ///
+    /// # Errors
+    /// [`DaemonError::DriverNotLoaded`] with the loader's own words.
+    pub fn open(path: &Path) -> Result<Self, DaemonError> {
+        // SAFETY: opening runs the constructors of a file that the host's owner installed as
+        // NVIDIA's driver, in a worker process that exists for it.
+        let opened = unsafe { Opened::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        opened.map(Self).map_err(|source| DaemonError::DriverNotLoaded {
+            path: path.into(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Finds a function by its name, which ends with a zero.
+    ///
+    /// # Safety
+    /// `F` must be the type of a pointer to a function with the prototype of that name.
+    pub unsafe fn find<F: Copy>(&self, name: &[u8]) -> Option<F> {
+        // SAFETY: the caller vouches for the type.
+        unsafe { self.0.get::<F>(name) }.ok().map(|function| *function)
+    }
+
+    /// Keeps the library open for good.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+/// A handle of the genuine library: a pointer that only the library follows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub(crate) struct Pointer(pub usize);
+
+/// A structure of C, by its bytes, aligned for any of its fields.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(16))]
+pub(crate) struct Bytes<const N: usize>(pub [u8; N]);
+
+impl<const N: usize> Bytes<N> {
+    /// Writes a field.
+    pub fn put<const M: usize>(&mut self, at: usize, field: [u8; M]) {
+        self.0[at..at + M].copy_from_slice(&field);
+    }
+}
+
+/// Memory that a function reads or writes. Who makes one vouches that it is as long as the call
+/// says, and that it lives as long as the library uses it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Raw<'a>(*mut c_void, PhantomData<&'a mut [u8]>);
+
+impl<'a> Raw<'a> {
+    /// No memory.
+    pub const NULL: Self = Self(std::ptr::null_mut(), PhantomData);
+
+    /// Memory that is read.
+    pub fn read<T>(from: &'a [T]) -> Self {
+        Self(from.as_ptr().cast_mut().cast(), PhantomData)
+    }
+
+    /// Memory that is written.
+    pub fn write<T>(to: &'a mut [T]) -> Self {
+        Self(to.as_mut_ptr().cast(), PhantomData)
+    }
+
+    /// Memory at an address, of which the call takes nothing but the address.
+    pub fn at(address: usize) -> Self {
+        Self(std::ptr::without_provenance_mut(address), PhantomData)
+    }
+
+    /// Where it is.
+    pub fn address(self) -> *mut c_void {
+        self.0
+    }
+}
+
+/// Copies a list that the library has just given: it says where it lies, and how long it is.
+pub(super) fn given<const N: usize>(list: Pointer, count: usize) -> Vec<[u8; N]> {
+    if list == Pointer::default() {
+        return Vec::new();
+    }
+    let first: *const [u8; N] = std::ptr::with_exposed_provenance(list.0);
+    // SAFETY: the library's documentation says that as many elements lie there until the next call
+    // about the same thing, and this thread makes all of them. Bytes have no alignment.
+    unsafe { std::slice::from_raw_parts(first, count) }.to_vec()
+}
+
+/// Copies a text that the library has just given, without its end mark.
+pub(super) fn given_text(text: Pointer) -> Vec<u8> {
+    if text == Pointer::default() {
+        return Vec::new();
+    }
+    let first: *const c_char = std::ptr::with_exposed_provenance(text.0);
+    // SAFETY: as for `given`; names end with a zero.
+    unsafe { CStr::from_ptr(first) }.to_bytes().to_vec()
+}
+
+/// Tells, once for each name, that the library lacks a function that a client asked for.
+pub(super) fn missing(name: &'static str) {
+    static TOLD: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(name) {
+        log::event("driver-lacks", &[("function", &name)]);
+    }
+}
