@@ -89,10 +89,14 @@ static void what_is_no_variable_is_refused(void)
             cudaMemcpyToSymbol(&no_symbol, &bytes, 4, 0, cudaMemcpyDeviceToHost));
 }
 
+/* What the stubs of kernels call; no public header declares it for C. */
+cudaError_t __cudaGetKernel(cudaKernel_t *, const void *);
+
 /* Run without any libcuda.so.1 in reach. */
 static void without_a_driver_it_is_insufficient(void)
 {
     int count = 7, version = 7;
+    cudaKernel_t kernel = NULL;
     dim3 one = {1, 1, 1};
     ANSWERS(cudaErrorInsufficientDriver, cudaGetDeviceCount(&count));
     ANSWERS(cudaErrorInsufficientDriver, cudaGetLastError());
@@ -100,6 +104,9 @@ static void without_a_driver_it_is_insufficient(void)
     ANSWERS(cudaErrorInsufficientDriver, cudaPeekAtLastError());
     ANSWERS(cudaErrorInsufficientDriver, cudaMalloc(NULL, 1));
     ANSWERS(cudaErrorInsufficientDriver, cudaLaunchKernel(&count, one, one, NULL, 0, 0));
+    /* Its answer differs between the majors; what stands in the place afterwards does not. */
+    (void)__cudaGetKernel(&kernel, &count);
+    EXPECT((void *)kernel == &count);
     ANSWERS(cudaErrorInvalidValue, cudaRuntimeGetVersion(NULL));
     OK(cudaDriverGetVersion(&version));
     EXPECT(version == 0);

@@ -1,9 +1,13 @@
 //! Devices: what answers the driver API's messages for one client.
 
+mod deliveries;
 pub(crate) mod nvidia;
 mod sim;
 
+pub(crate) use deliveries::{Copied, Deliveries};
+
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
@@ -31,6 +35,9 @@ pub(crate) trait Devices {
 
     /// Says whether a context lives.
     fn is_alive(&self, context: u64) -> bool;
+
+    /// The copies to the client, which the device takes on and the worker sends.
+    fn deliveries(&self) -> &Arc<Deliveries>;
 
     /// Does a message of the driver API and fills in the answer, or returns what will.
     ///

@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::{Kind, Request, cuda};
 
-use crate::dispatch::WAITING;
-
 /// Calls that tell how far earlier work is, beside those that wait for it.
 const ASKING: [u32; 2] = [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE];
 
@@ -78,7 +76,7 @@ impl Deferred {
         if STICKY.contains(&error) {
             return (!ELSEWHERE.contains(&opcode)).then_some(error);
         }
-        if kind != Kind::Call || !(WAITING.contains(&opcode) || ASKING.contains(&opcode)) {
+        if kind != Kind::Call || !(cuda::WAITING.contains(&opcode) || ASKING.contains(&opcode)) {
             return None;
         }
         self.errors.remove(&context)

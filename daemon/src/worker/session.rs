@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
-use vgpu_link::wire::control::{DeviceState, Snapshot, opcode, status};
+use vgpu_link::wire::control::{Collect, DeviceState, Snapshot, opcode, status};
 use vgpu_link::wire::{Header, Kind, Malformed, Payload, Request, cuda};
 use vgpu_link::{Bulk, LinkError, Receiver};
 
@@ -82,6 +82,10 @@ impl<'a> Session<'a> {
                     Err(error) => self.refuse(header, error),
                 }
             }
+            (Kind::Call, Collect::OPCODE) => {
+                Collect::from_payload(payload).map_err(malformed("Collect"))?;
+                self.collect(header)
+            }
             (Kind::Call | Kind::Post, number) if number >= opcode::DRIVER_FIRST => {
                 self.driver(header, payload, bulk)
             }
@@ -110,6 +114,27 @@ impl<'a> Session<'a> {
             self.replies.deferred().forget(|context| !self.device.is_alive(context));
         }
         self.replies.conclude(header, context, &self.answer)
+    }
+
+    /// Sends copies that are complete, behind what the same guest thread waits for.
+    fn collect(&mut self, header: &Header) -> Result<(), LinkError> {
+        let (header, replies) = (*header, Arc::clone(&self.replies));
+        let deliveries = Arc::clone(self.device.deliveries());
+        let send = move || {
+            let failed = |error| replies.deferred().keep(header.context, error);
+            deliveries.collect(failed, |collected, bulk| {
+                replies.send(&header, status::DONE, &collected.to_payload(), bulk)
+            })
+        };
+        if !self.waiters.has_left(header.thread) {
+            return send();
+        }
+        // Fails if the client is gone, which the dispatch thread finds out as well.
+        let job: Job = Box::new(move |_| drop(send()));
+        if let Err(job) = self.waiters.run(header.thread, job) {
+            job(&mut self.answer);
+        }
+        Ok(())
     }
 
     /// Lets another thread complete the answer; where there is none, this one does.

@@ -46,6 +46,11 @@ impl Waiters {
         Self { shared: Arc::default() }
     }
 
+    /// Says whether a guest thread has left something that is not done yet.
+    pub fn has_left(&self, thread: u32) -> bool {
+        self.shared.lock().left.contains_key(&thread)
+    }
+
     /// Does a job behind what the guest thread left before.
     ///
     /// # Errors
@@ -150,7 +155,7 @@ mod tests {
         let_second.send(()).unwrap();
         let_other.send(()).unwrap();
         assert_eq!(is_done.recv_timeout(LIMIT), Ok(21), "the first one of thread 1 still waits");
-        assert!(waiters.shared.lock().left.contains_key(&1));
+        assert!(waiters.has_left(1));
         let_first.send(()).unwrap();
         let rest = [is_done.recv_timeout(LIMIT).unwrap(), is_done.recv_timeout(LIMIT).unwrap()];
         assert_eq!(rest, [11, 12]);
@@ -166,7 +171,7 @@ mod tests {
             accepted(waiters.run(7, job(round, gate, &done)));
             assert_eq!(is_done.recv_timeout(LIMIT), Ok(round));
             // The job is done a moment before its thread is idle again.
-            while waiters.shared.lock().left.contains_key(&7) {
+            while waiters.has_left(7) {
                 std::thread::yield_now();
             }
         }

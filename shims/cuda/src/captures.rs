@@ -15,13 +15,18 @@ use vgpu_guest::{current, session};
 
 /// Calls that are "potentially unsafe" during a capture: they are done at once, in no stream, and
 /// a launch of the graph would not do them again; or they wait for work that is not there.
-const UNSAFE: [u32; 22] = [
+const UNSAFE: &[u32] = &[
     cuda::MemAllocV2::OPCODE,
     cuda::MemAllocPitchV2::OPCODE,
     cuda::MemFreeV2::OPCODE,
     cuda::MemcpyHtoDV2::OPCODE,
     cuda::MemcpyDtoHV2::OPCODE,
     cuda::MemcpyDtoDV2::OPCODE,
+    cuda::VolumeToDevice::OPCODE,
+    cuda::VolumeToHost::OPCODE,
+    cuda::VolumeWithin::OPCODE,
+    cuda::ArrayCreate::OPCODE,
+    cuda::ArrayDestroy::OPCODE,
     cuda::MemsetD8V2::OPCODE,
     cuda::MemsetD16V2::OPCODE,
     cuda::MemsetD32V2::OPCODE,

@@ -6,6 +6,7 @@
 //! pinned memory.
 
 mod api;
+mod arrays;
 mod callback;
 mod captures;
 mod code;
@@ -15,9 +16,11 @@ mod devices;
 mod entry_points;
 #[path = "generated/exports.rs"]
 mod exports;
+mod graphs;
 mod handles;
 mod physical;
 mod pinned;
 mod ranges;
 mod relay;
 mod remote;
+mod volume;

@@ -2,16 +2,18 @@
 
 use vgpu_abi::cuda::Error;
 use vgpu_guest::session;
-use vgpu_guest::wire::Request;
+use vgpu_guest::wire::{Request, cuda};
 
 use crate::{captures, contexts, devices};
+
+/// Calls that tell how far earlier work is, beside those that wait for it.
+const ASKING: [u32; 2] = [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE];
 
 /// Asks and waits; the calling thread needs a current context (CUDA Driver API, Context
 /// Management: most functions work on it).
 pub(crate) fn call<R: Request>(request: &R) -> Result<R::Reply, Error> {
     ready()?;
-    captures::check_request::<R>()?;
-    Ok(session::call(request)?)
+    ask(request)
 }
 
 /// Asks without waiting; an error is reported by a later synchronising call.
@@ -24,8 +26,33 @@ pub(crate) fn post<R: Request>(request: &R) -> Result<(), Error> {
 /// Asks and waits, with or without a current context.
 pub(crate) fn call_without_context<R: Request>(request: &R) -> Result<R::Reply, Error> {
     devices::known()?;
+    ask(request)
+}
+
+/// Asks; a call that synchronises also brings the contents of copies that are complete then.
+fn ask<R: Request>(request: &R) -> Result<R::Reply, Error> {
     captures::check_request::<R>()?;
-    Ok(session::call(request)?)
+    Ok(if cuda::WAITING.contains(&R::OPCODE) || ASKING.contains(&R::OPCODE) {
+        session::call_and_collect(request)?
+    } else {
+        session::call(request)?
+    })
+}
+
+/// Sends memory contents in parts and waits until all are done, and what was asked for before.
+pub(crate) fn send_parts<'a, R: Request>(
+    parts: impl Iterator<Item = (R, &'a [u8])>,
+) -> Result<(), Error> {
+    session::send_parts(parts)?;
+    Ok(session::collect()?)
+}
+
+/// Fetches memory contents in parts, and those of copies that are complete then.
+pub(crate) fn fetch_parts<'a, R: Request>(
+    parts: impl Iterator<Item = (R, &'a mut [u8])>,
+) -> Result<(), Error> {
+    session::fetch_parts(parts)?;
+    Ok(session::collect()?)
 }
 
 /// Checks that the driver is initialised and that the thread's current context is alive.

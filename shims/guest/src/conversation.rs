@@ -14,11 +14,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::Instant;
 
-use vgpu_link::wire::control::{Snapshot, SnapshotReply};
+use vgpu_link::wire::control::{Collect, Collected, Snapshot, SnapshotReply};
+use vgpu_link::wire::header::BULK_BYTES_MAX;
 use vgpu_link::wire::{Header, Kind, Payload, Request, Writer};
 use vgpu_link::{Closer, Link, LinkError, Sender, handshake};
 
 use crate::current::Caller;
+use crate::destination::Destination;
 use crate::session::Failure;
 use crate::{count, current, log};
 use inbox::{Asked, Inbox, Silence};
@@ -136,6 +138,85 @@ impl Conversation {
     ) -> Result<(), Failure> {
         let sent = self.outbox()?.send(&self.inbox, caller, request, bulk, None);
         sent.map(drop).map_err(|silence| self.end(silence))
+    }
+
+    /// Asks for a copy into the program's memory, whose contents come at a later synchronisation.
+    pub(crate) fn post_copy<R: Request>(
+        &self,
+        caller: Caller,
+        place: Destination,
+        request: impl FnOnce(u64) -> R,
+    ) -> Result<(), Failure> {
+        // Under the lock, so that a collecting thread finds in the table what was sent before.
+        let mut outbox = self.outbox()?;
+        let request = request(self.inbox.deliveries.expect(place));
+        let sent = outbox.send(&self.inbox, caller, &request, &[], None);
+        drop(outbox);
+        sent.map(drop).map_err(|silence| self.end(silence))
+    }
+
+    /// Says how many bytes of copies into the program's memory are under way.
+    pub(crate) fn copies_bytes(&self) -> Option<usize> {
+        self.inbox.deliveries.bytes()
+    }
+
+    /// Says whether there is room for copies of so many bytes, in so many parts.
+    pub(crate) fn has_room(&self, bytes: usize, parts: usize) -> bool {
+        self.inbox.deliveries.has_room(bytes, parts)
+    }
+
+    /// Says whether a copy is under way into any of `bytes` bytes from `address`.
+    pub(crate) fn copies_into(&self, address: u64, bytes: u64) -> bool {
+        self.inbox.deliveries.reach(address, bytes)
+    }
+
+    /// Drops what comes for any of `bytes` bytes from `address`.
+    pub(crate) fn give_up_copies_into(&self, address: u64, bytes: u64) {
+        self.inbox.deliveries.give_up(address, bytes);
+    }
+
+    /// Asks for what synchronises, if anything, and in the same wait for the contents of the copies
+    /// that are complete then.
+    pub(crate) fn collect<R: Request>(
+        &self,
+        caller: Caller,
+        request: Option<&R>,
+    ) -> Result<Option<R::Reply>, Failure> {
+        let began = Instant::now();
+        let collected = self.try_collect(caller, request).map_err(|silence| self.end(silence))?;
+        count::note_wait(began.elapsed());
+        collected.transpose().map_err(|code| Failure::Refused { code })
+    }
+
+    fn try_collect<R: Request>(
+        &self,
+        caller: Caller,
+        request: Option<&R>,
+    ) -> Result<Option<Result<R::Reply, u16>>, Silence> {
+        let collect = |outbox: &mut Outbox| {
+            outbox.send(&self.inbox, caller, &Collect, &[], Some(BULK_BYTES_MAX))
+        };
+        let mut outbox = self.outbox.lock().map_err(|_| Silence::Lost)?;
+        let asked = match request {
+            Some(request) => outbox.send(&self.inbox, caller, request, &[], Some(0))?,
+            None => None,
+        };
+        let frames = self.copies_bytes().unwrap_or(0).div_ceil(BULK_BYTES_MAX);
+        let mut due = VecDeque::new();
+        for _ in 0..frames.clamp(1, PARTS_FETCHED_MAX) {
+            due.extend(collect(&mut outbox)?);
+        }
+        drop(outbox);
+        let answered = asked.map(|asked| answer::<R>(asked, &mut [])).transpose()?;
+        while let Some(asked) = due.pop_front() {
+            // The contents are in their places: who read the answer has put them there.
+            let collected = Collected::from_payload(&asked.wait(&mut [])?.payload);
+            let malformed = |source| LinkError::Malformed { what: "Collected", source };
+            if collected.map_err(malformed)?.has_more && due.is_empty() {
+                due.extend(collect(&mut *self.outbox.lock().map_err(|_| Silence::Lost)?)?);
+            }
+        }
+        Ok(answered)
     }
 
     /// Sends a request for each part, several at once; after the first refusal no further one is

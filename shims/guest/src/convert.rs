@@ -163,7 +163,8 @@ impl<'call> Memory<'call> {
     /// # Safety
     /// The caller's promise: if the address is not one of a device, then it is NULL or readable
     /// (writable, if the function writes to it) for as many bytes as the documentation of the
-    /// function says, and nothing else changes them while the call lasts.
+    /// function says, and nothing else changes them while the call lasts; if the function copies
+    /// asynchronously, until a call has synchronised with the copy.
     pub unsafe fn new(address: *const c_void) -> Self {
         Self { address: address.cast_mut().cast(), call: PhantomData }
     }
@@ -190,6 +191,17 @@ impl<'call> Memory<'call> {
     /// Returns the address as a number, such as a device pointer.
     pub fn address(&self) -> u64 {
         self.address.addr() as u64
+    }
+
+    /// Returns the address as C gave it.
+    pub(crate) fn into_pointer(self) -> *mut u8 {
+        self.address
+    }
+
+    /// Takes the address `offset` bytes further on. The body stays within what its function
+    /// documents.
+    pub fn further(&self, offset: usize) -> Self {
+        Self { address: self.address.wrapping_add(offset), call: PhantomData }
     }
 
     /// Reads `count` bytes of the program's memory; NULL is [`Fault::INVALID_VALUE`].

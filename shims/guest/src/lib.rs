@@ -8,7 +8,8 @@
 //! shim library in a process. Nothing happens when a library is loaded; the first call that needs
 //! something makes it.
 //!
-//! Unsafe code stands in [`convert`], [`reserve`], `fork` and `process` only.
+//! Unsafe code stands in [`convert`], [`destination`], [`reach`], [`reserve`], `fork` and
+//! `process` only.
 
 pub mod boundary;
 pub mod config;
@@ -17,6 +18,8 @@ mod conversation;
 pub mod convert;
 pub mod count;
 pub mod current;
+mod deliveries;
+pub mod destination;
 
 mod fault;
 mod fork;
@@ -24,6 +27,7 @@ pub mod identity;
 pub mod log;
 mod mark;
 mod process;
+pub mod reach;
 pub mod relay;
 pub mod reserve;
 pub mod session;

@@ -15,12 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use vgpu_link::wire::Request;
-use vgpu_link::wire::control::SnapshotReply;
+use vgpu_link::wire::control::{Collect, SnapshotReply};
 
 use crate::boundary::Fault;
 use crate::connect::connect;
 use crate::conversation::Conversation;
 use crate::current::Caller;
+use crate::destination::Destination;
 use crate::{current, fork, log};
 
 /// Longest time that an attempt to reach the host may take, all links together: 0.9 s, so that
@@ -84,6 +85,56 @@ pub fn call<R: Request>(request: &R) -> Result<R::Reply, Failure> {
 /// Asks for something that is not answered; its error comes with a later synchronising call.
 pub fn post<R: Request>(request: &R) -> Result<(), Failure> {
     with(|conversation, caller| conversation.post(caller, request, &[]))
+}
+
+/// Asks for a copy into the program's memory behind what a stream does; a later [`call`] that
+/// synchronises brings its contents. `request` is made with the number of the copy.
+pub fn post_copy<R: Request>(
+    place: Destination,
+    request: impl FnOnce(u64) -> R,
+) -> Result<(), Failure> {
+    with(|conversation, caller| conversation.post_copy(caller, place, request))
+}
+
+/// Says whether there is room for copies of so many bytes, in so many parts; else some have to be
+/// waited for.
+pub fn has_room_for_copies(bytes: usize, parts: usize) -> Result<bool, Failure> {
+    with(|conversation, _| Ok(conversation.has_room(bytes, parts)))
+}
+
+/// Says whether copies into the program's memory are under way.
+pub fn has_copies() -> Result<bool, Failure> {
+    with(|conversation, _| Ok(conversation.copies_bytes().is_some()))
+}
+
+/// Says whether a copy is under way into any of `bytes` bytes from `address`.
+pub fn has_copies_into(address: u64, bytes: u64) -> Result<bool, Failure> {
+    with(|conversation, _| Ok(conversation.copies_into(address, bytes)))
+}
+
+/// Drops what copies bring for any of `bytes` bytes from `address`, because that memory goes now.
+pub fn give_up_copies_into(address: u64, bytes: u64) -> Result<(), Failure> {
+    with(|conversation, _| {
+        conversation.give_up_copies_into(address, bytes);
+        Ok(())
+    })
+}
+
+/// Asks for what synchronises with earlier work, and waits for the answer and for the contents of
+/// the copies that are complete then: one wait for both.
+pub fn call_and_collect<R: Request>(request: &R) -> Result<R::Reply, Failure> {
+    with(|conversation, caller| match conversation.copies_bytes() {
+        None => conversation.call(caller, request),
+        Some(_) => conversation.collect(caller, Some(request))?.ok_or(Failure::Lost),
+    })
+}
+
+/// Waits for the contents of the copies that are complete, if any are under way.
+pub fn collect() -> Result<(), Failure> {
+    with(|conversation, caller| match conversation.copies_bytes() {
+        None => Ok(()),
+        Some(_) => conversation.collect::<Collect>(caller, None).map(drop),
+    })
 }
 
 /// Sends memory contents with requests that are not answered, one for each part.

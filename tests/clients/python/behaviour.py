@@ -181,8 +181,9 @@ def copies():
     answers["rows_leave_their_allocation"] = name(cuda.cuMemcpy2D(out))
     out.srcDevice, out.srcMemoryType = address(sent), cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
     answers["program_memory_as_a_devices"] = name(cuda.cuMemcpy2D(out))
+    out.srcDevice, out.Height = rows, 2
     out.dstMemoryType = cuda.CUmemorytype.CU_MEMORYTYPE_ARRAY
-    answers["to_an_array"] = name(cuda.cuMemcpy2D(out))
+    answers["to_no_array"] = name(cuda.cuMemcpy2D(out))
     return answers
 
 

@@ -90,7 +90,7 @@ fn a_copy_finds_its_direction_by_the_addresses_in_one_dimension_and_in_two() {
         "rows_reach_into_each_other": "INVALID_VALUE",
         "rows_leave_their_allocation": "INVALID_VALUE",
         "program_memory_as_a_devices": "INVALID_VALUE",
-        "to_an_array": "NOT_SUPPORTED",
+        "to_no_array": "INVALID_HANDLE",
     });
     check("copies", expected);
 }

@@ -9,6 +9,7 @@ mod absent;
 mod behaviour;
 mod ggml;
 mod images;
+mod memory;
 mod node;
 mod nulls;
 mod python;

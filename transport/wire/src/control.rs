@@ -1,13 +1,16 @@
-//! Messages of the connection itself: handshake, device snapshot, device state.
+//! Messages of the connection itself: handshake, device snapshot, device state, copies that the
+//! host has made for the guest.
 //!
 //! Opcodes 1 to 0xff are control messages; those of the driver API begin at 0x100. The layouts of
 //! [`Hello`]'s first six bytes, [`Refused`] and [`Goodbye`] are the same in every version of the
 //! wire format, so that two peers of different versions can still part in an orderly way.
 
+mod collect;
 mod handshake;
 mod snapshot;
 mod state;
 
+pub use collect::{Collect, Collected, Delivery};
 pub use handshake::{Goodbye, Hello, MAGIC, Reason, Refusal, Refused, Role, Welcome};
 pub use snapshot::{Capabilities, DeviceFacts, Snapshot, SnapshotReply};
 pub use state::{Clocks, DeviceState, DeviceStateReply, Process};
@@ -26,6 +29,8 @@ pub mod opcode {
     pub const SNAPSHOT: u32 = 5;
     /// Asks for what changes about one device, a call.
     pub const DEVICE_STATE: u32 = 6;
+    /// Asks for the contents of copies that are complete, a call.
+    pub const COLLECT: u32 = 7;
     /// First opcode of the driver API.
     pub const DRIVER_FIRST: u32 = 0x100;
 }

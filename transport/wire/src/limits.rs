@@ -24,3 +24,6 @@ pub const ATTRIBUTES_MAX: usize = 256;
 /// Most processes of a device in `DeviceState`: 1,024, at most 276 KiB, far below a payload's
 /// limit. A host with more clients sends the largest users of memory.
 pub const PROCESSES_MAX: usize = 1024;
+
+/// Most copies in one answer to `Collect`: 4,096, as many as a guest has under way.
+pub const COLLECTED_MAX: usize = 4096;

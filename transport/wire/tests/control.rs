@@ -72,9 +72,17 @@ fn check_round_trip<T: Payload + PartialEq + Debug>(message: T) {
     assert_eq!((error.offset, error.expected), (payload.len(), "the end of the message"));
 }
 
+fn collected() -> Collected {
+    let delivery = |ticket, bytes| Delivery { ticket, bytes };
+    Collected { deliveries: vec![delivery(258, 3), delivery(7, 0)], has_more: true }
+}
+
 #[test]
 fn every_message_is_read_as_written_and_refused_at_every_cut() {
     check_round_trip(hello());
+    check_round_trip(Collect);
+    check_round_trip(collected());
+    check_round_trip(Collected { deliveries: vec![], has_more: false });
     check_round_trip(Hello { role: Role::Observer, ..hello() });
     check_round_trip(Welcome { host_version: Text::cut("0.1"), epoch: 1, session: 2 });
     for refusal in [Refusal::Version, Refusal::Full, Refusal::Malformed, Refusal::NoDevice] {
@@ -126,6 +134,7 @@ fn random_and_damaged_bytes_are_malformed_and_never_a_panic() {
     check_hostile::<Goodbye>(&[1, 0, 0, 0, 0]);
     check_hostile::<Snapshot>(&[]);
     check_hostile::<SnapshotReply>(&snapshot().to_payload());
+    check_hostile::<Collected>(&collected().to_payload());
     check_hostile::<DeviceState>(&[0; 4]);
     check_hostile::<DeviceStateReply>(&state().to_payload());
     let mut random = fastrand::Rng::with_seed(7);
@@ -175,6 +184,8 @@ fn the_bytes_of_snapshot_and_state_are_those_of_the_protocol_page() {
          03000000 01000000 00040000 4b000000 09000000 4c000000 ffffffff",
     );
     check_golden(&DeviceState { device: 2 }.to_payload(), "02000000");
+    let golden = "01 02000000 0201000000000000 03000000 0700000000000000 00000000";
+    check_golden(&collected().to_payload(), golden);
     check_golden(
         &state().to_payload(),
         "6400000000000000 4600000000000000 1e00000000000000 05000000 06000000

@@ -1,11 +1,15 @@
 //! Copies between the client's memory and the device's.
 
-use vgpu_abi::cuda::Error;
-use vgpu_link::wire::cuda::{MemcpyDtoHAsyncV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2, MemcpyHtoDV2};
+use std::sync::Arc;
+
+use vgpu_abi::cuda::{CUevent_flags, Error};
+use vgpu_link::wire::cuda::{CopyToGuest, MemcpyDtoHV2, MemcpyHtoDAsyncV2, MemcpyHtoDV2};
 use vgpu_link::wire::header::BULK_BYTES_MAX;
 
 use super::Nvidia;
-use super::foreign::Raw;
+use super::foreign::{Pointer, Raw};
+use super::generated::driver::Driver;
+use crate::device::Copied;
 use crate::dispatch::{Call, Wait};
 
 pub(super) fn memcpy_hto_d_v2(
@@ -48,18 +52,53 @@ pub(super) fn memcpy_hto_d_async_v2(
     nvidia.driver.memcpy_hto_d_async_v2(r.dst_device, Raw::read(bulk), bulk.len(), stream)
 }
 
-pub(super) fn memcpy_dto_h_async_v2(
-    nvidia: &mut Nvidia,
-    call: &Call,
-    r: MemcpyDtoHAsyncV2,
-    bulk: &mut Vec<u8>,
-) -> Result<(), Error> {
-    nvidia.enter(call)?;
-    let stream = nvidia.stream(call, r.stream)?;
-    room(bulk, r.byte_count)?;
-    let bytes = bulk.len();
-    nvidia.driver.memcpy_dto_h_async_v2(Raw::write(bulk), r.src_device, bytes, stream)?;
-    nvidia.driver.stream_synchronize(stream)
+/// The contents are complete when the event behind the copy has happened.
+pub(super) fn copy_to_guest(nvidia: &mut Nvidia, call: &Call, r: CopyToGuest) -> Result<(), Error> {
+    let deliveries = Arc::clone(&nvidia.deliveries);
+    deliveries.take_on(r.ticket, r.bytes, || {
+        nvidia.enter(call)?;
+        let stream = nvidia.stream(call, r.stream)?;
+        let mut staged = Staged::new(Arc::clone(&nvidia.driver), r.bytes)?;
+        let (bytes, place) = (staged.contents.len(), Raw::write(&mut staged.contents));
+        nvidia.driver.memcpy_dto_h_async_v2(place, r.source, bytes, stream)?;
+        nvidia.driver.event_record(staged.event, stream)?;
+        let copied: Box<dyn Copied> = Box::new(staged);
+        Ok(copied)
+    })
+}
+
+/// Memory contents that the driver copies, and the event that tells when it has.
+struct Staged {
+    driver: Arc<Driver>,
+    contents: Vec<u8>,
+    event: Pointer,
+}
+
+impl Staged {
+    fn new(driver: Arc<Driver>, bytes: u64) -> Result<Self, Error> {
+        let mut contents = Vec::new();
+        room(&mut contents, bytes)?;
+        let mut event = Pointer::default();
+        driver.event_create(&mut event, CUevent_flags::DISABLE_TIMING.0)?;
+        Ok(Self { driver, contents, event })
+    }
+}
+
+impl Copied for Staged {
+    fn contents(&self) -> Option<Result<&[u8], Error>> {
+        match self.driver.event_query(self.event) {
+            Ok(()) => Some(Ok(&self.contents)),
+            Err(Error::NOT_READY) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Fails only if the context has ended, and the event with it.
+        let _ = self.driver.event_destroy_v2(self.event);
+    }
 }
 
 /// Makes room for what a copy brings. More than a frame holds could not be answered; the guest

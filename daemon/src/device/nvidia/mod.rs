@@ -35,7 +35,7 @@ use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 use vgpu_link::wire::cuda::Parameter;
 
-use super::{Bank, Devices};
+use super::{Bank, Deliveries, Devices};
 use crate::dispatch::{Answer, Call, Finish, Wait, dispatch};
 use crate::store::Store;
 pub(crate) use facts::Genuine;
@@ -65,6 +65,7 @@ pub(crate) struct Nvidia {
     /// driver's own would be that of this thread, which works for all of them.
     thread_streams: HashMap<(u64, u32), Pointer>,
     allocations: Allocations,
+    deliveries: Arc<Deliveries>,
     physical: PhysicalMemory,
     /// Where the parameters of functions and kernels lie, as the guest was told.
     layouts: HashMap<u64, Vec<Parameter>>,
@@ -93,6 +94,7 @@ impl Nvidia {
             links: HashMap::new(),
             images,
             bank: Box::new(bank),
+            deliveries: Arc::default(),
         }
     }
 
@@ -181,6 +183,10 @@ impl Devices for Nvidia {
 
     fn is_alive(&self, context: u64) -> bool {
         self.handles.is_alive(context)
+    }
+
+    fn deliveries(&self) -> &Arc<Deliveries> {
+        &self.deliveries
     }
 
     fn answer(

@@ -145,6 +145,45 @@ impl Graphs {
         Ok(())
     }
 
+    /// Adds edges between nodes of a graph, all of them or none.
+    ///
+    /// # Errors
+    /// INVALID_VALUE if a node is none of the graph's, or would depend on itself or twice on one.
+    pub fn add_edges(&mut self, graph: u64, edges: &[(Dependency, u64)]) -> Result<(), Error> {
+        self.find(graph)?;
+        let mut seen = BTreeSet::new();
+        for (from, to) in edges {
+            let (before, after) = (self.node(from.node)?, self.node(*to)?);
+            let is_there = after.dependencies.iter().any(|one| one.node == from.node);
+            let is_inside = before.graph == graph && after.graph == graph;
+            if !is_inside || from.node == *to || is_there || !seen.insert((from.node, *to)) {
+                return Err(Error::INVALID_VALUE);
+            }
+        }
+        for (from, to) in edges {
+            self.node_mut(*to)?.dependencies.push(*from);
+        }
+        Ok(())
+    }
+
+    /// Removes edges between nodes of a graph, all of them or none.
+    ///
+    /// # Errors
+    /// INVALID_VALUE if one is not there, edge data included.
+    pub fn remove_edges(&mut self, graph: u64, edges: &[(Dependency, u64)]) -> Result<(), Error> {
+        self.find(graph)?;
+        for (from, to) in edges {
+            let after = self.node(*to)?;
+            if after.graph != graph || !after.dependencies.contains(from) {
+                return Err(Error::INVALID_VALUE);
+            }
+        }
+        for (from, to) in edges {
+            self.node_mut(*to)?.dependencies.retain(|one| one != from);
+        }
+        Ok(())
+    }
+
     /// Destroys a graph with its nodes and the graphs inside them.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Graph = 4,
     /// A node of a graph.
     GraphNode = 5,
+    /// An executable graph.
+    GraphExec = 6,
     /// A module.
     Module = 0x10,
     /// A library.
@@ -30,6 +32,8 @@ pub(crate) enum Kind {
     Memory = 0x20,
     /// A handle of cuBLAS.
     Blas = 0x40,
+    /// An array.
+    Array = 0x22,
 }
 
 /// Bits below the kind.

@@ -5,11 +5,18 @@
 //! device that is always faster than its next question, which CUDA's rules allow.
 
 mod answers;
+mod array;
 mod blas;
 mod capture;
+#[cfg(test)]
+mod capture_tests;
 mod code;
 mod context;
+mod exec;
+mod exec_update;
 mod graph;
+#[cfg(test)]
+mod graph_tests;
 mod handles;
 #[cfg(test)]
 mod hostile_tests;
@@ -24,20 +31,28 @@ mod queue;
 mod tests;
 #[cfg(test)]
 mod virtual_memory_tests;
+mod volume;
+#[cfg(test)]
+mod volume_tests;
 
 pub(crate) use profile::Profile;
+
+use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
-use super::{Bank, Devices};
+use super::{Bank, Deliveries, Devices};
 use crate::dispatch::{Answer, Call, Finish, dispatch};
 use crate::store::Store;
+use array::Arrays;
 use capture::Captures;
 use code::Codes;
 use context::Contexts;
+use exec::Exec;
 use graph::Graphs;
+use handles::{Kind, Table};
 use memory::{Memory, Owner};
 use physical::PhysicalMemory;
 use queue::Queues;
@@ -48,12 +63,15 @@ pub(crate) struct Sim {
     contexts: Contexts,
     memory: Memory,
     physical: PhysicalMemory,
+    arrays: Arrays,
     queues: Queues,
     captures: Captures,
     graphs: Graphs,
     blas: blas::Handles,
+    execs: Table<Exec>,
     codes: Codes,
     images: Store,
+    deliveries: Arc<Deliveries>,
     /// Last, so that it is dropped last: the host process waits for the end of a worker whose
     /// account is closed, and many gigabytes take a while to give back.
     bank: Box<dyn Bank>,
@@ -73,6 +91,10 @@ impl Devices for Sim {
 
     fn is_alive(&self, context: u64) -> bool {
         self.contexts.find(context).is_ok()
+    }
+
+    fn deliveries(&self) -> &Arc<Deliveries> {
+        &self.deliveries
     }
 
     fn answer(
@@ -97,12 +119,15 @@ impl Sim {
             contexts: Contexts::new(devices),
             memory: Memory::new(devices),
             physical: PhysicalMemory::new(),
+            arrays: Arrays::new(),
             queues: Queues::new(),
             captures: Captures::default(),
             graphs: Graphs::new(),
             blas: blas::Handles::new(),
+            execs: Table::new(Kind::GraphExec),
             codes: Codes::new(),
             images,
+            deliveries: Arc::default(),
         }
     }
 
@@ -145,6 +170,9 @@ impl Sim {
             self.give_back(owner, bytes);
         }
         self.end_context_code(context);
+        for (device, bytes) in self.arrays.end_context(context) {
+            self.bank.release(device, bytes);
+        }
     }
 
     /// Checks a stream and the context that its work needs.

@@ -2,31 +2,26 @@
 //!
 //! Each kind is one variant here, examined in one place and done in one place. A stream that is
 //! being captured keeps it as a node of a graph instead, and a launch of the graph does it then.
+//! To let a new kind be captured, add a variant and hand it to [`Sim::submit`].
 
-use vgpu_abi::cuda::Error;
+use vgpu_abi::cuda::{CUmemorytype, Error};
+use vgpu_link::wire::cuda::{NodeCopy, NodeCopyEnd, NodeSet};
 
 use super::Sim;
 use super::blas::Work;
 use super::code::Launch;
 
 /// One piece of work for a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Operation {
     /// Nothing: a node to join others.
     Empty,
-    /// A copy within device memory.
-    Copy {
-        /// Where to.
-        to: u64,
-        /// Where from.
-        from: u64,
-        /// How much.
-        bytes: u64,
-    },
-    /// A set of device memory.
-    Set(Set),
-    /// A launch of a kernel.
+    /// A kernel.
     Launch(Launch),
+    /// A copy within device memory.
+    Copy(NodeCopy),
+    /// A set of device memory.
+    Set(NodeSet),
     /// The recording of an event.
     EventRecord(u64),
     /// A wait for an event.
@@ -35,49 +30,93 @@ pub(crate) enum Operation {
     Blas(Box<Work>),
 }
 
-/// A set of rows of device memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Set {
-    /// Where the first row begins.
-    pub to: u64,
-    /// Bytes from one row to the next; unused where there is one row.
-    pub pitch: u64,
-    /// What each element becomes, in its lowest bytes.
-    pub value: u32,
-    /// Bytes of an element: 1, 2 or 4.
-    pub element_bytes: u32,
-    /// Elements of a row.
-    pub width: u64,
-    /// Rows.
-    pub height: u64,
+impl Operation {
+    /// Copies `bytes` within device memory.
+    pub fn copy(to: u64, from: u64, bytes: u64) -> Self {
+        let end = |address| NodeCopyEnd {
+            kind: CUmemorytype::DEVICE.0,
+            address,
+            x_bytes: 0,
+            y: 0,
+            z: 0,
+            level: 0,
+            pitch: 0,
+            height: 0,
+        };
+        let (from, to) = (end(from), end(to));
+        Self::Copy(NodeCopy { from, to, width_bytes: bytes, height: 1, depth: 1 })
+    }
+
+    /// Sets `count` elements in one row.
+    pub fn set(to: u64, value: u32, element_bytes: u32, count: u64) -> Self {
+        Self::Set(NodeSet { to, pitch: 0, value, element_bytes, width: count, height: 1 })
+    }
 }
 
-impl Set {
-    /// Sets `count` elements in one row.
-    pub fn row(to: u64, value: u32, element_bytes: u32, count: u64) -> Self {
-        Self { to, pitch: 0, value, element_bytes, width: count, height: 1 }
-    }
+/// One end of a copy: where it begins, and how far it is to the next row and the next slice.
+#[derive(Debug, Clone, Copy)]
+struct Lattice {
+    first: u64,
+    row: u64,
+    slice: u64,
+}
 
-    /// Checks the form, and counts the bytes from the first row's beginning to the last one's end.
-    ///
-    /// # Errors
-    /// INVALID_VALUE where the elements are of no known size or do not lie at multiples of it, and
-    /// where rows overlap.
-    fn extent(&self) -> Result<u64, Error> {
-        let element = u64::from(self.element_bytes);
-        if ![1, 2, 4].contains(&element) || !self.to.is_multiple_of(element) {
-            return Err(Error::INVALID_VALUE);
-        }
-        let row = self.width.checked_mul(element).ok_or(Error::INVALID_VALUE)?;
-        if row == 0 || self.height == 0 {
-            return Ok(0);
-        }
-        if self.height > 1 && (self.pitch < row || !self.pitch.is_multiple_of(element)) {
-            return Err(Error::INVALID_VALUE);
-        }
-        let rows = (self.height - 1).checked_mul(self.pitch);
-        rows.and_then(|rows| rows.checked_add(row)).ok_or(Error::INVALID_VALUE)
+impl Lattice {
+    fn at(&self, row: u64, slice: u64) -> u64 {
+        self.first + row * self.row + slice * self.slice
     }
+}
+
+/// Lays out one end of a copy, and checks that its rows and slices do not overlap.
+///
+/// # Errors
+/// NOT_SUPPORTED where the end is no plain device memory; INVALID_VALUE.
+fn lattice(end: &NodeCopyEnd, copy: &NodeCopy) -> Result<Lattice, Error> {
+    let is_device = [CUmemorytype::DEVICE, CUmemorytype::UNIFIED].contains(&CUmemorytype(end.kind));
+    if !is_device {
+        return Err(Error::NOT_SUPPORTED);
+    }
+    let (is_flat, is_one_slice) = (copy.height == 1 && copy.depth == 1, copy.depth == 1);
+    let fits =
+        |what: u64, offset: u64, room: u64| offset.checked_add(what).is_some_and(|end| end <= room);
+    if !is_flat && !fits(copy.width_bytes, end.x_bytes, end.pitch)
+        || !is_one_slice && !fits(copy.height, end.y, end.height)
+        || end.level != 0
+    {
+        return Err(Error::INVALID_VALUE);
+    }
+    let first = || {
+        let slice = end.pitch.checked_mul(end.height)?;
+        let offset = end.z.checked_mul(slice)?.checked_add(end.y.checked_mul(end.pitch)?)?;
+        let first = end.address.checked_add(offset)?.checked_add(end.x_bytes)?;
+        // The end of the last row is the last that is ever computed.
+        let rows = (copy.height - 1).checked_mul(end.pitch)?;
+        let slices = (copy.depth - 1).checked_mul(slice)?;
+        first.checked_add(slices)?.checked_add(rows)?.checked_add(copy.width_bytes)?;
+        Some(Lattice { first, row: end.pitch, slice })
+    };
+    first().ok_or(Error::INVALID_VALUE)
+}
+
+/// Counts the bytes from the first row's beginning to the last one's end.
+///
+/// # Errors
+/// INVALID_VALUE where the elements are of no known size or do not lie at multiples of it, and
+/// where rows overlap.
+fn extent(set: &NodeSet) -> Result<u64, Error> {
+    let element = u64::from(set.element_bytes);
+    if ![1, 2, 4].contains(&element) || !set.to.is_multiple_of(element) {
+        return Err(Error::INVALID_VALUE);
+    }
+    let row = set.width.checked_mul(element).ok_or(Error::INVALID_VALUE)?;
+    if row == 0 || set.height == 0 {
+        return Ok(0);
+    }
+    if set.height > 1 && (set.pitch < row || !set.pitch.is_multiple_of(element)) {
+        return Err(Error::INVALID_VALUE);
+    }
+    let rows = (set.height - 1).checked_mul(set.pitch);
+    rows.and_then(|rows| rows.checked_add(row)).ok_or(Error::INVALID_VALUE)
 }
 
 impl Sim {
@@ -85,12 +124,9 @@ impl Sim {
     pub(super) fn examine(&self, context: u64, operation: &Operation) -> Result<(), Error> {
         match operation {
             Operation::Empty => Ok(()),
-            Operation::Copy { to, from, bytes } => {
-                self.memory.read(*to, *bytes)?;
-                self.memory.read(*from, *bytes).map(drop)
-            }
-            Operation::Set(set) => self.memory.read(set.to, set.extent()?).map(drop),
             Operation::Launch(launch) => self.examine_launch(context, launch).map(drop),
+            Operation::Copy(copy) => self.examine_copy(copy).map(drop),
+            Operation::Set(set) => self.memory.read(set.to, extent(set)?).map(drop),
             Operation::EventRecord(event) | Operation::EventWait(event) => {
                 self.queues.check_event(*event)
             }
@@ -102,19 +138,46 @@ impl Sim {
     pub(super) fn perform(&mut self, context: u64, operation: &Operation) -> Result<(), Error> {
         match operation {
             Operation::Empty => Ok(()),
-            Operation::Copy { to, from, bytes } => self.memory.copy(*to, *from, *bytes),
-            Operation::Set(set) => self.set(set),
             Operation::Launch(launch) => self.perform_launch(context, launch),
-            Operation::EventRecord(event) => self.queues.record(*event, context),
+            Operation::Copy(copy) => self.copy(copy),
+            Operation::Set(set) => self.set(set),
+            Operation::EventRecord(event) => {
+                self.captures.forget_event(*event);
+                self.queues.record(*event, context)
+            }
             // What an event stands for was done before anybody could wait for it.
             Operation::EventWait(event) => self.queues.check_event(*event),
             Operation::Blas(work) => self.perform_blas(work),
         }
     }
 
-    fn set(&mut self, set: &Set) -> Result<(), Error> {
+    /// Checks a copy, the whole span of each end included, so that one that does not fit leaves
+    /// nothing half done.
+    fn examine_copy(&self, copy: &NodeCopy) -> Result<Option<[Lattice; 2]>, Error> {
+        if copy.width_bytes == 0 || copy.height == 0 || copy.depth == 0 {
+            return Ok(None);
+        }
+        let ends = [lattice(&copy.to, copy)?, lattice(&copy.from, copy)?];
+        for end in ends {
+            let last = end.at(copy.height - 1, copy.depth - 1) + copy.width_bytes;
+            self.memory.read(end.first, last - end.first)?;
+        }
+        Ok(Some(ends))
+    }
+
+    fn copy(&mut self, copy: &NodeCopy) -> Result<(), Error> {
+        let Some([to, from]) = self.examine_copy(copy)? else { return Ok(()) };
+        for slice in 0..copy.depth {
+            for row in 0..copy.height {
+                self.memory.copy(to.at(row, slice), from.at(row, slice), copy.width_bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, set: &NodeSet) -> Result<(), Error> {
         // The whole span first, so that a set that does not fit leaves nothing half done.
-        let extent = set.extent()?;
+        let extent = extent(set)?;
         self.memory.read(set.to, extent)?;
         if extent == 0 {
             return Ok(());
@@ -127,7 +190,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Sets `count` elements; `examine`d before.
+    /// Sets `count` elements, whose extent was checked.
     fn set_row(&mut self, to: u64, element: &[u8], count: u64) -> Result<(), Error> {
         let bytes = count * element.len() as u64;
         if element.iter().all(|&byte| byte == 0) {

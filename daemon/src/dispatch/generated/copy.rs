@@ -54,23 +54,18 @@ pub trait CopyCalls {
         Err(Error::NOT_SUPPORTED)
     }
 
-    /// Does `cuMemcpyDtoHAsync_v2`.
-    fn memcpy_dto_h_async_v2(
-        &mut self,
-        call: &Call,
-        request: cuda::MemcpyDtoHAsyncV2,
-        bulk: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        let _ = (call, request, bulk);
-        Err(Error::NOT_SUPPORTED)
-    }
-
     /// Does `cuMemcpyDtoDAsync_v2`.
     fn memcpy_dto_d_async_v2(
         &mut self,
         call: &Call,
         request: cuda::MemcpyDtoDAsyncV2,
     ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `CopyToGuest`.
+    fn copy_to_guest(&mut self, call: &Call, request: cuda::CopyToGuest) -> Result<(), Error> {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }

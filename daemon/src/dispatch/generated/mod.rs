@@ -9,6 +9,8 @@ mod context;
 mod copy;
 mod event;
 mod function;
+mod graph;
+mod graph_exec;
 mod kernel;
 mod launch;
 mod library;
@@ -19,12 +21,15 @@ mod occupancy;
 mod set;
 mod stream;
 mod virtual_memory;
+mod volume;
 pub use blas::BlasCalls;
 pub use capture::CaptureCalls;
 pub use context::ContextCalls;
 pub use copy::CopyCalls;
 pub use event::EventCalls;
 pub use function::FunctionCalls;
+pub use graph::GraphCalls;
+pub use graph_exec::GraphExecCalls;
 pub use kernel::KernelCalls;
 pub use launch::LaunchCalls;
 pub use library::LibraryCalls;
@@ -35,6 +40,7 @@ pub use occupancy::OccupancyCalls;
 pub use set::SetCalls;
 pub use stream::StreamCalls;
 pub use virtual_memory::VirtualMemoryCalls;
+pub use volume::VolumeCalls;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::{Malformed, Request, cublas, cuda};
@@ -51,6 +57,8 @@ pub trait Device:
     + CopyCalls
     + EventCalls
     + FunctionCalls
+    + GraphCalls
+    + GraphExecCalls
     + KernelCalls
     + LaunchCalls
     + LibraryCalls
@@ -61,6 +69,7 @@ pub trait Device:
     + SetCalls
     + StreamCalls
     + VirtualMemoryCalls
+    + VolumeCalls
 {
 }
 
@@ -71,6 +80,8 @@ impl<
         + CopyCalls
         + EventCalls
         + FunctionCalls
+        + GraphCalls
+        + GraphExecCalls
         + KernelCalls
         + LaunchCalls
         + LibraryCalls
@@ -80,21 +91,11 @@ impl<
         + OccupancyCalls
         + SetCalls
         + StreamCalls
-        + VirtualMemoryCalls,
+        + VirtualMemoryCalls
+        + VolumeCalls,
 > Device for D
 {
 }
-
-/// Calls that wait for earlier work of their context.
-pub const WAITING: &[u32] = &[
-    <cuda::CtxSynchronize as Request>::OPCODE,
-    <cuda::CtxSynchronizeV2 as Request>::OPCODE,
-    <cuda::MemcpyHtoDV2 as Request>::OPCODE,
-    <cuda::MemcpyDtoHV2 as Request>::OPCODE,
-    <cuda::MemcpyDtoDV2 as Request>::OPCODE,
-    <cuda::StreamSynchronize as Request>::OPCODE,
-    <cuda::EventSynchronize as Request>::OPCODE,
-];
 
 /// Decodes a message, asks the device, and fills in the answer, or returns what will.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -166,9 +167,6 @@ pub fn dispatch(
         }
         <cuda::MemcpyHtoDAsyncV2 as Request>::OPCODE => {
             answer.done(payload, |r, _| device.memcpy_hto_d_async_v2(call, r, bulk))
-        }
-        <cuda::MemcpyDtoHAsyncV2 as Request>::OPCODE => {
-            answer.done(payload, |r, out| device.memcpy_dto_h_async_v2(call, r, out))
         }
         <cuda::MemcpyDtoDAsyncV2 as Request>::OPCODE => {
             answer.done(payload, |r, _| device.memcpy_dto_d_async_v2(call, r))
@@ -376,6 +374,30 @@ pub fn dispatch(
         <cuda::MemRetainHandle as Request>::OPCODE => {
             answer.done(payload, |r, _| device.mem_retain_handle(call, r))
         }
+        <cuda::VolumeToDevice as Request>::OPCODE => {
+            answer.wait(payload, |r, _| device.volume_to_device(call, r, bulk))
+        }
+        <cuda::VolumeToHost as Request>::OPCODE => {
+            answer.wait(payload, |r, out| device.volume_to_host(call, r, out))
+        }
+        <cuda::VolumeWithin as Request>::OPCODE => {
+            answer.wait(payload, |r, _| device.volume_within(call, r))
+        }
+        <cuda::VolumeToDeviceAsync as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.volume_to_device_async(call, r, bulk))
+        }
+        <cuda::VolumeToHostAsync as Request>::OPCODE => {
+            answer.wait(payload, |r, out| device.volume_to_host_async(call, r, out))
+        }
+        <cuda::VolumeWithinAsync as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.volume_within_async(call, r))
+        }
+        <cuda::ArrayCreate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.array_create(call, r))
+        }
+        <cuda::ArrayDestroy as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.array_destroy(call, r))
+        }
         <cuda::StreamBeginCaptureV2 as Request>::OPCODE => {
             answer.done(payload, |r, _| device.stream_begin_capture_v2(call, r))
         }
@@ -396,6 +418,90 @@ pub fn dispatch(
         }
         <cuda::CaptureInvalidate as Request>::OPCODE => {
             answer.done(payload, |r, _| device.capture_invalidate(call, r))
+        }
+        <cuda::GraphCreate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_create(call, r))
+        }
+        <cuda::GraphClone as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_clone(call, r))
+        }
+        <cuda::GraphDestroy as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_destroy(call, r))
+        }
+        <cuda::GraphNodes as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_nodes(call, r))
+        }
+        <cuda::GraphEdges as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_edges(call, r))
+        }
+        <cuda::GraphNodeEdges as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_edges(call, r))
+        }
+        <cuda::GraphAddEdges as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_add_edges(call, r))
+        }
+        <cuda::GraphRemoveEdges as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_remove_edges(call, r))
+        }
+        <cuda::GraphAddNode as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_add_node(call, r))
+        }
+        <cuda::GraphNodeParams as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_params(call, r))
+        }
+        <cuda::GraphNodeChange as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_change(call, r))
+        }
+        <cuda::GraphDestroyNode as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_destroy_node(call, r))
+        }
+        <cuda::GraphNodeGetType as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_get_type(call, r))
+        }
+        <cuda::GraphNodeFindInClone as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_find_in_clone(call, r))
+        }
+        <cuda::GraphChildGraphNodeGetGraph as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_child_graph_node_get_graph(call, r))
+        }
+        <cuda::GraphKernelNodeCopyAttributes as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_kernel_node_copy_attributes(call, r))
+        }
+        <cuda::GraphAttribute as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_attribute(call, r))
+        }
+        <cuda::GraphAttributeChange as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_attribute_change(call, r))
+        }
+        <cuda::GraphInstantiate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_instantiate(call, r))
+        }
+        <cuda::GraphLaunch as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_launch(call, r))
+        }
+        <cuda::GraphUpload as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_upload(call, r))
+        }
+        <cuda::GraphExecDestroy as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_exec_destroy(call, r))
+        }
+        <cuda::GraphExecUpdate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_exec_update(call, r))
+        }
+        <cuda::GraphExecNodeChange as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_exec_node_change(call, r))
+        }
+        <cuda::GraphExecGetFlags as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_exec_get_flags(call, r))
+        }
+        <cuda::GraphNodeSetEnabled as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_set_enabled(call, r))
+        }
+        <cuda::GraphNodeGetEnabled as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_node_get_enabled(call, r))
+        }
+        <cuda::CopyToGuest as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.copy_to_guest(call, r))
         }
         <cublas::CreateHandle as Request>::OPCODE => {
             answer.done(payload, |r, _| device.create_handle(call, r))

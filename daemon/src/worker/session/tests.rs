@@ -5,10 +5,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
+use vgpu_link::wire::control::{Collected, Delivery, DeviceStateReply, SnapshotReply};
 use vgpu_link::{Link, Sender, memory_pair};
 
 use super::*;
+use crate::device::Deliveries;
 use crate::dispatch::Wait;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -20,8 +21,9 @@ enum Act {
     Panic,
 }
 
-/// Does what the script says for an opcode, once each; all else succeeds.
-struct Played(HashMap<u32, Act>);
+/// Does what the script says for an opcode, once each; all else succeeds. The copy with ticket 1
+/// waits to be collected.
+struct Played(HashMap<u32, Act>, Arc<Deliveries>);
 
 impl Devices for Played {
     fn snapshot(&self) -> &SnapshotReply {
@@ -34,6 +36,10 @@ impl Devices for Played {
 
     fn is_alive(&self, _: u64) -> bool {
         false
+    }
+
+    fn deliveries(&self) -> &Arc<Deliveries> {
+        &self.1
     }
 
     fn answer(
@@ -63,7 +69,8 @@ fn against(
     client: impl FnOnce(&mut dyn Link),
 ) -> LinkError {
     let (mut near, far) = memory_pair();
-    let mut device = Played(script.into_iter().collect());
+    let mut device = Played(script.into_iter().collect(), Arc::default());
+    device.1.take_on(1, 3, || Ok(Box::new(vec![7; 3]))).expect("there is room");
     thread::scope(|scope| {
         let session = scope.spawn(move || {
             let (sender, receiver) = Box::new(far).split();
@@ -170,4 +177,23 @@ fn a_wait_that_fails_in_our_own_code_ends_the_connection() {
         assert!(matches!(answered, Err(LinkError::Closed)), "{answered:?}");
     });
     assert!(matches!(ended, LinkError::Closed), "{ended}");
+}
+
+#[test]
+fn a_collect_behind_a_call_that_waits_is_answered_behind_it() {
+    let (open, gate) = mpsc::channel();
+    let collect = opcode::COLLECT;
+    against([(SLOW, Act::Wait(gate, Ok(())))], |link| {
+        ask(link, Kind::Call, SLOW, 1);
+        ask(link, Kind::Call, collect, 1);
+        ask(link, Kind::Call, QUICK, 2);
+        assert_eq!(answer(link).0, QUICK);
+        open.send(()).unwrap();
+        assert_eq!(answer(link), (SLOW, 0));
+        let (mut payload, mut bulk) = (Vec::new(), Vec::new());
+        let header = link.receive(&mut payload, Bulk::Grow(&mut bulk)).expect("an answer");
+        assert_eq!((header.sequence, header.status, &bulk[..]), (collect, 0, &[7; 3][..]));
+        let collected = Collected::from_payload(&payload).expect("it decodes");
+        assert_eq!(collected.deliveries, [Delivery { ticket: 1, bytes: 3 }]);
+    });
 }

@@ -349,6 +349,9 @@ pub(crate) const CODES: [(u32, &CStr, &CStr); 106] = [
     (999, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
 
+/// `CUDA_ARRAY3D_DESCRIPTOR` of C.
+pub type CUDA_ARRAY3D_DESCRIPTOR = CUDA_ARRAY3D_DESCRIPTOR_v2;
+
 /// Structure of C type `CUDA_ARRAY3D_DESCRIPTOR_v2`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -377,6 +380,9 @@ const _: () = {
     assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, NumChannels) == 28);
     assert!(std::mem::offset_of!(CUDA_ARRAY3D_DESCRIPTOR_v2, Flags) == 32);
 };
+
+/// `CUDA_ARRAY_DESCRIPTOR` of C.
+pub type CUDA_ARRAY_DESCRIPTOR = CUDA_ARRAY_DESCRIPTOR_v2;
 
 /// Structure of C type `CUDA_ARRAY_DESCRIPTOR_v2`.
 #[derive(Debug, Clone, Copy)]
@@ -440,6 +446,9 @@ const _: () = {
     assert!(std::mem::offset_of!(CUDA_HOST_NODE_PARAMS_v1, r#fn) == 0);
     assert!(std::mem::offset_of!(CUDA_HOST_NODE_PARAMS_v1, userData) == 8);
 };
+
+/// `CUDA_KERNEL_NODE_PARAMS` of C.
+pub type CUDA_KERNEL_NODE_PARAMS = CUDA_KERNEL_NODE_PARAMS_v2;
 
 /// Structure of C type `CUDA_KERNEL_NODE_PARAMS_v1`.
 #[derive(Debug, Clone, Copy)]
@@ -590,6 +599,12 @@ const _: () = {
     assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, WidthInBytes) == 112);
     assert!(std::mem::offset_of!(CUDA_MEMCPY2D_v2, Height) == 120);
 };
+
+/// `CUDA_MEMCPY3D` of C.
+pub type CUDA_MEMCPY3D = CUDA_MEMCPY3D_v2;
+
+/// `CUDA_MEMCPY3D_PEER` of C.
+pub type CUDA_MEMCPY3D_PEER = CUDA_MEMCPY3D_PEER_v1;
 
 /// Structure of C type `CUDA_MEMCPY3D_PEER_v1`.
 #[derive(Debug, Clone, Copy)]
@@ -762,6 +777,9 @@ const _: () = {
     assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, Height) == 184);
     assert!(std::mem::offset_of!(CUDA_MEMCPY3D_v2, Depth) == 192);
 };
+
+/// `CUDA_MEMSET_NODE_PARAMS` of C.
+pub type CUDA_MEMSET_NODE_PARAMS = CUDA_MEMSET_NODE_PARAMS_v1;
 
 /// Structure of C type `CUDA_MEMSET_NODE_PARAMS_v1`.
 #[derive(Debug, Clone, Copy)]
@@ -1663,6 +1681,11 @@ const _: () = {
     assert!(std::mem::offset_of!(CUgraphEdgeData, reserved) == 3);
 };
 
+/// Handle of C type `CUgraphExec`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUgraphExec(pub u64);
+
 /// Constant of C type `CUgraphExecUpdateResult`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
@@ -1688,6 +1711,9 @@ impl CUgraphExecUpdateResult {
     /// `CU_GRAPH_EXEC_UPDATE_ERROR_ATTRIBUTES_CHANGED`.
     pub const ERROR_ATTRIBUTES_CHANGED: Self = Self(8);
 }
+
+/// `CUgraphExecUpdateResultInfo` of C.
+pub type CUgraphExecUpdateResultInfo = CUgraphExecUpdateResultInfo_v1;
 
 /// Structure of C type `CUgraphExecUpdateResultInfo_v1`.
 #[derive(Debug, Clone, Copy)]
@@ -2038,6 +2064,15 @@ impl CUjit_target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct CUkernel(pub u64);
+
+/// `CUkernelNodeAttrID` of C.
+pub type CUkernelNodeAttrID = CUlaunchAttributeID;
+
+/// `CUkernelNodeAttrValue` of C.
+pub type CUkernelNodeAttrValue = CUkernelNodeAttrValue_v1;
+
+/// `CUkernelNodeAttrValue_v1` of C.
+pub type CUkernelNodeAttrValue_v1 = CUlaunchAttributeValue;
 
 /// Structure of C type `CUlaunchAttribute`.
 #[derive(Debug, Clone, Copy)]

@@ -54,11 +54,6 @@ fn table<'a>(vocabularies: &[Vocabulary], groups: impl Iterator<Item = &'a str> 
         let library = vocabulary.library.name;
         vocabulary.messages.iter().map(move |message| (library, message))
     });
-    let waiting = messages.clone().filter(|(_, message)| message.waits);
-    let waiting: Vec<String> = waiting
-        .map(|(library, message)| format!("<{library}::{} as Request>::OPCODE", message.name))
-        .collect();
-    let waiting = waiting.join(", ");
     let _ = writeln!(
         out,
         "
@@ -73,9 +68,6 @@ fn table<'a>(vocabularies: &[Vocabulary], groups: impl Iterator<Item = &'a str> 
          pub trait Device: {bounds} {{}}
 
          impl<D: {bounds}> Device for D {{}}
-
-         /// Calls that wait for earlier work of their context.
-         pub const WAITING: &[u32] = &[{waiting}];
 
          /// Decodes a message, asks the device, and fills in the answer, or returns what will.
          #[allow(clippy::too_many_lines, reason = \"one line per message\")]

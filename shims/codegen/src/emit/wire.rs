@@ -159,6 +159,13 @@ pub(crate) fn emit(vocabulary: &Vocabulary) -> String {
              type Reply = {answer};\n}}\n"
         );
     }
+    out.push_str(
+        "/// Calls that wait for earlier work of their context.\npub const WAITING: &[u32] = &[\n",
+    );
+    for message in vocabulary.messages.iter().filter(|message| message.waits) {
+        let _ = writeln!(out, "{}::OPCODE,", message.name);
+    }
+    out.push_str("];\n\n");
     if out.contains("TEXT_BYTES_MAX") {
         out.push_str(
             "/// Longest text in a message: 64 KiB. The longest texts are mangled names of C++\n\

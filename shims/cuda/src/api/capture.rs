@@ -96,7 +96,7 @@ pub(crate) fn stream_is_capturing(stream: CUstream) -> Result<Status, Error> {
 ///
 /// # Errors
 /// NOT_SUPPORTED; STREAM_CAPTURE_INVALIDATED if the capture has failed already.
-pub(super) fn check_not_capturing(stream: CUstream) -> Result<(), Error> {
+pub(crate) fn check_not_capturing(stream: CUstream) -> Result<(), Error> {
     match stream_is_capturing(stream)? {
         Status::NONE => Ok(()),
         Status::INVALIDATED => Err(Error::STREAM_CAPTURE_INVALIDATED),

@@ -5,7 +5,7 @@ use vgpu_guest::current;
 use vgpu_guest::wire::cuda::{CtxCreateV2, CtxDestroyV2, CtxSynchronizeV2};
 
 use crate::api::primary::host_device;
-use crate::{captures, code, contexts, devices, handles, ranges, remote};
+use crate::{arrays, captures, code, contexts, devices, handles, ranges, remote};
 
 /// Flags that a context may have: scheduling, host mapping, local memory, core dumps, and
 /// synchronous copies (CU_CTX_FLAGS_MASK).
@@ -98,6 +98,7 @@ pub(crate) fn forget(context: CUcontext) {
     handles::forget_context(context);
     code::forget_context(context);
     ranges::forget_context(context);
+    arrays::forget_context(context);
 }
 
 /// Makes a context current, above the one that is.

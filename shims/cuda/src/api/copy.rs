@@ -3,17 +3,18 @@
 //! A copy longer than a frame's bulk part travels as several messages, in order.
 //!
 //! What an asynchronous copy promises: the source of a copy to the device is captured before the
-//! call returns, be it pageable or pinned; a copy to the program is complete when the call
-//! returns, which is earlier than the documentation asks for (at the stream's synchronisation).
+//! call returns, be it pageable or pinned; a copy to the program is complete when a call has
+//! synchronised with it. One that is too large for that (`session::has_room_for_copies`) is
+//! complete when the call returns, as copies to pageable memory may be.
 
 use vgpu_abi::cuda::{CUcontext, CUdeviceptr, CUstream, Error};
 use vgpu_guest::convert::Memory;
+use vgpu_guest::destination::Destination;
 use vgpu_guest::wire::cuda::{
-    MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHAsyncV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2,
-    MemcpyHtoDV2,
+    CopyToGuest, MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2, MemcpyHtoDV2,
 };
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
-use vgpu_guest::{reserve, session};
+use vgpu_guest::{reach, reserve, session};
 
 use super::capture;
 use crate::{captures, contexts, handles, ranges, remote};
@@ -26,7 +27,10 @@ pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), 
     captures::check_unsafe()?;
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDV2 { dst_device: target + offset };
-    Ok(session::send_parts(parts.map(|(part, offset)| (request(offset), part)))?)
+    let mut reached = Reached::default();
+    let parts = parts.map_while(|(part, offset)| reached.readable(part, request(offset)));
+    remote::send_parts(parts)?;
+    reached.check()
 }
 
 /// Copies memory of the device to the program.
@@ -40,7 +44,13 @@ pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<
         src_device: source + offset,
         byte_count: bytes as u64,
     };
-    Ok(session::fetch_parts(parts.map(|(part, offset)| (request(offset, part.len()), part)))?)
+    let mut reached = Reached::default();
+    let parts = parts.map_while(|(part, offset)| {
+        let request = request(offset, part.len());
+        reached.writable(part, request)
+    });
+    remote::fetch_parts(parts)?;
+    reached.check()
 }
 
 /// Copies memory of the device to the device.
@@ -68,27 +78,46 @@ pub(crate) fn memcpy_hto_d_async_v2(
     capture::check_not_capturing(stream)?;
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDAsyncV2 { dst_device: target + offset, stream: stream.0 };
-    Ok(session::post_parts(parts.map(|(part, offset)| (request(offset), part)))?)
+    let mut reached = Reached::default();
+    let parts = parts.map_while(|(part, offset)| reached.readable(part, request(offset)));
+    session::post_parts(parts)?;
+    reached.check()
 }
 
-/// Copies memory of the device to the program behind what the stream does already, and waits.
+/// Copies memory of the device to the program behind what the stream does already.
 pub(crate) fn memcpy_dto_h_async_v2(
-    target: &mut [u8],
+    target: Memory<'_>,
     source: CUdeviceptr,
+    bytes: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
     remote::ready()?;
     handles::stream(stream)?;
-    ranges::check(source, target.len() as u64)?;
-    check_own(target)?;
+    ranges::check(source, bytes as u64)?;
+    if bytes == 0 {
+        return Ok(());
+    }
+    if reserve::holds(target.address()) {
+        return Err(Error::INVALID_VALUE);
+    }
     capture::check_not_capturing(stream)?;
-    let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
-    let request = |offset, bytes: usize| MemcpyDtoHAsyncV2 {
-        src_device: source + offset,
-        byte_count: bytes as u64,
-        stream: stream.0,
-    };
-    Ok(session::fetch_parts(parts.map(|(part, offset)| (request(offset, part.len()), part)))?)
+    if !reach::is_writable(std::ptr::without_provenance(target.address() as usize), bytes) {
+        return Err(Error::INVALID_VALUE);
+    }
+    if !session::has_room_for_copies(bytes, bytes.div_ceil(BULK_BYTES_MAX))? {
+        super::stream::stream_synchronize(stream)?;
+        return memcpy_dto_h_v2(target.bytes_mut::<Error>(bytes)?, source);
+    }
+    let mut place = Some(Destination::new::<Error>(target, bytes)?);
+    let mut from = source;
+    while let Some(mut part) = place {
+        place = part.split_off(BULK_BYTES_MAX);
+        let bytes = part.bytes() as u64;
+        let request = |ticket| CopyToGuest { source: from, bytes, stream: stream.0, ticket };
+        session::post_copy(part, request)?;
+        from += bytes;
+    }
+    Ok(())
 }
 
 /// Copies memory of the device to the device behind what the stream does already.
@@ -117,7 +146,7 @@ pub(crate) fn memcpy(target: Memory<'_>, source: Memory<'_>, bytes: usize) -> Re
         (true, true) => memcpy_dto_d_v2(target.address(), source.address(), bytes),
         (true, false) => memcpy_hto_d_v2(target.address(), source.bytes::<Error>(bytes)?),
         (false, true) => memcpy_dto_h_v2(target.bytes_mut::<Error>(bytes)?, source.address()),
-        (false, false) => source.copy_to(target, bytes),
+        (false, false) => within_the_program(target, source, bytes),
     }
 }
 
@@ -134,13 +163,11 @@ pub(crate) fn memcpy_async(
         (true, false) => {
             memcpy_hto_d_async_v2(target.address(), source.bytes::<Error>(bytes)?, stream)
         }
-        (false, true) => {
-            memcpy_dto_h_async_v2(target.bytes_mut::<Error>(bytes)?, source.address(), stream)
-        }
+        (false, true) => memcpy_dto_h_async_v2(target, source.address(), bytes, stream),
         (false, false) => {
             // Behind the stream's work, which may still have to fill the source.
             super::stream::stream_synchronize(stream)?;
-            source.copy_to(target, bytes)
+            within_the_program(target, source, bytes)
         }
     }
 }
@@ -174,6 +201,43 @@ fn check_same_device(one: CUcontext, other: CUcontext) -> Result<(), Error> {
     remote::ready()?;
     let same = contexts::find(one.0)?.device == contexts::find(other.0)?.device;
     if same { Ok(()) } else { Err(Error::NOT_SUPPORTED) }
+}
+
+/// Copies memory of the program to other memory of it.
+pub(crate) fn within_the_program(
+    target: Memory<'_>,
+    source: Memory<'_>,
+    bytes: usize,
+) -> Result<(), Error> {
+    let from = source.further(0).bytes::<Error>(bytes)?.as_ptr();
+    let to = target.further(0).bytes::<Error>(bytes)?.as_ptr();
+    if !reach::is_readable(from, bytes) || !reach::is_writable(to, bytes) {
+        return Err(Error::INVALID_VALUE);
+    }
+    source.copy_to(target, bytes)
+}
+
+/// Looks at each part of a copy before it travels: memory that the program does not have is
+/// INVALID_VALUE, and what was copied before it stays copied.
+#[derive(Debug, Default)]
+struct Reached {
+    failed: bool,
+}
+
+impl Reached {
+    fn readable<'a, R>(&mut self, part: &'a [u8], request: R) -> Option<(R, &'a [u8])> {
+        self.failed = !reach::is_readable(part.as_ptr(), part.len());
+        (!self.failed).then_some((request, part))
+    }
+
+    fn writable<'a, R>(&mut self, part: &'a mut [u8], request: R) -> Option<(R, &'a mut [u8])> {
+        self.failed = !reach::is_writable(part.as_ptr(), part.len());
+        (!self.failed).then_some((request, part))
+    }
+
+    fn check(self) -> Result<(), Error> {
+        if self.failed { Err(Error::INVALID_VALUE) } else { Ok(()) }
+    }
 }
 
 /// Tells on which side a place of some bytes lies. An address of device memory that was freed is

@@ -4,6 +4,8 @@ use std::ffi::c_void;
 
 use vgpu_abi::cuda::Error;
 use vgpu_guest::convert::Memory;
+use vgpu_guest::session;
+use vgpu_guest::wire::cuda::CtxSynchronize;
 
 use crate::{pinned, remote};
 
@@ -30,9 +32,17 @@ pub(crate) fn mem_host_alloc(bytes: usize, flags: u32) -> Result<*mut c_void, Er
     pinned::allocate(bytes, flags & !DEVICE_MAP)
 }
 
-/// Frees pages that were allocated here.
+/// Frees pages that were allocated here, when no copy into them is under way any more.
 pub(crate) fn mem_free_host(memory: Memory<'_>) -> Result<(), Error> {
     remote::ready()?;
+    if let Some((_, start, bytes)) = pinned::find(memory.address())
+        && session::has_copies_into(start, bytes)?
+    {
+        // Whatever comes of it, nothing is written there after this.
+        let synchronised = remote::call(&CtxSynchronize);
+        session::give_up_copies_into(start, bytes)?;
+        synchronised?;
+    }
     pinned::free(memory.address())
 }
 

@@ -393,44 +393,6 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2_ptsz(
     })
 }
 
-/// Answers `cuMemcpyDtoHAsync_v2` on the host.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
-    dst_host: *mut c_void,
-    src_device: CUdeviceptr,
-    byte_count: usize,
-    stream: CUstream,
-) -> CUresult {
-    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let dst_host = unsafe { convert::slice_mut::<u8, Error>(dst_host.cast(), byte_count)? };
-        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, stream)
-    })
-}
-
-/// Answers `cuMemcpyDtoHAsync_v2_ptsz` on the host.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2_ptsz(
-    dst_host: *mut c_void,
-    src_device: CUdeviceptr,
-    byte_count: usize,
-    stream: CUstream,
-) -> CUresult {
-    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2_ptsz");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let dst_host = unsafe { convert::slice_mut::<u8, Error>(dst_host.cast(), byte_count)? };
-        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, stream.per_thread())
-    })
-}
-
 /// Answers `cuMemcpyDtoDAsync_v2` on the host, without waiting.
 ///
 /// # Safety
@@ -1376,6 +1338,16 @@ pub unsafe extern "C" fn cuMemUnmap(ptr: CUdeviceptr, size: usize) -> CUresult {
     boundary(&CALLS, || api::virtual_memory::mem_unmap(ptr, size))
 }
 
+/// Answers `cuArrayDestroy` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArrayDestroy(array: CUarray) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArrayDestroy");
+    boundary(&CALLS, || api::array::array_destroy(array))
+}
+
 /// Answers `cuStreamBeginCapture_v2` on the host.
 ///
 /// # Safety
@@ -1471,6 +1443,320 @@ pub unsafe extern "C" fn cuStreamIsCapturing_ptsz(
         let mut capture_status = unsafe { convert::output::<_, Error>(capture_status)? };
         let capture_status_value = api::capture::stream_is_capturing(stream.per_thread())?;
         capture_status.set(capture_status_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphCreate` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphCreate(graph: *mut CUgraph, flags: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut graph = unsafe { convert::output::<_, Error>(graph)? };
+        let reply = remote::call(&cuda::GraphCreate { flags })?;
+        graph.set(CUgraph(reply.graph));
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphClone` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphClone(
+    graph_clone: *mut CUgraph,
+    original_graph: CUgraph,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphClone");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut graph_clone = unsafe { convert::output::<_, Error>(graph_clone)? };
+        let reply = remote::call(&cuda::GraphClone { original_graph: original_graph.0 })?;
+        graph_clone.set(CUgraph(reply.graph_clone));
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphDestroy` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphDestroy(graph: CUgraph) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphDestroy");
+    boundary(&CALLS, || api::graph::graph_destroy(graph))
+}
+
+/// Answers `cuGraphDestroyNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphDestroyNode(node: CUgraphNode) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphDestroyNode");
+    boundary(&CALLS, || api::node::graph_destroy_node(node))
+}
+
+/// Answers `cuGraphNodeGetType` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeGetType(
+    node: CUgraphNode,
+    kind: *mut CUgraphNodeType,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeGetType");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut kind = unsafe { convert::output::<_, Error>(kind)? };
+        let reply = remote::call(&cuda::GraphNodeGetType { node: node.0 })?;
+        kind.set(CUgraphNodeType(reply.kind));
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphNodeFindInClone` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeFindInClone(
+    node: *mut CUgraphNode,
+    original_node: CUgraphNode,
+    cloned_graph: CUgraph,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeFindInClone");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut node = unsafe { convert::output::<_, Error>(node)? };
+        let reply = remote::call(&cuda::GraphNodeFindInClone {
+            original_node: original_node.0,
+            cloned_graph: cloned_graph.0,
+        })?;
+        node.set(CUgraphNode(reply.node));
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphChildGraphNodeGetGraph` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphChildGraphNodeGetGraph(
+    node: CUgraphNode,
+    graph: *mut CUgraph,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphChildGraphNodeGetGraph");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut graph = unsafe { convert::output::<_, Error>(graph)? };
+        let reply = remote::call(&cuda::GraphChildGraphNodeGetGraph { node: node.0 })?;
+        graph.set(CUgraph(reply.graph));
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphKernelNodeCopyAttributes` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphKernelNodeCopyAttributes(
+    dst: CUgraphNode,
+    src: CUgraphNode,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphKernelNodeCopyAttributes");
+    boundary(&CALLS, || {
+        remote::call(&cuda::GraphKernelNodeCopyAttributes { dst: dst.0, src: src.0 })
+    })
+}
+
+/// Answers `cuGraphLaunch` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphLaunch(graph_exec: CUgraphExec, stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphLaunch");
+    boundary(&CALLS, || api::graph_exec::graph_launch(graph_exec, stream))
+}
+
+/// Answers `cuGraphLaunch_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphLaunch_ptsz(graph_exec: CUgraphExec, stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphLaunch_ptsz");
+    boundary(&CALLS, || api::graph_exec::graph_launch(graph_exec, stream.per_thread()))
+}
+
+/// Answers `cuGraphUpload` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphUpload(graph_exec: CUgraphExec, stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphUpload");
+    boundary(&CALLS, || api::graph_exec::graph_upload(graph_exec, stream))
+}
+
+/// Answers `cuGraphUpload_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphUpload_ptsz(graph_exec: CUgraphExec, stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphUpload_ptsz");
+    boundary(&CALLS, || api::graph_exec::graph_upload(graph_exec, stream.per_thread()))
+}
+
+/// Answers `cuGraphExecDestroy` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecDestroy(graph_exec: CUgraphExec) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecDestroy");
+    boundary(&CALLS, || api::graph_exec::graph_exec_destroy(graph_exec))
+}
+
+/// Answers `cuGraphExecGetFlags` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecGetFlags(
+    graph_exec: CUgraphExec,
+    flags: *mut cuuint64_t,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecGetFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut flags = unsafe { convert::output::<_, Error>(flags)? };
+        let flags_value = api::graph_exec::graph_exec_get_flags(graph_exec)?;
+        flags.set(flags_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphNodeSetEnabled` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeSetEnabled(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    is_enabled: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeSetEnabled");
+    boundary(&CALLS, || api::graph_exec::graph_node_set_enabled(graph_exec, node, is_enabled))
+}
+
+/// Answers `cuGraphNodeGetEnabled` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeGetEnabled(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    is_enabled: *mut u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeGetEnabled");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut is_enabled = unsafe { convert::output::<_, Error>(is_enabled)? };
+        let is_enabled_value = api::graph_exec::graph_node_get_enabled(graph_exec, node)?;
+        is_enabled.set(is_enabled_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuArray3DCreate_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArray3DCreate_v2(
+    p_handle: *mut CUarray,
+    p_allocate_array: *const CUDA_ARRAY3D_DESCRIPTOR,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArray3DCreate_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut p_handle, p_allocate_array) = unsafe {
+            (convert::output::<_, Error>(p_handle)?, convert::input::<_, Error>(p_allocate_array)?)
+        };
+        let p_handle_value = api::array::array3_d_create_v2(p_allocate_array)?;
+        p_handle.set(p_handle_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuArray3DGetDescriptor_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArray3DGetDescriptor_v2(
+    p_array_descriptor: *mut CUDA_ARRAY3D_DESCRIPTOR,
+    array: CUarray,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArray3DGetDescriptor_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_array_descriptor = unsafe { convert::output::<_, Error>(p_array_descriptor)? };
+        let p_array_descriptor_value = api::array::array3_d_get_descriptor_v2(array)?;
+        p_array_descriptor.set(p_array_descriptor_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuArrayCreate_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArrayCreate_v2(
+    p_handle: *mut CUarray,
+    p_allocate_array: *const CUDA_ARRAY_DESCRIPTOR,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArrayCreate_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut p_handle, p_allocate_array) = unsafe {
+            (convert::output::<_, Error>(p_handle)?, convert::input::<_, Error>(p_allocate_array)?)
+        };
+        let p_handle_value = api::array::array_create_v2(p_allocate_array)?;
+        p_handle.set(p_handle_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuArrayGetDescriptor_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuArrayGetDescriptor_v2(
+    p_array_descriptor: *mut CUDA_ARRAY_DESCRIPTOR,
+    array: CUarray,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuArrayGetDescriptor_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut p_array_descriptor = unsafe { convert::output::<_, Error>(p_array_descriptor)? };
+        let p_array_descriptor_value = api::array::array_get_descriptor_v2(array)?;
+        p_array_descriptor.set(p_array_descriptor_value);
         Ok(())
     })
 }
@@ -2319,6 +2605,1246 @@ pub unsafe extern "C" fn cuGetProcAddress_v2_ptsz(
             api::entry::per_thread(flags),
             symbol_status,
         )
+    })
+}
+
+/// Answers `cuGraphAddChildGraphNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddChildGraphNode(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+    child_graph: CUgraph,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddChildGraphNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+            )
+        };
+        let graph_node_value =
+            api::node::graph_add_child_graph_node(graph, dependencies, child_graph)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddDependencies` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddDependencies(
+    graph: CUgraph,
+    from: *const CUgraphNode,
+    to: *const CUgraphNode,
+    num_dependencies: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddDependencies");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (from, to) = unsafe {
+            (
+                convert::slice::<_, Error>(from, num_dependencies as usize)?,
+                convert::slice::<_, Error>(to, num_dependencies as usize)?,
+            )
+        };
+        api::graph::graph_add_dependencies(graph, from, to)
+    })
+}
+
+/// Answers `cuGraphAddDependencies_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddDependencies_v2(
+    graph: CUgraph,
+    from: *const CUgraphNode,
+    to: *const CUgraphNode,
+    edge_data: *const CUgraphEdgeData,
+    num_dependencies: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddDependencies_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (from, to, edge_data) = unsafe {
+            (
+                convert::slice::<_, Error>(from, num_dependencies as usize)?,
+                convert::slice::<_, Error>(to, num_dependencies as usize)?,
+                convert::Memory::new(edge_data.cast()),
+            )
+        };
+        api::graph::graph_add_dependencies_v2(graph, from, to, edge_data)
+    })
+}
+
+/// Answers `cuGraphAddEmptyNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddEmptyNode(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddEmptyNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+            )
+        };
+        let graph_node_value = api::node::graph_add_empty_node(graph, dependencies)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddEventRecordNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddEventRecordNode(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+    event: CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddEventRecordNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+            )
+        };
+        let graph_node_value = api::node::graph_add_event_record_node(graph, dependencies, event)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddEventWaitNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddEventWaitNode(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+    event: CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddEventWaitNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+            )
+        };
+        let graph_node_value = api::node::graph_add_event_wait_node(graph, dependencies, event)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddKernelNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddKernelNode(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+    node_params: *const CUDA_KERNEL_NODE_PARAMS_v1,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddKernelNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies, node_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(node_params.cast()),
+            )
+        };
+        let graph_node_value = api::node::graph_add_kernel_node(graph, dependencies, node_params)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddKernelNode_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddKernelNode_v2(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+    node_params: *const CUDA_KERNEL_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddKernelNode_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies, node_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(node_params.cast()),
+            )
+        };
+        let graph_node_value =
+            api::node::graph_add_kernel_node_v2(graph, dependencies, node_params)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddMemcpyNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddMemcpyNode(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+    copy_params: *const CUDA_MEMCPY3D,
+    ctx: CUcontext,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddMemcpyNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies, copy_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(copy_params.cast()),
+            )
+        };
+        let graph_node_value =
+            api::node::graph_add_memcpy_node(graph, dependencies, copy_params, ctx)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddMemsetNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddMemsetNode(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+    memset_params: *const CUDA_MEMSET_NODE_PARAMS,
+    ctx: CUcontext,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddMemsetNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies, memset_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(memset_params.cast()),
+            )
+        };
+        let graph_node_value =
+            api::node::graph_add_memset_node(graph, dependencies, memset_params, ctx)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddNode(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+    node_params: *mut CUgraphNodeParams,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies, node_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(node_params.cast()),
+            )
+        };
+        let graph_node_value = api::node::graph_add_node(graph, dependencies, node_params)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddNode_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddNode_v2(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    dependency_data: *const CUgraphEdgeData,
+    num_dependencies: usize,
+    node_params: *mut CUgraphNodeParams,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddNode_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies, dependency_data, node_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(dependency_data.cast()),
+                convert::Memory::new(node_params.cast()),
+            )
+        };
+        let graph_node_value =
+            api::node::graph_add_node_v2(graph, dependencies, dependency_data, node_params)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphAddNode_v3` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddNode_v3(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    dependency_data: *const CUgraphEdgeData,
+    num_dependencies: usize,
+    node_params: *mut CUgraphNodeParams,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddNode_v3");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies, dependency_data, node_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::Memory::new(dependency_data.cast()),
+                convert::Memory::new(node_params.cast()),
+            )
+        };
+        let graph_node_value =
+            api::node::graph_add_node_v3(graph, dependencies, dependency_data, node_params)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphDebugDotPrint` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphDebugDotPrint(
+    graph: CUgraph,
+    path: *const c_char,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphDebugDotPrint");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let path = unsafe { convert::text::<Error>(path)? };
+        api::graph_dot::graph_debug_dot_print(graph, path, flags)
+    })
+}
+
+/// Answers `cuGraphEventRecordNodeGetEvent` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphEventRecordNodeGetEvent(
+    node: CUgraphNode,
+    event_out: *mut CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphEventRecordNodeGetEvent");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut event_out = unsafe { convert::output::<_, Error>(event_out)? };
+        let event_out_value = api::node::graph_event_record_node_get_event(node)?;
+        event_out.set(event_out_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphEventRecordNodeSetEvent` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphEventRecordNodeSetEvent(
+    node: CUgraphNode,
+    event: CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphEventRecordNodeSetEvent");
+    boundary(&CALLS, || api::node::graph_event_record_node_set_event(node, event))
+}
+
+/// Answers `cuGraphEventWaitNodeGetEvent` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphEventWaitNodeGetEvent(
+    node: CUgraphNode,
+    event_out: *mut CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphEventWaitNodeGetEvent");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut event_out = unsafe { convert::output::<_, Error>(event_out)? };
+        let event_out_value = api::node::graph_event_wait_node_get_event(node)?;
+        event_out.set(event_out_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphEventWaitNodeSetEvent` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphEventWaitNodeSetEvent(
+    node: CUgraphNode,
+    event: CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphEventWaitNodeSetEvent");
+    boundary(&CALLS, || api::node::graph_event_wait_node_set_event(node, event))
+}
+
+/// Answers `cuGraphExecChildGraphNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecChildGraphNodeSetParams(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    child_graph: CUgraph,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecChildGraphNodeSetParams");
+    boundary(&CALLS, || {
+        api::graph_exec::graph_exec_child_graph_node_set_params(graph_exec, node, child_graph)
+    })
+}
+
+/// Answers `cuGraphExecEventRecordNodeSetEvent` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecEventRecordNodeSetEvent(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    event: CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecEventRecordNodeSetEvent");
+    boundary(&CALLS, || {
+        api::graph_exec::graph_exec_event_record_node_set_event(graph_exec, node, event)
+    })
+}
+
+/// Answers `cuGraphExecEventWaitNodeSetEvent` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecEventWaitNodeSetEvent(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    event: CUevent,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecEventWaitNodeSetEvent");
+    boundary(&CALLS, || {
+        api::graph_exec::graph_exec_event_wait_node_set_event(graph_exec, node, event)
+    })
+}
+
+/// Answers `cuGraphExecKernelNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecKernelNodeSetParams(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    node_params: *const CUDA_KERNEL_NODE_PARAMS_v1,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecKernelNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::Memory::new(node_params.cast()) };
+        api::graph_exec::graph_exec_kernel_node_set_params(graph_exec, node, node_params)
+    })
+}
+
+/// Answers `cuGraphExecKernelNodeSetParams_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecKernelNodeSetParams_v2(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    node_params: *const CUDA_KERNEL_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecKernelNodeSetParams_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::Memory::new(node_params.cast()) };
+        api::graph_exec::graph_exec_kernel_node_set_params_v2(graph_exec, node, node_params)
+    })
+}
+
+/// Answers `cuGraphExecMemcpyNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecMemcpyNodeSetParams(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    copy_params: *const CUDA_MEMCPY3D,
+    ctx: CUcontext,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecMemcpyNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let copy_params = unsafe { convert::Memory::new(copy_params.cast()) };
+        api::graph_exec::graph_exec_memcpy_node_set_params(graph_exec, node, copy_params, ctx)
+    })
+}
+
+/// Answers `cuGraphExecMemsetNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecMemsetNodeSetParams(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    memset_params: *const CUDA_MEMSET_NODE_PARAMS,
+    ctx: CUcontext,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecMemsetNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let memset_params = unsafe { convert::Memory::new(memset_params.cast()) };
+        api::graph_exec::graph_exec_memset_node_set_params(graph_exec, node, memset_params, ctx)
+    })
+}
+
+/// Answers `cuGraphExecNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecNodeSetParams(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    node_params: *mut CUgraphNodeParams,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::Memory::new(node_params.cast()) };
+        api::graph_exec::graph_exec_node_set_params(graph_exec, node, node_params)
+    })
+}
+
+/// Answers `cuGraphExecUpdate` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecUpdate(
+    graph_exec: CUgraphExec,
+    graph: CUgraph,
+    error_node_out: *mut CUgraphNode,
+    update_result_out: *mut CUgraphExecUpdateResult,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecUpdate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (error_node_out, update_result_out) = unsafe {
+            (
+                convert::Memory::new(error_node_out.cast()),
+                convert::Memory::new(update_result_out.cast()),
+            )
+        };
+        api::graph_exec::graph_exec_update(graph_exec, graph, error_node_out, update_result_out)
+    })
+}
+
+/// Answers `cuGraphExecUpdate_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecUpdate_v2(
+    graph_exec: CUgraphExec,
+    graph: CUgraph,
+    result_info: *mut CUgraphExecUpdateResultInfo,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecUpdate_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let result_info = unsafe { convert::exchanged::<_, Error>(result_info)? };
+        api::graph_exec::graph_exec_update_v2(graph_exec, graph, result_info)
+    })
+}
+
+/// Answers `cuGraphGetEdges` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphGetEdges(
+    graph: CUgraph,
+    from: *mut CUgraphNode,
+    to: *mut CUgraphNode,
+    num_edges: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphGetEdges");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (from, to, num_edges) = unsafe {
+            (
+                convert::Memory::new(from.cast()),
+                convert::Memory::new(to.cast()),
+                convert::exchanged::<_, Error>(num_edges)?,
+            )
+        };
+        api::graph::graph_get_edges(graph, from, to, num_edges)
+    })
+}
+
+/// Answers `cuGraphGetEdges_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphGetEdges_v2(
+    graph: CUgraph,
+    from: *mut CUgraphNode,
+    to: *mut CUgraphNode,
+    edge_data: *mut CUgraphEdgeData,
+    num_edges: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphGetEdges_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (from, to, edge_data, num_edges) = unsafe {
+            (
+                convert::Memory::new(from.cast()),
+                convert::Memory::new(to.cast()),
+                convert::Memory::new(edge_data.cast()),
+                convert::exchanged::<_, Error>(num_edges)?,
+            )
+        };
+        api::graph::graph_get_edges_v2(graph, from, to, edge_data, num_edges)
+    })
+}
+
+/// Answers `cuGraphGetNodes` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphGetNodes(
+    graph: CUgraph,
+    nodes: *mut CUgraphNode,
+    num_nodes: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphGetNodes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (nodes, num_nodes) = unsafe {
+            (convert::Memory::new(nodes.cast()), convert::exchanged::<_, Error>(num_nodes)?)
+        };
+        api::graph::graph_get_nodes(graph, nodes, num_nodes)
+    })
+}
+
+/// Answers `cuGraphGetRootNodes` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphGetRootNodes(
+    graph: CUgraph,
+    root_nodes: *mut CUgraphNode,
+    num_root_nodes: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphGetRootNodes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (root_nodes, num_root_nodes) = unsafe {
+            (
+                convert::Memory::new(root_nodes.cast()),
+                convert::exchanged::<_, Error>(num_root_nodes)?,
+            )
+        };
+        api::graph::graph_get_root_nodes(graph, root_nodes, num_root_nodes)
+    })
+}
+
+/// Answers `cuGraphInstantiate` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphInstantiate(
+    graph_exec: *mut CUgraphExec,
+    graph: CUgraph,
+    error_node: *mut CUgraphNode,
+    log_buffer: *mut c_char,
+    buffer_size: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphInstantiate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_exec, error_node, log_buffer) = unsafe {
+            (
+                convert::output::<_, Error>(graph_exec)?,
+                convert::Memory::new(error_node.cast()),
+                convert::Memory::new(log_buffer.cast()),
+            )
+        };
+        let graph_exec_value =
+            api::graph_exec::graph_instantiate(graph, error_node, log_buffer, buffer_size)?;
+        graph_exec.set(graph_exec_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphInstantiateWithFlags` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphInstantiateWithFlags(
+    graph_exec: *mut CUgraphExec,
+    graph: CUgraph,
+    flags: u64,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphInstantiateWithFlags");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut graph_exec = unsafe { convert::output::<_, Error>(graph_exec)? };
+        let graph_exec_value = api::graph_exec::graph_instantiate_with_flags(graph, flags)?;
+        graph_exec.set(graph_exec_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphInstantiateWithParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphInstantiateWithParams(
+    graph_exec: *mut CUgraphExec,
+    graph: CUgraph,
+    instantiate_params: *mut CUDA_GRAPH_INSTANTIATE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphInstantiateWithParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_exec, instantiate_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_exec)?,
+                convert::exchanged::<_, Error>(instantiate_params)?,
+            )
+        };
+        let graph_exec_value =
+            api::graph_exec::graph_instantiate_with_params(graph, instantiate_params)?;
+        graph_exec.set(graph_exec_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphInstantiateWithParams_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphInstantiateWithParams_ptsz(
+    graph_exec: *mut CUgraphExec,
+    graph: CUgraph,
+    instantiate_params: *mut CUDA_GRAPH_INSTANTIATE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphInstantiateWithParams_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_exec, instantiate_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_exec)?,
+                convert::exchanged::<_, Error>(instantiate_params)?,
+            )
+        };
+        let graph_exec_value =
+            api::graph_exec::graph_instantiate_with_params(graph, instantiate_params)?;
+        graph_exec.set(graph_exec_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphInstantiate_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphInstantiate_v2(
+    graph_exec: *mut CUgraphExec,
+    graph: CUgraph,
+    error_node: *mut CUgraphNode,
+    log_buffer: *mut c_char,
+    buffer_size: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphInstantiate_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_exec, error_node, log_buffer) = unsafe {
+            (
+                convert::output::<_, Error>(graph_exec)?,
+                convert::Memory::new(error_node.cast()),
+                convert::Memory::new(log_buffer.cast()),
+            )
+        };
+        let graph_exec_value =
+            api::graph_exec::graph_instantiate_v2(graph, error_node, log_buffer, buffer_size)?;
+        graph_exec.set(graph_exec_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphKernelNodeGetAttribute` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphKernelNodeGetAttribute(
+    node: CUgraphNode,
+    attr: CUkernelNodeAttrID,
+    value_out: *mut CUkernelNodeAttrValue,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphKernelNodeGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut value_out = unsafe { convert::output::<_, Error>(value_out)? };
+        let value_out_value = api::node::graph_kernel_node_get_attribute(node, attr)?;
+        value_out.set(value_out_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphKernelNodeGetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphKernelNodeGetParams(
+    node: CUgraphNode,
+    node_params: *mut CUDA_KERNEL_NODE_PARAMS_v1,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphKernelNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut node_params = unsafe { convert::output::<_, Error>(node_params)? };
+        let node_params_value = api::node::graph_kernel_node_get_params(node)?;
+        node_params.set(node_params_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphKernelNodeGetParams_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphKernelNodeGetParams_v2(
+    node: CUgraphNode,
+    node_params: *mut CUDA_KERNEL_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphKernelNodeGetParams_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut node_params = unsafe { convert::output::<_, Error>(node_params)? };
+        let node_params_value = api::node::graph_kernel_node_get_params_v2(node)?;
+        node_params.set(node_params_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphKernelNodeSetAttribute` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphKernelNodeSetAttribute(
+    node: CUgraphNode,
+    attr: CUkernelNodeAttrID,
+    value: *const CUkernelNodeAttrValue,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphKernelNodeSetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::input::<_, Error>(value)? };
+        api::node::graph_kernel_node_set_attribute(node, attr, value)
+    })
+}
+
+/// Answers `cuGraphKernelNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphKernelNodeSetParams(
+    node: CUgraphNode,
+    node_params: *const CUDA_KERNEL_NODE_PARAMS_v1,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphKernelNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::Memory::new(node_params.cast()) };
+        api::node::graph_kernel_node_set_params(node, node_params)
+    })
+}
+
+/// Answers `cuGraphKernelNodeSetParams_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphKernelNodeSetParams_v2(
+    node: CUgraphNode,
+    node_params: *const CUDA_KERNEL_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphKernelNodeSetParams_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::Memory::new(node_params.cast()) };
+        api::node::graph_kernel_node_set_params_v2(node, node_params)
+    })
+}
+
+/// Answers `cuGraphMemcpyNodeGetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphMemcpyNodeGetParams(
+    node: CUgraphNode,
+    node_params: *mut CUDA_MEMCPY3D,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphMemcpyNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut node_params = unsafe { convert::output::<_, Error>(node_params)? };
+        let node_params_value = api::node::graph_memcpy_node_get_params(node)?;
+        node_params.set(node_params_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphMemcpyNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphMemcpyNodeSetParams(
+    node: CUgraphNode,
+    node_params: *const CUDA_MEMCPY3D,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphMemcpyNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::Memory::new(node_params.cast()) };
+        api::node::graph_memcpy_node_set_params(node, node_params)
+    })
+}
+
+/// Answers `cuGraphMemsetNodeGetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphMemsetNodeGetParams(
+    node: CUgraphNode,
+    node_params: *mut CUDA_MEMSET_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphMemsetNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut node_params = unsafe { convert::output::<_, Error>(node_params)? };
+        let node_params_value = api::node::graph_memset_node_get_params(node)?;
+        node_params.set(node_params_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphMemsetNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphMemsetNodeSetParams(
+    node: CUgraphNode,
+    node_params: *const CUDA_MEMSET_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphMemsetNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::Memory::new(node_params.cast()) };
+        api::node::graph_memset_node_set_params(node, node_params)
+    })
+}
+
+/// Answers `cuGraphNodeGetDependencies` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeGetDependencies(
+    node: CUgraphNode,
+    dependencies: *mut CUgraphNode,
+    num_dependencies: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeGetDependencies");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, num_dependencies) = unsafe {
+            (
+                convert::Memory::new(dependencies.cast()),
+                convert::exchanged::<_, Error>(num_dependencies)?,
+            )
+        };
+        api::graph::graph_node_get_dependencies(node, dependencies, num_dependencies)
+    })
+}
+
+/// Answers `cuGraphNodeGetDependencies_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeGetDependencies_v2(
+    node: CUgraphNode,
+    dependencies: *mut CUgraphNode,
+    edge_data: *mut CUgraphEdgeData,
+    num_dependencies: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeGetDependencies_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependencies, edge_data, num_dependencies) = unsafe {
+            (
+                convert::Memory::new(dependencies.cast()),
+                convert::Memory::new(edge_data.cast()),
+                convert::exchanged::<_, Error>(num_dependencies)?,
+            )
+        };
+        api::graph::graph_node_get_dependencies_v2(node, dependencies, edge_data, num_dependencies)
+    })
+}
+
+/// Answers `cuGraphNodeGetDependentNodes` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeGetDependentNodes(
+    node: CUgraphNode,
+    dependent_nodes: *mut CUgraphNode,
+    num_dependent_nodes: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeGetDependentNodes");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependent_nodes, num_dependent_nodes) = unsafe {
+            (
+                convert::Memory::new(dependent_nodes.cast()),
+                convert::exchanged::<_, Error>(num_dependent_nodes)?,
+            )
+        };
+        api::graph::graph_node_get_dependent_nodes(node, dependent_nodes, num_dependent_nodes)
+    })
+}
+
+/// Answers `cuGraphNodeGetDependentNodes_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeGetDependentNodes_v2(
+    node: CUgraphNode,
+    dependent_nodes: *mut CUgraphNode,
+    edge_data: *mut CUgraphEdgeData,
+    num_dependent_nodes: *mut usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeGetDependentNodes_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (dependent_nodes, edge_data, num_dependent_nodes) = unsafe {
+            (
+                convert::Memory::new(dependent_nodes.cast()),
+                convert::Memory::new(edge_data.cast()),
+                convert::exchanged::<_, Error>(num_dependent_nodes)?,
+            )
+        };
+        api::graph::graph_node_get_dependent_nodes_v2(
+            node,
+            dependent_nodes,
+            edge_data,
+            num_dependent_nodes,
+        )
+    })
+}
+
+/// Answers `cuGraphNodeGetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeGetParams(
+    node: CUgraphNode,
+    node_params: *mut CUgraphNodeParams,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut node_params = unsafe { convert::output::<_, Error>(node_params)? };
+        let node_params_value = api::node::graph_node_get_params(node)?;
+        node_params.set(node_params_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeSetParams(
+    node: CUgraphNode,
+    node_params: *mut CUgraphNodeParams,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::Memory::new(node_params.cast()) };
+        api::node::graph_node_set_params(node, node_params)
+    })
+}
+
+/// Answers `cuGraphNodeSetParams_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphNodeSetParams_v2(
+    node: CUgraphNode,
+    node_params: *mut CUgraphNodeParams,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphNodeSetParams_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::Memory::new(node_params.cast()) };
+        api::node::graph_node_set_params_v2(node, node_params)
+    })
+}
+
+/// Answers `cuGraphRemoveDependencies` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphRemoveDependencies(
+    graph: CUgraph,
+    from: *const CUgraphNode,
+    to: *const CUgraphNode,
+    num_dependencies: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphRemoveDependencies");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (from, to) = unsafe {
+            (
+                convert::slice::<_, Error>(from, num_dependencies as usize)?,
+                convert::slice::<_, Error>(to, num_dependencies as usize)?,
+            )
+        };
+        api::graph::graph_remove_dependencies(graph, from, to)
+    })
+}
+
+/// Answers `cuGraphRemoveDependencies_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphRemoveDependencies_v2(
+    graph: CUgraph,
+    from: *const CUgraphNode,
+    to: *const CUgraphNode,
+    edge_data: *const CUgraphEdgeData,
+    num_dependencies: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphRemoveDependencies_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (from, to, edge_data) = unsafe {
+            (
+                convert::slice::<_, Error>(from, num_dependencies as usize)?,
+                convert::slice::<_, Error>(to, num_dependencies as usize)?,
+                convert::Memory::new(edge_data.cast()),
+            )
+        };
+        api::graph::graph_remove_dependencies_v2(graph, from, to, edge_data)
     })
 }
 
@@ -3339,7 +4865,7 @@ pub unsafe extern "C" fn cuMemcpy2DAsync_v2(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_async_v2(p_copy, stream)
+        api::volume::memcpy2_d_async_v2(p_copy, stream)
     })
 }
 
@@ -3356,7 +4882,7 @@ pub unsafe extern "C" fn cuMemcpy2DAsync_v2_ptsz(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_async_v2(p_copy, stream.per_thread())
+        api::volume::memcpy2_d_async_v2(p_copy, stream.per_thread())
     })
 }
 
@@ -3370,7 +4896,7 @@ pub unsafe extern "C" fn cuMemcpy2DUnaligned_v2(p_copy: *const CUDA_MEMCPY2D) ->
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_unaligned_v2(p_copy)
+        api::volume::memcpy2_d_unaligned_v2(p_copy)
     })
 }
 
@@ -3384,7 +4910,7 @@ pub unsafe extern "C" fn cuMemcpy2DUnaligned_v2_ptds(p_copy: *const CUDA_MEMCPY2
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_unaligned_v2(p_copy)
+        api::volume::memcpy2_d_unaligned_v2(p_copy)
     })
 }
 
@@ -3398,7 +4924,7 @@ pub unsafe extern "C" fn cuMemcpy2D_v2(p_copy: *const CUDA_MEMCPY2D) -> CUresult
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_v2(p_copy)
+        api::volume::memcpy2_d_v2(p_copy)
     })
 }
 
@@ -3412,7 +4938,131 @@ pub unsafe extern "C" fn cuMemcpy2D_v2_ptds(p_copy: *const CUDA_MEMCPY2D) -> CUr
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
-        api::copy2d::memcpy2_d_v2(p_copy)
+        api::volume::memcpy2_d_v2(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy3DAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DAsync_v2(
+    p_copy: *const CUDA_MEMCPY3D,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_async_v2(p_copy, stream)
+    })
+}
+
+/// Answers `cuMemcpy3DAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DAsync_v2_ptsz(
+    p_copy: *const CUDA_MEMCPY3D,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_async_v2(p_copy, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpy3DPeer` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DPeer(p_copy: *const CUDA_MEMCPY3D_PEER) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DPeer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_peer(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy3DPeer_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DPeer_ptds(p_copy: *const CUDA_MEMCPY3D_PEER) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DPeer_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_peer(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy3DPeerAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DPeerAsync(
+    p_copy: *const CUDA_MEMCPY3D_PEER,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DPeerAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_peer_async(p_copy, stream)
+    })
+}
+
+/// Answers `cuMemcpy3DPeerAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3DPeerAsync_ptsz(
+    p_copy: *const CUDA_MEMCPY3D_PEER,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3DPeerAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_peer_async(p_copy, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpy3D_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3D_v2(p_copy: *const CUDA_MEMCPY3D) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3D_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_v2(p_copy)
+    })
+}
+
+/// Answers `cuMemcpy3D_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpy3D_v2_ptds(p_copy: *const CUDA_MEMCPY3D) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpy3D_v2_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p_copy = unsafe { convert::Pointing::new::<Error>(p_copy)? };
+        api::volume::memcpy3_d_v2(p_copy)
     })
 }
 
@@ -3451,6 +5101,308 @@ pub unsafe extern "C" fn cuMemcpyAsync_ptsz(
         // SAFETY: the caller's promise, by calling a documented function.
         let (dst, src) = unsafe { (convert::Memory::at(dst), convert::Memory::at(src)) };
         api::copy::memcpy_async(dst, src, byte_count, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpyAtoA_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoA_v2(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoA_v2");
+    boundary(&CALLS, || {
+        api::array::memcpy_ato_a_v2(dst_array, dst_offset, src_array, src_offset, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyAtoA_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoA_v2_ptds(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoA_v2_ptds");
+    boundary(&CALLS, || {
+        api::array::memcpy_ato_a_v2(dst_array, dst_offset, src_array, src_offset, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyAtoD_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoD_v2(
+    dst_device: CUdeviceptr,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoD_v2");
+    boundary(&CALLS, || api::array::memcpy_ato_d_v2(dst_device, src_array, src_offset, byte_count))
+}
+
+/// Answers `cuMemcpyAtoD_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoD_v2_ptds(
+    dst_device: CUdeviceptr,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoD_v2_ptds");
+    boundary(&CALLS, || api::array::memcpy_ato_d_v2(dst_device, src_array, src_offset, byte_count))
+}
+
+/// Answers `cuMemcpyAtoHAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoHAsync_v2(
+    dst_host: *mut c_void,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoHAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::array::memcpy_ato_h_async_v2(dst_host, src_array, src_offset, byte_count, stream)
+    })
+}
+
+/// Answers `cuMemcpyAtoHAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoHAsync_v2_ptsz(
+    dst_host: *mut c_void,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoHAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::array::memcpy_ato_h_async_v2(
+            dst_host,
+            src_array,
+            src_offset,
+            byte_count,
+            stream.per_thread(),
+        )
+    })
+}
+
+/// Answers `cuMemcpyAtoH_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoH_v2(
+    dst_host: *mut c_void,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoH_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::array::memcpy_ato_h_v2(dst_host, src_array, src_offset, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyAtoH_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyAtoH_v2_ptds(
+    dst_host: *mut c_void,
+    src_array: CUarray,
+    src_offset: usize,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyAtoH_v2_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::array::memcpy_ato_h_v2(dst_host, src_array, src_offset, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyDtoA_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoA_v2(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoA_v2");
+    boundary(&CALLS, || api::array::memcpy_dto_a_v2(dst_array, dst_offset, src_device, byte_count))
+}
+
+/// Answers `cuMemcpyDtoA_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoA_v2_ptds(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoA_v2_ptds");
+    boundary(&CALLS, || api::array::memcpy_dto_a_v2(dst_array, dst_offset, src_device, byte_count))
+}
+
+/// Answers `cuMemcpyDtoHAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
+    dst_host: *mut c_void,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, byte_count, stream)
+    })
+}
+
+/// Answers `cuMemcpyDtoHAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2_ptsz(
+    dst_host: *mut c_void,
+    src_device: CUdeviceptr,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyDtoHAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let dst_host = unsafe { convert::Memory::new(dst_host.cast()) };
+        api::copy::memcpy_dto_h_async_v2(dst_host, src_device, byte_count, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemcpyHtoAAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoAAsync_v2(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_host: *const c_void,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoAAsync_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::Memory::new(src_host.cast()) };
+        api::array::memcpy_hto_a_async_v2(dst_array, dst_offset, src_host, byte_count, stream)
+    })
+}
+
+/// Answers `cuMemcpyHtoAAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoAAsync_v2_ptsz(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_host: *const c_void,
+    byte_count: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoAAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::Memory::new(src_host.cast()) };
+        api::array::memcpy_hto_a_async_v2(
+            dst_array,
+            dst_offset,
+            src_host,
+            byte_count,
+            stream.per_thread(),
+        )
+    })
+}
+
+/// Answers `cuMemcpyHtoA_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoA_v2(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_host: *const c_void,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoA_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::Memory::new(src_host.cast()) };
+        api::array::memcpy_hto_a_v2(dst_array, dst_offset, src_host, byte_count)
+    })
+}
+
+/// Answers `cuMemcpyHtoA_v2_ptds` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoA_v2_ptds(
+    dst_array: CUarray,
+    dst_offset: usize,
+    src_host: *const c_void,
+    byte_count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemcpyHtoA_v2_ptds");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let src_host = unsafe { convert::Memory::new(src_host.cast()) };
+        api::array::memcpy_hto_a_v2(dst_array, dst_offset, src_host, byte_count)
     })
 }
 
@@ -4608,14 +6560,9 @@ macro_rules! not_implemented {
 
 not_implemented! {
     cuArray3DCreate,
-    cuArray3DCreate_v2,
     cuArray3DGetDescriptor,
-    cuArray3DGetDescriptor_v2,
     cuArrayCreate,
-    cuArrayCreate_v2,
-    cuArrayDestroy,
     cuArrayGetDescriptor,
-    cuArrayGetDescriptor_v2,
     cuArrayGetMemoryRequirements,
     cuArrayGetPlane,
     cuArrayGetSparseProperties,
@@ -4701,105 +6648,33 @@ not_implemented! {
     cuGLUnmapBufferObjectAsync,
     cuGLUnregisterBufferObject,
     cuGraphAddBatchMemOpNode,
-    cuGraphAddChildGraphNode,
-    cuGraphAddDependencies,
-    cuGraphAddDependencies_v2,
-    cuGraphAddEmptyNode,
-    cuGraphAddEventRecordNode,
-    cuGraphAddEventWaitNode,
     cuGraphAddExternalSemaphoresSignalNode,
     cuGraphAddExternalSemaphoresWaitNode,
     cuGraphAddHostNode,
-    cuGraphAddKernelNode,
-    cuGraphAddKernelNode_v2,
     cuGraphAddMemAllocNode,
     cuGraphAddMemFreeNode,
-    cuGraphAddMemcpyNode,
-    cuGraphAddMemsetNode,
-    cuGraphAddNode,
-    cuGraphAddNode_v2,
-    cuGraphAddNode_v3,
     cuGraphBatchMemOpNodeGetParams,
     cuGraphBatchMemOpNodeSetParams,
-    cuGraphChildGraphNodeGetGraph,
-    cuGraphClone,
     cuGraphConditionalHandleCreate,
-    cuGraphCreate,
-    cuGraphDebugDotPrint,
-    cuGraphDestroy,
-    cuGraphDestroyNode,
-    cuGraphEventRecordNodeGetEvent,
-    cuGraphEventRecordNodeSetEvent,
-    cuGraphEventWaitNodeGetEvent,
-    cuGraphEventWaitNodeSetEvent,
     cuGraphExecBatchMemOpNodeSetParams,
-    cuGraphExecChildGraphNodeSetParams,
-    cuGraphExecDestroy,
-    cuGraphExecEventRecordNodeSetEvent,
-    cuGraphExecEventWaitNodeSetEvent,
     cuGraphExecExternalSemaphoresSignalNodeSetParams,
     cuGraphExecExternalSemaphoresWaitNodeSetParams,
-    cuGraphExecGetFlags,
     cuGraphExecGetId,
     cuGraphExecHostNodeSetParams,
-    cuGraphExecKernelNodeSetParams,
-    cuGraphExecKernelNodeSetParams_v2,
-    cuGraphExecMemcpyNodeSetParams,
-    cuGraphExecMemsetNodeSetParams,
-    cuGraphExecNodeSetParams,
-    cuGraphExecUpdate,
-    cuGraphExecUpdate_v2,
     cuGraphExternalSemaphoresSignalNodeGetParams,
     cuGraphExternalSemaphoresSignalNodeSetParams,
     cuGraphExternalSemaphoresWaitNodeGetParams,
     cuGraphExternalSemaphoresWaitNodeSetParams,
-    cuGraphGetEdges,
-    cuGraphGetEdges_v2,
     cuGraphGetId,
-    cuGraphGetNodes,
-    cuGraphGetRootNodes,
     cuGraphHostNodeGetParams,
     cuGraphHostNodeSetParams,
-    cuGraphInstantiate,
-    cuGraphInstantiateWithFlags,
-    cuGraphInstantiateWithParams,
-    cuGraphInstantiateWithParams_ptsz,
-    cuGraphInstantiate_v2,
-    cuGraphKernelNodeCopyAttributes,
-    cuGraphKernelNodeGetAttribute,
-    cuGraphKernelNodeGetParams,
-    cuGraphKernelNodeGetParams_v2,
-    cuGraphKernelNodeSetAttribute,
-    cuGraphKernelNodeSetParams,
-    cuGraphKernelNodeSetParams_v2,
-    cuGraphLaunch,
-    cuGraphLaunch_ptsz,
     cuGraphMemAllocNodeGetParams,
     cuGraphMemFreeNodeGetParams,
-    cuGraphMemcpyNodeGetParams,
-    cuGraphMemcpyNodeSetParams,
-    cuGraphMemsetNodeGetParams,
-    cuGraphMemsetNodeSetParams,
-    cuGraphNodeFindInClone,
     cuGraphNodeGetContainingGraph,
-    cuGraphNodeGetDependencies,
-    cuGraphNodeGetDependencies_v2,
-    cuGraphNodeGetDependentNodes,
-    cuGraphNodeGetDependentNodes_v2,
-    cuGraphNodeGetEnabled,
     cuGraphNodeGetLocalId,
-    cuGraphNodeGetParams,
     cuGraphNodeGetToolsId,
-    cuGraphNodeGetType,
-    cuGraphNodeSetEnabled,
-    cuGraphNodeSetParams,
-    cuGraphNodeSetParams_v2,
     cuGraphReleaseUserObject,
-    cuGraphRemoveDependencies,
-    cuGraphRemoveDependencies_v2,
     cuGraphRetainUserObject,
-    cuGraphUpload,
-    cuGraphUpload_ptsz,
     cuGraphicsEGLRegisterImage,
     cuGraphicsGLRegisterBuffer,
     cuGraphicsGLRegisterImage,
@@ -4917,49 +6792,27 @@ not_implemented! {
     cuMemcpy2DUnaligned,
     cuMemcpy3D,
     cuMemcpy3DAsync,
-    cuMemcpy3DAsync_v2,
-    cuMemcpy3DAsync_v2_ptsz,
     cuMemcpy3DBatchAsync,
     cuMemcpy3DBatchAsync_ptsz,
     cuMemcpy3DBatchAsync_v2,
     cuMemcpy3DBatchAsync_v2_ptsz,
-    cuMemcpy3DPeer,
-    cuMemcpy3DPeerAsync,
-    cuMemcpy3DPeerAsync_ptsz,
-    cuMemcpy3DPeer_ptds,
     cuMemcpy3DWithAttributesAsync,
     cuMemcpy3DWithAttributesAsync_ptsz,
-    cuMemcpy3D_v2,
-    cuMemcpy3D_v2_ptds,
     cuMemcpyAtoA,
-    cuMemcpyAtoA_v2,
-    cuMemcpyAtoA_v2_ptds,
     cuMemcpyAtoD,
-    cuMemcpyAtoD_v2,
-    cuMemcpyAtoD_v2_ptds,
     cuMemcpyAtoH,
     cuMemcpyAtoHAsync,
-    cuMemcpyAtoHAsync_v2,
-    cuMemcpyAtoHAsync_v2_ptsz,
-    cuMemcpyAtoH_v2,
-    cuMemcpyAtoH_v2_ptds,
     cuMemcpyBatchAsync,
     cuMemcpyBatchAsync_ptsz,
     cuMemcpyBatchAsync_v2,
     cuMemcpyBatchAsync_v2_ptsz,
     cuMemcpyDtoA,
-    cuMemcpyDtoA_v2,
-    cuMemcpyDtoA_v2_ptds,
     cuMemcpyDtoD,
     cuMemcpyDtoDAsync,
     cuMemcpyDtoH,
     cuMemcpyDtoHAsync,
     cuMemcpyHtoA,
     cuMemcpyHtoAAsync,
-    cuMemcpyHtoAAsync_v2,
-    cuMemcpyHtoAAsync_v2_ptsz,
-    cuMemcpyHtoA_v2,
-    cuMemcpyHtoA_v2_ptds,
     cuMemcpyHtoD,
     cuMemcpyHtoDAsync,
     cuMemcpyWithAttributesAsync,

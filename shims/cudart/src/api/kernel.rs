@@ -1,11 +1,10 @@
-//! Handles of kernels (CUDA Runtime API, "Execution Control", and what the compiler emits).
+//! Handles of kernels (CUDA Runtime API, "Execution Control").
 
-use vgpu_abi::cudart::{cudaFuncAttribute, dim3};
+use vgpu_abi::cudart::cudaFuncAttribute;
 use vgpu_guest::convert::Memory;
 
-use super::launch;
 use crate::code::{self, Code};
-use crate::driver::{self, Function, Kernel, Stream};
+use crate::driver::{self, Function, Kernel};
 use crate::primary;
 use crate::result::{Error, Result};
 
@@ -40,17 +39,4 @@ pub fn kernel_set_attribute_for_device(
 ) -> Result<()> {
     let (driver, handle) = driver::device(device)?;
     driver.kernel_set_attribute(attribute.0, value, kernel, handle)
-}
-
-/// Launches a kernel by its handle: what the stubs of CUDA 13 call.
-pub fn launch_kernel(
-    kernel: Kernel,
-    grid: dim3,
-    block: dim3,
-    parameters: Memory<'_>,
-    shared_bytes: usize,
-    stream: Stream,
-) -> Result<()> {
-    let shape = launch::Shape { grid, block, shared_bytes, stream };
-    shape.launch(Code::Kernel(kernel), parameters)
 }

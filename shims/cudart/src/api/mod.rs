@@ -41,6 +41,7 @@ pub mod properties;
 pub mod registration;
 pub mod set;
 pub mod stream;
+pub mod stub;
 pub mod symbol;
 pub mod version;
 pub mod volume;

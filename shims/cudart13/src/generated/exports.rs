@@ -31,12 +31,12 @@ pub unsafe extern "C" fn __cudaGetKernel(
     entry_func_addr: *const c_void,
 ) -> cudaError_t {
     static CALLS: Counter = Counter::new("__cudaGetKernel");
-    boundary(&CALLS, || {
+    boundary_uninitialised(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let (mut kernel_ptr, entry_func_addr) = unsafe {
             (convert::output::<_, Error>(kernel_ptr)?, convert::Memory::new(entry_func_addr.cast()))
         };
-        let kernel_ptr_value = api::kernel::get_kernel(entry_func_addr)?;
+        let kernel_ptr_value = api::stub::get_kernel(entry_func_addr)?;
         kernel_ptr.set(kernel_ptr_value);
         Ok(())
     })
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn __cudaLaunchKernel(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let args = unsafe { convert::Memory::new(args.cast()) };
-        api::kernel::launch_kernel(kernel, grid_dim, block_dim, args, shared_mem, stream)
+        api::stub::launch_kernel(kernel, grid_dim, block_dim, args, shared_mem, stream)
     })
 }
 std::arch::global_asm!(".symver __cudaLaunchKernel, __cudaLaunchKernel@@@libcudart.so.13");
@@ -82,14 +82,7 @@ pub unsafe extern "C" fn __cudaLaunchKernel_ptsz(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let args = unsafe { convert::Memory::new(args.cast()) };
-        api::kernel::launch_kernel(
-            kernel,
-            grid_dim,
-            block_dim,
-            args,
-            shared_mem,
-            stream.per_thread(),
-        )
+        api::stub::launch_kernel(kernel, grid_dim, block_dim, args, shared_mem, stream.per_thread())
     })
 }
 std::arch::global_asm!(

@@ -7,8 +7,11 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
-use vgpu_link::wire::{Header, Kind};
+use vgpu_link::wire::control::{Collect, Collected};
+use vgpu_link::wire::{Header, Kind, Payload, Request};
 use vgpu_link::{LAST_WORDS_LIMIT, LinkError, Receiver};
+
+use crate::deliveries::{Deliveries, Place};
 
 /// Says why an answer did not come.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ impl From<LinkError> for Silence {
 
 /// What is due from the host, and its half of the link.
 pub(crate) struct Inbox {
+    /// Copies whose contents come with an answer to `Collect`, whoever asked for it.
+    pub(crate) deliveries: Deliveries,
     state: Mutex<State>,
     /// Told when the connection is lost.
     over: Condvar,
@@ -81,7 +86,8 @@ impl Inbox {
     /// Takes over the receiving half of a link.
     pub(crate) fn new(receiver: Box<dyn Receiver>) -> Self {
         let state = State { receiver: Some(receiver), due: Vec::new(), is_lost: false };
-        Self { state: Mutex::new(state), over: Condvar::new() }
+        let deliveries = Deliveries::default();
+        Self { deliveries, state: Mutex::new(state), over: Condvar::new() }
     }
 
     /// Limits the waits of whoever leads from now on; `None` lifts the limit.
@@ -236,7 +242,8 @@ impl Lead<'_> {
             let mut payload = Vec::new();
             receiver.payload(&header, &mut payload)?;
             let bytes = header.bulk_bytes as usize;
-            if header.sequence == sequence {
+            let is_own = header.sequence == sequence;
+            if is_own && header.opcode != Collect::OPCODE {
                 check(&header, opcode, place.len())?;
                 receiver.bulk(&mut place[..bytes])?;
                 return Ok(Answer { header, payload, bulk: Vec::new() });
@@ -246,8 +253,16 @@ impl Lead<'_> {
                 None => return Err(unexpected(&header).into()),
             };
             check(&header, opcode, room)?;
-            let mut bulk = vec![0; bytes];
-            receiver.bulk(&mut bulk)?;
+            let mut bulk = Vec::new();
+            if opcode == Collect::OPCODE {
+                deliver(&mut **receiver, &self.inbox.deliveries, &header, &payload)?;
+            } else {
+                bulk.resize(bytes, 0);
+                receiver.bulk(&mut bulk)?;
+            }
+            if is_own {
+                return Ok(Answer { header, payload, bulk });
+            }
             let mut state = self.inbox.lock()?;
             let Some((at, due)) = state.find(header.sequence) else { continue };
             match std::mem::replace(
@@ -281,6 +296,38 @@ impl Drop for Lead<'_> {
             self.inbox.lose();
         }
     }
+}
+
+/// Puts the contents of copies into their places.
+fn deliver(
+    receiver: &mut dyn Receiver,
+    deliveries: &Deliveries,
+    header: &Header,
+    payload: &[u8],
+) -> Result<(), LinkError> {
+    if header.status != 0 {
+        return Err(unexpected(header));
+    }
+    let malformed = |source| LinkError::Malformed { what: "Collected", source };
+    let collected = Collected::from_payload(payload).map_err(malformed)?;
+    let mut left = header.bulk_bytes as usize;
+    for delivery in &collected.deliveries {
+        let bytes = delivery.bytes as usize;
+        let place = deliveries.take(delivery.ticket).ok_or_else(|| unexpected(header))?;
+        // The host could not make the copy, and reports why as the error of a post.
+        if bytes == 0 {
+            continue;
+        }
+        if bytes != place.bytes() || bytes > left {
+            return Err(LinkError::BulkMismatch { bytes, room: place.bytes().min(left) });
+        }
+        match place {
+            Place::Into(place) => place.fill(|place| receiver.bulk(place))?,
+            Place::Nowhere(bytes) => receiver.bulk(&mut vec![0; bytes])?,
+        }
+        left -= bytes;
+    }
+    if left == 0 { Ok(()) } else { Err(LinkError::BulkMismatch { bytes: left, room: 0 }) }
 }
 
 fn check(header: &Header, opcode: u32, room: usize) -> Result<(), LinkError> {

@@ -13,6 +13,7 @@ use crate::session::Failure;
 
 const CALLER: Caller = Caller { context: 7, thread: 3 };
 
+mod copies;
 mod threads;
 
 /// A host's end on which the test answers what `play` says.

@@ -937,3 +937,6 @@ impl Request for ScaleLines {
     const OPCODE: u32 = 0x445;
     type Reply = ();
 }
+
+/// Calls that wait for earlier work of their context.
+pub const WAITING: &[u32] = &[];

@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x363513a2177afa83;
+pub const HASH: u64 = 0x2985ff393f6f4b86;
 
 /// Names the message of an opcode, for people.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -33,7 +33,6 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x121 => "cuMemcpyDtoH_v2",
         0x122 => "cuMemcpyDtoD_v2",
         0x123 => "cuMemcpyHtoDAsync_v2",
-        0x124 => "cuMemcpyDtoHAsync_v2",
         0x125 => "cuMemcpyDtoDAsync_v2",
         0x130 => "cuMemsetD8_v2",
         0x131 => "cuMemsetD16_v2",
@@ -104,6 +103,14 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x267 => "MemGetAccess",
         0x268 => "MemGranularity",
         0x269 => "MemRetainHandle",
+        0x280 => "VolumeToDevice",
+        0x281 => "VolumeToHost",
+        0x282 => "VolumeWithin",
+        0x283 => "VolumeToDeviceAsync",
+        0x284 => "VolumeToHostAsync",
+        0x285 => "VolumeWithinAsync",
+        0x286 => "ArrayCreate",
+        0x287 => "cuArrayDestroy",
         0x2a0 => "cuStreamBeginCapture_v2",
         0x2a1 => "cuStreamEndCapture",
         0x2a2 => "cuStreamIsCapturing",
@@ -111,6 +118,34 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x2a4 => "CaptureToGraph",
         0x2a5 => "CaptureDependencies",
         0x2a6 => "CaptureInvalidate",
+        0x2b0 => "cuGraphCreate",
+        0x2b1 => "cuGraphClone",
+        0x2b2 => "cuGraphDestroy",
+        0x2b3 => "GraphNodes",
+        0x2b4 => "GraphEdges",
+        0x2b5 => "GraphNodeEdges",
+        0x2b6 => "GraphAddEdges",
+        0x2b7 => "GraphRemoveEdges",
+        0x2b8 => "GraphAddNode",
+        0x2b9 => "GraphNodeParams",
+        0x2ba => "GraphNodeChange",
+        0x2bb => "cuGraphDestroyNode",
+        0x2bc => "cuGraphNodeGetType",
+        0x2bd => "cuGraphNodeFindInClone",
+        0x2be => "cuGraphChildGraphNodeGetGraph",
+        0x2bf => "cuGraphKernelNodeCopyAttributes",
+        0x2c0 => "GraphAttribute",
+        0x2c1 => "GraphAttributeChange",
+        0x2d0 => "GraphInstantiate",
+        0x2d1 => "cuGraphLaunch",
+        0x2d2 => "cuGraphUpload",
+        0x2d3 => "cuGraphExecDestroy",
+        0x2d4 => "GraphExecUpdate",
+        0x2d5 => "GraphExecNodeChange",
+        0x2d6 => "cuGraphExecGetFlags",
+        0x2d7 => "cuGraphNodeSetEnabled",
+        0x2d8 => "cuGraphNodeGetEnabled",
+        0x300 => "CopyToGuest",
         _ => return None,
     })
 }
@@ -258,6 +293,29 @@ impl Payload for GraphEdge {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self { node: reader.u64()?, data: reader.fixed()? })
+    }
+}
+
+/// Holds an edge of a graph, with its edge data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphLink {
+    /// from.
+    pub from: u64,
+    /// to.
+    pub to: u64,
+    /// data.
+    pub data: [u8; 8],
+}
+
+impl Payload for GraphLink {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.from);
+        writer.u64(self.to);
+        writer.fixed(&self.data);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { from: reader.u64()?, to: reader.u64()?, data: reader.fixed()? })
     }
 }
 
@@ -411,6 +469,196 @@ impl Payload for LaunchAttribute {
     }
 }
 
+/// Holds a copy in three dimensions (CUDA_MEMCPY3D).
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeCopy {
+    /// from.
+    pub from: NodeCopyEnd,
+    /// to.
+    pub to: NodeCopyEnd,
+    /// width bytes.
+    pub width_bytes: u64,
+    /// height.
+    pub height: u64,
+    /// depth.
+    pub depth: u64,
+}
+
+impl Payload for NodeCopy {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.from.write(writer);
+        self.to.write(writer);
+        writer.u64(self.width_bytes);
+        writer.u64(self.height);
+        writer.u64(self.depth);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            from: NodeCopyEnd::read(reader)?,
+            to: NodeCopyEnd::read(reader)?,
+            width_bytes: reader.u64()?,
+            height: reader.u64()?,
+            depth: reader.u64()?,
+        })
+    }
+}
+
+/// Holds one end of a copy in three dimensions (half of CUDA_MEMCPY3D).
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeCopyEnd {
+    /// kind.
+    pub kind: u32,
+    /// address.
+    pub address: u64,
+    /// x bytes.
+    pub x_bytes: u64,
+    /// y.
+    pub y: u64,
+    /// z.
+    pub z: u64,
+    /// level.
+    pub level: u64,
+    /// pitch.
+    pub pitch: u64,
+    /// height.
+    pub height: u64,
+}
+
+impl Payload for NodeCopyEnd {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.kind);
+        writer.u64(self.address);
+        writer.u64(self.x_bytes);
+        writer.u64(self.y);
+        writer.u64(self.z);
+        writer.u64(self.level);
+        writer.u64(self.pitch);
+        writer.u64(self.height);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            kind: reader.u32()?,
+            address: reader.u64()?,
+            x_bytes: reader.u64()?,
+            y: reader.u64()?,
+            z: reader.u64()?,
+            level: reader.u64()?,
+            pitch: reader.u64()?,
+            height: reader.u64()?,
+        })
+    }
+}
+
+/// Holds what a node does: one launch, copy or set, or nothing of them and the handle of a graph or an event, as its kind asks. A context of 0 is the caller's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeParams {
+    /// kind.
+    pub kind: u32,
+    /// context.
+    pub context: u64,
+    /// launch.
+    pub launch: Vec<KernelLaunch>,
+    /// copy.
+    pub copy: Vec<NodeCopy>,
+    /// set.
+    pub set: Vec<NodeSet>,
+    /// handle.
+    pub handle: u64,
+}
+
+impl Payload for NodeParams {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.kind);
+        writer.u64(self.context);
+        writer.count(self.launch.len());
+        for element in &self.launch {
+            element.write(writer);
+        }
+        writer.count(self.copy.len());
+        for element in &self.copy {
+            element.write(writer);
+        }
+        writer.count(self.set.len());
+        for element in &self.set {
+            element.write(writer);
+        }
+        writer.u64(self.handle);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            kind: reader.u32()?,
+            context: reader.u64()?,
+            launch: {
+                let count = reader.count(1)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(KernelLaunch::read(reader)?);
+                }
+                list
+            },
+            copy: {
+                let count = reader.count(1)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(NodeCopy::read(reader)?);
+                }
+                list
+            },
+            set: {
+                let count = reader.count(1)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(NodeSet::read(reader)?);
+                }
+                list
+            },
+            handle: reader.u64()?,
+        })
+    }
+}
+
+/// Holds a set of rows of elements (CUDA_MEMSET_NODE_PARAMS).
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeSet {
+    /// to.
+    pub to: u64,
+    /// pitch.
+    pub pitch: u64,
+    /// value.
+    pub value: u32,
+    /// element bytes.
+    pub element_bytes: u32,
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+}
+
+impl Payload for NodeSet {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.to);
+        writer.u64(self.pitch);
+        writer.u32(self.value);
+        writer.u32(self.element_bytes);
+        writer.u64(self.width);
+        writer.u64(self.height);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            to: reader.u64()?,
+            pitch: reader.u64()?,
+            value: reader.u32()?,
+            element_bytes: reader.u32()?,
+            width: reader.u64()?,
+            height: reader.u64()?,
+        })
+    }
+}
+
 /// Holds the place of one parameter among a function's packed arguments, in bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
@@ -428,6 +676,72 @@ impl Payload for Parameter {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self { offset: reader.u32()?, bytes: reader.u32()? })
+    }
+}
+
+/// Says how much is copied: bytes of a row, rows, slices.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeShape {
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+    /// depth.
+    pub depth: u64,
+}
+
+impl Payload for VolumeShape {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.width);
+        writer.u64(self.height);
+        writer.u64(self.depth);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { width: reader.u64()?, height: reader.u64()?, depth: reader.u64()? })
+    }
+}
+
+/// Says where one side of a copy lies: in an array, or (array 0) in linear memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeSide {
+    /// array.
+    pub array: u64,
+    /// address.
+    pub address: u64,
+    /// x.
+    pub x: u64,
+    /// y.
+    pub y: u64,
+    /// z.
+    pub z: u64,
+    /// pitch.
+    pub pitch: u64,
+    /// height.
+    pub height: u64,
+}
+
+impl Payload for VolumeSide {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.array);
+        writer.u64(self.address);
+        writer.u64(self.x);
+        writer.u64(self.y);
+        writer.u64(self.z);
+        writer.u64(self.pitch);
+        writer.u64(self.height);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            array: reader.u64()?,
+            address: reader.u64()?,
+            x: reader.u64()?,
+            y: reader.u64()?,
+            z: reader.u64()?,
+            pitch: reader.u64()?,
+            height: reader.u64()?,
+        })
     }
 }
 
@@ -1021,34 +1335,6 @@ impl Payload for MemcpyHtoDAsyncV2 {
 
 impl Request for MemcpyHtoDAsyncV2 {
     const OPCODE: u32 = 0x123;
-    type Reply = ();
-}
-
-/// Asks for `cuMemcpyDtoHAsync_v2`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MemcpyDtoHAsyncV2 {
-    /// src device.
-    pub src_device: u64,
-    /// byte count.
-    pub byte_count: u64,
-    /// stream.
-    pub stream: u64,
-}
-
-impl Payload for MemcpyDtoHAsyncV2 {
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.u64(self.src_device);
-        writer.u64(self.byte_count);
-        writer.u64(self.stream);
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self { src_device: reader.u64()?, byte_count: reader.u64()?, stream: reader.u64()? })
-    }
-}
-
-impl Request for MemcpyDtoHAsyncV2 {
-    const OPCODE: u32 = 0x124;
     type Reply = ();
 }
 
@@ -3705,6 +3991,271 @@ impl Request for MemRetainHandle {
     type Reply = MemRetainHandleReply;
 }
 
+/// Asks to copy packed rows to the device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeToDevice {
+    /// target.
+    pub target: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+}
+
+impl Payload for VolumeToDevice {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.target.write(writer);
+        self.shape.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { target: VolumeSide::read(reader)?, shape: VolumeShape::read(reader)? })
+    }
+}
+
+impl Request for VolumeToDevice {
+    const OPCODE: u32 = 0x280;
+    type Reply = ();
+}
+
+/// Asks to copy rows of the device, packed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeToHost {
+    /// source.
+    pub source: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+}
+
+impl Payload for VolumeToHost {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.source.write(writer);
+        self.shape.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { source: VolumeSide::read(reader)?, shape: VolumeShape::read(reader)? })
+    }
+}
+
+impl Request for VolumeToHost {
+    const OPCODE: u32 = 0x281;
+    type Reply = ();
+}
+
+/// Asks to copy rows within the device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeWithin {
+    /// target.
+    pub target: VolumeSide,
+    /// source.
+    pub source: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+}
+
+impl Payload for VolumeWithin {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.target.write(writer);
+        self.source.write(writer);
+        self.shape.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            target: VolumeSide::read(reader)?,
+            source: VolumeSide::read(reader)?,
+            shape: VolumeShape::read(reader)?,
+        })
+    }
+}
+
+impl Request for VolumeWithin {
+    const OPCODE: u32 = 0x282;
+    type Reply = ();
+}
+
+/// Asks to copy packed rows to the device behind what a stream does already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeToDeviceAsync {
+    /// target.
+    pub target: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for VolumeToDeviceAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.target.write(writer);
+        self.shape.write(writer);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            target: VolumeSide::read(reader)?,
+            shape: VolumeShape::read(reader)?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for VolumeToDeviceAsync {
+    const OPCODE: u32 = 0x283;
+    type Reply = ();
+}
+
+/// Asks to copy rows of the device, packed, behind what a stream does already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeToHostAsync {
+    /// source.
+    pub source: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for VolumeToHostAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.source.write(writer);
+        self.shape.write(writer);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            source: VolumeSide::read(reader)?,
+            shape: VolumeShape::read(reader)?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for VolumeToHostAsync {
+    const OPCODE: u32 = 0x284;
+    type Reply = ();
+}
+
+/// Asks to copy rows within the device behind what a stream does already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeWithinAsync {
+    /// target.
+    pub target: VolumeSide,
+    /// source.
+    pub source: VolumeSide,
+    /// shape.
+    pub shape: VolumeShape,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for VolumeWithinAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.target.write(writer);
+        self.source.write(writer);
+        self.shape.write(writer);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            target: VolumeSide::read(reader)?,
+            source: VolumeSide::read(reader)?,
+            shape: VolumeShape::read(reader)?,
+            stream: reader.u64()?,
+        })
+    }
+}
+
+impl Request for VolumeWithinAsync {
+    const OPCODE: u32 = 0x285;
+    type Reply = ();
+}
+
+/// Asks for an array.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayCreate {
+    /// width.
+    pub width: u64,
+    /// height.
+    pub height: u64,
+    /// depth.
+    pub depth: u64,
+    /// format.
+    pub format: u32,
+    /// channels.
+    pub channels: u32,
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for ArrayCreate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.width);
+        writer.u64(self.height);
+        writer.u64(self.depth);
+        writer.u32(self.format);
+        writer.u32(self.channels);
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            width: reader.u64()?,
+            height: reader.u64()?,
+            depth: reader.u64()?,
+            format: reader.u32()?,
+            channels: reader.u32()?,
+            flags: reader.u32()?,
+        })
+    }
+}
+
+/// Answers `ArrayCreate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayCreateReply {
+    /// array.
+    pub array: u64,
+}
+
+impl Payload for ArrayCreateReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.array);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { array: reader.u64()? })
+    }
+}
+
+impl Request for ArrayCreate {
+    const OPCODE: u32 = 0x286;
+    type Reply = ArrayCreateReply;
+}
+
+/// Asks for `cuArrayDestroy`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayDestroy {
+    /// array.
+    pub array: u64,
+}
+
+impl Payload for ArrayDestroy {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.array);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { array: reader.u64()? })
+    }
+}
+
+impl Request for ArrayDestroy {
+    const OPCODE: u32 = 0x287;
+    type Reply = ();
+}
+
 /// Asks for `cuStreamBeginCapture_v2`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamBeginCaptureV2 {
@@ -3979,6 +4530,1091 @@ impl Request for CaptureInvalidate {
     const OPCODE: u32 = 0x2a6;
     type Reply = ();
 }
+
+/// Asks for `cuGraphCreate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphCreate {
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for GraphCreate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { flags: reader.u32()? })
+    }
+}
+
+/// Answers `cuGraphCreate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphCreateReply {
+    /// graph.
+    pub graph: u64,
+}
+
+impl Payload for GraphCreateReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph: reader.u64()? })
+    }
+}
+
+impl Request for GraphCreate {
+    const OPCODE: u32 = 0x2b0;
+    type Reply = GraphCreateReply;
+}
+
+/// Asks for `cuGraphClone`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphClone {
+    /// original graph.
+    pub original_graph: u64,
+}
+
+impl Payload for GraphClone {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.original_graph);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { original_graph: reader.u64()? })
+    }
+}
+
+/// Answers `cuGraphClone`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphCloneReply {
+    /// graph clone.
+    pub graph_clone: u64,
+}
+
+impl Payload for GraphCloneReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph_clone);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph_clone: reader.u64()? })
+    }
+}
+
+impl Request for GraphClone {
+    const OPCODE: u32 = 0x2b1;
+    type Reply = GraphCloneReply;
+}
+
+/// Asks for `cuGraphDestroy`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphDestroy {
+    /// graph.
+    pub graph: u64,
+}
+
+impl Payload for GraphDestroy {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph: reader.u64()? })
+    }
+}
+
+impl Request for GraphDestroy {
+    const OPCODE: u32 = 0x2b2;
+    type Reply = ();
+}
+
+/// Asks for a graph's nodes, from the one with this number on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodes {
+    /// graph.
+    pub graph: u64,
+    /// first.
+    pub first: u64,
+}
+
+impl Payload for GraphNodes {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+        writer.u64(self.first);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph: reader.u64()?, first: reader.u64()? })
+    }
+}
+
+/// Answers `GraphNodes`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodesReply {
+    /// count.
+    pub count: u64,
+    /// nodes.
+    pub nodes: Vec<u64>,
+}
+
+impl Payload for GraphNodesReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.count);
+        writer.count(self.nodes.len());
+        for element in &self.nodes {
+            writer.u64(*element);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            count: reader.u64()?,
+            nodes: {
+                let count = reader.count(65536)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(reader.u64()?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for GraphNodes {
+    const OPCODE: u32 = 0x2b3;
+    type Reply = GraphNodesReply;
+}
+
+/// Asks for a graph's edges, from the one with this number on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphEdges {
+    /// graph.
+    pub graph: u64,
+    /// first.
+    pub first: u64,
+}
+
+impl Payload for GraphEdges {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+        writer.u64(self.first);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph: reader.u64()?, first: reader.u64()? })
+    }
+}
+
+/// Answers `GraphEdges`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphEdgesReply {
+    /// count.
+    pub count: u64,
+    /// edges.
+    pub edges: Vec<GraphLink>,
+}
+
+impl Payload for GraphEdgesReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.count);
+        writer.count(self.edges.len());
+        for element in &self.edges {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            count: reader.u64()?,
+            edges: {
+                let count = reader.count(32768)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(GraphLink::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for GraphEdges {
+    const OPCODE: u32 = 0x2b4;
+    type Reply = GraphEdgesReply;
+}
+
+/// Asks for the edges that end at a node, or begin there, from the one with this number on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeEdges {
+    /// node.
+    pub node: u64,
+    /// is dependent.
+    pub is_dependent: u8,
+    /// first.
+    pub first: u64,
+}
+
+impl Payload for GraphNodeEdges {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+        writer.u8(self.is_dependent);
+        writer.u64(self.first);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()?, is_dependent: reader.u8()?, first: reader.u64()? })
+    }
+}
+
+/// Answers `GraphNodeEdges`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeEdgesReply {
+    /// count.
+    pub count: u64,
+    /// edges.
+    pub edges: Vec<GraphEdge>,
+}
+
+impl Payload for GraphNodeEdgesReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.count);
+        writer.count(self.edges.len());
+        for element in &self.edges {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            count: reader.u64()?,
+            edges: {
+                let count = reader.count(32768)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(GraphEdge::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for GraphNodeEdges {
+    const OPCODE: u32 = 0x2b5;
+    type Reply = GraphNodeEdgesReply;
+}
+
+/// Asks to add edges between a graph's nodes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphAddEdges {
+    /// graph.
+    pub graph: u64,
+    /// edges.
+    pub edges: Vec<GraphLink>,
+}
+
+impl Payload for GraphAddEdges {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+        writer.count(self.edges.len());
+        for element in &self.edges {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            graph: reader.u64()?,
+            edges: {
+                let count = reader.count(32768)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(GraphLink::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for GraphAddEdges {
+    const OPCODE: u32 = 0x2b6;
+    type Reply = ();
+}
+
+/// Asks to remove edges between a graph's nodes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphRemoveEdges {
+    /// graph.
+    pub graph: u64,
+    /// edges.
+    pub edges: Vec<GraphLink>,
+}
+
+impl Payload for GraphRemoveEdges {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+        writer.count(self.edges.len());
+        for element in &self.edges {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            graph: reader.u64()?,
+            edges: {
+                let count = reader.count(32768)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(GraphLink::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for GraphRemoveEdges {
+    const OPCODE: u32 = 0x2b7;
+    type Reply = ();
+}
+
+/// Asks to add a node to a graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphAddNode {
+    /// graph.
+    pub graph: u64,
+    /// dependencies.
+    pub dependencies: Vec<GraphEdge>,
+    /// params.
+    pub params: NodeParams,
+}
+
+impl Payload for GraphAddNode {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+        writer.count(self.dependencies.len());
+        for element in &self.dependencies {
+            element.write(writer);
+        }
+        self.params.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            graph: reader.u64()?,
+            dependencies: {
+                let count = reader.count(32768)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(GraphEdge::read(reader)?);
+                }
+                list
+            },
+            params: NodeParams::read(reader)?,
+        })
+    }
+}
+
+/// Answers `GraphAddNode`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphAddNodeReply {
+    /// node.
+    pub node: u64,
+}
+
+impl Payload for GraphAddNodeReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()? })
+    }
+}
+
+impl Request for GraphAddNode {
+    const OPCODE: u32 = 0x2b8;
+    type Reply = GraphAddNodeReply;
+}
+
+/// Asks for what a node does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeParams {
+    /// node.
+    pub node: u64,
+}
+
+impl Payload for GraphNodeParams {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()? })
+    }
+}
+
+/// Answers `GraphNodeParams`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeParamsReply {
+    /// params.
+    pub params: NodeParams,
+}
+
+impl Payload for GraphNodeParamsReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.params.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { params: NodeParams::read(reader)? })
+    }
+}
+
+impl Request for GraphNodeParams {
+    const OPCODE: u32 = 0x2b9;
+    type Reply = GraphNodeParamsReply;
+}
+
+/// Asks to let a node do something else of its kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeChange {
+    /// node.
+    pub node: u64,
+    /// params.
+    pub params: NodeParams,
+}
+
+impl Payload for GraphNodeChange {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+        self.params.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()?, params: NodeParams::read(reader)? })
+    }
+}
+
+impl Request for GraphNodeChange {
+    const OPCODE: u32 = 0x2ba;
+    type Reply = ();
+}
+
+/// Asks for `cuGraphDestroyNode`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphDestroyNode {
+    /// node.
+    pub node: u64,
+}
+
+impl Payload for GraphDestroyNode {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()? })
+    }
+}
+
+impl Request for GraphDestroyNode {
+    const OPCODE: u32 = 0x2bb;
+    type Reply = ();
+}
+
+/// Asks for `cuGraphNodeGetType`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeGetType {
+    /// node.
+    pub node: u64,
+}
+
+impl Payload for GraphNodeGetType {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()? })
+    }
+}
+
+/// Answers `cuGraphNodeGetType`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeGetTypeReply {
+    /// kind.
+    pub kind: u32,
+}
+
+impl Payload for GraphNodeGetTypeReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.kind);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { kind: reader.u32()? })
+    }
+}
+
+impl Request for GraphNodeGetType {
+    const OPCODE: u32 = 0x2bc;
+    type Reply = GraphNodeGetTypeReply;
+}
+
+/// Asks for `cuGraphNodeFindInClone`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeFindInClone {
+    /// original node.
+    pub original_node: u64,
+    /// cloned graph.
+    pub cloned_graph: u64,
+}
+
+impl Payload for GraphNodeFindInClone {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.original_node);
+        writer.u64(self.cloned_graph);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { original_node: reader.u64()?, cloned_graph: reader.u64()? })
+    }
+}
+
+/// Answers `cuGraphNodeFindInClone`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeFindInCloneReply {
+    /// node.
+    pub node: u64,
+}
+
+impl Payload for GraphNodeFindInCloneReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()? })
+    }
+}
+
+impl Request for GraphNodeFindInClone {
+    const OPCODE: u32 = 0x2bd;
+    type Reply = GraphNodeFindInCloneReply;
+}
+
+/// Asks for `cuGraphChildGraphNodeGetGraph`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphChildGraphNodeGetGraph {
+    /// node.
+    pub node: u64,
+}
+
+impl Payload for GraphChildGraphNodeGetGraph {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()? })
+    }
+}
+
+/// Answers `cuGraphChildGraphNodeGetGraph`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphChildGraphNodeGetGraphReply {
+    /// graph.
+    pub graph: u64,
+}
+
+impl Payload for GraphChildGraphNodeGetGraphReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph: reader.u64()? })
+    }
+}
+
+impl Request for GraphChildGraphNodeGetGraph {
+    const OPCODE: u32 = 0x2be;
+    type Reply = GraphChildGraphNodeGetGraphReply;
+}
+
+/// Asks for `cuGraphKernelNodeCopyAttributes`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphKernelNodeCopyAttributes {
+    /// dst.
+    pub dst: u64,
+    /// src.
+    pub src: u64,
+}
+
+impl Payload for GraphKernelNodeCopyAttributes {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dst);
+        writer.u64(self.src);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dst: reader.u64()?, src: reader.u64()? })
+    }
+}
+
+impl Request for GraphKernelNodeCopyAttributes {
+    const OPCODE: u32 = 0x2bf;
+    type Reply = ();
+}
+
+/// Asks for an attribute of a kernel node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphAttribute {
+    /// node.
+    pub node: u64,
+    /// id.
+    pub id: u32,
+}
+
+impl Payload for GraphAttribute {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+        writer.u32(self.id);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()?, id: reader.u32()? })
+    }
+}
+
+/// Answers `GraphAttribute`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphAttributeReply {
+    /// value.
+    pub value: [u8; 64],
+}
+
+impl Payload for GraphAttributeReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.fixed(&self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { value: reader.fixed()? })
+    }
+}
+
+impl Request for GraphAttribute {
+    const OPCODE: u32 = 0x2c0;
+    type Reply = GraphAttributeReply;
+}
+
+/// Asks to change an attribute of a kernel node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphAttributeChange {
+    /// node.
+    pub node: u64,
+    /// attribute.
+    pub attribute: LaunchAttribute,
+}
+
+impl Payload for GraphAttributeChange {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.node);
+        self.attribute.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { node: reader.u64()?, attribute: LaunchAttribute::read(reader)? })
+    }
+}
+
+impl Request for GraphAttributeChange {
+    const OPCODE: u32 = 0x2c1;
+    type Reply = ();
+}
+
+/// Asks to make an executable graph; a code other than 0 says why there is none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphInstantiate {
+    /// graph.
+    pub graph: u64,
+    /// flags.
+    pub flags: u64,
+    /// upload.
+    pub upload: u64,
+}
+
+impl Payload for GraphInstantiate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph);
+        writer.u64(self.flags);
+        writer.u64(self.upload);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph: reader.u64()?, flags: reader.u64()?, upload: reader.u64()? })
+    }
+}
+
+/// Answers `GraphInstantiate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphInstantiateReply {
+    /// code.
+    pub code: u32,
+    /// result.
+    pub result: u32,
+    /// error node.
+    pub error_node: u64,
+    /// exec.
+    pub exec: u64,
+}
+
+impl Payload for GraphInstantiateReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.code);
+        writer.u32(self.result);
+        writer.u64(self.error_node);
+        writer.u64(self.exec);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            code: reader.u32()?,
+            result: reader.u32()?,
+            error_node: reader.u64()?,
+            exec: reader.u64()?,
+        })
+    }
+}
+
+impl Request for GraphInstantiate {
+    const OPCODE: u32 = 0x2d0;
+    type Reply = GraphInstantiateReply;
+}
+
+/// Asks for `cuGraphLaunch`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphLaunch {
+    /// graph exec.
+    pub graph_exec: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for GraphLaunch {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph_exec);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph_exec: reader.u64()?, stream: reader.u64()? })
+    }
+}
+
+impl Request for GraphLaunch {
+    const OPCODE: u32 = 0x2d1;
+    type Reply = ();
+}
+
+/// Asks for `cuGraphUpload`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphUpload {
+    /// graph exec.
+    pub graph_exec: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for GraphUpload {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph_exec);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph_exec: reader.u64()?, stream: reader.u64()? })
+    }
+}
+
+impl Request for GraphUpload {
+    const OPCODE: u32 = 0x2d2;
+    type Reply = ();
+}
+
+/// Asks for `cuGraphExecDestroy`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphExecDestroy {
+    /// graph exec.
+    pub graph_exec: u64,
+}
+
+impl Payload for GraphExecDestroy {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph_exec);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph_exec: reader.u64()? })
+    }
+}
+
+impl Request for GraphExecDestroy {
+    const OPCODE: u32 = 0x2d3;
+    type Reply = ();
+}
+
+/// Asks to let an executable graph do what another graph says; a code other than 0 says why not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphExecUpdate {
+    /// exec.
+    pub exec: u64,
+    /// graph.
+    pub graph: u64,
+}
+
+impl Payload for GraphExecUpdate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.exec);
+        writer.u64(self.graph);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { exec: reader.u64()?, graph: reader.u64()? })
+    }
+}
+
+/// Answers `GraphExecUpdate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphExecUpdateReply {
+    /// code.
+    pub code: u32,
+    /// result.
+    pub result: u32,
+    /// error node.
+    pub error_node: u64,
+    /// error from node.
+    pub error_from_node: u64,
+}
+
+impl Payload for GraphExecUpdateReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.code);
+        writer.u32(self.result);
+        writer.u64(self.error_node);
+        writer.u64(self.error_from_node);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            code: reader.u32()?,
+            result: reader.u32()?,
+            error_node: reader.u64()?,
+            error_from_node: reader.u64()?,
+        })
+    }
+}
+
+impl Request for GraphExecUpdate {
+    const OPCODE: u32 = 0x2d4;
+    type Reply = GraphExecUpdateReply;
+}
+
+/// Asks to let a node of an executable graph do something else of its kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphExecNodeChange {
+    /// exec.
+    pub exec: u64,
+    /// node.
+    pub node: u64,
+    /// params.
+    pub params: NodeParams,
+}
+
+impl Payload for GraphExecNodeChange {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.exec);
+        writer.u64(self.node);
+        self.params.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { exec: reader.u64()?, node: reader.u64()?, params: NodeParams::read(reader)? })
+    }
+}
+
+impl Request for GraphExecNodeChange {
+    const OPCODE: u32 = 0x2d5;
+    type Reply = ();
+}
+
+/// Asks for `cuGraphExecGetFlags`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphExecGetFlags {
+    /// graph exec.
+    pub graph_exec: u64,
+}
+
+impl Payload for GraphExecGetFlags {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph_exec);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph_exec: reader.u64()? })
+    }
+}
+
+/// Answers `cuGraphExecGetFlags`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphExecGetFlagsReply {
+    /// flags.
+    pub flags: u64,
+}
+
+impl Payload for GraphExecGetFlagsReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { flags: reader.u64()? })
+    }
+}
+
+impl Request for GraphExecGetFlags {
+    const OPCODE: u32 = 0x2d6;
+    type Reply = GraphExecGetFlagsReply;
+}
+
+/// Asks for `cuGraphNodeSetEnabled`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeSetEnabled {
+    /// graph exec.
+    pub graph_exec: u64,
+    /// node.
+    pub node: u64,
+    /// is enabled.
+    pub is_enabled: u32,
+}
+
+impl Payload for GraphNodeSetEnabled {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph_exec);
+        writer.u64(self.node);
+        writer.u32(self.is_enabled);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph_exec: reader.u64()?, node: reader.u64()?, is_enabled: reader.u32()? })
+    }
+}
+
+impl Request for GraphNodeSetEnabled {
+    const OPCODE: u32 = 0x2d7;
+    type Reply = ();
+}
+
+/// Asks for `cuGraphNodeGetEnabled`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeGetEnabled {
+    /// graph exec.
+    pub graph_exec: u64,
+    /// node.
+    pub node: u64,
+}
+
+impl Payload for GraphNodeGetEnabled {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph_exec);
+        writer.u64(self.node);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph_exec: reader.u64()?, node: reader.u64()? })
+    }
+}
+
+/// Answers `cuGraphNodeGetEnabled`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphNodeGetEnabledReply {
+    /// is enabled.
+    pub is_enabled: u32,
+}
+
+impl Payload for GraphNodeGetEnabledReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.is_enabled);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { is_enabled: reader.u32()? })
+    }
+}
+
+impl Request for GraphNodeGetEnabled {
+    const OPCODE: u32 = 0x2d8;
+    type Reply = GraphNodeGetEnabledReply;
+}
+
+/// Asks to copy memory to the program behind a stream's work; `Collect` brings the contents.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyToGuest {
+    /// source.
+    pub source: u64,
+    /// bytes.
+    pub bytes: u64,
+    /// stream.
+    pub stream: u64,
+    /// ticket.
+    pub ticket: u64,
+}
+
+impl Payload for CopyToGuest {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.source);
+        writer.u64(self.bytes);
+        writer.u64(self.stream);
+        writer.u64(self.ticket);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            source: reader.u64()?,
+            bytes: reader.u64()?,
+            stream: reader.u64()?,
+            ticket: reader.u64()?,
+        })
+    }
+}
+
+impl Request for CopyToGuest {
+    const OPCODE: u32 = 0x300;
+    type Reply = ();
+}
+
+/// Calls that wait for earlier work of their context.
+pub const WAITING: &[u32] = &[
+    CtxSynchronize::OPCODE,
+    CtxSynchronizeV2::OPCODE,
+    MemcpyHtoDV2::OPCODE,
+    MemcpyDtoHV2::OPCODE,
+    MemcpyDtoDV2::OPCODE,
+    StreamSynchronize::OPCODE,
+    EventSynchronize::OPCODE,
+    VolumeToDevice::OPCODE,
+    VolumeToHost::OPCODE,
+    VolumeWithin::OPCODE,
+    VolumeToHostAsync::OPCODE,
+];
 
 /// Longest text in a message: 64 KiB. The longest texts are mangled names of C++
 /// kernels, which reach some thousand bytes.

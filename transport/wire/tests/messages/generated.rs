@@ -45,505 +45,1010 @@ pub fn each(visitor: &mut impl Visit) {
     visitor.request(cuda::MemcpyDtoHV2 { src_device: 30, byte_count: 31 });
     visitor.request(cuda::MemcpyDtoDV2 { dst_device: 32, src_device: 33, byte_count: 34 });
     visitor.request(cuda::MemcpyHtoDAsyncV2 { dst_device: 35, stream: 36 });
-    visitor.request(cuda::MemcpyDtoHAsyncV2 { src_device: 37, byte_count: 38, stream: 39 });
     visitor.request(cuda::MemcpyDtoDAsyncV2 {
-        dst_device: 40,
-        src_device: 41,
-        byte_count: 42,
-        stream: 43,
+        dst_device: 37,
+        src_device: 38,
+        byte_count: 39,
+        stream: 40,
     });
-    visitor.request(cuda::MemsetD8V2 { dst_device: 44, uc: 45, n: 46 });
-    visitor.request(cuda::MemsetD16V2 { dst_device: 47, us: 48, n: 49 });
-    visitor.request(cuda::MemsetD32V2 { dst_device: 50, ui: 51, n: 52 });
+    visitor.request(cuda::MemsetD8V2 { dst_device: 41, uc: 42, n: 43 });
+    visitor.request(cuda::MemsetD16V2 { dst_device: 44, us: 45, n: 46 });
+    visitor.request(cuda::MemsetD32V2 { dst_device: 47, ui: 48, n: 49 });
     visitor.request(cuda::MemsetD2D8V2 {
-        dst_device: 53,
-        dst_pitch: 54,
-        uc: 55,
-        width: 56,
-        height: 57,
+        dst_device: 50,
+        dst_pitch: 51,
+        uc: 52,
+        width: 53,
+        height: 54,
     });
     visitor.request(cuda::MemsetD2D16V2 {
-        dst_device: 58,
-        dst_pitch: 59,
-        us: 60,
-        width: 61,
-        height: 62,
+        dst_device: 55,
+        dst_pitch: 56,
+        us: 57,
+        width: 58,
+        height: 59,
     });
     visitor.request(cuda::MemsetD2D32V2 {
-        dst_device: 63,
-        dst_pitch: 64,
-        ui: 65,
-        width: 66,
-        height: 67,
+        dst_device: 60,
+        dst_pitch: 61,
+        ui: 62,
+        width: 63,
+        height: 64,
     });
-    visitor.request(cuda::MemsetD8Async { dst_device: 68, uc: 69, n: 70, stream: 71 });
-    visitor.request(cuda::MemsetD16Async { dst_device: 72, us: 73, n: 74, stream: 75 });
-    visitor.request(cuda::MemsetD32Async { dst_device: 76, ui: 77, n: 78, stream: 79 });
+    visitor.request(cuda::MemsetD8Async { dst_device: 65, uc: 66, n: 67, stream: 68 });
+    visitor.request(cuda::MemsetD16Async { dst_device: 69, us: 70, n: 71, stream: 72 });
+    visitor.request(cuda::MemsetD32Async { dst_device: 73, ui: 74, n: 75, stream: 76 });
     visitor.request(cuda::MemsetD2D8Async {
-        dst_device: 80,
-        dst_pitch: 81,
-        uc: 82,
-        width: 83,
-        height: 84,
-        stream: 85,
+        dst_device: 77,
+        dst_pitch: 78,
+        uc: 79,
+        width: 80,
+        height: 81,
+        stream: 82,
     });
     visitor.request(cuda::MemsetD2D16Async {
-        dst_device: 86,
-        dst_pitch: 87,
-        us: 88,
-        width: 89,
-        height: 90,
-        stream: 91,
+        dst_device: 83,
+        dst_pitch: 84,
+        us: 85,
+        width: 86,
+        height: 87,
+        stream: 88,
     });
     visitor.request(cuda::MemsetD2D32Async {
-        dst_device: 92,
-        dst_pitch: 93,
-        ui: 94,
-        width: 95,
-        height: 96,
-        stream: 97,
+        dst_device: 89,
+        dst_pitch: 90,
+        ui: 91,
+        width: 92,
+        height: 93,
+        stream: 94,
     });
-    visitor.request(cuda::StreamCreate { flags: 98 });
-    visitor.message(cuda::StreamCreateReply { stream: 99 });
-    visitor.request(cuda::StreamCreateWithPriority { flags: 100, priority: 101 });
-    visitor.message(cuda::StreamCreateWithPriorityReply { stream: 102 });
-    visitor.request(cuda::StreamDestroyV2 { stream: 103 });
-    visitor.request(cuda::StreamSynchronize { stream: 104 });
-    visitor.request(cuda::StreamQuery { stream: 105 });
-    visitor.request(cuda::StreamWaitEvent { stream: 106, event: 107, flags: 108 });
-    visitor.request(cuda::StreamGetPriority { stream: 109 });
-    visitor.message(cuda::StreamGetPriorityReply { priority: 110 });
-    visitor.request(cuda::EventCreate { flags: 111 });
-    visitor.message(cuda::EventCreateReply { event: 112 });
-    visitor.request(cuda::EventDestroyV2 { event: 113 });
-    visitor.request(cuda::EventRecord { event: 114, stream: 115 });
-    visitor.request(cuda::EventRecordWithFlags { event: 116, stream: 117, flags: 118 });
-    visitor.request(cuda::EventSynchronize { event: 119 });
-    visitor.request(cuda::EventQuery { event: 120 });
-    visitor.request(cuda::EventElapsedTimeV2 { start: 121, end: 122 });
-    visitor.message(cuda::EventElapsedTimeV2Reply { p_milliseconds: 123.5 });
+    visitor.request(cuda::StreamCreate { flags: 95 });
+    visitor.message(cuda::StreamCreateReply { stream: 96 });
+    visitor.request(cuda::StreamCreateWithPriority { flags: 97, priority: 98 });
+    visitor.message(cuda::StreamCreateWithPriorityReply { stream: 99 });
+    visitor.request(cuda::StreamDestroyV2 { stream: 100 });
+    visitor.request(cuda::StreamSynchronize { stream: 101 });
+    visitor.request(cuda::StreamQuery { stream: 102 });
+    visitor.request(cuda::StreamWaitEvent { stream: 103, event: 104, flags: 105 });
+    visitor.request(cuda::StreamGetPriority { stream: 106 });
+    visitor.message(cuda::StreamGetPriorityReply { priority: 107 });
+    visitor.request(cuda::EventCreate { flags: 108 });
+    visitor.message(cuda::EventCreateReply { event: 109 });
+    visitor.request(cuda::EventDestroyV2 { event: 110 });
+    visitor.request(cuda::EventRecord { event: 111, stream: 112 });
+    visitor.request(cuda::EventRecordWithFlags { event: 113, stream: 114, flags: 115 });
+    visitor.request(cuda::EventSynchronize { event: 116 });
+    visitor.request(cuda::EventQuery { event: 117 });
+    visitor.request(cuda::EventElapsedTimeV2 { start: 118, end: 119 });
+    visitor.message(cuda::EventElapsedTimeV2Reply { p_milliseconds: 120.5 });
     visitor.request(cuda::ModuleLoad {
-        image: cuda::Image { hash: [125; 32], bytes: 126 },
+        image: cuda::Image { hash: [122; 32], bytes: 123 },
         options: vec![
+            cuda::JitOption { option: 126, value: 127 },
             cuda::JitOption { option: 2, value: 3 },
-            cuda::JitOption { option: 5, value: 6 },
         ],
     });
     visitor.message(cuda::ModuleLoadReply {
-        missing: 7,
-        module: 8,
+        missing: 4,
+        module: 5,
         report: cuda::JitReport {
-            result: 10,
-            info_log: vec![11; 3],
-            error_log: vec![12; 3],
+            result: 7,
+            info_log: vec![8; 3],
+            error_log: vec![9; 3],
             values: vec![
+                cuda::JitOption { option: 12, value: 13 },
                 cuda::JitOption { option: 15, value: 16 },
-                cuda::JitOption { option: 18, value: 19 },
             ],
         },
     });
     visitor
-        .request(cuda::ImagePart { image: cuda::Image { hash: [21; 32], bytes: 22 }, offset: 23 });
-    visitor.request(cuda::ModuleUnload { hmod: 24 });
-    visitor.request(cuda::ModuleGetFunction { module: 25, name: vec![26; 3] });
+        .request(cuda::ImagePart { image: cuda::Image { hash: [18; 32], bytes: 19 }, offset: 20 });
+    visitor.request(cuda::ModuleUnload { hmod: 21 });
+    visitor.request(cuda::ModuleGetFunction { module: 22, name: vec![23; 3] });
     visitor.message(cuda::ModuleGetFunctionReply {
-        function: 27,
+        function: 24,
         facts: cuda::FunctionFacts {
             attributes: vec![
+                cuda::FunctionAttribute { attribute: 28, value: 29 },
                 cuda::FunctionAttribute { attribute: 31, value: 32 },
-                cuda::FunctionAttribute { attribute: 34, value: 35 },
             ],
             parameters: vec![
+                cuda::Parameter { offset: 35, bytes: 36 },
                 cuda::Parameter { offset: 38, bytes: 39 },
-                cuda::Parameter { offset: 41, bytes: 42 },
             ],
         },
     });
-    visitor.request(cuda::ModuleGetGlobal { module: 43, name: vec![44; 3] });
-    visitor.message(cuda::ModuleGetGlobalReply { address: 45, bytes: 46 });
-    visitor.request(cuda::ModuleListFunctions { module: 47, first: 48 });
-    visitor.message(cuda::ModuleListFunctionsReply { count: 49, functions: vec![51, 52] });
-    visitor.request(cuda::FunctionDescribe { function: 53 });
+    visitor.request(cuda::ModuleGetGlobal { module: 40, name: vec![41; 3] });
+    visitor.message(cuda::ModuleGetGlobalReply { address: 42, bytes: 43 });
+    visitor.request(cuda::ModuleListFunctions { module: 44, first: 45 });
+    visitor.message(cuda::ModuleListFunctionsReply { count: 46, functions: vec![48, 49] });
+    visitor.request(cuda::FunctionDescribe { function: 50 });
     visitor.message(cuda::FunctionDescribeReply {
-        name: vec![54; 3],
-        module: 55,
+        name: vec![51; 3],
+        module: 52,
         facts: cuda::FunctionFacts {
             attributes: vec![
+                cuda::FunctionAttribute { attribute: 56, value: 57 },
                 cuda::FunctionAttribute { attribute: 59, value: 60 },
-                cuda::FunctionAttribute { attribute: 62, value: 63 },
             ],
             parameters: vec![
+                cuda::Parameter { offset: 63, bytes: 64 },
                 cuda::Parameter { offset: 66, bytes: 67 },
-                cuda::Parameter { offset: 69, bytes: 70 },
             ],
         },
     });
-    visitor.request(cuda::FuncSetAttribute { hfunc: 71, attrib: 72, value: 73 });
-    visitor.request(cuda::FuncSetCacheConfig { hfunc: 74, config: 75 });
-    visitor.request(cuda::FuncSetSharedMemConfig { hfunc: 76, config: 77 });
-    visitor.request(cuda::FuncLoad { function: 78 });
-    visitor.request(cuda::FuncIsLoaded { function: 79 });
-    visitor.message(cuda::FuncIsLoadedReply { state: 80 });
+    visitor.request(cuda::FuncSetAttribute { hfunc: 68, attrib: 69, value: 70 });
+    visitor.request(cuda::FuncSetCacheConfig { hfunc: 71, config: 72 });
+    visitor.request(cuda::FuncSetSharedMemConfig { hfunc: 73, config: 74 });
+    visitor.request(cuda::FuncLoad { function: 75 });
+    visitor.request(cuda::FuncIsLoaded { function: 76 });
+    visitor.message(cuda::FuncIsLoadedReply { state: 77 });
     visitor.request(cuda::LibraryLoad {
-        image: cuda::Image { hash: [82; 32], bytes: 83 },
+        image: cuda::Image { hash: [79; 32], bytes: 80 },
         options: vec![
+            cuda::JitOption { option: 83, value: 84 },
             cuda::JitOption { option: 86, value: 87 },
-            cuda::JitOption { option: 89, value: 90 },
         ],
     });
     visitor.message(cuda::LibraryLoadReply {
-        missing: 91,
-        library: 92,
+        missing: 88,
+        library: 89,
         report: cuda::JitReport {
-            result: 94,
-            info_log: vec![95; 3],
-            error_log: vec![96; 3],
+            result: 91,
+            info_log: vec![92; 3],
+            error_log: vec![93; 3],
             values: vec![
+                cuda::JitOption { option: 96, value: 97 },
                 cuda::JitOption { option: 99, value: 100 },
-                cuda::JitOption { option: 102, value: 103 },
             ],
         },
     });
-    visitor.request(cuda::LibraryUnload { library: 104 });
-    visitor.request(cuda::LibraryGetKernel { library: 105, name: vec![106; 3] });
+    visitor.request(cuda::LibraryUnload { library: 101 });
+    visitor.request(cuda::LibraryGetKernel { library: 102, name: vec![103; 3] });
     visitor.message(cuda::LibraryGetKernelReply {
-        kernel: 107,
+        kernel: 104,
         parameters: vec![
+            cuda::Parameter { offset: 107, bytes: 108 },
             cuda::Parameter { offset: 110, bytes: 111 },
-            cuda::Parameter { offset: 113, bytes: 114 },
         ],
     });
-    visitor.request(cuda::LibraryGetModule { library: 115 });
-    visitor.message(cuda::LibraryGetModuleReply { p_mod: 116 });
-    visitor.request(cuda::LibraryGetGlobal { library: 117, name: vec![118; 3] });
-    visitor.message(cuda::LibraryGetGlobalReply { address: 119, bytes: 120 });
-    visitor.request(cuda::LibraryListKernels { library: 121, first: 122 });
-    visitor.message(cuda::LibraryListKernelsReply { count: 123, kernels: vec![125, 126] });
-    visitor.request(cuda::KernelDescribe { kernel: 127 });
+    visitor.request(cuda::LibraryGetModule { library: 112 });
+    visitor.message(cuda::LibraryGetModuleReply { p_mod: 113 });
+    visitor.request(cuda::LibraryGetGlobal { library: 114, name: vec![115; 3] });
+    visitor.message(cuda::LibraryGetGlobalReply { address: 116, bytes: 117 });
+    visitor.request(cuda::LibraryListKernels { library: 118, first: 119 });
+    visitor.message(cuda::LibraryListKernelsReply { count: 120, kernels: vec![122, 123] });
+    visitor.request(cuda::KernelDescribe { kernel: 124 });
     visitor.message(cuda::KernelDescribeReply {
-        name: vec![1; 3],
-        library: 2,
+        name: vec![125; 3],
+        library: 126,
         parameters: vec![
+            cuda::Parameter { offset: 2, bytes: 3 },
             cuda::Parameter { offset: 5, bytes: 6 },
-            cuda::Parameter { offset: 8, bytes: 9 },
         ],
     });
-    visitor.request(cuda::KernelGetFunction { kernel: 10 });
+    visitor.request(cuda::KernelGetFunction { kernel: 7 });
     visitor.message(cuda::KernelGetFunctionReply {
-        function: 11,
+        function: 8,
         facts: cuda::FunctionFacts {
             attributes: vec![
+                cuda::FunctionAttribute { attribute: 12, value: 13 },
                 cuda::FunctionAttribute { attribute: 15, value: 16 },
-                cuda::FunctionAttribute { attribute: 18, value: 19 },
             ],
             parameters: vec![
+                cuda::Parameter { offset: 19, bytes: 20 },
                 cuda::Parameter { offset: 22, bytes: 23 },
-                cuda::Parameter { offset: 25, bytes: 26 },
             ],
         },
     });
-    visitor.request(cuda::KernelAttributes { kernel: 27, device: 28 });
+    visitor.request(cuda::KernelAttributes { kernel: 24, device: 25 });
     visitor.message(cuda::KernelAttributesReply {
         attributes: vec![
+            cuda::FunctionAttribute { attribute: 28, value: 29 },
             cuda::FunctionAttribute { attribute: 31, value: 32 },
-            cuda::FunctionAttribute { attribute: 34, value: 35 },
         ],
     });
-    visitor.request(cuda::KernelSetAttribute { attrib: 36, val: 37, kernel: 38, dev: 39 });
-    visitor.request(cuda::KernelSetCacheConfig { kernel: 40, config: 41, dev: 42 });
+    visitor.request(cuda::KernelSetAttribute { attrib: 33, val: 34, kernel: 35, dev: 36 });
+    visitor.request(cuda::KernelSetCacheConfig { kernel: 37, config: 38, dev: 39 });
     visitor.request(cuda::OccupancyBlocks {
-        function: 43,
-        flags: 44,
+        function: 40,
+        flags: 41,
         shapes: vec![
+            cuda::BlockShape { threads: 44, shared_bytes: 45 },
             cuda::BlockShape { threads: 47, shared_bytes: 48 },
-            cuda::BlockShape { threads: 50, shared_bytes: 51 },
         ],
     });
-    visitor.message(cuda::OccupancyBlocksReply { blocks: vec![53, 54] });
+    visitor.message(cuda::OccupancyBlocksReply { blocks: vec![50, 51] });
     visitor.request(cuda::OccupancyAvailableDynamicSMemPerBlock {
-        func: 55,
-        num_blocks: 56,
-        block_size: 57,
+        func: 52,
+        num_blocks: 53,
+        block_size: 54,
     });
-    visitor.message(cuda::OccupancyAvailableDynamicSMemPerBlockReply { dynamic_smem_size: 58 });
+    visitor.message(cuda::OccupancyAvailableDynamicSMemPerBlockReply { dynamic_smem_size: 55 });
     visitor.request(cuda::OccupancyClusters {
         launch: cuda::KernelLaunch {
-            function: 60,
-            grid: cuda::Dim3 { x: 62, y: 63, z: 64 },
-            block: cuda::Dim3 { x: 66, y: 67, z: 68 },
-            shared_bytes: 69,
+            function: 57,
+            grid: cuda::Dim3 { x: 59, y: 60, z: 61 },
+            block: cuda::Dim3 { x: 63, y: 64, z: 65 },
+            shared_bytes: 66,
             attributes: vec![
+                cuda::LaunchAttribute { id: 69, value: [70; 64] },
                 cuda::LaunchAttribute { id: 72, value: [73; 64] },
-                cuda::LaunchAttribute { id: 75, value: [76; 64] },
             ],
-            arguments: vec![77; 3],
+            arguments: vec![74; 3],
         },
-        stream: 78,
+        stream: 75,
     });
-    visitor.message(cuda::OccupancyClustersReply { clusters: 79 });
+    visitor.message(cuda::OccupancyClustersReply { clusters: 76 });
     visitor.request(cuda::OccupancyClusterSize {
         launch: cuda::KernelLaunch {
-            function: 81,
-            grid: cuda::Dim3 { x: 83, y: 84, z: 85 },
-            block: cuda::Dim3 { x: 87, y: 88, z: 89 },
-            shared_bytes: 90,
+            function: 78,
+            grid: cuda::Dim3 { x: 80, y: 81, z: 82 },
+            block: cuda::Dim3 { x: 84, y: 85, z: 86 },
+            shared_bytes: 87,
             attributes: vec![
+                cuda::LaunchAttribute { id: 90, value: [91; 64] },
                 cuda::LaunchAttribute { id: 93, value: [94; 64] },
-                cuda::LaunchAttribute { id: 96, value: [97; 64] },
             ],
-            arguments: vec![98; 3],
+            arguments: vec![95; 3],
         },
-        stream: 99,
+        stream: 96,
     });
-    visitor.message(cuda::OccupancyClusterSizeReply { blocks: 100 });
+    visitor.message(cuda::OccupancyClusterSizeReply { blocks: 97 });
     visitor.request(cuda::LinkCreate {
         options: vec![
+            cuda::JitOption { option: 100, value: 101 },
             cuda::JitOption { option: 103, value: 104 },
-            cuda::JitOption { option: 106, value: 107 },
         ],
     });
     visitor.message(cuda::LinkCreateReply {
-        state: 108,
+        state: 105,
         report: cuda::JitReport {
-            result: 110,
-            info_log: vec![111; 3],
-            error_log: vec![112; 3],
+            result: 107,
+            info_log: vec![108; 3],
+            error_log: vec![109; 3],
             values: vec![
+                cuda::JitOption { option: 112, value: 113 },
                 cuda::JitOption { option: 115, value: 116 },
-                cuda::JitOption { option: 118, value: 119 },
             ],
         },
     });
     visitor.request(cuda::LinkAdd {
-        state: 120,
-        kind: 121,
-        image: cuda::Image { hash: [123; 32], bytes: 124 },
-        name: "text 125".into(),
+        state: 117,
+        kind: 118,
+        image: cuda::Image { hash: [120; 32], bytes: 121 },
+        name: "text 122".into(),
         options: vec![
+            cuda::JitOption { option: 125, value: 126 },
             cuda::JitOption { option: 1, value: 2 },
-            cuda::JitOption { option: 4, value: 5 },
         ],
     });
     visitor.message(cuda::LinkAddReply {
-        missing: 6,
+        missing: 3,
         report: cuda::JitReport {
-            result: 8,
-            info_log: vec![9; 3],
-            error_log: vec![10; 3],
+            result: 5,
+            info_log: vec![6; 3],
+            error_log: vec![7; 3],
             values: vec![
+                cuda::JitOption { option: 10, value: 11 },
                 cuda::JitOption { option: 13, value: 14 },
-                cuda::JitOption { option: 16, value: 17 },
             ],
         },
     });
-    visitor.request(cuda::LinkComplete { state: 18 });
+    visitor.request(cuda::LinkComplete { state: 15 });
     visitor.message(cuda::LinkCompleteReply {
-        bytes: 19,
+        bytes: 16,
         report: cuda::JitReport {
-            result: 21,
-            info_log: vec![22; 3],
-            error_log: vec![23; 3],
+            result: 18,
+            info_log: vec![19; 3],
+            error_log: vec![20; 3],
             values: vec![
+                cuda::JitOption { option: 23, value: 24 },
                 cuda::JitOption { option: 26, value: 27 },
-                cuda::JitOption { option: 29, value: 30 },
             ],
         },
     });
-    visitor.request(cuda::LinkFetch { state: 31, offset: 32, byte_count: 33 });
-    visitor.request(cuda::LinkDestroy { state: 34 });
+    visitor.request(cuda::LinkFetch { state: 28, offset: 29, byte_count: 30 });
+    visitor.request(cuda::LinkDestroy { state: 31 });
     visitor.request(cuda::LaunchKernel {
-        stream: 35,
+        stream: 32,
         launch: cuda::KernelLaunch {
-            function: 37,
-            grid: cuda::Dim3 { x: 39, y: 40, z: 41 },
-            block: cuda::Dim3 { x: 43, y: 44, z: 45 },
-            shared_bytes: 46,
+            function: 34,
+            grid: cuda::Dim3 { x: 36, y: 37, z: 38 },
+            block: cuda::Dim3 { x: 40, y: 41, z: 42 },
+            shared_bytes: 43,
             attributes: vec![
+                cuda::LaunchAttribute { id: 46, value: [47; 64] },
                 cuda::LaunchAttribute { id: 49, value: [50; 64] },
-                cuda::LaunchAttribute { id: 52, value: [53; 64] },
             ],
-            arguments: vec![54; 3],
+            arguments: vec![51; 3],
         },
     });
-    visitor.request(cuda::MemAddressReserve { size: 55, alignment: 56, addr: 57, flags: 58 });
-    visitor.message(cuda::MemAddressReserveReply { ptr: 59 });
-    visitor.request(cuda::MemAddressFree { ptr: 60, size: 61 });
-    visitor.request(cuda::MemCreate { bytes: 62, device: 63 });
-    visitor.message(cuda::MemCreateReply { handle: 64 });
-    visitor.request(cuda::MemRelease { handle: 65 });
-    visitor.request(cuda::MemMap { ptr: 66, size: 67, offset: 68, handle: 69, flags: 70 });
-    visitor.request(cuda::MemUnmap { ptr: 71, size: 72 });
+    visitor.request(cuda::MemAddressReserve { size: 52, alignment: 53, addr: 54, flags: 55 });
+    visitor.message(cuda::MemAddressReserveReply { ptr: 56 });
+    visitor.request(cuda::MemAddressFree { ptr: 57, size: 58 });
+    visitor.request(cuda::MemCreate { bytes: 59, device: 60 });
+    visitor.message(cuda::MemCreateReply { handle: 61 });
+    visitor.request(cuda::MemRelease { handle: 62 });
+    visitor.request(cuda::MemMap { ptr: 63, size: 64, offset: 65, handle: 66, flags: 67 });
+    visitor.request(cuda::MemUnmap { ptr: 68, size: 69 });
     visitor.request(cuda::MemSetAccess {
-        start: 73,
-        bytes: 74,
+        start: 70,
+        bytes: 71,
         access: vec![
+            cuda::DeviceAccess { device: 74, flags: 75 },
             cuda::DeviceAccess { device: 77, flags: 78 },
-            cuda::DeviceAccess { device: 80, flags: 81 },
         ],
     });
-    visitor.request(cuda::MemGetAccess { address: 82, device: 83 });
-    visitor.message(cuda::MemGetAccessReply { flags: 84 });
-    visitor.request(cuda::MemGranularity { device: 85, recommended: 86 });
-    visitor.message(cuda::MemGranularityReply { bytes: 87 });
-    visitor.request(cuda::MemRetainHandle { address: 88 });
-    visitor.message(cuda::MemRetainHandleReply { handle: 89 });
-    visitor.request(cuda::StreamBeginCaptureV2 { stream: 90, mode: 91 });
-    visitor.request(cuda::StreamEndCapture { stream: 92 });
-    visitor.message(cuda::StreamEndCaptureReply { graph: 93 });
-    visitor.request(cuda::StreamIsCapturing { stream: 94 });
-    visitor.message(cuda::StreamIsCapturingReply { capture_status: 95 });
-    visitor.request(cuda::CaptureInfo { stream: 96 });
+    visitor.request(cuda::MemGetAccess { address: 79, device: 80 });
+    visitor.message(cuda::MemGetAccessReply { flags: 81 });
+    visitor.request(cuda::MemGranularity { device: 82, recommended: 83 });
+    visitor.message(cuda::MemGranularityReply { bytes: 84 });
+    visitor.request(cuda::MemRetainHandle { address: 85 });
+    visitor.message(cuda::MemRetainHandleReply { handle: 86 });
+    visitor.request(cuda::VolumeToDevice {
+        target: cuda::VolumeSide {
+            array: 88,
+            address: 89,
+            x: 90,
+            y: 91,
+            z: 92,
+            pitch: 93,
+            height: 94,
+        },
+        shape: cuda::VolumeShape { width: 96, height: 97, depth: 98 },
+    });
+    visitor.request(cuda::VolumeToHost {
+        source: cuda::VolumeSide {
+            array: 100,
+            address: 101,
+            x: 102,
+            y: 103,
+            z: 104,
+            pitch: 105,
+            height: 106,
+        },
+        shape: cuda::VolumeShape { width: 108, height: 109, depth: 110 },
+    });
+    visitor.request(cuda::VolumeWithin {
+        target: cuda::VolumeSide {
+            array: 112,
+            address: 113,
+            x: 114,
+            y: 115,
+            z: 116,
+            pitch: 117,
+            height: 118,
+        },
+        source: cuda::VolumeSide {
+            array: 120,
+            address: 121,
+            x: 122,
+            y: 123,
+            z: 124,
+            pitch: 125,
+            height: 126,
+        },
+        shape: cuda::VolumeShape { width: 1, height: 2, depth: 3 },
+    });
+    visitor.request(cuda::VolumeToDeviceAsync {
+        target: cuda::VolumeSide { array: 5, address: 6, x: 7, y: 8, z: 9, pitch: 10, height: 11 },
+        shape: cuda::VolumeShape { width: 13, height: 14, depth: 15 },
+        stream: 16,
+    });
+    visitor.request(cuda::VolumeToHostAsync {
+        source: cuda::VolumeSide {
+            array: 18,
+            address: 19,
+            x: 20,
+            y: 21,
+            z: 22,
+            pitch: 23,
+            height: 24,
+        },
+        shape: cuda::VolumeShape { width: 26, height: 27, depth: 28 },
+        stream: 29,
+    });
+    visitor.request(cuda::VolumeWithinAsync {
+        target: cuda::VolumeSide {
+            array: 31,
+            address: 32,
+            x: 33,
+            y: 34,
+            z: 35,
+            pitch: 36,
+            height: 37,
+        },
+        source: cuda::VolumeSide {
+            array: 39,
+            address: 40,
+            x: 41,
+            y: 42,
+            z: 43,
+            pitch: 44,
+            height: 45,
+        },
+        shape: cuda::VolumeShape { width: 47, height: 48, depth: 49 },
+        stream: 50,
+    });
+    visitor.request(cuda::ArrayCreate {
+        width: 51,
+        height: 52,
+        depth: 53,
+        format: 54,
+        channels: 55,
+        flags: 56,
+    });
+    visitor.message(cuda::ArrayCreateReply { array: 57 });
+    visitor.request(cuda::ArrayDestroy { array: 58 });
+    visitor.request(cuda::StreamBeginCaptureV2 { stream: 59, mode: 60 });
+    visitor.request(cuda::StreamEndCapture { stream: 61 });
+    visitor.message(cuda::StreamEndCaptureReply { graph: 62 });
+    visitor.request(cuda::StreamIsCapturing { stream: 63 });
+    visitor.message(cuda::StreamIsCapturingReply { capture_status: 64 });
+    visitor.request(cuda::CaptureInfo { stream: 65 });
     visitor.message(cuda::CaptureInfoReply {
-        status: 97,
-        id: 98,
-        graph: 99,
+        status: 66,
+        id: 67,
+        graph: 68,
         dependencies: vec![
-            cuda::GraphEdge { node: 102, data: [103; 8] },
-            cuda::GraphEdge { node: 105, data: [106; 8] },
+            cuda::GraphEdge { node: 71, data: [72; 8] },
+            cuda::GraphEdge { node: 74, data: [75; 8] },
         ],
     });
     visitor.request(cuda::CaptureToGraph {
-        stream: 107,
-        graph: 108,
+        stream: 76,
+        graph: 77,
         dependencies: vec![
-            cuda::GraphEdge { node: 111, data: [112; 8] },
-            cuda::GraphEdge { node: 114, data: [115; 8] },
+            cuda::GraphEdge { node: 80, data: [81; 8] },
+            cuda::GraphEdge { node: 83, data: [84; 8] },
         ],
     });
     visitor.request(cuda::CaptureDependencies {
-        stream: 116,
-        flags: 117,
+        stream: 85,
+        flags: 86,
         dependencies: vec![
-            cuda::GraphEdge { node: 120, data: [121; 8] },
-            cuda::GraphEdge { node: 123, data: [124; 8] },
+            cuda::GraphEdge { node: 89, data: [90; 8] },
+            cuda::GraphEdge { node: 92, data: [93; 8] },
         ],
     });
-    visitor.request(cuda::CaptureInvalidate { stream: 125, thread: 126 });
-    visitor.request(cublas::CreateHandle { major: 127 });
-    visitor.message(cublas::CreateHandleReply { handle: 1 });
-    visitor.request(cublas::DestroyHandle { handle: 2 });
+    visitor.request(cuda::CaptureInvalidate { stream: 94, thread: 95 });
+    visitor.request(cuda::GraphCreate { flags: 96 });
+    visitor.message(cuda::GraphCreateReply { graph: 97 });
+    visitor.request(cuda::GraphClone { original_graph: 98 });
+    visitor.message(cuda::GraphCloneReply { graph_clone: 99 });
+    visitor.request(cuda::GraphDestroy { graph: 100 });
+    visitor.request(cuda::GraphNodes { graph: 101, first: 102 });
+    visitor.message(cuda::GraphNodesReply { count: 103, nodes: vec![105, 106] });
+    visitor.request(cuda::GraphEdges { graph: 107, first: 108 });
+    visitor.message(cuda::GraphEdgesReply {
+        count: 109,
+        edges: vec![
+            cuda::GraphLink { from: 112, to: 113, data: [114; 8] },
+            cuda::GraphLink { from: 116, to: 117, data: [118; 8] },
+        ],
+    });
+    visitor.request(cuda::GraphNodeEdges { node: 119, is_dependent: 120, first: 121 });
+    visitor.message(cuda::GraphNodeEdgesReply {
+        count: 122,
+        edges: vec![
+            cuda::GraphEdge { node: 125, data: [126; 8] },
+            cuda::GraphEdge { node: 1, data: [2; 8] },
+        ],
+    });
+    visitor.request(cuda::GraphAddEdges {
+        graph: 3,
+        edges: vec![
+            cuda::GraphLink { from: 6, to: 7, data: [8; 8] },
+            cuda::GraphLink { from: 10, to: 11, data: [12; 8] },
+        ],
+    });
+    visitor.request(cuda::GraphRemoveEdges {
+        graph: 13,
+        edges: vec![
+            cuda::GraphLink { from: 16, to: 17, data: [18; 8] },
+            cuda::GraphLink { from: 20, to: 21, data: [22; 8] },
+        ],
+    });
+    visitor.request(cuda::GraphAddNode {
+        graph: 23,
+        dependencies: vec![
+            cuda::GraphEdge { node: 26, data: [27; 8] },
+            cuda::GraphEdge { node: 29, data: [30; 8] },
+        ],
+        params: cuda::NodeParams {
+            kind: 32,
+            context: 33,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 36,
+                    grid: cuda::Dim3 { x: 38, y: 39, z: 40 },
+                    block: cuda::Dim3 { x: 42, y: 43, z: 44 },
+                    shared_bytes: 45,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 48, value: [49; 64] },
+                        cuda::LaunchAttribute { id: 51, value: [52; 64] },
+                    ],
+                    arguments: vec![53; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 55,
+                    grid: cuda::Dim3 { x: 57, y: 58, z: 59 },
+                    block: cuda::Dim3 { x: 61, y: 62, z: 63 },
+                    shared_bytes: 64,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 67, value: [68; 64] },
+                        cuda::LaunchAttribute { id: 70, value: [71; 64] },
+                    ],
+                    arguments: vec![72; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 76,
+                        address: 77,
+                        x_bytes: 78,
+                        y: 79,
+                        z: 80,
+                        level: 81,
+                        pitch: 82,
+                        height: 83,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 85,
+                        address: 86,
+                        x_bytes: 87,
+                        y: 88,
+                        z: 89,
+                        level: 90,
+                        pitch: 91,
+                        height: 92,
+                    },
+                    width_bytes: 93,
+                    height: 94,
+                    depth: 95,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 98,
+                        address: 99,
+                        x_bytes: 100,
+                        y: 101,
+                        z: 102,
+                        level: 103,
+                        pitch: 104,
+                        height: 105,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 107,
+                        address: 108,
+                        x_bytes: 109,
+                        y: 110,
+                        z: 111,
+                        level: 112,
+                        pitch: 113,
+                        height: 114,
+                    },
+                    width_bytes: 115,
+                    height: 116,
+                    depth: 117,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 120,
+                    pitch: 121,
+                    value: 122,
+                    element_bytes: 123,
+                    width: 124,
+                    height: 125,
+                },
+                cuda::NodeSet {
+                    to: 127,
+                    pitch: 1,
+                    value: 2,
+                    element_bytes: 3,
+                    width: 4,
+                    height: 5,
+                },
+            ],
+            handle: 6,
+        },
+    });
+    visitor.message(cuda::GraphAddNodeReply { node: 7 });
+    visitor.request(cuda::GraphNodeParams { node: 8 });
+    visitor.message(cuda::GraphNodeParamsReply {
+        params: cuda::NodeParams {
+            kind: 10,
+            context: 11,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 14,
+                    grid: cuda::Dim3 { x: 16, y: 17, z: 18 },
+                    block: cuda::Dim3 { x: 20, y: 21, z: 22 },
+                    shared_bytes: 23,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 26, value: [27; 64] },
+                        cuda::LaunchAttribute { id: 29, value: [30; 64] },
+                    ],
+                    arguments: vec![31; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 33,
+                    grid: cuda::Dim3 { x: 35, y: 36, z: 37 },
+                    block: cuda::Dim3 { x: 39, y: 40, z: 41 },
+                    shared_bytes: 42,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 45, value: [46; 64] },
+                        cuda::LaunchAttribute { id: 48, value: [49; 64] },
+                    ],
+                    arguments: vec![50; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 54,
+                        address: 55,
+                        x_bytes: 56,
+                        y: 57,
+                        z: 58,
+                        level: 59,
+                        pitch: 60,
+                        height: 61,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 63,
+                        address: 64,
+                        x_bytes: 65,
+                        y: 66,
+                        z: 67,
+                        level: 68,
+                        pitch: 69,
+                        height: 70,
+                    },
+                    width_bytes: 71,
+                    height: 72,
+                    depth: 73,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 76,
+                        address: 77,
+                        x_bytes: 78,
+                        y: 79,
+                        z: 80,
+                        level: 81,
+                        pitch: 82,
+                        height: 83,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 85,
+                        address: 86,
+                        x_bytes: 87,
+                        y: 88,
+                        z: 89,
+                        level: 90,
+                        pitch: 91,
+                        height: 92,
+                    },
+                    width_bytes: 93,
+                    height: 94,
+                    depth: 95,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 98,
+                    pitch: 99,
+                    value: 100,
+                    element_bytes: 101,
+                    width: 102,
+                    height: 103,
+                },
+                cuda::NodeSet {
+                    to: 105,
+                    pitch: 106,
+                    value: 107,
+                    element_bytes: 108,
+                    width: 109,
+                    height: 110,
+                },
+            ],
+            handle: 111,
+        },
+    });
+    visitor.request(cuda::GraphNodeChange {
+        node: 112,
+        params: cuda::NodeParams {
+            kind: 114,
+            context: 115,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 118,
+                    grid: cuda::Dim3 { x: 120, y: 121, z: 122 },
+                    block: cuda::Dim3 { x: 124, y: 125, z: 126 },
+                    shared_bytes: 127,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 3, value: [4; 64] },
+                        cuda::LaunchAttribute { id: 6, value: [7; 64] },
+                    ],
+                    arguments: vec![8; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 10,
+                    grid: cuda::Dim3 { x: 12, y: 13, z: 14 },
+                    block: cuda::Dim3 { x: 16, y: 17, z: 18 },
+                    shared_bytes: 19,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 22, value: [23; 64] },
+                        cuda::LaunchAttribute { id: 25, value: [26; 64] },
+                    ],
+                    arguments: vec![27; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 31,
+                        address: 32,
+                        x_bytes: 33,
+                        y: 34,
+                        z: 35,
+                        level: 36,
+                        pitch: 37,
+                        height: 38,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 40,
+                        address: 41,
+                        x_bytes: 42,
+                        y: 43,
+                        z: 44,
+                        level: 45,
+                        pitch: 46,
+                        height: 47,
+                    },
+                    width_bytes: 48,
+                    height: 49,
+                    depth: 50,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 53,
+                        address: 54,
+                        x_bytes: 55,
+                        y: 56,
+                        z: 57,
+                        level: 58,
+                        pitch: 59,
+                        height: 60,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 62,
+                        address: 63,
+                        x_bytes: 64,
+                        y: 65,
+                        z: 66,
+                        level: 67,
+                        pitch: 68,
+                        height: 69,
+                    },
+                    width_bytes: 70,
+                    height: 71,
+                    depth: 72,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 75,
+                    pitch: 76,
+                    value: 77,
+                    element_bytes: 78,
+                    width: 79,
+                    height: 80,
+                },
+                cuda::NodeSet {
+                    to: 82,
+                    pitch: 83,
+                    value: 84,
+                    element_bytes: 85,
+                    width: 86,
+                    height: 87,
+                },
+            ],
+            handle: 88,
+        },
+    });
+    visitor.request(cuda::GraphDestroyNode { node: 89 });
+    visitor.request(cuda::GraphNodeGetType { node: 90 });
+    visitor.message(cuda::GraphNodeGetTypeReply { kind: 91 });
+    visitor.request(cuda::GraphNodeFindInClone { original_node: 92, cloned_graph: 93 });
+    visitor.message(cuda::GraphNodeFindInCloneReply { node: 94 });
+    visitor.request(cuda::GraphChildGraphNodeGetGraph { node: 95 });
+    visitor.message(cuda::GraphChildGraphNodeGetGraphReply { graph: 96 });
+    visitor.request(cuda::GraphKernelNodeCopyAttributes { dst: 97, src: 98 });
+    visitor.request(cuda::GraphAttribute { node: 99, id: 100 });
+    visitor.message(cuda::GraphAttributeReply { value: [101; 64] });
+    visitor.request(cuda::GraphAttributeChange {
+        node: 102,
+        attribute: cuda::LaunchAttribute { id: 104, value: [105; 64] },
+    });
+    visitor.request(cuda::GraphInstantiate { graph: 106, flags: 107, upload: 108 });
+    visitor.message(cuda::GraphInstantiateReply {
+        code: 109,
+        result: 110,
+        error_node: 111,
+        exec: 112,
+    });
+    visitor.request(cuda::GraphLaunch { graph_exec: 113, stream: 114 });
+    visitor.request(cuda::GraphUpload { graph_exec: 115, stream: 116 });
+    visitor.request(cuda::GraphExecDestroy { graph_exec: 117 });
+    visitor.request(cuda::GraphExecUpdate { exec: 118, graph: 119 });
+    visitor.message(cuda::GraphExecUpdateReply {
+        code: 120,
+        result: 121,
+        error_node: 122,
+        error_from_node: 123,
+    });
+    visitor.request(cuda::GraphExecNodeChange {
+        exec: 124,
+        node: 125,
+        params: cuda::NodeParams {
+            kind: 127,
+            context: 1,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 4,
+                    grid: cuda::Dim3 { x: 6, y: 7, z: 8 },
+                    block: cuda::Dim3 { x: 10, y: 11, z: 12 },
+                    shared_bytes: 13,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 16, value: [17; 64] },
+                        cuda::LaunchAttribute { id: 19, value: [20; 64] },
+                    ],
+                    arguments: vec![21; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 23,
+                    grid: cuda::Dim3 { x: 25, y: 26, z: 27 },
+                    block: cuda::Dim3 { x: 29, y: 30, z: 31 },
+                    shared_bytes: 32,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 35, value: [36; 64] },
+                        cuda::LaunchAttribute { id: 38, value: [39; 64] },
+                    ],
+                    arguments: vec![40; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 44,
+                        address: 45,
+                        x_bytes: 46,
+                        y: 47,
+                        z: 48,
+                        level: 49,
+                        pitch: 50,
+                        height: 51,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 53,
+                        address: 54,
+                        x_bytes: 55,
+                        y: 56,
+                        z: 57,
+                        level: 58,
+                        pitch: 59,
+                        height: 60,
+                    },
+                    width_bytes: 61,
+                    height: 62,
+                    depth: 63,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 66,
+                        address: 67,
+                        x_bytes: 68,
+                        y: 69,
+                        z: 70,
+                        level: 71,
+                        pitch: 72,
+                        height: 73,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 75,
+                        address: 76,
+                        x_bytes: 77,
+                        y: 78,
+                        z: 79,
+                        level: 80,
+                        pitch: 81,
+                        height: 82,
+                    },
+                    width_bytes: 83,
+                    height: 84,
+                    depth: 85,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 88,
+                    pitch: 89,
+                    value: 90,
+                    element_bytes: 91,
+                    width: 92,
+                    height: 93,
+                },
+                cuda::NodeSet {
+                    to: 95,
+                    pitch: 96,
+                    value: 97,
+                    element_bytes: 98,
+                    width: 99,
+                    height: 100,
+                },
+            ],
+            handle: 101,
+        },
+    });
+    visitor.request(cuda::GraphExecGetFlags { graph_exec: 102 });
+    visitor.message(cuda::GraphExecGetFlagsReply { flags: 103 });
+    visitor.request(cuda::GraphNodeSetEnabled { graph_exec: 104, node: 105, is_enabled: 106 });
+    visitor.request(cuda::GraphNodeGetEnabled { graph_exec: 107, node: 108 });
+    visitor.message(cuda::GraphNodeGetEnabledReply { is_enabled: 109 });
+    visitor.request(cuda::CopyToGuest { source: 110, bytes: 111, stream: 112, ticket: 113 });
+    visitor.request(cublas::CreateHandle { major: 114 });
+    visitor.message(cublas::CreateHandleReply { handle: 115 });
+    visitor.request(cublas::DestroyHandle { handle: 116 });
     visitor.request(cublas::Multiply {
         setting: cublas::Setting {
-            handle: 4,
-            stream: 5,
-            workspace: 6,
-            workspace_bytes: 7,
-            math_mode: 8,
-            atomics_mode: 9,
-            sm_count_target: 10,
+            handle: 118,
+            stream: 119,
+            workspace: 120,
+            workspace_bytes: 121,
+            math_mode: 122,
+            atomics_mode: 123,
+            sm_count_target: 124,
         },
-        form: 11,
-        batch: 12,
-        count: 13,
-        transa: 14,
-        transb: 15,
-        m: 16,
-        n: 17,
-        k: 18,
-        alpha: cublas::Scalar { kind: 20, device: 21, value: [22; 16] },
-        a: cublas::Operand { address: 24, kind: 25, step: 26, stride: 27 },
-        b: cublas::Operand { address: 29, kind: 30, step: 31, stride: 32 },
-        beta: cublas::Scalar { kind: 34, device: 35, value: [36; 16] },
-        c: cublas::Operand { address: 38, kind: 39, step: 40, stride: 41 },
-        compute: 42,
-        algorithm: 43,
+        form: 125,
+        batch: 126,
+        count: 127,
+        transa: 1,
+        transb: 2,
+        m: 3,
+        n: 4,
+        k: 5,
+        alpha: cublas::Scalar { kind: 7, device: 8, value: [9; 16] },
+        a: cublas::Operand { address: 11, kind: 12, step: 13, stride: 14 },
+        b: cublas::Operand { address: 16, kind: 17, step: 18, stride: 19 },
+        beta: cublas::Scalar { kind: 21, device: 22, value: [23; 16] },
+        c: cublas::Operand { address: 25, kind: 26, step: 27, stride: 28 },
+        compute: 29,
+        algorithm: 30,
     });
     visitor.request(cublas::Vectors {
         setting: cublas::Setting {
-            handle: 45,
-            stream: 46,
-            workspace: 47,
-            workspace_bytes: 48,
-            math_mode: 49,
-            atomics_mode: 50,
-            sm_count_target: 51,
+            handle: 32,
+            stream: 33,
+            workspace: 34,
+            workspace_bytes: 35,
+            math_mode: 36,
+            atomics_mode: 37,
+            sm_count_target: 38,
         },
-        operation: 52,
-        form: 53,
-        n: 54,
-        alpha: cublas::Scalar { kind: 56, device: 57, value: [58; 16] },
-        x: cublas::Operand { address: 60, kind: 61, step: 62, stride: 63 },
-        y: cublas::Operand { address: 65, kind: 66, step: 67, stride: 68 },
-        compute: 69,
+        operation: 39,
+        form: 40,
+        n: 41,
+        alpha: cublas::Scalar { kind: 43, device: 44, value: [45; 16] },
+        x: cublas::Operand { address: 47, kind: 48, step: 49, stride: 50 },
+        y: cublas::Operand { address: 52, kind: 53, step: 54, stride: 55 },
+        compute: 56,
     });
     visitor.request(cublas::ReduceToDevice {
-        setting: cublas::Setting {
-            handle: 71,
-            stream: 72,
-            workspace: 73,
-            workspace_bytes: 74,
-            math_mode: 75,
-            atomics_mode: 76,
-            sm_count_target: 77,
-        },
-        operation: 78,
-        form: 79,
-        n: 80,
-        x: cublas::Operand { address: 82, kind: 83, step: 84, stride: 85 },
-        y: cublas::Operand { address: 87, kind: 88, step: 89, stride: 90 },
-        compute: 91,
-        result_kind: 92,
-        result: 93,
-    });
-    visitor.request(cublas::Reduce {
-        setting: cublas::Setting {
-            handle: 95,
-            stream: 96,
-            workspace: 97,
-            workspace_bytes: 98,
-            math_mode: 99,
-            atomics_mode: 100,
-            sm_count_target: 101,
-        },
-        operation: 102,
-        form: 103,
-        n: 104,
-        x: cublas::Operand { address: 106, kind: 107, step: 108, stride: 109 },
-        y: cublas::Operand { address: 111, kind: 112, step: 113, stride: 114 },
-        compute: 115,
-        result_kind: 116,
-    });
-    visitor.message(cublas::ReduceReply { value: [117; 16] });
-    visitor.request(cublas::MultiplyVector {
-        setting: cublas::Setting {
-            handle: 119,
-            stream: 120,
-            workspace: 121,
-            workspace_bytes: 122,
-            math_mode: 123,
-            atomics_mode: 124,
-            sm_count_target: 125,
-        },
-        batch: 126,
-        count: 127,
-        trans: 1,
-        m: 2,
-        n: 3,
-        alpha: cublas::Scalar { kind: 5, device: 6, value: [7; 16] },
-        a: cublas::Operand { address: 9, kind: 10, step: 11, stride: 12 },
-        x: cublas::Operand { address: 14, kind: 15, step: 16, stride: 17 },
-        beta: cublas::Scalar { kind: 19, device: 20, value: [21; 16] },
-        y: cublas::Operand { address: 23, kind: 24, step: 25, stride: 26 },
-    });
-    visitor.request(cublas::AddOuter {
-        setting: cublas::Setting {
-            handle: 28,
-            stream: 29,
-            workspace: 30,
-            workspace_bytes: 31,
-            math_mode: 32,
-            atomics_mode: 33,
-            sm_count_target: 34,
-        },
-        conjugate: 35,
-        m: 36,
-        n: 37,
-        alpha: cublas::Scalar { kind: 39, device: 40, value: [41; 16] },
-        x: cublas::Operand { address: 43, kind: 44, step: 45, stride: 46 },
-        y: cublas::Operand { address: 48, kind: 49, step: 50, stride: 51 },
-        a: cublas::Operand { address: 53, kind: 54, step: 55, stride: 56 },
-    });
-    visitor.request(cublas::AddMatrices {
         setting: cublas::Setting {
             handle: 58,
             stream: 59,
@@ -553,117 +1058,194 @@ pub fn each(visitor: &mut impl Visit) {
             atomics_mode: 63,
             sm_count_target: 64,
         },
-        transa: 65,
-        transb: 66,
+        operation: 65,
+        form: 66,
+        n: 67,
+        x: cublas::Operand { address: 69, kind: 70, step: 71, stride: 72 },
+        y: cublas::Operand { address: 74, kind: 75, step: 76, stride: 77 },
+        compute: 78,
+        result_kind: 79,
+        result: 80,
+    });
+    visitor.request(cublas::Reduce {
+        setting: cublas::Setting {
+            handle: 82,
+            stream: 83,
+            workspace: 84,
+            workspace_bytes: 85,
+            math_mode: 86,
+            atomics_mode: 87,
+            sm_count_target: 88,
+        },
+        operation: 89,
+        form: 90,
+        n: 91,
+        x: cublas::Operand { address: 93, kind: 94, step: 95, stride: 96 },
+        y: cublas::Operand { address: 98, kind: 99, step: 100, stride: 101 },
+        compute: 102,
+        result_kind: 103,
+    });
+    visitor.message(cublas::ReduceReply { value: [104; 16] });
+    visitor.request(cublas::MultiplyVector {
+        setting: cublas::Setting {
+            handle: 106,
+            stream: 107,
+            workspace: 108,
+            workspace_bytes: 109,
+            math_mode: 110,
+            atomics_mode: 111,
+            sm_count_target: 112,
+        },
+        batch: 113,
+        count: 114,
+        trans: 115,
+        m: 116,
+        n: 117,
+        alpha: cublas::Scalar { kind: 119, device: 120, value: [121; 16] },
+        a: cublas::Operand { address: 123, kind: 124, step: 125, stride: 126 },
+        x: cublas::Operand { address: 1, kind: 2, step: 3, stride: 4 },
+        beta: cublas::Scalar { kind: 6, device: 7, value: [8; 16] },
+        y: cublas::Operand { address: 10, kind: 11, step: 12, stride: 13 },
+    });
+    visitor.request(cublas::AddOuter {
+        setting: cublas::Setting {
+            handle: 15,
+            stream: 16,
+            workspace: 17,
+            workspace_bytes: 18,
+            math_mode: 19,
+            atomics_mode: 20,
+            sm_count_target: 21,
+        },
+        conjugate: 22,
+        m: 23,
+        n: 24,
+        alpha: cublas::Scalar { kind: 26, device: 27, value: [28; 16] },
+        x: cublas::Operand { address: 30, kind: 31, step: 32, stride: 33 },
+        y: cublas::Operand { address: 35, kind: 36, step: 37, stride: 38 },
+        a: cublas::Operand { address: 40, kind: 41, step: 42, stride: 43 },
+    });
+    visitor.request(cublas::AddMatrices {
+        setting: cublas::Setting {
+            handle: 45,
+            stream: 46,
+            workspace: 47,
+            workspace_bytes: 48,
+            math_mode: 49,
+            atomics_mode: 50,
+            sm_count_target: 51,
+        },
+        transa: 52,
+        transb: 53,
+        m: 54,
+        n: 55,
+        alpha: cublas::Scalar { kind: 57, device: 58, value: [59; 16] },
+        a: cublas::Operand { address: 61, kind: 62, step: 63, stride: 64 },
+        beta: cublas::Scalar { kind: 66, device: 67, value: [68; 16] },
+        b: cublas::Operand { address: 70, kind: 71, step: 72, stride: 73 },
+        c: cublas::Operand { address: 75, kind: 76, step: 77, stride: 78 },
+    });
+    visitor.request(cublas::MultiplySymmetric {
+        setting: cublas::Setting {
+            handle: 80,
+            stream: 81,
+            workspace: 82,
+            workspace_bytes: 83,
+            math_mode: 84,
+            atomics_mode: 85,
+            sm_count_target: 86,
+        },
+        hermitian: 87,
+        side: 88,
+        uplo: 89,
+        m: 90,
+        n: 91,
+        alpha: cublas::Scalar { kind: 93, device: 94, value: [95; 16] },
+        a: cublas::Operand { address: 97, kind: 98, step: 99, stride: 100 },
+        b: cublas::Operand { address: 102, kind: 103, step: 104, stride: 105 },
+        beta: cublas::Scalar { kind: 107, device: 108, value: [109; 16] },
+        c: cublas::Operand { address: 111, kind: 112, step: 113, stride: 114 },
+    });
+    visitor.request(cublas::AddSquare {
+        setting: cublas::Setting {
+            handle: 116,
+            stream: 117,
+            workspace: 118,
+            workspace_bytes: 119,
+            math_mode: 120,
+            atomics_mode: 121,
+            sm_count_target: 122,
+        },
+        hermitian: 123,
+        of_two: 124,
+        uplo: 125,
+        trans: 126,
+        n: 127,
+        k: 1,
+        alpha: cublas::Scalar { kind: 3, device: 4, value: [5; 16] },
+        a: cublas::Operand { address: 7, kind: 8, step: 9, stride: 10 },
+        b: cublas::Operand { address: 12, kind: 13, step: 14, stride: 15 },
+        beta: cublas::Scalar { kind: 17, device: 18, value: [19; 16] },
+        c: cublas::Operand { address: 21, kind: 22, step: 23, stride: 24 },
+    });
+    visitor.request(cublas::SolveTriangular {
+        setting: cublas::Setting {
+            handle: 26,
+            stream: 27,
+            workspace: 28,
+            workspace_bytes: 29,
+            math_mode: 30,
+            atomics_mode: 31,
+            sm_count_target: 32,
+        },
+        batch: 33,
+        count: 34,
+        side: 35,
+        uplo: 36,
+        trans: 37,
+        diag: 38,
+        m: 39,
+        n: 40,
+        alpha: cublas::Scalar { kind: 42, device: 43, value: [44; 16] },
+        a: cublas::Operand { address: 46, kind: 47, step: 48, stride: 49 },
+        b: cublas::Operand { address: 51, kind: 52, step: 53, stride: 54 },
+    });
+    visitor.request(cublas::MultiplyTriangular {
+        setting: cublas::Setting {
+            handle: 56,
+            stream: 57,
+            workspace: 58,
+            workspace_bytes: 59,
+            math_mode: 60,
+            atomics_mode: 61,
+            sm_count_target: 62,
+        },
+        side: 63,
+        uplo: 64,
+        trans: 65,
+        diag: 66,
         m: 67,
         n: 68,
         alpha: cublas::Scalar { kind: 70, device: 71, value: [72; 16] },
         a: cublas::Operand { address: 74, kind: 75, step: 76, stride: 77 },
-        beta: cublas::Scalar { kind: 79, device: 80, value: [81; 16] },
-        b: cublas::Operand { address: 83, kind: 84, step: 85, stride: 86 },
-        c: cublas::Operand { address: 88, kind: 89, step: 90, stride: 91 },
-    });
-    visitor.request(cublas::MultiplySymmetric {
-        setting: cublas::Setting {
-            handle: 93,
-            stream: 94,
-            workspace: 95,
-            workspace_bytes: 96,
-            math_mode: 97,
-            atomics_mode: 98,
-            sm_count_target: 99,
-        },
-        hermitian: 100,
-        side: 101,
-        uplo: 102,
-        m: 103,
-        n: 104,
-        alpha: cublas::Scalar { kind: 106, device: 107, value: [108; 16] },
-        a: cublas::Operand { address: 110, kind: 111, step: 112, stride: 113 },
-        b: cublas::Operand { address: 115, kind: 116, step: 117, stride: 118 },
-        beta: cublas::Scalar { kind: 120, device: 121, value: [122; 16] },
-        c: cublas::Operand { address: 124, kind: 125, step: 126, stride: 127 },
-    });
-    visitor.request(cublas::AddSquare {
-        setting: cublas::Setting {
-            handle: 2,
-            stream: 3,
-            workspace: 4,
-            workspace_bytes: 5,
-            math_mode: 6,
-            atomics_mode: 7,
-            sm_count_target: 8,
-        },
-        hermitian: 9,
-        of_two: 10,
-        uplo: 11,
-        trans: 12,
-        n: 13,
-        k: 14,
-        alpha: cublas::Scalar { kind: 16, device: 17, value: [18; 16] },
-        a: cublas::Operand { address: 20, kind: 21, step: 22, stride: 23 },
-        b: cublas::Operand { address: 25, kind: 26, step: 27, stride: 28 },
-        beta: cublas::Scalar { kind: 30, device: 31, value: [32; 16] },
-        c: cublas::Operand { address: 34, kind: 35, step: 36, stride: 37 },
-    });
-    visitor.request(cublas::SolveTriangular {
-        setting: cublas::Setting {
-            handle: 39,
-            stream: 40,
-            workspace: 41,
-            workspace_bytes: 42,
-            math_mode: 43,
-            atomics_mode: 44,
-            sm_count_target: 45,
-        },
-        batch: 46,
-        count: 47,
-        side: 48,
-        uplo: 49,
-        trans: 50,
-        diag: 51,
-        m: 52,
-        n: 53,
-        alpha: cublas::Scalar { kind: 55, device: 56, value: [57; 16] },
-        a: cublas::Operand { address: 59, kind: 60, step: 61, stride: 62 },
-        b: cublas::Operand { address: 64, kind: 65, step: 66, stride: 67 },
-    });
-    visitor.request(cublas::MultiplyTriangular {
-        setting: cublas::Setting {
-            handle: 69,
-            stream: 70,
-            workspace: 71,
-            workspace_bytes: 72,
-            math_mode: 73,
-            atomics_mode: 74,
-            sm_count_target: 75,
-        },
-        side: 76,
-        uplo: 77,
-        trans: 78,
-        diag: 79,
-        m: 80,
-        n: 81,
-        alpha: cublas::Scalar { kind: 83, device: 84, value: [85; 16] },
-        a: cublas::Operand { address: 87, kind: 88, step: 89, stride: 90 },
-        b: cublas::Operand { address: 92, kind: 93, step: 94, stride: 95 },
-        c: cublas::Operand { address: 97, kind: 98, step: 99, stride: 100 },
+        b: cublas::Operand { address: 79, kind: 80, step: 81, stride: 82 },
+        c: cublas::Operand { address: 84, kind: 85, step: 86, stride: 87 },
     });
     visitor.request(cublas::ScaleLines {
         setting: cublas::Setting {
-            handle: 102,
-            stream: 103,
-            workspace: 104,
-            workspace_bytes: 105,
-            math_mode: 106,
-            atomics_mode: 107,
-            sm_count_target: 108,
+            handle: 89,
+            stream: 90,
+            workspace: 91,
+            workspace_bytes: 92,
+            math_mode: 93,
+            atomics_mode: 94,
+            sm_count_target: 95,
         },
-        side: 109,
-        m: 110,
-        n: 111,
-        a: cublas::Operand { address: 113, kind: 114, step: 115, stride: 116 },
-        x: cublas::Operand { address: 118, kind: 119, step: 120, stride: 121 },
-        c: cublas::Operand { address: 123, kind: 124, step: 125, stride: 126 },
+        side: 96,
+        m: 97,
+        n: 98,
+        a: cublas::Operand { address: 100, kind: 101, step: 102, stride: 103 },
+        x: cublas::Operand { address: 105, kind: 106, step: 107, stride: 108 },
+        c: cublas::Operand { address: 110, kind: 111, step: 112, stride: 113 },
     });
 }

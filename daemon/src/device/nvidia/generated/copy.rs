@@ -44,15 +44,6 @@ impl CopyCalls for Nvidia {
         crate::device::nvidia::copy::memcpy_hto_d_async_v2(self, call, r, bulk)
     }
 
-    fn memcpy_dto_h_async_v2(
-        &mut self,
-        call: &Call,
-        r: cuda::MemcpyDtoHAsyncV2,
-        bulk: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        crate::device::nvidia::copy::memcpy_dto_h_async_v2(self, call, r, bulk)
-    }
-
     fn memcpy_dto_d_async_v2(
         &mut self,
         call: &Call,
@@ -61,5 +52,9 @@ impl CopyCalls for Nvidia {
         self.enter(call)?;
         let stream = self.stream(call, r.stream)?;
         self.driver.memcpy_dto_d_async_v2(r.dst_device, r.src_device, r.byte_count as usize, stream)
+    }
+
+    fn copy_to_guest(&mut self, call: &Call, r: cuda::CopyToGuest) -> Result<(), Error> {
+        crate::device::nvidia::copy::copy_to_guest(self, call, r)
     }
 }

@@ -16,6 +16,7 @@ use crate::device::nvidia::foreign::{Bytes, Library, Pointer, Raw, missing};
 /// NVIDIA's libcuda; a function that it lacks is `None`.
 #[derive(Debug)]
 pub(crate) struct Driver {
+    array_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_create_v2: Option<unsafe extern "C" fn(*mut usize, u32, i32) -> u32>,
     ctx_destroy_v2: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_get_cache_config: Option<unsafe extern "C" fn(*mut u32) -> u32>,
@@ -54,6 +55,20 @@ pub(crate) struct Driver {
     func_set_attribute: Option<unsafe extern "C" fn(usize, u32, i32) -> u32>,
     func_set_cache_config: Option<unsafe extern "C" fn(usize, u32) -> u32>,
     func_set_shared_mem_config: Option<unsafe extern "C" fn(usize, u32) -> u32>,
+    graph_child_graph_node_get_graph: Option<unsafe extern "C" fn(usize, *mut usize) -> u32>,
+    graph_clone: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
+    graph_create: Option<unsafe extern "C" fn(*mut usize, u32) -> u32>,
+    graph_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
+    graph_destroy_node: Option<unsafe extern "C" fn(usize) -> u32>,
+    graph_exec_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
+    graph_exec_get_flags: Option<unsafe extern "C" fn(usize, *mut u64) -> u32>,
+    graph_kernel_node_copy_attributes: Option<unsafe extern "C" fn(usize, usize) -> u32>,
+    graph_launch: Option<unsafe extern "C" fn(usize, usize) -> u32>,
+    graph_node_find_in_clone: Option<unsafe extern "C" fn(*mut usize, usize, usize) -> u32>,
+    graph_node_get_enabled: Option<unsafe extern "C" fn(usize, usize, *mut u32) -> u32>,
+    graph_node_get_type: Option<unsafe extern "C" fn(usize, *mut u32) -> u32>,
+    graph_node_set_enabled: Option<unsafe extern "C" fn(usize, usize, u32) -> u32>,
+    graph_upload: Option<unsafe extern "C" fn(usize, usize) -> u32>,
     init: Option<unsafe extern "C" fn(u32) -> u32>,
     kernel_get_attribute: Option<unsafe extern "C" fn(*mut i32, u32, usize, i32) -> u32>,
     kernel_get_function: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
@@ -202,6 +217,7 @@ impl Driver {
         // SAFETY: each field has the prototype that the library's public header gives its name.
         unsafe {
             Self {
+                array_destroy: library.find(b"cuArrayDestroy\0"),
                 ctx_create_v2: library.find(b"cuCtxCreate_v2\0"),
                 ctx_destroy_v2: library.find(b"cuCtxDestroy_v2\0"),
                 ctx_get_cache_config: library.find(b"cuCtxGetCacheConfig\0"),
@@ -240,6 +256,21 @@ impl Driver {
                 func_set_attribute: library.find(b"cuFuncSetAttribute\0"),
                 func_set_cache_config: library.find(b"cuFuncSetCacheConfig\0"),
                 func_set_shared_mem_config: library.find(b"cuFuncSetSharedMemConfig\0"),
+                graph_child_graph_node_get_graph: library.find(b"cuGraphChildGraphNodeGetGraph\0"),
+                graph_clone: library.find(b"cuGraphClone\0"),
+                graph_create: library.find(b"cuGraphCreate\0"),
+                graph_destroy: library.find(b"cuGraphDestroy\0"),
+                graph_destroy_node: library.find(b"cuGraphDestroyNode\0"),
+                graph_exec_destroy: library.find(b"cuGraphExecDestroy\0"),
+                graph_exec_get_flags: library.find(b"cuGraphExecGetFlags\0"),
+                graph_kernel_node_copy_attributes: library
+                    .find(b"cuGraphKernelNodeCopyAttributes\0"),
+                graph_launch: library.find(b"cuGraphLaunch\0"),
+                graph_node_find_in_clone: library.find(b"cuGraphNodeFindInClone\0"),
+                graph_node_get_enabled: library.find(b"cuGraphNodeGetEnabled\0"),
+                graph_node_get_type: library.find(b"cuGraphNodeGetType\0"),
+                graph_node_set_enabled: library.find(b"cuGraphNodeSetEnabled\0"),
+                graph_upload: library.find(b"cuGraphUpload\0"),
                 init: library.find(b"cuInit\0"),
                 kernel_get_attribute: library.find(b"cuKernelGetAttribute\0"),
                 kernel_get_function: library.find(b"cuKernelGetFunction\0"),
@@ -325,6 +356,17 @@ impl Driver {
                 stream_wait_event: library.find(b"cuStreamWaitEvent\0"),
             }
         }
+    }
+
+    /// Calls `cuArrayDestroy`.
+    pub fn array_destroy(&self, array: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.array_destroy else {
+            missing("cuArrayDestroy");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(array.0) })
     }
 
     /// Calls `cuCtxCreate_v2`.
@@ -773,6 +815,187 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(hfunc.0, config) })
+    }
+
+    /// Calls `cuGraphChildGraphNodeGetGraph`.
+    pub fn graph_child_graph_node_get_graph(
+        &self,
+        node: Pointer,
+        graph: &mut Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_child_graph_node_get_graph else {
+            missing("cuGraphChildGraphNodeGetGraph");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, &raw mut graph.0) })
+    }
+
+    /// Calls `cuGraphClone`.
+    pub fn graph_clone(
+        &self,
+        graph_clone: &mut Pointer,
+        original_graph: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_clone else {
+            missing("cuGraphClone");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut graph_clone.0, original_graph.0) })
+    }
+
+    /// Calls `cuGraphCreate`.
+    pub fn graph_create(&self, graph: &mut Pointer, flags: u32) -> Result<(), Error> {
+        let Some(c_function) = self.graph_create else {
+            missing("cuGraphCreate");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut graph.0, flags) })
+    }
+
+    /// Calls `cuGraphDestroy`.
+    pub fn graph_destroy(&self, graph: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.graph_destroy else {
+            missing("cuGraphDestroy");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph.0) })
+    }
+
+    /// Calls `cuGraphDestroyNode`.
+    pub fn graph_destroy_node(&self, node: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.graph_destroy_node else {
+            missing("cuGraphDestroyNode");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0) })
+    }
+
+    /// Calls `cuGraphExecDestroy`.
+    pub fn graph_exec_destroy(&self, graph_exec: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_destroy else {
+            missing("cuGraphExecDestroy");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0) })
+    }
+
+    /// Calls `cuGraphExecGetFlags`.
+    pub fn graph_exec_get_flags(&self, graph_exec: Pointer, flags: &mut u64) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_get_flags else {
+            missing("cuGraphExecGetFlags");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, flags) })
+    }
+
+    /// Calls `cuGraphKernelNodeCopyAttributes`.
+    pub fn graph_kernel_node_copy_attributes(
+        &self,
+        dst: Pointer,
+        src: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_kernel_node_copy_attributes else {
+            missing("cuGraphKernelNodeCopyAttributes");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(dst.0, src.0) })
+    }
+
+    /// Calls `cuGraphLaunch`.
+    pub fn graph_launch(&self, graph_exec: Pointer, stream: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.graph_launch else {
+            missing("cuGraphLaunch");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, stream.0) })
+    }
+
+    /// Calls `cuGraphNodeFindInClone`.
+    pub fn graph_node_find_in_clone(
+        &self,
+        node: &mut Pointer,
+        original_node: Pointer,
+        cloned_graph: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_node_find_in_clone else {
+            missing("cuGraphNodeFindInClone");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut node.0, original_node.0, cloned_graph.0) })
+    }
+
+    /// Calls `cuGraphNodeGetEnabled`.
+    pub fn graph_node_get_enabled(
+        &self,
+        graph_exec: Pointer,
+        node: Pointer,
+        is_enabled: &mut u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_node_get_enabled else {
+            missing("cuGraphNodeGetEnabled");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, node.0, is_enabled) })
+    }
+
+    /// Calls `cuGraphNodeGetType`.
+    pub fn graph_node_get_type(&self, node: Pointer, kind: &mut u32) -> Result<(), Error> {
+        let Some(c_function) = self.graph_node_get_type else {
+            missing("cuGraphNodeGetType");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, kind) })
+    }
+
+    /// Calls `cuGraphNodeSetEnabled`.
+    pub fn graph_node_set_enabled(
+        &self,
+        graph_exec: Pointer,
+        node: Pointer,
+        is_enabled: u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_node_set_enabled else {
+            missing("cuGraphNodeSetEnabled");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, node.0, is_enabled) })
+    }
+
+    /// Calls `cuGraphUpload`.
+    pub fn graph_upload(&self, graph_exec: Pointer, stream: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.graph_upload else {
+            missing("cuGraphUpload");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, stream.0) })
     }
 
     /// Calls `cuInit`.

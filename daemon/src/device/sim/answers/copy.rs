@@ -1,13 +1,14 @@
 //! What the simulated device answers about copies.
 
+use std::sync::Arc;
+
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda::{
-    MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHAsyncV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2,
-    MemcpyHtoDV2,
+    CopyToGuest, MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2, MemcpyHtoDV2,
 };
 
 use super::super::operation::Operation;
-use crate::device::Sim;
+use crate::device::{Copied, Sim};
 use crate::dispatch::{Call, CopyCalls, Wait};
 
 impl CopyCalls for Sim {
@@ -46,18 +47,17 @@ impl CopyCalls for Sim {
         self.store(r.dst_device, bulk)
     }
 
-    fn memcpy_dto_h_async_v2(
-        &mut self,
-        call: &Call,
-        r: MemcpyDtoHAsyncV2,
-        bulk: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        self.check_not_captured(call, r.stream)?;
-        self.fetch(r.src_device, r.byte_count, bulk)
+    fn copy_to_guest(&mut self, call: &Call, r: CopyToGuest) -> Result<(), Error> {
+        let deliveries = Arc::clone(&self.deliveries);
+        deliveries.take_on(r.ticket, r.bytes, || {
+            self.check_not_captured(call, r.stream)?;
+            let contents: Box<dyn Copied> = Box::new(self.memory.read(r.source, r.bytes)?.to_vec());
+            Ok(contents)
+        })
     }
 
     fn memcpy_dto_d_async_v2(&mut self, call: &Call, r: MemcpyDtoDAsyncV2) -> Result<(), Error> {
-        let (to, from, bytes) = (r.dst_device, r.src_device, r.byte_count);
-        self.submit(call, r.stream, Operation::Copy { to, from, bytes })
+        let copy = Operation::copy(r.dst_device, r.src_device, r.byte_count);
+        self.submit(call, r.stream, copy)
     }
 }

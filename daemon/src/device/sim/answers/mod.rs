@@ -6,6 +6,8 @@ mod context;
 mod copy;
 mod event;
 mod function;
+mod graph;
+mod graph_exec;
 mod kernel;
 mod launch;
 mod library;
@@ -14,6 +16,7 @@ mod module;
 mod set;
 mod stream;
 mod virtual_memory;
+mod volume;
 
 use vgpu_abi::cuda::Error;
 

@@ -4,123 +4,123 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda::{
     MemsetD2D8Async, MemsetD2D8V2, MemsetD2D16Async, MemsetD2D16V2, MemsetD2D32Async,
     MemsetD2D32V2, MemsetD8Async, MemsetD8V2, MemsetD16Async, MemsetD16V2, MemsetD32Async,
-    MemsetD32V2,
+    MemsetD32V2, NodeSet,
 };
 
-use super::super::operation::{Operation, Set};
+use super::super::operation::Operation;
 use crate::device::Sim;
 use crate::dispatch::{Call, SetCalls};
 
 impl SetCalls for Sim {
     fn memset_d8_v2(&mut self, call: &Call, r: MemsetD8V2) -> Result<(), Error> {
-        self.set_now(call, Set::row(r.dst_device, r.uc.into(), 1, r.n))
+        self.set_now(call, Operation::set(r.dst_device, r.uc.into(), 1, r.n))
     }
 
     fn memset_d8_async(&mut self, call: &Call, r: MemsetD8Async) -> Result<(), Error> {
-        let set = Set::row(r.dst_device, r.uc.into(), 1, r.n);
-        self.submit(call, r.stream, Operation::Set(set))
+        let set = Operation::set(r.dst_device, r.uc.into(), 1, r.n);
+        self.submit(call, r.stream, set)
     }
 
     fn memset_d2_d8_v2(&mut self, call: &Call, r: MemsetD2D8V2) -> Result<(), Error> {
         self.set_now(
             call,
-            Set {
+            Operation::Set(NodeSet {
                 to: r.dst_device,
                 pitch: r.dst_pitch,
                 value: r.uc.into(),
                 element_bytes: 1,
                 width: r.width,
                 height: r.height,
-            },
+            }),
         )
     }
 
     fn memset_d2_d8_async(&mut self, call: &Call, r: MemsetD2D8Async) -> Result<(), Error> {
-        let set = Set {
+        let set = Operation::Set(NodeSet {
             to: r.dst_device,
             pitch: r.dst_pitch,
             value: r.uc.into(),
             element_bytes: 1,
             width: r.width,
             height: r.height,
-        };
-        self.submit(call, r.stream, Operation::Set(set))
+        });
+        self.submit(call, r.stream, set)
     }
 
     fn memset_d16_v2(&mut self, call: &Call, r: MemsetD16V2) -> Result<(), Error> {
-        self.set_now(call, Set::row(r.dst_device, r.us.into(), 2, r.n))
+        self.set_now(call, Operation::set(r.dst_device, r.us.into(), 2, r.n))
     }
 
     fn memset_d16_async(&mut self, call: &Call, r: MemsetD16Async) -> Result<(), Error> {
-        let set = Set::row(r.dst_device, r.us.into(), 2, r.n);
-        self.submit(call, r.stream, Operation::Set(set))
+        let set = Operation::set(r.dst_device, r.us.into(), 2, r.n);
+        self.submit(call, r.stream, set)
     }
 
     fn memset_d2_d16_v2(&mut self, call: &Call, r: MemsetD2D16V2) -> Result<(), Error> {
         self.set_now(
             call,
-            Set {
+            Operation::Set(NodeSet {
                 to: r.dst_device,
                 pitch: r.dst_pitch,
                 value: r.us.into(),
                 element_bytes: 2,
                 width: r.width,
                 height: r.height,
-            },
+            }),
         )
     }
 
     fn memset_d2_d16_async(&mut self, call: &Call, r: MemsetD2D16Async) -> Result<(), Error> {
-        let set = Set {
+        let set = Operation::Set(NodeSet {
             to: r.dst_device,
             pitch: r.dst_pitch,
             value: r.us.into(),
             element_bytes: 2,
             width: r.width,
             height: r.height,
-        };
-        self.submit(call, r.stream, Operation::Set(set))
+        });
+        self.submit(call, r.stream, set)
     }
 
     fn memset_d32_v2(&mut self, call: &Call, r: MemsetD32V2) -> Result<(), Error> {
-        self.set_now(call, Set::row(r.dst_device, r.ui, 4, r.n))
+        self.set_now(call, Operation::set(r.dst_device, r.ui, 4, r.n))
     }
 
     fn memset_d32_async(&mut self, call: &Call, r: MemsetD32Async) -> Result<(), Error> {
-        let set = Set::row(r.dst_device, r.ui, 4, r.n);
-        self.submit(call, r.stream, Operation::Set(set))
+        let set = Operation::set(r.dst_device, r.ui, 4, r.n);
+        self.submit(call, r.stream, set)
     }
 
     fn memset_d2_d32_v2(&mut self, call: &Call, r: MemsetD2D32V2) -> Result<(), Error> {
         self.set_now(
             call,
-            Set {
+            Operation::Set(NodeSet {
                 to: r.dst_device,
                 pitch: r.dst_pitch,
                 value: r.ui,
                 element_bytes: 4,
                 width: r.width,
                 height: r.height,
-            },
+            }),
         )
     }
 
     fn memset_d2_d32_async(&mut self, call: &Call, r: MemsetD2D32Async) -> Result<(), Error> {
-        let set = Set {
+        let set = Operation::Set(NodeSet {
             to: r.dst_device,
             pitch: r.dst_pitch,
             value: r.ui,
             element_bytes: 4,
             width: r.width,
             height: r.height,
-        };
-        self.submit(call, r.stream, Operation::Set(set))
+        });
+        self.submit(call, r.stream, set)
     }
 }
 
 impl Sim {
-    fn set_now(&mut self, call: &Call, set: Set) -> Result<(), Error> {
+    fn set_now(&mut self, call: &Call, set: Operation) -> Result<(), Error> {
         self.check_legacy(call)?;
-        self.perform(call.context, &Operation::Set(set))
+        self.perform(call.context, &set)
     }
 }

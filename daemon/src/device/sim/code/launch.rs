@@ -1,7 +1,7 @@
 //! Launches: checked as a device checks them, and recorded; nothing computes yet.
 
 use vgpu_abi::cuda::{CUlaunchAttributeID as Id, Error};
-use vgpu_link::wire::cuda::{Dim3, KernelLaunch};
+use vgpu_link::wire::cuda::{Dim3, KernelLaunch, LaunchAttribute};
 
 use super::attributes::SHARED_BYTES_MAX;
 use super::{Resolved, occupancy};
@@ -52,6 +52,21 @@ impl From<KernelLaunch> for Launch {
             is_cooperative: find(Id::COOPERATIVE).is_some_and(|one| word(&one.value, 0) != 0),
             attributes: asked.attributes.iter().map(|one| (one.id, one.value)).collect(),
             arguments: asked.arguments,
+        }
+    }
+}
+
+impl From<&Launch> for KernelLaunch {
+    fn from(launch: &Launch) -> Self {
+        let dim = |[x, y, z]: [u32; 3]| Dim3 { x, y, z };
+        let attribute = |&(id, value)| LaunchAttribute { id, value };
+        Self {
+            function: launch.function,
+            grid: dim(launch.grid),
+            block: dim(launch.block),
+            shared_bytes: launch.shared_bytes,
+            attributes: launch.attributes.iter().map(attribute).collect(),
+            arguments: launch.arguments.clone(),
         }
     }
 }

@@ -80,6 +80,19 @@ impl Region {
     }
 }
 
+/// A stretch of device memory that can be read and written, found once and used many times: for
+/// who touches the same memory again and again, such as a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its first address.
+    pub first: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    region: usize,
+    region_first: u64,
+    version: u64,
+}
+
 /// The memory of all devices.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -88,6 +101,8 @@ pub(crate) struct Memory {
     index: BTreeMap<u64, usize>,
     regions: Vec<Option<Region>>,
     vacant: Vec<usize>,
+    /// Grows whenever something goes, so that a [`Place`] is known to be stale.
+    version: u64,
 }
 
 /// What an allocation occupies and is accounted with.
@@ -103,6 +118,7 @@ impl Memory {
             index: BTreeMap::new(),
             regions: Vec::new(),
             vacant: Vec::new(),
+            version: 0,
         }
     }
 
@@ -179,9 +195,26 @@ impl Memory {
 
     /// The same, to change it.
     pub fn reservation_mut(&mut self, address: u64) -> Result<(u64, &mut Reservation), Error> {
+        self.version += 1;
         match self.find_mut(address)? {
             (first, Region::Reservation(reservation)) => Ok((address - first, reservation)),
             _ => Err(Error::INVALID_VALUE),
+        }
+    }
+
+    /// Tells on which device and for which context the memory at an address was allocated; nothing
+    /// of memory that is mapped, which belongs to no context.
+    ///
+    /// # Errors
+    /// INVALID_VALUE if nothing lies there.
+    pub fn owner(&self, address: u64) -> Result<Option<(u32, u64)>, Error> {
+        let (first, region) = self.find(address)?;
+        match region {
+            Region::Allocation(it) => {
+                range(address - first, 1, it.bytes)?;
+                Ok(Some((it.owner.device, it.owner.context)))
+            }
+            Region::Reservation(it) => it.read(address - first, 1).map(|_| None),
         }
     }
 
@@ -201,6 +234,49 @@ impl Memory {
         }
         let (first, region) = self.find_mut(address)?;
         region.write(address - first, bytes)
+    }
+
+    /// Finds the stretch around an address that can be read and written.
+    pub fn locate(&self, address: u64) -> Result<Place, Error> {
+        let (region_first, region) = self.find(address)?;
+        let offset = address - region_first;
+        let (from, to) = match region {
+            Region::Allocation(it) if offset < it.bytes => (0, it.bytes),
+            Region::Allocation(_) => return Err(Error::INVALID_VALUE),
+            Region::Reservation(it) => it.run(offset).ok_or(Error::ILLEGAL_ADDRESS)?,
+        };
+        Ok(Place {
+            first: region_first + from,
+            bytes: to - from,
+            region: self.index[&region_first],
+            region_first,
+            version: self.version,
+        })
+    }
+
+    /// Reads within a place; `None` if it is stale or does not hold the range.
+    pub fn read_in(&self, place: &Place, address: u64, bytes: u64) -> Option<&[u8]> {
+        let range = self.within(place, address, bytes)?;
+        match self.regions[place.region].as_ref()? {
+            Region::Allocation(it) => it.backing.bytes().get(range),
+            Region::Reservation(it) => it.all().get(range),
+        }
+    }
+
+    /// The same, for writing.
+    pub fn write_in(&mut self, place: &Place, address: u64, bytes: u64) -> Option<&mut [u8]> {
+        let range = self.within(place, address, bytes)?;
+        match self.regions[place.region].as_mut()? {
+            Region::Allocation(it) => it.backing.bytes_mut().get_mut(range),
+            Region::Reservation(it) => it.all_mut().get_mut(range),
+        }
+    }
+
+    fn within(&self, place: &Place, address: u64, bytes: u64) -> Option<std::ops::Range<usize>> {
+        let end = address.checked_add(bytes)?;
+        let holds = address >= place.first && end <= place.first + place.bytes;
+        (holds && place.version == self.version)
+            .then(|| (address - place.region_first) as usize..(end - place.region_first) as usize)
     }
 
     /// Copies within device memory; the ranges may overlap.
@@ -288,6 +364,7 @@ impl Memory {
     }
 
     fn remove(&mut self, address: u64) {
+        self.version += 1;
         if let Some(at) = self.index.remove(&address) {
             self.regions[at] = None;
             self.vacant.push(at);

@@ -107,13 +107,19 @@ impl Space {
         // SAFETY: the range is ours, initialised by the kernel and always readable. Where the same
         // pages are mapped into another space, or twice into this one, only `Memory` writes to
         // them, which holds all spaces, so never while this slice is borrowed from it.
-        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.bytes) }
+        unsafe { std::slice::from_raw_parts(self.first(), self.bytes) }
     }
 
     /// The same, for writing.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and always writable.
-        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.bytes) }
+        unsafe { std::slice::from_raw_parts_mut(self.first(), self.bytes) }
+    }
+
+    /// Returns the first address as one that the compiler knows nothing about: what lies there may
+    /// have changed since it was last looked at, by another mapping or by the kernel.
+    fn first(&self) -> *mut u8 {
+        std::hint::black_box(self.first.as_ptr())
     }
 
     fn check(&self, part: &Range<usize>) -> Result<(), Errno> {

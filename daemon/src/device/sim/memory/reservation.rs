@@ -118,12 +118,39 @@ impl Reservation {
         Ok(&mut self.space.bytes_mut()[range])
     }
 
+    /// Borrows all of it, for who has found with [`Reservation::run`] what may be touched.
+    pub fn all(&self) -> &[u8] {
+        self.space.bytes()
+    }
+
+    /// The same, for writing.
+    pub fn all_mut(&mut self) -> &mut [u8] {
+        self.space.bytes_mut()
+    }
+
     /// Copies from one offset to another; the ranges may overlap.
     pub fn copy(&mut self, to: u64, from: u64, bytes: u64) -> Result<(), Error> {
         let target = self.allowed(to, bytes, WRITE)?;
         let source = self.allowed(from, bytes, READ)?;
         self.space.bytes_mut().copy_within(source, target.start);
         Ok(())
+    }
+
+    /// Finds how far one may read and write around an offset.
+    pub fn run(&self, offset: u64) -> Option<(u64, u64)> {
+        let usable = |mapping: &&Mapping| mapping.allows(READ) && mapping.allows(WRITE);
+        let (mut first, mapping) = self.mapping_at(offset)?;
+        let mut end = first + usable(&mapping).then_some(mapping.bytes)?;
+        while let Some(next) = self.mappings.get(&end).filter(usable) {
+            end += next.bytes;
+        }
+        for (&start, below) in self.mappings.range(..first).rev() {
+            if start + below.bytes != first || !usable(&below) {
+                break;
+            }
+            first = start;
+        }
+        Some((first, end))
     }
 
     fn mapping_at(&self, offset: u64) -> Option<(u64, &Mapping)> {

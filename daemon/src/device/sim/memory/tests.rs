@@ -85,3 +85,21 @@ fn freed_room_is_found_again_when_the_window_is_used_up() {
     assert_eq!(memory.allocate(of(0, 1), 1).expect("room again"), first);
     assert!(memory.read(second, 1).is_ok());
 }
+
+#[test]
+fn a_place_is_found_once_and_used_until_something_goes() {
+    let mut memory = Memory::new(1);
+    let address = memory.allocate(of(0, 1), 1000).expect("room");
+    let place = memory.locate(address + 10).expect("in range");
+    assert_eq!((place.first, place.bytes), (address, 1000));
+    memory.write_in(&place, address + 996, 4).expect("in range").copy_from_slice(b"last");
+    assert_eq!(memory.read_in(&place, address + 996, 4), Some(&b"last"[..]));
+    assert_eq!(memory.read_in(&place, address + 997, 4), None);
+    assert_eq!(memory.read_in(&place, address - 1, 1), None);
+    assert_eq!(memory.read_in(&place, u64::MAX, 4), None);
+    assert_eq!(memory.locate(address + 1000), Err(Error::INVALID_VALUE));
+    let other = memory.allocate(of(0, 1), 1000).expect("room");
+    assert!(memory.read_in(&place, address, 1).is_some(), "nothing went");
+    memory.free(other).expect("it is there");
+    assert_eq!(memory.read_in(&place, address, 1), None, "it may have been this one");
+}

@@ -15,7 +15,7 @@ use crate::conversation::Conversation;
 use crate::session::Failure;
 
 /// Longest that a test waits for what must happen.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Fetches memory contents, each byte of which is `value`.
 struct Fetch {
@@ -60,7 +60,7 @@ impl Request for Store {
 }
 
 /// Both ends of each kind of link.
-fn links() -> [(Box<dyn Link>, Box<dyn Link>); 2] {
+pub(super) fn links() -> [(Box<dyn Link>, Box<dyn Link>); 2] {
     let (near, far) = memory_pair();
     let (left, right) = UnixStream::pair().unwrap();
     let unix = |socket| Box::new(unix_link(OwnedFd::from(socket)));

@@ -1,0 +1,49 @@
+//! Memory of the driver API: copies in two and three dimensions, arrays, virtual memory
+//! management, and addresses where nothing is.
+
+use serde_json::{Value, json};
+use vgpu_tests::Stage;
+use vgpu_tests::client::{Way, over};
+
+use crate::{answer, host};
+
+#[track_caller]
+fn check(story: &str, expected: Value) {
+    let (stage, host) = (Stage::dev(), host());
+    let mut client =
+        over(&stage, Way::SearchPath, &host.link(), env!("CARGO_BIN_EXE_memory-client"));
+    assert_eq!(answer(client.arg(story), &host), expected, "{story}");
+}
+
+#[test]
+fn hundreds_of_random_copies_in_two_and_three_dimensions_move_what_they_should() {
+    check("boxes", json!({ "wrong": [], "destroyed": "INVALID_HANDLE" }));
+}
+
+#[test]
+fn memory_mapped_piece_by_piece_is_one_memory() {
+    let expected = json!({
+        "granularity": 2 << 20,
+        "unmapped": "INVALID_VALUE",
+        "across_pieces": true,
+        "beyond": "INVALID_VALUE",
+        "no_such_handle": "INVALID_VALUE",
+        "half_a_piece": "INVALID_VALUE",
+        "freed_as_allocated": "INVALID_VALUE",
+        "range": [true, true],
+        "access": 3,
+        "shared": "NOT_SUPPORTED",
+        "after": "INVALID_VALUE",
+    });
+    check("mapped", expected);
+}
+
+#[test]
+fn a_copy_from_where_the_program_has_nothing_is_an_error_and_no_end() {
+    let expected = json!({
+        "refused": vec!["INVALID_VALUE"; 7],
+        "rows": ["INVALID_VALUE", "INVALID_VALUE"],
+        "goes_on": true,
+    });
+    check("unreachable", expected);
+}
