@@ -2,67 +2,191 @@
 //!
 //! The device does not see them (attribute CAN_MAP_HOST_MEMORY is 0), so "pinned" says only what
 //! a copy may assume. Memory that is allocated here is page-aligned and zeroed by the kernel.
-//! Memory of the program's own is not registered: nothing here would lock its pages
-//! (`cuMemHostRegister` is NOT_SUPPORTED, as attribute HOST_REGISTER_SUPPORTED says).
+//! Memory of the program's own that it registers is locked in its pages.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memmap2::MmapMut;
-use vgpu_abi::cuda::Error;
+use vgpu_abi::cuda::{CUdevice, Error};
+use vgpu_guest::{pages, reach, reserve};
 
-static PINNED: Mutex<BTreeMap<usize, Pinned>> = Mutex::new(BTreeMap::new());
+static PINNED: Mutex<BTreeMap<u64, Pinned>> = Mutex::new(BTreeMap::new());
+
+/// What is known of pinned memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its first address.
+    pub start: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Flags of its allocation; `None` if it was registered.
+    pub flags: Option<u32>,
+    /// The context that was current then.
+    pub context: u64,
+    /// That context's device.
+    pub device: CUdevice,
+}
 
 #[derive(Debug)]
 struct Pinned {
-    bytes: usize,
-    flags: u32,
-    /// Unmapped when the entry goes.
-    _pages: MmapMut,
+    place: Place,
+    /// Unmapped when the entry goes; none behind memory of the program's own.
+    _pages: Option<MmapMut>,
 }
 
-fn lock() -> MutexGuard<'static, BTreeMap<usize, Pinned>> {
+fn lock() -> MutexGuard<'static, BTreeMap<u64, Pinned>> {
     // Entries go in and out whole, so a panic elsewhere leaves no half of one.
     PINNED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Allocates at least `bytes` bytes of pages; OUT_OF_MEMORY if the system has none.
-pub(crate) fn allocate(bytes: usize, flags: u32) -> Result<*mut c_void, Error> {
+pub(crate) fn allocate(
+    bytes: usize,
+    flags: u32,
+    (context, device): (u64, CUdevice),
+) -> Result<*mut c_void, Error> {
     let mut pages = MmapMut::map_anon(bytes).map_err(|_| Error::OUT_OF_MEMORY)?;
-    let start: *mut u8 = pages.as_mut_ptr();
+    let first: *mut u8 = pages.as_mut_ptr();
     // Pointers must have their provenance exposed, because C keeps this one as a number.
-    let address = start.expose_provenance();
-    lock().insert(address, Pinned { bytes, flags, _pages: pages });
-    Ok(start.cast())
+    let start = first.expose_provenance() as u64;
+    let place = Place { start, bytes: bytes as u64, flags: Some(flags), context, device };
+    lock().insert(start, Pinned { place, _pages: Some(pages) });
+    Ok(first.cast())
 }
 
 /// Frees pages that [`allocate`] gave; INVALID_VALUE for any other address.
 pub(crate) fn free(address: u64) -> Result<(), Error> {
-    lock().remove(&(address as usize)).map(drop).ok_or(Error::INVALID_VALUE)
+    let mut pinned = lock();
+    match pinned.get(&address) {
+        Some(found) if found.place.flags.is_some() => {}
+        _ => return Err(Error::INVALID_VALUE),
+    }
+    pinned.remove(&address).map(drop).ok_or(Error::INVALID_VALUE)
 }
 
-/// Returns the flags, the first address and the length of the pinned memory that holds `address`.
-pub(crate) fn find(address: u64) -> Option<(u32, u64, u64)> {
+/// Locks memory of the program in its pages.
+///
+/// # Errors
+/// HOST_MEMORY_ALREADY_REGISTERED where some of it is pinned already, INVALID_VALUE where the
+/// program has nothing, OUT_OF_MEMORY beyond what the process may lock (RLIMIT_MEMLOCK).
+pub(crate) fn register(
+    start: u64,
+    bytes: u64,
+    (context, device): (u64, CUdevice),
+) -> Result<(), Error> {
+    let (first, length) = pages::around(start, bytes).ok_or(Error::INVALID_VALUE)?;
+    if bytes == 0 || reserve::holds(start) {
+        return Err(Error::INVALID_VALUE);
+    }
+    let mut pinned = lock();
+    let below = pinned.range(..start + bytes).next_back();
+    if below.is_some_and(|(_, it)| it.place.start + it.place.bytes > start) {
+        return Err(Error::HOST_MEMORY_ALREADY_REGISTERED);
+    }
+    if pages::lock(first, length).is_err() {
+        let_go(&pinned, first, length);
+        let is_there =
+            reach::is_readable(std::ptr::without_provenance(start as usize), bytes as usize);
+        return Err(if is_there { Error::OUT_OF_MEMORY } else { Error::INVALID_VALUE });
+    }
+    let place = Place { start, bytes, flags: None, context, device };
+    pinned.insert(start, Pinned { place, _pages: None });
+    Ok(())
+}
+
+/// Lets registered memory go, by its first address; any other is HOST_MEMORY_NOT_REGISTERED.
+pub(crate) fn unregister(start: u64) -> Result<(), Error> {
+    let mut pinned = lock();
+    match pinned.get(&start) {
+        Some(found) if found.place.flags.is_none() => {}
+        _ => return Err(Error::HOST_MEMORY_NOT_REGISTERED),
+    }
+    if let Some(gone) = pinned.remove(&start)
+        && let Some((first, length)) = pages::around(start, gone.place.bytes)
+    {
+        let_go(&pinned, first, length);
+    }
+    Ok(())
+}
+
+/// Unlocks pages but for those at either end that other registered memory shares.
+fn let_go(pinned: &BTreeMap<u64, Pinned>, first: u64, length: u64) {
+    let mut range = (first, first + length);
+    for other in pinned.values().filter(|other| other.place.flags.is_none()) {
+        let Some((start, bytes)) = pages::around(other.place.start, other.place.bytes) else {
+            continue;
+        };
+        if start <= range.0 {
+            range.0 = range.0.max((start + bytes).min(range.1));
+        } else {
+            range.1 = range.1.min(start);
+        }
+    }
+    if range.0 < range.1 {
+        pages::unlock(range.0, range.1 - range.0);
+    }
+}
+
+/// Finds the pinned memory that holds `address`.
+pub(crate) fn find(address: u64) -> Option<Place> {
     let pinned = lock();
-    let (start, found) = pinned.range(..=address as usize).next_back()?;
-    let is_inside = address as usize - start < found.bytes;
-    is_inside.then_some((found.flags, *start as u64, found.bytes as u64))
+    let (_, found) = pinned.range(..=address).next_back()?;
+    (address - found.place.start < found.place.bytes).then_some(found.place)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOBODY: (u64, CUdevice) = (0, 0);
+
     #[test]
     fn allocated_pages_are_aligned_found_and_freed_once() {
-        let address = allocate(5000, 3).unwrap().addr() as u64;
+        let address = allocate(5000, 3, NOBODY).unwrap().addr() as u64;
         assert_eq!(address % 4096, 0);
-        assert_eq!(find(address + 4999), Some((3, address, 5000)));
+        let found = find(address + 4999).map(|it| (it.flags, it.start, it.bytes));
+        assert_eq!(found, Some((Some(3), address, 5000)));
         assert_eq!(find(address + 5000), None);
         assert_eq!(free(address + 8), Err(Error::INVALID_VALUE));
+        assert_eq!(unregister(address), Err(Error::HOST_MEMORY_NOT_REGISTERED));
+        let again = register(address + 4, 8, NOBODY);
+        assert_eq!(again, Err(Error::HOST_MEMORY_ALREADY_REGISTERED));
         assert_eq!(free(address), Ok(()));
         assert_eq!(free(address), Err(Error::INVALID_VALUE));
         assert_eq!(find(address), None);
+    }
+
+    /// Kilobytes that this process has locked (proc(5), VmLck).
+    fn locked_kib() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("a line");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    #[test]
+    fn registered_memory_is_locked_once_and_let_go_but_for_pages_that_others_share() {
+        let own = vec![7u8; 8 * 4096];
+        let page = (own.as_ptr().addr() as u64).next_multiple_of(4096);
+        let before = locked_kib();
+        assert_eq!(register(page + 100, 4096, NOBODY), Ok(()), "two pages");
+        assert_eq!(register(page + 4300, 4096, NOBODY), Ok(()), "the second of them, and one more");
+        assert_eq!(locked_kib() - before, 12);
+        for (start, bytes) in [(page, 4096), (page + 200, 1), (page + 4196 - 1, 1)] {
+            let refused = register(start, bytes, NOBODY);
+            assert_eq!(refused, Err(Error::HOST_MEMORY_ALREADY_REGISTERED), "{bytes}");
+        }
+        assert_eq!(find(page + 100).map(|it| (it.flags, it.bytes)), Some((None, 4096)));
+        assert_eq!(free(page + 100), Err(Error::INVALID_VALUE), "it is the program's own");
+        assert_eq!(unregister(page + 101), Err(Error::HOST_MEMORY_NOT_REGISTERED));
+        assert_eq!(unregister(page + 100), Ok(()));
+        assert_eq!(locked_kib() - before, 8, "the shared page stays");
+        assert_eq!(unregister(page + 100), Err(Error::HOST_MEMORY_NOT_REGISTERED));
+        assert_eq!(unregister(page + 4300), Ok(()));
+        assert_eq!(locked_kib(), before);
+        assert_eq!(register(0x10_0000, 4096, NOBODY), Err(Error::INVALID_VALUE), "nothing there");
+        assert_eq!(register(page, 0, NOBODY), Err(Error::INVALID_VALUE));
+        assert_eq!(register(page, u64::MAX, NOBODY), Err(Error::INVALID_VALUE));
     }
 }

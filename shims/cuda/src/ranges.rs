@@ -18,6 +18,8 @@ static RANGES: Mutex<BTreeMap<u64, Range>> = Mutex::new(BTreeMap::new());
 pub(crate) enum Origin {
     /// Allocated.
     Allocated,
+    /// Allocated from a pool, by its handle.
+    Pool(u64),
     /// Mapped at reserved addresses.
     Mapped,
 }
@@ -46,7 +48,11 @@ fn lock() -> MutexGuard<'static, BTreeMap<u64, Range>> {
 
 /// Takes up an allocation of the host.
 pub(crate) fn insert(start: CUdeviceptr, bytes: u64, context: u64) {
-    let origin = Origin::Allocated;
+    insert_from(start, bytes, context, Origin::Allocated);
+}
+
+/// Takes up an allocation from a pool, or from none.
+pub(crate) fn insert_from(start: CUdeviceptr, bytes: u64, context: u64, origin: Origin) {
     // A context that ended meanwhile has taken the allocation with it.
     let device = contexts::find(context).map_or(0, |context| context.device);
     restore(vec![Range { start, bytes, device, context, origin, id: next_id() }]);
@@ -71,6 +77,15 @@ pub(crate) fn remove(start: CUdeviceptr) -> Result<Range, Error> {
         _ => return Err(Error::INVALID_VALUE),
     }
     ranges.remove(&start).ok_or(Error::INVALID_VALUE)
+}
+
+/// Forgets the allocation from a pool that begins at `start`; INVALID_VALUE if none does.
+pub(crate) fn remove_pooled(start: CUdeviceptr) -> Result<Range, Error> {
+    let mut ranges = lock();
+    match ranges.get(&start).map(|range| range.origin) {
+        Some(Origin::Pool(_)) => ranges.remove(&start).ok_or(Error::INVALID_VALUE),
+        _ => Err(Error::INVALID_VALUE),
+    }
 }
 
 /// Forgets the mappings that begin within a range, and returns them.

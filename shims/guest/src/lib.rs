@@ -8,7 +8,7 @@
 //! shim library in a process. Nothing happens when a library is loaded; the first call that needs
 //! something makes it.
 //!
-//! Unsafe code stands in [`convert`], [`destination`], [`reach`], [`reserve`], `fork` and
+//! Unsafe code stands in [`convert`], [`destination`], [`pages`], [`reach`], [`reserve`], `fork` and
 //! `process` only.
 
 pub mod boundary;
@@ -26,6 +26,7 @@ mod fork;
 pub mod identity;
 pub mod log;
 mod mark;
+pub mod pages;
 mod process;
 pub mod reach;
 pub mod relay;

@@ -216,7 +216,14 @@ def addresses():
             )
         ),
         "register": name(cuda.cuMemHostRegister(address(own), 8, 0)),
+        "register_twice": name(cuda.cuMemHostRegister(address(own), 8, 0)),
+        "registered_type": cuda.cuPointerGetAttribute(
+            cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address(own)
+        )[1],
+        "read_only": name(cuda.cuMemHostRegister(address(own) + 4096, 8, 8)),
         "unregister": name(cuda.cuMemHostUnregister(address(own))),
+        "unregister_twice": name(cuda.cuMemHostUnregister(address(own))),
+        "managed": name(cuda.cuMemAllocManaged(8, 1)),
         "free_other": name(cuda.cuMemFreeHost(address(own))),
         "free_pinned": name(cuda.cuMemFreeHost(pinned)),
         "free_pinned_twice": name(cuda.cuMemFreeHost(pinned)),

@@ -1,6 +1,6 @@
 //! Contexts: one primary context for each device, and those that clients create.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vgpu_abi::cuda::Error;
 
@@ -15,6 +15,10 @@ const FLAGS: u32 = 0xff;
 /// L2 (6) is not simulated.
 const LIMITS: [(u32, u64); 5] = [(0, 1024), (1, 1 << 20), (2, 8 << 20), (4, 2048), (5, 64)];
 
+/// Largest values of limits: 512 KiB of local memory for each thread, 80 GiB for the heap (and the
+/// printf buffer, which lies there, too), and the widest fetch.
+const LIMITS_MAX: [(u32, u64); 4] = [(0, 512 << 10), (1, 80 << 30), (2, 80 << 30), (5, 128)];
+
 /// One context.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -23,11 +27,13 @@ pub(crate) struct Context {
     limits: BTreeMap<u32, u64>,
     /// Preferred split of cache and shared memory (CUfunc_cache).
     pub cache_config: u32,
+    /// The contexts of other devices whose memory it may reach.
+    pub peers: BTreeSet<u64>,
 }
 
 impl Context {
     fn new(device: u32) -> Self {
-        Self { device, limits: LIMITS.into(), cache_config: 0 }
+        Self { device, limits: LIMITS.into(), cache_config: 0, peers: BTreeSet::new() }
     }
 
     /// Reads a limit.
@@ -37,9 +43,18 @@ impl Context {
 
     /// Changes a limit.
     pub fn change_limit(&mut self, limit: u32, value: u64) -> Result<(), Error> {
-        *self.limits.get_mut(&limit).ok_or(Error::UNSUPPORTED_LIMIT)? = value;
+        let place = self.limits.get_mut(&limit).ok_or(Error::UNSUPPORTED_LIMIT)?;
+        if LIMITS_MAX.iter().any(|&(of, largest)| of == limit && value > largest) {
+            return Err(Error::INVALID_VALUE);
+        }
+        *place = value;
         Ok(())
     }
+}
+
+/// Refuses flags that no context has.
+pub(crate) fn check_flags(flags: u32) -> Result<(), Error> {
+    if flags & !FLAGS == 0 { Ok(()) } else { Err(Error::INVALID_VALUE) }
 }
 
 #[derive(Debug)]
@@ -121,9 +136,7 @@ impl Contexts {
     /// Creates a context.
     pub fn create(&mut self, device: i32, flags: u32) -> Result<u64, Error> {
         let (ordinal, _) = self.primary(device)?;
-        if flags & !FLAGS != 0 {
-            return Err(Error::INVALID_VALUE);
-        }
+        check_flags(flags)?;
         self.table.insert(Context::new(ordinal))
     }
 

@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Memory = 0x20,
     /// A handle of cuBLAS.
     Blas = 0x40,
+    /// A pool of memory.
+    Pool = 0x21,
     /// An array.
     Array = 0x22,
 }

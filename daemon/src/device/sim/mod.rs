@@ -23,6 +23,9 @@ mod hostile_tests;
 mod memory;
 mod operation;
 mod physical;
+mod pool;
+#[cfg(test)]
+mod pool_tests;
 mod profile;
 #[allow(dead_code, reason = "what launches will use")]
 pub(crate) mod ptx;
@@ -55,6 +58,7 @@ use graph::Graphs;
 use handles::{Kind, Table};
 use memory::{Memory, Owner};
 use physical::PhysicalMemory;
+use pool::Pools;
 use queue::Queues;
 
 /// The simulated devices, as one client has them.
@@ -64,6 +68,7 @@ pub(crate) struct Sim {
     memory: Memory,
     physical: PhysicalMemory,
     arrays: Arrays,
+    pools: Pools,
     queues: Queues,
     captures: Captures,
     graphs: Graphs,
@@ -120,6 +125,7 @@ impl Sim {
             memory: Memory::new(devices),
             physical: PhysicalMemory::new(),
             arrays: Arrays::new(),
+            pools: Pools::new(devices),
             queues: Queues::new(),
             captures: Captures::default(),
             graphs: Graphs::new(),
@@ -131,17 +137,20 @@ impl Sim {
         }
     }
 
-    /// Allocates memory of the current context's device, from one of its pools or from none (0).
-    fn allocate(&mut self, context: u64, pool: u64, bytes: u64) -> Result<u64, Error> {
+    /// Allocates memory of a context's device.
+    fn allocate(&mut self, context: u64, bytes: u64) -> Result<u64, Error> {
         let device = self.contexts.find(context)?.device;
         if bytes == 0 {
             return Err(Error::INVALID_VALUE);
         }
+        self.allocate_for(Owner { device, context, pool: 0 }, bytes)
+    }
+
+    fn allocate_for(&mut self, owner: Owner, bytes: u64) -> Result<u64, Error> {
         let accounted = memory::accounted(bytes).ok_or(Error::OUT_OF_MEMORY)?;
-        self.bank.reserve(device, accounted)?;
-        self.memory
-            .allocate(Owner { device, context, pool }, bytes)
-            .inspect_err(|_| self.bank.release(device, accounted))
+        self.bank.reserve(owner.device, accounted)?;
+        let allocated = self.memory.allocate(owner, bytes);
+        allocated.inspect_err(|_| self.bank.release(owner.device, accounted))
     }
 
     fn free(&mut self, context: u64, address: u64) -> Result<(), Error> {
@@ -157,6 +166,9 @@ impl Sim {
     fn give_back(&mut self, owner: Owner, bytes: u64) {
         let accounted = memory::accounted(bytes).expect("it was accounted when it was reserved");
         self.bank.release(owner.device, accounted);
+        if owner.pool != 0 {
+            self.pools.give_back(owner.pool, accounted);
+        }
     }
 
     /// Ends what belonged to a context that has ended.

@@ -122,4 +122,20 @@ pub trait ContextCalls {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }
+
+    /// Does `cuCtxSetFlags`.
+    fn ctx_set_flags(&mut self, call: &Call, request: cuda::CtxSetFlags) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `cuDevicePrimaryCtxSetFlags_v2`.
+    fn device_primary_ctx_set_flags_v2(
+        &mut self,
+        call: &Call,
+        request: cuda::DevicePrimaryCtxSetFlagsV2,
+    ) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
 }

@@ -18,6 +18,8 @@ mod linker;
 mod memory;
 mod module;
 mod occupancy;
+mod peer;
+mod pool;
 mod set;
 mod stream;
 mod virtual_memory;
@@ -37,6 +39,8 @@ pub use linker::LinkerCalls;
 pub use memory::MemoryCalls;
 pub use module::ModuleCalls;
 pub use occupancy::OccupancyCalls;
+pub use peer::PeerCalls;
+pub use pool::PoolCalls;
 pub use set::SetCalls;
 pub use stream::StreamCalls;
 pub use virtual_memory::VirtualMemoryCalls;
@@ -66,6 +70,8 @@ pub trait Device:
     + MemoryCalls
     + ModuleCalls
     + OccupancyCalls
+    + PeerCalls
+    + PoolCalls
     + SetCalls
     + StreamCalls
     + VirtualMemoryCalls
@@ -89,6 +95,8 @@ impl<
         + MemoryCalls
         + ModuleCalls
         + OccupancyCalls
+        + PeerCalls
+        + PoolCalls
         + SetCalls
         + StreamCalls
         + VirtualMemoryCalls
@@ -374,6 +382,45 @@ pub fn dispatch(
         <cuda::MemRetainHandle as Request>::OPCODE => {
             answer.done(payload, |r, _| device.mem_retain_handle(call, r))
         }
+        <cuda::DeviceGetDefaultMemPool as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.device_get_default_mem_pool(call, r))
+        }
+        <cuda::DeviceGetMemPool as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.device_get_mem_pool(call, r))
+        }
+        <cuda::DeviceSetMemPool as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.device_set_mem_pool(call, r))
+        }
+        <cuda::PoolCreate as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.pool_create(call, r))
+        }
+        <cuda::MemPoolDestroy as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_pool_destroy(call, r))
+        }
+        <cuda::MemPoolTrimTo as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_pool_trim_to(call, r))
+        }
+        <cuda::PoolAttribute as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.pool_attribute(call, r))
+        }
+        <cuda::PoolChange as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.pool_change(call, r))
+        }
+        <cuda::PoolSetAccess as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.pool_set_access(call, r))
+        }
+        <cuda::PoolGetAccess as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.pool_get_access(call, r))
+        }
+        <cuda::MemAllocAsync as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_alloc_async(call, r))
+        }
+        <cuda::MemAllocFromPoolAsync as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_alloc_from_pool_async(call, r))
+        }
+        <cuda::MemFreeAsync as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.mem_free_async(call, r))
+        }
         <cuda::VolumeToDevice as Request>::OPCODE => {
             answer.wait(payload, |r, _| device.volume_to_device(call, r, bulk))
         }
@@ -397,6 +444,24 @@ pub fn dispatch(
         }
         <cuda::ArrayDestroy as Request>::OPCODE => {
             answer.done(payload, |r, _| device.array_destroy(call, r))
+        }
+        <cuda::DeviceCanAccessPeer as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.device_can_access_peer(call, r))
+        }
+        <cuda::DeviceGetP2PAttribute as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.device_get_p2_p_attribute(call, r))
+        }
+        <cuda::CtxEnablePeerAccess as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.ctx_enable_peer_access(call, r))
+        }
+        <cuda::CtxDisablePeerAccess as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.ctx_disable_peer_access(call, r))
+        }
+        <cuda::CtxSetFlags as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.ctx_set_flags(call, r))
+        }
+        <cuda::DevicePrimaryCtxSetFlagsV2 as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.device_primary_ctx_set_flags_v2(call, r))
         }
         <cuda::StreamBeginCaptureV2 as Request>::OPCODE => {
             answer.done(payload, |r, _| device.stream_begin_capture_v2(call, r))

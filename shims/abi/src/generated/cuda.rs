@@ -2431,6 +2431,9 @@ const _: () = {
     assert!(std::mem::offset_of!(CUmemLocation_v1, unnamed4) == 4);
 };
 
+/// `CUmemPoolProps` of C.
+pub type CUmemPoolProps = CUmemPoolProps_v1;
+
 /// Structure of C type `CUmemPoolProps_v1`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -2559,6 +2562,11 @@ impl CUmem_range_attribute {
     /// `CU_MEM_RANGE_ATTRIBUTE_LAST_PREFETCH_LOCATION_ID`.
     pub const LAST_PREFETCH_LOCATION_ID: Self = Self(8);
 }
+
+/// Handle of C type `CUmemoryPool`: a number that only its maker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
+pub struct CUmemoryPool(pub u64);
 
 /// Constant of C type `CUmemorytype`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

@@ -18,12 +18,11 @@ const ABSENT: &[Attribute] = &[
     Attribute::DIRECT_MANAGED_MEM_ACCESS_FROM_HOST,
     Attribute::PAGEABLE_MEMORY_ACCESS,
     Attribute::PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
-    // Not carried: memory that other processes are given, memory of the host, compression, pools,
+    // Not carried: memory that other processes are given, memory of the host, compression,
     // sparse arrays.
     Attribute::HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
     Attribute::HANDLE_TYPE_FABRIC_SUPPORTED,
     Attribute::GENERIC_COMPRESSION_SUPPORTED,
-    Attribute::MEMORY_POOLS_SUPPORTED,
     Attribute::MEMPOOL_SUPPORTED_HANDLE_TYPES,
     Attribute::HOST_MEMORY_POOLS_SUPPORTED,
     Attribute::HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
@@ -62,7 +61,7 @@ mod tests {
     fn what_we_do_not_carry_reads_as_absent_and_the_rest_as_the_host_says() {
         assert_eq!(through_us(Attribute::VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, 1), 1);
         assert_eq!(through_us(Attribute::CAN_MAP_HOST_MEMORY, 1), 0);
-        assert_eq!(through_us(Attribute::MEMORY_POOLS_SUPPORTED, 1), 0);
+        assert_eq!(through_us(Attribute::MEMORY_POOLS_SUPPORTED, 1), 1);
         assert_eq!(through_us(Attribute::MULTIPROCESSOR_COUNT, 132), 132);
         assert_eq!(through_us(Attribute::COMPUTE_CAPABILITY_MAJOR, 9), 9);
         assert_eq!(through_us(Attribute::UNIFIED_ADDRESSING, 1), 1);

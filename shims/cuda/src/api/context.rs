@@ -2,7 +2,7 @@
 
 use vgpu_abi::cuda::{CUcontext, CUctxCreateParams, CUdevice, CUexecAffinityParam, Error};
 use vgpu_guest::current;
-use vgpu_guest::wire::cuda::{CtxCreateV2, CtxDestroyV2, CtxSynchronizeV2};
+use vgpu_guest::wire::cuda::{CtxCreateV2, CtxDestroyV2, CtxSetFlags, CtxSynchronizeV2};
 
 use crate::api::primary::host_device;
 use crate::{arrays, captures, code, contexts, devices, handles, ranges, remote};
@@ -164,6 +164,7 @@ pub(crate) fn ctx_set_flags(flags: u32) -> Result<(), Error> {
     devices::known()?;
     let (handle, _) = contexts::current()?;
     check_flags(flags)?;
+    remote::call(&CtxSetFlags { flags })?;
     contexts::change_flags(handle, flags);
     Ok(())
 }

@@ -2,9 +2,7 @@
 
 use std::ffi::CStr;
 
-use vgpu_abi::cuda::{
-    CUdevice, CUdevice_P2PAttribute, CUdevice_attribute as Attribute, CUdevprop, CUuuid, Error,
-};
+use vgpu_abi::cuda::{CUdevice, CUdevice_attribute as Attribute, CUdevprop, CUuuid, Error};
 use vgpu_guest::convert::TextBuffer;
 use vgpu_guest::identity::PciPlace;
 
@@ -95,30 +93,4 @@ pub(crate) fn device_get_properties(device: CUdevice) -> Result<CUdevprop, Error
         clockRate: of(Attribute::CLOCK_RATE)?,
         textureAlign: of(Attribute::TEXTURE_ALIGNMENT)?,
     })
-}
-
-/// Tells that no device reaches another one's memory: peer access is not carried.
-pub(crate) fn device_can_access_peer(device: CUdevice, peer: CUdevice) -> Result<i32, Error> {
-    let devices = devices::known()?;
-    devices.facts(device)?;
-    devices.facts(peer)?;
-    Ok(0)
-}
-
-/// Tells of no way between two devices: peer access is not carried. A device has none to itself
-/// (INVALID_DEVICE).
-pub(crate) fn device_get_p2_p_attribute(
-    attribute: CUdevice_P2PAttribute,
-    device: CUdevice,
-    peer: CUdevice,
-) -> Result<i32, Error> {
-    let devices = devices::known()?;
-    devices.facts(device)?;
-    devices.facts(peer)?;
-    match attribute.0 {
-        _ if device == peer => Err(Error::INVALID_DEVICE),
-        // CU_DEVICE_P2P_ATTRIBUTE_PERFORMANCE_RANK to CUDA_ARRAY_ACCESS_SUPPORTED.
-        1..=4 => Ok(0),
-        _ => Err(Error::INVALID_VALUE),
-    }
 }

@@ -2,18 +2,23 @@
 
 use std::ffi::c_void;
 
-use vgpu_abi::cuda::Error;
+use vgpu_abi::cuda::{CUdeviceptr, Error};
 use vgpu_guest::convert::Memory;
 use vgpu_guest::session;
 use vgpu_guest::wire::cuda::CtxSynchronize;
 
-use crate::{pinned, remote};
+use crate::{contexts, pinned, remote};
 
 /// Flags of `cuMemHostAlloc`: portable, device map, write-combined.
 const ALLOC_FLAGS: u32 = 0x7;
 
 /// Flag that asks for memory which the device sees (`CU_MEMHOSTALLOC_DEVICEMAP`).
 const DEVICE_MAP: u32 = 0x2;
+
+/// Flags of `cuMemHostRegister`: portable, device map, and these two.
+const REGISTER_FLAGS: u32 = 0xf;
+const IO_MEMORY: u32 = 0x4;
+const READ_ONLY: u32 = 0x8;
 
 /// Allocates pages that stay where they are.
 pub(crate) fn mem_alloc_host_v2(bytes: usize) -> Result<*mut c_void, Error> {
@@ -29,13 +34,14 @@ pub(crate) fn mem_host_alloc(bytes: usize, flags: u32) -> Result<*mut c_void, Er
     if bytes == 0 || flags & !ALLOC_FLAGS != 0 {
         return Err(Error::INVALID_VALUE);
     }
-    pinned::allocate(bytes, flags & !DEVICE_MAP)
+    let (context, it) = contexts::current()?;
+    pinned::allocate(bytes, flags & !DEVICE_MAP, (context, it.device))
 }
 
 /// Frees pages that were allocated here, when no copy into them is under way any more.
 pub(crate) fn mem_free_host(memory: Memory<'_>) -> Result<(), Error> {
     remote::ready()?;
-    if let Some((_, start, bytes)) = pinned::find(memory.address())
+    if let Some(pinned::Place { start, bytes, .. }) = pinned::find(memory.address())
         && session::has_copies_into(start, bytes)?
     {
         // Whatever comes of it, nothing is written there after this.
@@ -49,5 +55,44 @@ pub(crate) fn mem_free_host(memory: Memory<'_>) -> Result<(), Error> {
 /// Returns the flags that pinned memory was allocated with; other memory is INVALID_VALUE.
 pub(crate) fn mem_host_get_flags(memory: Memory<'_>) -> Result<u32, Error> {
     remote::ready()?;
-    pinned::find(memory.address()).map(|(flags, ..)| flags).ok_or(Error::INVALID_VALUE)
+    let found = pinned::find(memory.address()).ok_or(Error::INVALID_VALUE)?;
+    found.flags.ok_or(Error::INVALID_VALUE)
+}
+
+/// Refuses the device's address of pinned memory: the device does not see it.
+pub(crate) fn mem_host_get_device_pointer_v2(
+    memory: Memory<'_>,
+    flags: u32,
+) -> Result<CUdeviceptr, Error> {
+    remote::ready()?;
+    if flags != 0 || pinned::find(memory.address()).is_none() {
+        return Err(Error::INVALID_VALUE);
+    }
+    Err(Error::NOT_SUPPORTED)
+}
+
+/// Locks memory of the program in its pages.
+///
+/// PORTABLE and DEVICEMAP are taken as by [`mem_host_alloc`]; memory of a device on the bus, and
+/// memory that is only read, are NOT_SUPPORTED, as the attributes say.
+pub(crate) fn mem_host_register_v2(
+    memory: Memory<'_>,
+    bytes: usize,
+    flags: u32,
+) -> Result<(), Error> {
+    remote::ready()?;
+    if flags & !REGISTER_FLAGS != 0 {
+        return Err(Error::INVALID_VALUE);
+    }
+    if flags & (IO_MEMORY | READ_ONLY) != 0 {
+        return Err(Error::NOT_SUPPORTED);
+    }
+    let (context, it) = contexts::current()?;
+    pinned::register(memory.address(), bytes as u64, (context, it.device))
+}
+
+/// Lets registered memory go.
+pub(crate) fn mem_host_unregister(memory: Memory<'_>) -> Result<(), Error> {
+    remote::ready()?;
+    pinned::unregister(memory.address())
 }

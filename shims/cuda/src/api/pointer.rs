@@ -3,6 +3,7 @@
 use vgpu_abi::cuda::{CUdeviceptr, CUmemorytype, CUpointer_attribute as Attribute, Error};
 use vgpu_guest::convert::Memory;
 
+use crate::ranges::Origin;
 use crate::{devices, pinned, ranges};
 
 /// Writes an attribute of an address of device memory or of pinned memory; any other address is
@@ -97,17 +98,23 @@ fn of_device(
         | Attribute::IS_GPU_DIRECT_RDMA_CAPABLE => Value::Flag(false),
         Attribute::MAPPED => Value::Flag(true),
         Attribute::ALLOWED_HANDLE_TYPES => Value::Long(0),
+        Attribute::MEMPOOL_HANDLE => match range.origin {
+            Origin::Pool(pool) => Value::Long(pool),
+            Origin::Allocated | Origin::Mapped => Value::Long(0),
+        },
         _ => return Err(Error::INVALID_VALUE),
     })
 }
 
 fn of_pinned(attribute: Attribute, address: u64) -> Result<Value, Error> {
-    let (_, start, bytes) = pinned::find(address).ok_or(Error::INVALID_VALUE)?;
+    let place = pinned::find(address).ok_or(Error::INVALID_VALUE)?;
     Ok(match attribute {
+        Attribute::CONTEXT => Value::Long(place.context),
         Attribute::MEMORY_TYPE => Value::Word(CUmemorytype::HOST.0),
         Attribute::HOST_POINTER => Value::Long(address),
-        Attribute::RANGE_START_ADDR => Value::Long(start),
-        Attribute::RANGE_SIZE => Value::Long(bytes),
+        Attribute::DEVICE_ORDINAL => Value::Word(place.device.cast_unsigned()),
+        Attribute::RANGE_START_ADDR => Value::Long(place.start),
+        Attribute::RANGE_SIZE => Value::Long(place.bytes),
         Attribute::IS_MANAGED | Attribute::IS_LEGACY_CUDA_IPC_CAPABLE | Attribute::MAPPED => {
             Value::Flag(false)
         }

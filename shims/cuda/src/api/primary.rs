@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use vgpu_abi::cuda::{CUcontext, CUdevice, Error};
 use vgpu_guest::wire::cuda::{
     DevicePrimaryCtxReleaseV2, DevicePrimaryCtxResetV2, DevicePrimaryCtxRetain,
+    DevicePrimaryCtxSetFlagsV2,
 };
 
 use crate::api::context;
@@ -85,9 +86,10 @@ pub(crate) fn device_primary_ctx_reset(device: CUdevice) -> Result<(), Error> {
 
 /// Sets the flags of the primary context, alive or not.
 pub(crate) fn device_primary_ctx_set_flags_v2(device: CUdevice, flags: u32) -> Result<(), Error> {
-    host_device(device)?;
+    let dev = host_device(device)?;
     context::check_flags(flags)?;
     let _change = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+    remote::call_without_context(&DevicePrimaryCtxSetFlagsV2 { dev, flags })?;
     contexts::change_primary(device, |primary| primary.flags = flags);
     contexts::change_flags(contexts::primary(device).handle, flags);
     Ok(())

@@ -1338,6 +1338,178 @@ pub unsafe extern "C" fn cuMemUnmap(ptr: CUdeviceptr, size: usize) -> CUresult {
     boundary(&CALLS, || api::virtual_memory::mem_unmap(ptr, size))
 }
 
+/// Answers `cuDeviceGetDefaultMemPool` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetDefaultMemPool(
+    pool_out: *mut CUmemoryPool,
+    dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetDefaultMemPool");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pool_out = unsafe { convert::output::<_, Error>(pool_out)? };
+        let pool_out_value = api::pool::device_get_default_mem_pool(dev)?;
+        pool_out.set(pool_out_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceGetMemPool` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetMemPool(pool: *mut CUmemoryPool, dev: CUdevice) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetMemPool");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut pool = unsafe { convert::output::<_, Error>(pool)? };
+        let pool_value = api::pool::device_get_mem_pool(dev)?;
+        pool.set(pool_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceSetMemPool` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceSetMemPool(dev: CUdevice, pool: CUmemoryPool) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceSetMemPool");
+    boundary(&CALLS, || api::pool::device_set_mem_pool(dev, pool))
+}
+
+/// Answers `cuMemPoolDestroy` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPoolDestroy(pool: CUmemoryPool) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPoolDestroy");
+    boundary(&CALLS, || remote::call(&cuda::MemPoolDestroy { pool: pool.0 }))
+}
+
+/// Answers `cuMemPoolTrimTo` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPoolTrimTo(pool: CUmemoryPool, min_bytes_to_keep: usize) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPoolTrimTo");
+    boundary(&CALLS, || {
+        remote::call(&cuda::MemPoolTrimTo {
+            pool: pool.0,
+            min_bytes_to_keep: min_bytes_to_keep as u64,
+        })
+    })
+}
+
+/// Answers `cuMemAllocAsync` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocAsync(
+    dptr: *mut CUdeviceptr,
+    bytesize: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAllocAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut dptr = unsafe { convert::output::<_, Error>(dptr)? };
+        let dptr_value = api::pool::mem_alloc_async(bytesize, stream)?;
+        dptr.set(dptr_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemAllocAsync_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocAsync_ptsz(
+    dptr: *mut CUdeviceptr,
+    bytesize: usize,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAllocAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut dptr = unsafe { convert::output::<_, Error>(dptr)? };
+        let dptr_value = api::pool::mem_alloc_async(bytesize, stream.per_thread())?;
+        dptr.set(dptr_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemAllocFromPoolAsync` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocFromPoolAsync(
+    dptr: *mut CUdeviceptr,
+    bytesize: usize,
+    pool: CUmemoryPool,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAllocFromPoolAsync");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut dptr = unsafe { convert::output::<_, Error>(dptr)? };
+        let dptr_value = api::pool::mem_alloc_from_pool_async(bytesize, pool, stream)?;
+        dptr.set(dptr_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemAllocFromPoolAsync_ptsz` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocFromPoolAsync_ptsz(
+    dptr: *mut CUdeviceptr,
+    bytesize: usize,
+    pool: CUmemoryPool,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAllocFromPoolAsync_ptsz");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut dptr = unsafe { convert::output::<_, Error>(dptr)? };
+        let dptr_value = api::pool::mem_alloc_from_pool_async(bytesize, pool, stream.per_thread())?;
+        dptr.set(dptr_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemFreeAsync` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemFreeAsync(dptr: CUdeviceptr, stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemFreeAsync");
+    boundary(&CALLS, || api::pool::mem_free_async(dptr, stream))
+}
+
+/// Answers `cuMemFreeAsync_ptsz` on the host, without waiting.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemFreeAsync_ptsz(dptr: CUdeviceptr, stream: CUstream) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemFreeAsync_ptsz");
+    boundary(&CALLS, || api::pool::mem_free_async(dptr, stream.per_thread()))
+}
+
 /// Answers `cuArrayDestroy` on the host.
 ///
 /// # Safety
@@ -1346,6 +1518,89 @@ pub unsafe extern "C" fn cuMemUnmap(ptr: CUdeviceptr, size: usize) -> CUresult {
 pub unsafe extern "C" fn cuArrayDestroy(array: CUarray) -> CUresult {
     static CALLS: Counter = Counter::new("cuArrayDestroy");
     boundary(&CALLS, || api::array::array_destroy(array))
+}
+
+/// Answers `cuDeviceCanAccessPeer` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceCanAccessPeer(
+    can_access_peer: *mut i32,
+    dev: CUdevice,
+    peer_dev: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceCanAccessPeer");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut can_access_peer = unsafe { convert::output::<_, Error>(can_access_peer)? };
+        let can_access_peer_value = api::peer::device_can_access_peer(dev, peer_dev)?;
+        can_access_peer.set(can_access_peer_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuDeviceGetP2PAttribute` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetP2PAttribute(
+    value: *mut i32,
+    attrib: CUdevice_P2PAttribute,
+    src_device: CUdevice,
+    dst_device: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDeviceGetP2PAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut value = unsafe { convert::output::<_, Error>(value)? };
+        let value_value = api::peer::device_get_p2_p_attribute(attrib, src_device, dst_device)?;
+        value.set(value_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuCtxEnablePeerAccess` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxEnablePeerAccess(peer_context: CUcontext, flags: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxEnablePeerAccess");
+    boundary(&CALLS, || {
+        remote::call(&cuda::CtxEnablePeerAccess { peer_context: peer_context.0, flags })
+    })
+}
+
+/// Answers `cuCtxDisablePeerAccess` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxDisablePeerAccess(peer_context: CUcontext) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxDisablePeerAccess");
+    boundary(&CALLS, || remote::call(&cuda::CtxDisablePeerAccess { peer_context: peer_context.0 }))
+}
+
+/// Answers `cuCtxSetFlags` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxSetFlags(flags: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuCtxSetFlags");
+    boundary(&CALLS, || api::context::ctx_set_flags(flags))
+}
+
+/// Answers `cuDevicePrimaryCtxSetFlags_v2` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxSetFlags_v2(dev: CUdevice, flags: u32) -> CUresult {
+    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxSetFlags_v2");
+    boundary(&CALLS, || api::primary::device_primary_ctx_set_flags_v2(dev, flags))
 }
 
 /// Answers `cuStreamBeginCapture_v2` on the host.
@@ -1992,36 +2247,6 @@ pub unsafe extern "C" fn cuCtxSetCurrent(ctx: CUcontext) -> CUresult {
     boundary(&CALLS, || api::context::ctx_set_current(ctx))
 }
 
-/// Answers `cuCtxSetFlags` in the guest.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuCtxSetFlags(flags: u32) -> CUresult {
-    static CALLS: Counter = Counter::new("cuCtxSetFlags");
-    boundary(&CALLS, || api::context::ctx_set_flags(flags))
-}
-
-/// Answers `cuDeviceCanAccessPeer` in the guest.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceCanAccessPeer(
-    can_access_peer: *mut i32,
-    dev: CUdevice,
-    peer_dev: CUdevice,
-) -> CUresult {
-    static CALLS: Counter = Counter::new("cuDeviceCanAccessPeer");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let mut can_access_peer = unsafe { convert::output::<_, Error>(can_access_peer)? };
-        let can_access_peer_value = api::device::device_can_access_peer(dev, peer_dev)?;
-        can_access_peer.set(can_access_peer_value);
-        Ok(())
-    })
-}
-
 /// Answers `cuDeviceComputeCapability` in the guest.
 ///
 /// # Safety
@@ -2127,27 +2352,6 @@ pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: i32, dev: CUdev
         // SAFETY: the caller's promise, by calling a documented function.
         let name = unsafe { convert::TextBuffer::new::<Error>(name, i64::from(len))? };
         api::device::device_get_name(name, dev)
-    })
-}
-
-/// Answers `cuDeviceGetP2PAttribute` in the guest.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGetP2PAttribute(
-    value: *mut i32,
-    attrib: CUdevice_P2PAttribute,
-    src_device: CUdevice,
-    dst_device: CUdevice,
-) -> CUresult {
-    static CALLS: Counter = Counter::new("cuDeviceGetP2PAttribute");
-    boundary(&CALLS, || {
-        // SAFETY: the caller's promise, by calling a documented function.
-        let mut value = unsafe { convert::output::<_, Error>(value)? };
-        let value_value = api::device::device_get_p2_p_attribute(attrib, src_device, dst_device)?;
-        value.set(value_value);
-        Ok(())
     })
 }
 
@@ -2267,16 +2471,6 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxReset(dev: CUdevice) -> CUresult {
 pub unsafe extern "C" fn cuDevicePrimaryCtxSetFlags(dev: CUdevice, flags: u32) -> CUresult {
     static CALLS: Counter = Counter::new("cuDevicePrimaryCtxSetFlags");
     boundary(&CALLS, || api::primary::device_primary_ctx_set_flags(dev, flags))
-}
-
-/// Answers `cuDevicePrimaryCtxSetFlags_v2` in the guest.
-///
-/// # Safety
-/// The caller's promise (`vgpu_guest::convert`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDevicePrimaryCtxSetFlags_v2(dev: CUdevice, flags: u32) -> CUresult {
-    static CALLS: Counter = Counter::new("cuDevicePrimaryCtxSetFlags_v2");
-    boundary(&CALLS, || api::primary::device_primary_ctx_set_flags_v2(dev, flags))
 }
 
 /// Answers `cuDeviceTotalMem` in the guest.
@@ -4600,6 +4794,36 @@ pub unsafe extern "C" fn cuLinkCreate_v2(
     })
 }
 
+/// Answers `cuMemAdvise` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAdvise(
+    dev_ptr: CUdeviceptr,
+    count: usize,
+    advice: CUmem_advise,
+    device: CUdevice,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAdvise");
+    boundary(&CALLS, || api::managed::mem_advise(dev_ptr, count, advice, device))
+}
+
+/// Answers `cuMemAdvise_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAdvise_v2(
+    dev_ptr: CUdeviceptr,
+    count: usize,
+    advice: CUmem_advise,
+    location: CUmemLocation,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAdvise_v2");
+    boundary(&CALLS, || api::managed::mem_advise_v2(dev_ptr, count, advice, location))
+}
+
 /// Answers `cuMemAllocHost_v2` in the guest.
 ///
 /// # Safety
@@ -4612,6 +4836,26 @@ pub unsafe extern "C" fn cuMemAllocHost_v2(pp: *mut *mut c_void, bytesize: usize
         let mut pp = unsafe { convert::output::<_, Error>(pp)? };
         let pp_value = api::pinned::mem_alloc_host_v2(bytesize)?;
         pp.set(pp_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemAllocManaged` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocManaged(
+    dptr: *mut CUdeviceptr,
+    bytesize: usize,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemAllocManaged");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut dptr = unsafe { convert::output::<_, Error>(dptr)? };
+        let dptr_value = api::managed::mem_alloc_managed(bytesize, flags)?;
+        dptr.set(dptr_value);
         Ok(())
     })
 }
@@ -4760,6 +5004,27 @@ pub unsafe extern "C" fn cuMemHostAlloc(
     })
 }
 
+/// Answers `cuMemHostGetDevicePointer_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostGetDevicePointer_v2(
+    pdptr: *mut CUdeviceptr,
+    p: *mut c_void,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemHostGetDevicePointer_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut pdptr, p) =
+            unsafe { (convert::output::<_, Error>(pdptr)?, convert::Memory::new(p.cast())) };
+        let pdptr_value = api::pinned::mem_host_get_device_pointer_v2(p, flags)?;
+        pdptr.set(pdptr_value);
+        Ok(())
+    })
+}
+
 /// Answers `cuMemHostGetFlags` in the guest.
 ///
 /// # Safety
@@ -4774,6 +5039,246 @@ pub unsafe extern "C" fn cuMemHostGetFlags(p_flags: *mut u32, p: *mut c_void) ->
         let p_flags_value = api::pinned::mem_host_get_flags(p)?;
         p_flags.set(p_flags_value);
         Ok(())
+    })
+}
+
+/// Answers `cuMemHostRegister_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostRegister_v2(
+    p: *mut c_void,
+    bytesize: usize,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemHostRegister_v2");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Memory::new(p.cast()) };
+        api::pinned::mem_host_register_v2(p, bytesize, flags)
+    })
+}
+
+/// Answers `cuMemHostUnregister` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostUnregister(p: *mut c_void) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemHostUnregister");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let p = unsafe { convert::Memory::new(p.cast()) };
+        api::pinned::mem_host_unregister(p)
+    })
+}
+
+/// Answers `cuMemPoolCreate` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPoolCreate(
+    pool: *mut CUmemoryPool,
+    pool_props: *const CUmemPoolProps,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPoolCreate");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut pool, pool_props) = unsafe {
+            (convert::output::<_, Error>(pool)?, convert::input::<_, Error>(pool_props)?)
+        };
+        let pool_value = api::pool::mem_pool_create(pool_props)?;
+        pool.set(pool_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemPoolGetAccess` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPoolGetAccess(
+    flags: *mut CUmemAccess_flags,
+    mem_pool: CUmemoryPool,
+    location: *mut CUmemLocation,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPoolGetAccess");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut flags, location) =
+            unsafe { (convert::output::<_, Error>(flags)?, convert::input::<_, Error>(location)?) };
+        let flags_value = api::pool::mem_pool_get_access(mem_pool, location)?;
+        flags.set(flags_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuMemPoolGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPoolGetAttribute(
+    pool: CUmemoryPool,
+    attr: CUmemPool_attribute,
+    value: *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPoolGetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::Memory::new(value.cast()) };
+        api::pool::mem_pool_get_attribute(pool, attr, value)
+    })
+}
+
+/// Answers `cuMemPoolSetAccess` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPoolSetAccess(
+    pool: CUmemoryPool,
+    map: *const CUmemAccessDesc,
+    count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPoolSetAccess");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let map = unsafe { convert::slice::<_, Error>(map, count as usize)? };
+        api::pool::mem_pool_set_access(pool, map)
+    })
+}
+
+/// Answers `cuMemPoolSetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPoolSetAttribute(
+    pool: CUmemoryPool,
+    attr: CUmemPool_attribute,
+    value: *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPoolSetAttribute");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let value = unsafe { convert::Memory::new(value.cast()) };
+        api::pool::mem_pool_set_attribute(pool, attr, value)
+    })
+}
+
+/// Answers `cuMemPrefetchAsync` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPrefetchAsync(
+    dev_ptr: CUdeviceptr,
+    count: usize,
+    dst_device: CUdevice,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPrefetchAsync");
+    boundary(&CALLS, || api::managed::mem_prefetch_async(dev_ptr, count, dst_device, stream))
+}
+
+/// Answers `cuMemPrefetchAsync_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPrefetchAsync_ptsz(
+    dev_ptr: CUdeviceptr,
+    count: usize,
+    dst_device: CUdevice,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPrefetchAsync_ptsz");
+    boundary(&CALLS, || {
+        api::managed::mem_prefetch_async(dev_ptr, count, dst_device, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemPrefetchAsync_v2` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPrefetchAsync_v2(
+    dev_ptr: CUdeviceptr,
+    count: usize,
+    location: CUmemLocation,
+    flags: u32,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPrefetchAsync_v2");
+    boundary(&CALLS, || {
+        api::managed::mem_prefetch_async_v2(dev_ptr, count, location, flags, stream)
+    })
+}
+
+/// Answers `cuMemPrefetchAsync_v2_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPrefetchAsync_v2_ptsz(
+    dev_ptr: CUdeviceptr,
+    count: usize,
+    location: CUmemLocation,
+    flags: u32,
+    stream: CUstream,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemPrefetchAsync_v2_ptsz");
+    boundary(&CALLS, || {
+        api::managed::mem_prefetch_async_v2(dev_ptr, count, location, flags, stream.per_thread())
+    })
+}
+
+/// Answers `cuMemRangeGetAttribute` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemRangeGetAttribute(
+    data: *mut c_void,
+    data_size: usize,
+    attribute: CUmem_range_attribute,
+    dev_ptr: CUdeviceptr,
+    count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemRangeGetAttribute");
+    boundary(&CALLS, || {
+        api::managed::mem_range_get_attribute(data, data_size, attribute, dev_ptr, count)
+    })
+}
+
+/// Answers `cuMemRangeGetAttributes` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemRangeGetAttributes(
+    data: *mut *mut c_void,
+    data_sizes: *mut usize,
+    attributes: *mut CUmem_range_attribute,
+    num_attributes: usize,
+    dev_ptr: CUdeviceptr,
+    count: usize,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuMemRangeGetAttributes");
+    boundary(&CALLS, || {
+        api::managed::mem_range_get_attributes(
+            data,
+            data_sizes,
+            attributes,
+            num_attributes,
+            dev_ptr,
+            count,
+        )
     })
 }
 
@@ -6583,8 +7088,6 @@ not_implemented! {
     cuCoredumpSetAttributeGlobal,
     cuCtxAttach,
     cuCtxDetach,
-    cuCtxDisablePeerAccess,
-    cuCtxEnablePeerAccess,
     cuCtxFromGreenCtx,
     cuCtxGetDevResource,
     cuCtxGetExecAffinity,
@@ -6600,21 +7103,18 @@ not_implemented! {
     cuDevSmResourceSplitByCount,
     cuDeviceGetCliqueCount,
     cuDeviceGetCliqueInfo,
-    cuDeviceGetDefaultMemPool,
     cuDeviceGetDevResource,
     cuDeviceGetExecAffinitySupport,
     cuDeviceGetFabricClusterUuid,
     cuDeviceGetGraphMemAttribute,
     cuDeviceGetHostAtomicCapabilities,
     cuDeviceGetLuid,
-    cuDeviceGetMemPool,
     cuDeviceGetNvSciSyncAttributes,
     cuDeviceGetP2PAtomicCapabilities,
     cuDeviceGetTexture1DLinearMaxWidth,
     cuDeviceGraphMemTrim,
     cuDeviceRegisterAsyncNotification,
     cuDeviceSetGraphMemAttribute,
-    cuDeviceSetMemPool,
     cuDeviceUnregisterAsyncNotification,
     cuEGLApiInit,
     cuEGLStreamConsumerAcquireFrame,
@@ -6731,15 +7231,8 @@ not_implemented! {
     cuLogsDumpToMemory,
     cuLogsRegisterCallback,
     cuLogsUnregisterCallback,
-    cuMemAdvise,
-    cuMemAdvise_v2,
     cuMemAlloc,
-    cuMemAllocAsync,
-    cuMemAllocAsync_ptsz,
-    cuMemAllocFromPoolAsync,
-    cuMemAllocFromPoolAsync_ptsz,
     cuMemAllocHost,
-    cuMemAllocManaged,
     cuMemAllocPitch,
     cuMemBatchDecompressAsync,
     cuMemBatchDecompressAsync_ptsz,
@@ -6749,8 +7242,6 @@ not_implemented! {
     cuMemDiscardBatchAsync_ptsz,
     cuMemExportToShareableHandle,
     cuMemFree,
-    cuMemFreeAsync,
-    cuMemFreeAsync_ptsz,
     cuMemGetAddressRange,
     cuMemGetAttribute,
     cuMemGetAttribute_v2,
@@ -6760,32 +7251,16 @@ not_implemented! {
     cuMemGetLocationInfo,
     cuMemGetMemPool,
     cuMemHostGetDevicePointer,
-    cuMemHostGetDevicePointer_v2,
     cuMemHostRegister,
-    cuMemHostRegister_v2,
-    cuMemHostUnregister,
     cuMemImportFromShareableHandle,
     cuMemMapArrayAsync,
     cuMemMapArrayAsync_ptsz,
-    cuMemPoolCreate,
-    cuMemPoolDestroy,
     cuMemPoolExportPointer,
     cuMemPoolExportToShareableHandle,
-    cuMemPoolGetAccess,
-    cuMemPoolGetAttribute,
     cuMemPoolImportFromShareableHandle,
     cuMemPoolImportPointer,
-    cuMemPoolSetAccess,
-    cuMemPoolSetAttribute,
-    cuMemPoolTrimTo,
-    cuMemPrefetchAsync,
-    cuMemPrefetchAsync_ptsz,
-    cuMemPrefetchAsync_v2,
-    cuMemPrefetchAsync_v2_ptsz,
     cuMemPrefetchBatchAsync,
     cuMemPrefetchBatchAsync_ptsz,
-    cuMemRangeGetAttribute,
-    cuMemRangeGetAttributes,
     cuMemSetMemPool,
     cuMemcpy2D,
     cuMemcpy2DAsync,

@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x2985ff393f6f4b86;
+pub const HASH: u64 = 0x2b01ebf71aebcfee;
 
 /// Names the message of an opcode, for people.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -103,6 +103,19 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x267 => "MemGetAccess",
         0x268 => "MemGranularity",
         0x269 => "MemRetainHandle",
+        0x270 => "cuDeviceGetDefaultMemPool",
+        0x271 => "cuDeviceGetMemPool",
+        0x272 => "cuDeviceSetMemPool",
+        0x273 => "PoolCreate",
+        0x274 => "cuMemPoolDestroy",
+        0x275 => "cuMemPoolTrimTo",
+        0x276 => "PoolAttribute",
+        0x277 => "PoolChange",
+        0x278 => "PoolSetAccess",
+        0x279 => "PoolGetAccess",
+        0x27a => "cuMemAllocAsync",
+        0x27b => "cuMemAllocFromPoolAsync",
+        0x27c => "cuMemFreeAsync",
         0x280 => "VolumeToDevice",
         0x281 => "VolumeToHost",
         0x282 => "VolumeWithin",
@@ -111,6 +124,12 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x285 => "VolumeWithinAsync",
         0x286 => "ArrayCreate",
         0x287 => "cuArrayDestroy",
+        0x290 => "cuDeviceCanAccessPeer",
+        0x291 => "cuDeviceGetP2PAttribute",
+        0x292 => "cuCtxEnablePeerAccess",
+        0x293 => "cuCtxDisablePeerAccess",
+        0x294 => "cuCtxSetFlags",
+        0x295 => "cuDevicePrimaryCtxSetFlags_v2",
         0x2a0 => "cuStreamBeginCapture_v2",
         0x2a1 => "cuStreamEndCapture",
         0x2a2 => "cuStreamIsCapturing",
@@ -3991,6 +4010,460 @@ impl Request for MemRetainHandle {
     type Reply = MemRetainHandleReply;
 }
 
+/// Asks for `cuDeviceGetDefaultMemPool`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceGetDefaultMemPool {
+    /// dev.
+    pub dev: i32,
+}
+
+impl Payload for DeviceGetDefaultMemPool {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.dev);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dev: reader.i32()? })
+    }
+}
+
+/// Answers `cuDeviceGetDefaultMemPool`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceGetDefaultMemPoolReply {
+    /// pool out.
+    pub pool_out: u64,
+}
+
+impl Payload for DeviceGetDefaultMemPoolReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pool_out);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pool_out: reader.u64()? })
+    }
+}
+
+impl Request for DeviceGetDefaultMemPool {
+    const OPCODE: u32 = 0x270;
+    type Reply = DeviceGetDefaultMemPoolReply;
+}
+
+/// Asks for `cuDeviceGetMemPool`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceGetMemPool {
+    /// dev.
+    pub dev: i32,
+}
+
+impl Payload for DeviceGetMemPool {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.dev);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dev: reader.i32()? })
+    }
+}
+
+/// Answers `cuDeviceGetMemPool`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceGetMemPoolReply {
+    /// pool.
+    pub pool: u64,
+}
+
+impl Payload for DeviceGetMemPoolReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pool);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pool: reader.u64()? })
+    }
+}
+
+impl Request for DeviceGetMemPool {
+    const OPCODE: u32 = 0x271;
+    type Reply = DeviceGetMemPoolReply;
+}
+
+/// Asks for `cuDeviceSetMemPool`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceSetMemPool {
+    /// dev.
+    pub dev: i32,
+    /// pool.
+    pub pool: u64,
+}
+
+impl Payload for DeviceSetMemPool {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.dev);
+        writer.u64(self.pool);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dev: reader.i32()?, pool: reader.u64()? })
+    }
+}
+
+impl Request for DeviceSetMemPool {
+    const OPCODE: u32 = 0x272;
+    type Reply = ();
+}
+
+/// Asks for a pool of a device's memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolCreate {
+    /// device.
+    pub device: i32,
+    /// bytes max.
+    pub bytes_max: u64,
+}
+
+impl Payload for PoolCreate {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.device);
+        writer.u64(self.bytes_max);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { device: reader.i32()?, bytes_max: reader.u64()? })
+    }
+}
+
+/// Answers `PoolCreate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolCreateReply {
+    /// pool.
+    pub pool: u64,
+}
+
+impl Payload for PoolCreateReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pool);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pool: reader.u64()? })
+    }
+}
+
+impl Request for PoolCreate {
+    const OPCODE: u32 = 0x273;
+    type Reply = PoolCreateReply;
+}
+
+/// Asks for `cuMemPoolDestroy`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemPoolDestroy {
+    /// pool.
+    pub pool: u64,
+}
+
+impl Payload for MemPoolDestroy {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pool);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pool: reader.u64()? })
+    }
+}
+
+impl Request for MemPoolDestroy {
+    const OPCODE: u32 = 0x274;
+    type Reply = ();
+}
+
+/// Asks for `cuMemPoolTrimTo`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemPoolTrimTo {
+    /// pool.
+    pub pool: u64,
+    /// min bytes to keep.
+    pub min_bytes_to_keep: u64,
+}
+
+impl Payload for MemPoolTrimTo {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pool);
+        writer.u64(self.min_bytes_to_keep);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pool: reader.u64()?, min_bytes_to_keep: reader.u64()? })
+    }
+}
+
+impl Request for MemPoolTrimTo {
+    const OPCODE: u32 = 0x275;
+    type Reply = ();
+}
+
+/// Asks for an attribute of a pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolAttribute {
+    /// pool.
+    pub pool: u64,
+    /// attribute.
+    pub attribute: u32,
+}
+
+impl Payload for PoolAttribute {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pool);
+        writer.u32(self.attribute);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pool: reader.u64()?, attribute: reader.u32()? })
+    }
+}
+
+/// Answers `PoolAttribute`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolAttributeReply {
+    /// value.
+    pub value: u64,
+}
+
+impl Payload for PoolAttributeReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { value: reader.u64()? })
+    }
+}
+
+impl Request for PoolAttribute {
+    const OPCODE: u32 = 0x276;
+    type Reply = PoolAttributeReply;
+}
+
+/// Asks to change an attribute of a pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolChange {
+    /// pool.
+    pub pool: u64,
+    /// attribute.
+    pub attribute: u32,
+    /// value.
+    pub value: u64,
+}
+
+impl Payload for PoolChange {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pool);
+        writer.u32(self.attribute);
+        writer.u64(self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pool: reader.u64()?, attribute: reader.u32()?, value: reader.u64()? })
+    }
+}
+
+impl Request for PoolChange {
+    const OPCODE: u32 = 0x277;
+    type Reply = ();
+}
+
+/// Asks to change what devices may do with a pool's memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolSetAccess {
+    /// pool.
+    pub pool: u64,
+    /// access.
+    pub access: Vec<DeviceAccess>,
+}
+
+impl Payload for PoolSetAccess {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pool);
+        writer.count(self.access.len());
+        for element in &self.access {
+            element.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            pool: reader.u64()?,
+            access: {
+                let count = reader.count(64)?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(DeviceAccess::read(reader)?);
+                }
+                list
+            },
+        })
+    }
+}
+
+impl Request for PoolSetAccess {
+    const OPCODE: u32 = 0x278;
+    type Reply = ();
+}
+
+/// Asks what a device may do with a pool's memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolGetAccess {
+    /// pool.
+    pub pool: u64,
+    /// device.
+    pub device: i32,
+}
+
+impl Payload for PoolGetAccess {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.pool);
+        writer.i32(self.device);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { pool: reader.u64()?, device: reader.i32()? })
+    }
+}
+
+/// Answers `PoolGetAccess`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolGetAccessReply {
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for PoolGetAccessReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { flags: reader.u32()? })
+    }
+}
+
+impl Request for PoolGetAccess {
+    const OPCODE: u32 = 0x279;
+    type Reply = PoolGetAccessReply;
+}
+
+/// Asks for `cuMemAllocAsync`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemAllocAsync {
+    /// bytesize.
+    pub bytesize: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemAllocAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.bytesize);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { bytesize: reader.u64()?, stream: reader.u64()? })
+    }
+}
+
+/// Answers `cuMemAllocAsync`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemAllocAsyncReply {
+    /// dptr.
+    pub dptr: u64,
+}
+
+impl Payload for MemAllocAsyncReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dptr);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dptr: reader.u64()? })
+    }
+}
+
+impl Request for MemAllocAsync {
+    const OPCODE: u32 = 0x27a;
+    type Reply = MemAllocAsyncReply;
+}
+
+/// Asks for `cuMemAllocFromPoolAsync`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemAllocFromPoolAsync {
+    /// bytesize.
+    pub bytesize: u64,
+    /// pool.
+    pub pool: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemAllocFromPoolAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.bytesize);
+        writer.u64(self.pool);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { bytesize: reader.u64()?, pool: reader.u64()?, stream: reader.u64()? })
+    }
+}
+
+/// Answers `cuMemAllocFromPoolAsync`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemAllocFromPoolAsyncReply {
+    /// dptr.
+    pub dptr: u64,
+}
+
+impl Payload for MemAllocFromPoolAsyncReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dptr);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dptr: reader.u64()? })
+    }
+}
+
+impl Request for MemAllocFromPoolAsync {
+    const OPCODE: u32 = 0x27b;
+    type Reply = MemAllocFromPoolAsyncReply;
+}
+
+/// Asks for `cuMemFreeAsync`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemFreeAsync {
+    /// dptr.
+    pub dptr: u64,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for MemFreeAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.dptr);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dptr: reader.u64()?, stream: reader.u64()? })
+    }
+}
+
+impl Request for MemFreeAsync {
+    const OPCODE: u32 = 0x27c;
+    type Reply = ();
+}
+
 /// Asks to copy packed rows to the device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VolumeToDevice {
@@ -4253,6 +4726,187 @@ impl Payload for ArrayDestroy {
 
 impl Request for ArrayDestroy {
     const OPCODE: u32 = 0x287;
+    type Reply = ();
+}
+
+/// Asks for `cuDeviceCanAccessPeer`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceCanAccessPeer {
+    /// dev.
+    pub dev: i32,
+    /// peer dev.
+    pub peer_dev: i32,
+}
+
+impl Payload for DeviceCanAccessPeer {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.dev);
+        writer.i32(self.peer_dev);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dev: reader.i32()?, peer_dev: reader.i32()? })
+    }
+}
+
+/// Answers `cuDeviceCanAccessPeer`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceCanAccessPeerReply {
+    /// can access peer.
+    pub can_access_peer: i32,
+}
+
+impl Payload for DeviceCanAccessPeerReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.can_access_peer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { can_access_peer: reader.i32()? })
+    }
+}
+
+impl Request for DeviceCanAccessPeer {
+    const OPCODE: u32 = 0x290;
+    type Reply = DeviceCanAccessPeerReply;
+}
+
+/// Asks for `cuDeviceGetP2PAttribute`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceGetP2PAttribute {
+    /// attrib.
+    pub attrib: u32,
+    /// src device.
+    pub src_device: i32,
+    /// dst device.
+    pub dst_device: i32,
+}
+
+impl Payload for DeviceGetP2PAttribute {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.attrib);
+        writer.i32(self.src_device);
+        writer.i32(self.dst_device);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { attrib: reader.u32()?, src_device: reader.i32()?, dst_device: reader.i32()? })
+    }
+}
+
+/// Answers `cuDeviceGetP2PAttribute`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceGetP2PAttributeReply {
+    /// value.
+    pub value: i32,
+}
+
+impl Payload for DeviceGetP2PAttributeReply {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.value);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { value: reader.i32()? })
+    }
+}
+
+impl Request for DeviceGetP2PAttribute {
+    const OPCODE: u32 = 0x291;
+    type Reply = DeviceGetP2PAttributeReply;
+}
+
+/// Asks for `cuCtxEnablePeerAccess`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxEnablePeerAccess {
+    /// peer context.
+    pub peer_context: u64,
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for CtxEnablePeerAccess {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.peer_context);
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { peer_context: reader.u64()?, flags: reader.u32()? })
+    }
+}
+
+impl Request for CtxEnablePeerAccess {
+    const OPCODE: u32 = 0x292;
+    type Reply = ();
+}
+
+/// Asks for `cuCtxDisablePeerAccess`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxDisablePeerAccess {
+    /// peer context.
+    pub peer_context: u64,
+}
+
+impl Payload for CtxDisablePeerAccess {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.peer_context);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { peer_context: reader.u64()? })
+    }
+}
+
+impl Request for CtxDisablePeerAccess {
+    const OPCODE: u32 = 0x293;
+    type Reply = ();
+}
+
+/// Asks for `cuCtxSetFlags`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CtxSetFlags {
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for CtxSetFlags {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { flags: reader.u32()? })
+    }
+}
+
+impl Request for CtxSetFlags {
+    const OPCODE: u32 = 0x294;
+    type Reply = ();
+}
+
+/// Asks for `cuDevicePrimaryCtxSetFlags_v2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePrimaryCtxSetFlagsV2 {
+    /// dev.
+    pub dev: i32,
+    /// flags.
+    pub flags: u32,
+}
+
+impl Payload for DevicePrimaryCtxSetFlagsV2 {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.i32(self.dev);
+        writer.u32(self.flags);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { dev: reader.i32()?, flags: reader.u32()? })
+    }
+}
+
+impl Request for DevicePrimaryCtxSetFlagsV2 {
+    const OPCODE: u32 = 0x295;
     type Reply = ();
 }
 

@@ -386,71 +386,67 @@ pub fn each(visitor: &mut impl Visit) {
     visitor.message(cuda::MemGranularityReply { bytes: 84 });
     visitor.request(cuda::MemRetainHandle { address: 85 });
     visitor.message(cuda::MemRetainHandleReply { handle: 86 });
+    visitor.request(cuda::DeviceGetDefaultMemPool { dev: 87 });
+    visitor.message(cuda::DeviceGetDefaultMemPoolReply { pool_out: 88 });
+    visitor.request(cuda::DeviceGetMemPool { dev: 89 });
+    visitor.message(cuda::DeviceGetMemPoolReply { pool: 90 });
+    visitor.request(cuda::DeviceSetMemPool { dev: 91, pool: 92 });
+    visitor.request(cuda::PoolCreate { device: 93, bytes_max: 94 });
+    visitor.message(cuda::PoolCreateReply { pool: 95 });
+    visitor.request(cuda::MemPoolDestroy { pool: 96 });
+    visitor.request(cuda::MemPoolTrimTo { pool: 97, min_bytes_to_keep: 98 });
+    visitor.request(cuda::PoolAttribute { pool: 99, attribute: 100 });
+    visitor.message(cuda::PoolAttributeReply { value: 101 });
+    visitor.request(cuda::PoolChange { pool: 102, attribute: 103, value: 104 });
+    visitor.request(cuda::PoolSetAccess {
+        pool: 105,
+        access: vec![
+            cuda::DeviceAccess { device: 108, flags: 109 },
+            cuda::DeviceAccess { device: 111, flags: 112 },
+        ],
+    });
+    visitor.request(cuda::PoolGetAccess { pool: 113, device: 114 });
+    visitor.message(cuda::PoolGetAccessReply { flags: 115 });
+    visitor.request(cuda::MemAllocAsync { bytesize: 116, stream: 117 });
+    visitor.message(cuda::MemAllocAsyncReply { dptr: 118 });
+    visitor.request(cuda::MemAllocFromPoolAsync { bytesize: 119, pool: 120, stream: 121 });
+    visitor.message(cuda::MemAllocFromPoolAsyncReply { dptr: 122 });
+    visitor.request(cuda::MemFreeAsync { dptr: 123, stream: 124 });
     visitor.request(cuda::VolumeToDevice {
         target: cuda::VolumeSide {
-            array: 88,
-            address: 89,
-            x: 90,
-            y: 91,
-            z: 92,
-            pitch: 93,
-            height: 94,
+            array: 126,
+            address: 127,
+            x: 1,
+            y: 2,
+            z: 3,
+            pitch: 4,
+            height: 5,
         },
-        shape: cuda::VolumeShape { width: 96, height: 97, depth: 98 },
+        shape: cuda::VolumeShape { width: 7, height: 8, depth: 9 },
     });
     visitor.request(cuda::VolumeToHost {
         source: cuda::VolumeSide {
-            array: 100,
-            address: 101,
-            x: 102,
-            y: 103,
-            z: 104,
-            pitch: 105,
-            height: 106,
+            array: 11,
+            address: 12,
+            x: 13,
+            y: 14,
+            z: 15,
+            pitch: 16,
+            height: 17,
         },
-        shape: cuda::VolumeShape { width: 108, height: 109, depth: 110 },
+        shape: cuda::VolumeShape { width: 19, height: 20, depth: 21 },
     });
     visitor.request(cuda::VolumeWithin {
         target: cuda::VolumeSide {
-            array: 112,
-            address: 113,
-            x: 114,
-            y: 115,
-            z: 116,
-            pitch: 117,
-            height: 118,
+            array: 23,
+            address: 24,
+            x: 25,
+            y: 26,
+            z: 27,
+            pitch: 28,
+            height: 29,
         },
         source: cuda::VolumeSide {
-            array: 120,
-            address: 121,
-            x: 122,
-            y: 123,
-            z: 124,
-            pitch: 125,
-            height: 126,
-        },
-        shape: cuda::VolumeShape { width: 1, height: 2, depth: 3 },
-    });
-    visitor.request(cuda::VolumeToDeviceAsync {
-        target: cuda::VolumeSide { array: 5, address: 6, x: 7, y: 8, z: 9, pitch: 10, height: 11 },
-        shape: cuda::VolumeShape { width: 13, height: 14, depth: 15 },
-        stream: 16,
-    });
-    visitor.request(cuda::VolumeToHostAsync {
-        source: cuda::VolumeSide {
-            array: 18,
-            address: 19,
-            x: 20,
-            y: 21,
-            z: 22,
-            pitch: 23,
-            height: 24,
-        },
-        shape: cuda::VolumeShape { width: 26, height: 27, depth: 28 },
-        stream: 29,
-    });
-    visitor.request(cuda::VolumeWithinAsync {
-        target: cuda::VolumeSide {
             array: 31,
             address: 32,
             x: 33,
@@ -459,118 +455,487 @@ pub fn each(visitor: &mut impl Visit) {
             pitch: 36,
             height: 37,
         },
-        source: cuda::VolumeSide {
-            array: 39,
-            address: 40,
-            x: 41,
-            y: 42,
-            z: 43,
-            pitch: 44,
-            height: 45,
+        shape: cuda::VolumeShape { width: 39, height: 40, depth: 41 },
+    });
+    visitor.request(cuda::VolumeToDeviceAsync {
+        target: cuda::VolumeSide {
+            array: 43,
+            address: 44,
+            x: 45,
+            y: 46,
+            z: 47,
+            pitch: 48,
+            height: 49,
         },
-        shape: cuda::VolumeShape { width: 47, height: 48, depth: 49 },
-        stream: 50,
+        shape: cuda::VolumeShape { width: 51, height: 52, depth: 53 },
+        stream: 54,
+    });
+    visitor.request(cuda::VolumeToHostAsync {
+        source: cuda::VolumeSide {
+            array: 56,
+            address: 57,
+            x: 58,
+            y: 59,
+            z: 60,
+            pitch: 61,
+            height: 62,
+        },
+        shape: cuda::VolumeShape { width: 64, height: 65, depth: 66 },
+        stream: 67,
+    });
+    visitor.request(cuda::VolumeWithinAsync {
+        target: cuda::VolumeSide {
+            array: 69,
+            address: 70,
+            x: 71,
+            y: 72,
+            z: 73,
+            pitch: 74,
+            height: 75,
+        },
+        source: cuda::VolumeSide {
+            array: 77,
+            address: 78,
+            x: 79,
+            y: 80,
+            z: 81,
+            pitch: 82,
+            height: 83,
+        },
+        shape: cuda::VolumeShape { width: 85, height: 86, depth: 87 },
+        stream: 88,
     });
     visitor.request(cuda::ArrayCreate {
-        width: 51,
-        height: 52,
-        depth: 53,
-        format: 54,
-        channels: 55,
-        flags: 56,
+        width: 89,
+        height: 90,
+        depth: 91,
+        format: 92,
+        channels: 93,
+        flags: 94,
     });
-    visitor.message(cuda::ArrayCreateReply { array: 57 });
-    visitor.request(cuda::ArrayDestroy { array: 58 });
-    visitor.request(cuda::StreamBeginCaptureV2 { stream: 59, mode: 60 });
-    visitor.request(cuda::StreamEndCapture { stream: 61 });
-    visitor.message(cuda::StreamEndCaptureReply { graph: 62 });
-    visitor.request(cuda::StreamIsCapturing { stream: 63 });
-    visitor.message(cuda::StreamIsCapturingReply { capture_status: 64 });
-    visitor.request(cuda::CaptureInfo { stream: 65 });
+    visitor.message(cuda::ArrayCreateReply { array: 95 });
+    visitor.request(cuda::ArrayDestroy { array: 96 });
+    visitor.request(cuda::DeviceCanAccessPeer { dev: 97, peer_dev: 98 });
+    visitor.message(cuda::DeviceCanAccessPeerReply { can_access_peer: 99 });
+    visitor.request(cuda::DeviceGetP2PAttribute { attrib: 100, src_device: 101, dst_device: 102 });
+    visitor.message(cuda::DeviceGetP2PAttributeReply { value: 103 });
+    visitor.request(cuda::CtxEnablePeerAccess { peer_context: 104, flags: 105 });
+    visitor.request(cuda::CtxDisablePeerAccess { peer_context: 106 });
+    visitor.request(cuda::CtxSetFlags { flags: 107 });
+    visitor.request(cuda::DevicePrimaryCtxSetFlagsV2 { dev: 108, flags: 109 });
+    visitor.request(cuda::StreamBeginCaptureV2 { stream: 110, mode: 111 });
+    visitor.request(cuda::StreamEndCapture { stream: 112 });
+    visitor.message(cuda::StreamEndCaptureReply { graph: 113 });
+    visitor.request(cuda::StreamIsCapturing { stream: 114 });
+    visitor.message(cuda::StreamIsCapturingReply { capture_status: 115 });
+    visitor.request(cuda::CaptureInfo { stream: 116 });
     visitor.message(cuda::CaptureInfoReply {
-        status: 66,
-        id: 67,
-        graph: 68,
+        status: 117,
+        id: 118,
+        graph: 119,
         dependencies: vec![
-            cuda::GraphEdge { node: 71, data: [72; 8] },
-            cuda::GraphEdge { node: 74, data: [75; 8] },
+            cuda::GraphEdge { node: 122, data: [123; 8] },
+            cuda::GraphEdge { node: 125, data: [126; 8] },
         ],
     });
     visitor.request(cuda::CaptureToGraph {
-        stream: 76,
-        graph: 77,
+        stream: 127,
+        graph: 1,
         dependencies: vec![
-            cuda::GraphEdge { node: 80, data: [81; 8] },
-            cuda::GraphEdge { node: 83, data: [84; 8] },
+            cuda::GraphEdge { node: 4, data: [5; 8] },
+            cuda::GraphEdge { node: 7, data: [8; 8] },
         ],
     });
     visitor.request(cuda::CaptureDependencies {
-        stream: 85,
-        flags: 86,
+        stream: 9,
+        flags: 10,
         dependencies: vec![
-            cuda::GraphEdge { node: 89, data: [90; 8] },
-            cuda::GraphEdge { node: 92, data: [93; 8] },
+            cuda::GraphEdge { node: 13, data: [14; 8] },
+            cuda::GraphEdge { node: 16, data: [17; 8] },
         ],
     });
-    visitor.request(cuda::CaptureInvalidate { stream: 94, thread: 95 });
-    visitor.request(cuda::GraphCreate { flags: 96 });
-    visitor.message(cuda::GraphCreateReply { graph: 97 });
-    visitor.request(cuda::GraphClone { original_graph: 98 });
-    visitor.message(cuda::GraphCloneReply { graph_clone: 99 });
-    visitor.request(cuda::GraphDestroy { graph: 100 });
-    visitor.request(cuda::GraphNodes { graph: 101, first: 102 });
-    visitor.message(cuda::GraphNodesReply { count: 103, nodes: vec![105, 106] });
-    visitor.request(cuda::GraphEdges { graph: 107, first: 108 });
+    visitor.request(cuda::CaptureInvalidate { stream: 18, thread: 19 });
+    visitor.request(cuda::GraphCreate { flags: 20 });
+    visitor.message(cuda::GraphCreateReply { graph: 21 });
+    visitor.request(cuda::GraphClone { original_graph: 22 });
+    visitor.message(cuda::GraphCloneReply { graph_clone: 23 });
+    visitor.request(cuda::GraphDestroy { graph: 24 });
+    visitor.request(cuda::GraphNodes { graph: 25, first: 26 });
+    visitor.message(cuda::GraphNodesReply { count: 27, nodes: vec![29, 30] });
+    visitor.request(cuda::GraphEdges { graph: 31, first: 32 });
     visitor.message(cuda::GraphEdgesReply {
-        count: 109,
+        count: 33,
         edges: vec![
-            cuda::GraphLink { from: 112, to: 113, data: [114; 8] },
-            cuda::GraphLink { from: 116, to: 117, data: [118; 8] },
+            cuda::GraphLink { from: 36, to: 37, data: [38; 8] },
+            cuda::GraphLink { from: 40, to: 41, data: [42; 8] },
         ],
     });
-    visitor.request(cuda::GraphNodeEdges { node: 119, is_dependent: 120, first: 121 });
+    visitor.request(cuda::GraphNodeEdges { node: 43, is_dependent: 44, first: 45 });
     visitor.message(cuda::GraphNodeEdgesReply {
-        count: 122,
+        count: 46,
         edges: vec![
-            cuda::GraphEdge { node: 125, data: [126; 8] },
-            cuda::GraphEdge { node: 1, data: [2; 8] },
+            cuda::GraphEdge { node: 49, data: [50; 8] },
+            cuda::GraphEdge { node: 52, data: [53; 8] },
         ],
     });
     visitor.request(cuda::GraphAddEdges {
-        graph: 3,
+        graph: 54,
         edges: vec![
-            cuda::GraphLink { from: 6, to: 7, data: [8; 8] },
-            cuda::GraphLink { from: 10, to: 11, data: [12; 8] },
+            cuda::GraphLink { from: 57, to: 58, data: [59; 8] },
+            cuda::GraphLink { from: 61, to: 62, data: [63; 8] },
         ],
     });
     visitor.request(cuda::GraphRemoveEdges {
-        graph: 13,
+        graph: 64,
         edges: vec![
-            cuda::GraphLink { from: 16, to: 17, data: [18; 8] },
-            cuda::GraphLink { from: 20, to: 21, data: [22; 8] },
+            cuda::GraphLink { from: 67, to: 68, data: [69; 8] },
+            cuda::GraphLink { from: 71, to: 72, data: [73; 8] },
         ],
     });
     visitor.request(cuda::GraphAddNode {
-        graph: 23,
+        graph: 74,
         dependencies: vec![
-            cuda::GraphEdge { node: 26, data: [27; 8] },
-            cuda::GraphEdge { node: 29, data: [30; 8] },
+            cuda::GraphEdge { node: 77, data: [78; 8] },
+            cuda::GraphEdge { node: 80, data: [81; 8] },
         ],
         params: cuda::NodeParams {
-            kind: 32,
-            context: 33,
+            kind: 83,
+            context: 84,
             launch: vec![
                 cuda::KernelLaunch {
-                    function: 36,
-                    grid: cuda::Dim3 { x: 38, y: 39, z: 40 },
-                    block: cuda::Dim3 { x: 42, y: 43, z: 44 },
-                    shared_bytes: 45,
+                    function: 87,
+                    grid: cuda::Dim3 { x: 89, y: 90, z: 91 },
+                    block: cuda::Dim3 { x: 93, y: 94, z: 95 },
+                    shared_bytes: 96,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 48, value: [49; 64] },
-                        cuda::LaunchAttribute { id: 51, value: [52; 64] },
+                        cuda::LaunchAttribute { id: 99, value: [100; 64] },
+                        cuda::LaunchAttribute { id: 102, value: [103; 64] },
                     ],
-                    arguments: vec![53; 3],
+                    arguments: vec![104; 3],
                 },
+                cuda::KernelLaunch {
+                    function: 106,
+                    grid: cuda::Dim3 { x: 108, y: 109, z: 110 },
+                    block: cuda::Dim3 { x: 112, y: 113, z: 114 },
+                    shared_bytes: 115,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 118, value: [119; 64] },
+                        cuda::LaunchAttribute { id: 121, value: [122; 64] },
+                    ],
+                    arguments: vec![123; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 127,
+                        address: 1,
+                        x_bytes: 2,
+                        y: 3,
+                        z: 4,
+                        level: 5,
+                        pitch: 6,
+                        height: 7,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 9,
+                        address: 10,
+                        x_bytes: 11,
+                        y: 12,
+                        z: 13,
+                        level: 14,
+                        pitch: 15,
+                        height: 16,
+                    },
+                    width_bytes: 17,
+                    height: 18,
+                    depth: 19,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 22,
+                        address: 23,
+                        x_bytes: 24,
+                        y: 25,
+                        z: 26,
+                        level: 27,
+                        pitch: 28,
+                        height: 29,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 31,
+                        address: 32,
+                        x_bytes: 33,
+                        y: 34,
+                        z: 35,
+                        level: 36,
+                        pitch: 37,
+                        height: 38,
+                    },
+                    width_bytes: 39,
+                    height: 40,
+                    depth: 41,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 44,
+                    pitch: 45,
+                    value: 46,
+                    element_bytes: 47,
+                    width: 48,
+                    height: 49,
+                },
+                cuda::NodeSet {
+                    to: 51,
+                    pitch: 52,
+                    value: 53,
+                    element_bytes: 54,
+                    width: 55,
+                    height: 56,
+                },
+            ],
+            handle: 57,
+        },
+    });
+    visitor.message(cuda::GraphAddNodeReply { node: 58 });
+    visitor.request(cuda::GraphNodeParams { node: 59 });
+    visitor.message(cuda::GraphNodeParamsReply {
+        params: cuda::NodeParams {
+            kind: 61,
+            context: 62,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 65,
+                    grid: cuda::Dim3 { x: 67, y: 68, z: 69 },
+                    block: cuda::Dim3 { x: 71, y: 72, z: 73 },
+                    shared_bytes: 74,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 77, value: [78; 64] },
+                        cuda::LaunchAttribute { id: 80, value: [81; 64] },
+                    ],
+                    arguments: vec![82; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 84,
+                    grid: cuda::Dim3 { x: 86, y: 87, z: 88 },
+                    block: cuda::Dim3 { x: 90, y: 91, z: 92 },
+                    shared_bytes: 93,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 96, value: [97; 64] },
+                        cuda::LaunchAttribute { id: 99, value: [100; 64] },
+                    ],
+                    arguments: vec![101; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 105,
+                        address: 106,
+                        x_bytes: 107,
+                        y: 108,
+                        z: 109,
+                        level: 110,
+                        pitch: 111,
+                        height: 112,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 114,
+                        address: 115,
+                        x_bytes: 116,
+                        y: 117,
+                        z: 118,
+                        level: 119,
+                        pitch: 120,
+                        height: 121,
+                    },
+                    width_bytes: 122,
+                    height: 123,
+                    depth: 124,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 127,
+                        address: 1,
+                        x_bytes: 2,
+                        y: 3,
+                        z: 4,
+                        level: 5,
+                        pitch: 6,
+                        height: 7,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 9,
+                        address: 10,
+                        x_bytes: 11,
+                        y: 12,
+                        z: 13,
+                        level: 14,
+                        pitch: 15,
+                        height: 16,
+                    },
+                    width_bytes: 17,
+                    height: 18,
+                    depth: 19,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 22,
+                    pitch: 23,
+                    value: 24,
+                    element_bytes: 25,
+                    width: 26,
+                    height: 27,
+                },
+                cuda::NodeSet {
+                    to: 29,
+                    pitch: 30,
+                    value: 31,
+                    element_bytes: 32,
+                    width: 33,
+                    height: 34,
+                },
+            ],
+            handle: 35,
+        },
+    });
+    visitor.request(cuda::GraphNodeChange {
+        node: 36,
+        params: cuda::NodeParams {
+            kind: 38,
+            context: 39,
+            launch: vec![
+                cuda::KernelLaunch {
+                    function: 42,
+                    grid: cuda::Dim3 { x: 44, y: 45, z: 46 },
+                    block: cuda::Dim3 { x: 48, y: 49, z: 50 },
+                    shared_bytes: 51,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 54, value: [55; 64] },
+                        cuda::LaunchAttribute { id: 57, value: [58; 64] },
+                    ],
+                    arguments: vec![59; 3],
+                },
+                cuda::KernelLaunch {
+                    function: 61,
+                    grid: cuda::Dim3 { x: 63, y: 64, z: 65 },
+                    block: cuda::Dim3 { x: 67, y: 68, z: 69 },
+                    shared_bytes: 70,
+                    attributes: vec![
+                        cuda::LaunchAttribute { id: 73, value: [74; 64] },
+                        cuda::LaunchAttribute { id: 76, value: [77; 64] },
+                    ],
+                    arguments: vec![78; 3],
+                },
+            ],
+            copy: vec![
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 82,
+                        address: 83,
+                        x_bytes: 84,
+                        y: 85,
+                        z: 86,
+                        level: 87,
+                        pitch: 88,
+                        height: 89,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 91,
+                        address: 92,
+                        x_bytes: 93,
+                        y: 94,
+                        z: 95,
+                        level: 96,
+                        pitch: 97,
+                        height: 98,
+                    },
+                    width_bytes: 99,
+                    height: 100,
+                    depth: 101,
+                },
+                cuda::NodeCopy {
+                    from: cuda::NodeCopyEnd {
+                        kind: 104,
+                        address: 105,
+                        x_bytes: 106,
+                        y: 107,
+                        z: 108,
+                        level: 109,
+                        pitch: 110,
+                        height: 111,
+                    },
+                    to: cuda::NodeCopyEnd {
+                        kind: 113,
+                        address: 114,
+                        x_bytes: 115,
+                        y: 116,
+                        z: 117,
+                        level: 118,
+                        pitch: 119,
+                        height: 120,
+                    },
+                    width_bytes: 121,
+                    height: 122,
+                    depth: 123,
+                },
+            ],
+            set: vec![
+                cuda::NodeSet {
+                    to: 126,
+                    pitch: 127,
+                    value: 1,
+                    element_bytes: 2,
+                    width: 3,
+                    height: 4,
+                },
+                cuda::NodeSet {
+                    to: 6,
+                    pitch: 7,
+                    value: 8,
+                    element_bytes: 9,
+                    width: 10,
+                    height: 11,
+                },
+            ],
+            handle: 12,
+        },
+    });
+    visitor.request(cuda::GraphDestroyNode { node: 13 });
+    visitor.request(cuda::GraphNodeGetType { node: 14 });
+    visitor.message(cuda::GraphNodeGetTypeReply { kind: 15 });
+    visitor.request(cuda::GraphNodeFindInClone { original_node: 16, cloned_graph: 17 });
+    visitor.message(cuda::GraphNodeFindInCloneReply { node: 18 });
+    visitor.request(cuda::GraphChildGraphNodeGetGraph { node: 19 });
+    visitor.message(cuda::GraphChildGraphNodeGetGraphReply { graph: 20 });
+    visitor.request(cuda::GraphKernelNodeCopyAttributes { dst: 21, src: 22 });
+    visitor.request(cuda::GraphAttribute { node: 23, id: 24 });
+    visitor.message(cuda::GraphAttributeReply { value: [25; 64] });
+    visitor.request(cuda::GraphAttributeChange {
+        node: 26,
+        attribute: cuda::LaunchAttribute { id: 28, value: [29; 64] },
+    });
+    visitor.request(cuda::GraphInstantiate { graph: 30, flags: 31, upload: 32 });
+    visitor.message(cuda::GraphInstantiateReply { code: 33, result: 34, error_node: 35, exec: 36 });
+    visitor.request(cuda::GraphLaunch { graph_exec: 37, stream: 38 });
+    visitor.request(cuda::GraphUpload { graph_exec: 39, stream: 40 });
+    visitor.request(cuda::GraphExecDestroy { graph_exec: 41 });
+    visitor.request(cuda::GraphExecUpdate { exec: 42, graph: 43 });
+    visitor.message(cuda::GraphExecUpdateReply {
+        code: 44,
+        result: 45,
+        error_node: 46,
+        error_from_node: 47,
+    });
+    visitor.request(cuda::GraphExecNodeChange {
+        exec: 48,
+        node: 49,
+        params: cuda::NodeParams {
+            kind: 51,
+            context: 52,
+            launch: vec![
                 cuda::KernelLaunch {
                     function: 55,
                     grid: cuda::Dim3 { x: 57, y: 58, z: 59 },
@@ -582,670 +947,342 @@ pub fn each(visitor: &mut impl Visit) {
                     ],
                     arguments: vec![72; 3],
                 },
-            ],
-            copy: vec![
-                cuda::NodeCopy {
-                    from: cuda::NodeCopyEnd {
-                        kind: 76,
-                        address: 77,
-                        x_bytes: 78,
-                        y: 79,
-                        z: 80,
-                        level: 81,
-                        pitch: 82,
-                        height: 83,
-                    },
-                    to: cuda::NodeCopyEnd {
-                        kind: 85,
-                        address: 86,
-                        x_bytes: 87,
-                        y: 88,
-                        z: 89,
-                        level: 90,
-                        pitch: 91,
-                        height: 92,
-                    },
-                    width_bytes: 93,
-                    height: 94,
-                    depth: 95,
-                },
-                cuda::NodeCopy {
-                    from: cuda::NodeCopyEnd {
-                        kind: 98,
-                        address: 99,
-                        x_bytes: 100,
-                        y: 101,
-                        z: 102,
-                        level: 103,
-                        pitch: 104,
-                        height: 105,
-                    },
-                    to: cuda::NodeCopyEnd {
-                        kind: 107,
-                        address: 108,
-                        x_bytes: 109,
-                        y: 110,
-                        z: 111,
-                        level: 112,
-                        pitch: 113,
-                        height: 114,
-                    },
-                    width_bytes: 115,
-                    height: 116,
-                    depth: 117,
-                },
-            ],
-            set: vec![
-                cuda::NodeSet {
-                    to: 120,
-                    pitch: 121,
-                    value: 122,
-                    element_bytes: 123,
-                    width: 124,
-                    height: 125,
-                },
-                cuda::NodeSet {
-                    to: 127,
-                    pitch: 1,
-                    value: 2,
-                    element_bytes: 3,
-                    width: 4,
-                    height: 5,
-                },
-            ],
-            handle: 6,
-        },
-    });
-    visitor.message(cuda::GraphAddNodeReply { node: 7 });
-    visitor.request(cuda::GraphNodeParams { node: 8 });
-    visitor.message(cuda::GraphNodeParamsReply {
-        params: cuda::NodeParams {
-            kind: 10,
-            context: 11,
-            launch: vec![
                 cuda::KernelLaunch {
-                    function: 14,
-                    grid: cuda::Dim3 { x: 16, y: 17, z: 18 },
-                    block: cuda::Dim3 { x: 20, y: 21, z: 22 },
-                    shared_bytes: 23,
+                    function: 74,
+                    grid: cuda::Dim3 { x: 76, y: 77, z: 78 },
+                    block: cuda::Dim3 { x: 80, y: 81, z: 82 },
+                    shared_bytes: 83,
                     attributes: vec![
-                        cuda::LaunchAttribute { id: 26, value: [27; 64] },
-                        cuda::LaunchAttribute { id: 29, value: [30; 64] },
+                        cuda::LaunchAttribute { id: 86, value: [87; 64] },
+                        cuda::LaunchAttribute { id: 89, value: [90; 64] },
                     ],
-                    arguments: vec![31; 3],
-                },
-                cuda::KernelLaunch {
-                    function: 33,
-                    grid: cuda::Dim3 { x: 35, y: 36, z: 37 },
-                    block: cuda::Dim3 { x: 39, y: 40, z: 41 },
-                    shared_bytes: 42,
-                    attributes: vec![
-                        cuda::LaunchAttribute { id: 45, value: [46; 64] },
-                        cuda::LaunchAttribute { id: 48, value: [49; 64] },
-                    ],
-                    arguments: vec![50; 3],
+                    arguments: vec![91; 3],
                 },
             ],
             copy: vec![
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 54,
-                        address: 55,
-                        x_bytes: 56,
-                        y: 57,
-                        z: 58,
-                        level: 59,
-                        pitch: 60,
-                        height: 61,
+                        kind: 95,
+                        address: 96,
+                        x_bytes: 97,
+                        y: 98,
+                        z: 99,
+                        level: 100,
+                        pitch: 101,
+                        height: 102,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 63,
-                        address: 64,
-                        x_bytes: 65,
-                        y: 66,
-                        z: 67,
-                        level: 68,
-                        pitch: 69,
-                        height: 70,
+                        kind: 104,
+                        address: 105,
+                        x_bytes: 106,
+                        y: 107,
+                        z: 108,
+                        level: 109,
+                        pitch: 110,
+                        height: 111,
                     },
-                    width_bytes: 71,
-                    height: 72,
-                    depth: 73,
+                    width_bytes: 112,
+                    height: 113,
+                    depth: 114,
                 },
                 cuda::NodeCopy {
                     from: cuda::NodeCopyEnd {
-                        kind: 76,
-                        address: 77,
-                        x_bytes: 78,
-                        y: 79,
-                        z: 80,
-                        level: 81,
-                        pitch: 82,
-                        height: 83,
+                        kind: 117,
+                        address: 118,
+                        x_bytes: 119,
+                        y: 120,
+                        z: 121,
+                        level: 122,
+                        pitch: 123,
+                        height: 124,
                     },
                     to: cuda::NodeCopyEnd {
-                        kind: 85,
-                        address: 86,
-                        x_bytes: 87,
-                        y: 88,
-                        z: 89,
-                        level: 90,
-                        pitch: 91,
-                        height: 92,
+                        kind: 126,
+                        address: 127,
+                        x_bytes: 1,
+                        y: 2,
+                        z: 3,
+                        level: 4,
+                        pitch: 5,
+                        height: 6,
                     },
-                    width_bytes: 93,
-                    height: 94,
-                    depth: 95,
+                    width_bytes: 7,
+                    height: 8,
+                    depth: 9,
                 },
             ],
             set: vec![
                 cuda::NodeSet {
-                    to: 98,
-                    pitch: 99,
-                    value: 100,
-                    element_bytes: 101,
-                    width: 102,
-                    height: 103,
+                    to: 12,
+                    pitch: 13,
+                    value: 14,
+                    element_bytes: 15,
+                    width: 16,
+                    height: 17,
                 },
                 cuda::NodeSet {
-                    to: 105,
-                    pitch: 106,
-                    value: 107,
-                    element_bytes: 108,
-                    width: 109,
-                    height: 110,
+                    to: 19,
+                    pitch: 20,
+                    value: 21,
+                    element_bytes: 22,
+                    width: 23,
+                    height: 24,
                 },
             ],
-            handle: 111,
+            handle: 25,
         },
     });
-    visitor.request(cuda::GraphNodeChange {
-        node: 112,
-        params: cuda::NodeParams {
-            kind: 114,
-            context: 115,
-            launch: vec![
-                cuda::KernelLaunch {
-                    function: 118,
-                    grid: cuda::Dim3 { x: 120, y: 121, z: 122 },
-                    block: cuda::Dim3 { x: 124, y: 125, z: 126 },
-                    shared_bytes: 127,
-                    attributes: vec![
-                        cuda::LaunchAttribute { id: 3, value: [4; 64] },
-                        cuda::LaunchAttribute { id: 6, value: [7; 64] },
-                    ],
-                    arguments: vec![8; 3],
-                },
-                cuda::KernelLaunch {
-                    function: 10,
-                    grid: cuda::Dim3 { x: 12, y: 13, z: 14 },
-                    block: cuda::Dim3 { x: 16, y: 17, z: 18 },
-                    shared_bytes: 19,
-                    attributes: vec![
-                        cuda::LaunchAttribute { id: 22, value: [23; 64] },
-                        cuda::LaunchAttribute { id: 25, value: [26; 64] },
-                    ],
-                    arguments: vec![27; 3],
-                },
-            ],
-            copy: vec![
-                cuda::NodeCopy {
-                    from: cuda::NodeCopyEnd {
-                        kind: 31,
-                        address: 32,
-                        x_bytes: 33,
-                        y: 34,
-                        z: 35,
-                        level: 36,
-                        pitch: 37,
-                        height: 38,
-                    },
-                    to: cuda::NodeCopyEnd {
-                        kind: 40,
-                        address: 41,
-                        x_bytes: 42,
-                        y: 43,
-                        z: 44,
-                        level: 45,
-                        pitch: 46,
-                        height: 47,
-                    },
-                    width_bytes: 48,
-                    height: 49,
-                    depth: 50,
-                },
-                cuda::NodeCopy {
-                    from: cuda::NodeCopyEnd {
-                        kind: 53,
-                        address: 54,
-                        x_bytes: 55,
-                        y: 56,
-                        z: 57,
-                        level: 58,
-                        pitch: 59,
-                        height: 60,
-                    },
-                    to: cuda::NodeCopyEnd {
-                        kind: 62,
-                        address: 63,
-                        x_bytes: 64,
-                        y: 65,
-                        z: 66,
-                        level: 67,
-                        pitch: 68,
-                        height: 69,
-                    },
-                    width_bytes: 70,
-                    height: 71,
-                    depth: 72,
-                },
-            ],
-            set: vec![
-                cuda::NodeSet {
-                    to: 75,
-                    pitch: 76,
-                    value: 77,
-                    element_bytes: 78,
-                    width: 79,
-                    height: 80,
-                },
-                cuda::NodeSet {
-                    to: 82,
-                    pitch: 83,
-                    value: 84,
-                    element_bytes: 85,
-                    width: 86,
-                    height: 87,
-                },
-            ],
-            handle: 88,
-        },
-    });
-    visitor.request(cuda::GraphDestroyNode { node: 89 });
-    visitor.request(cuda::GraphNodeGetType { node: 90 });
-    visitor.message(cuda::GraphNodeGetTypeReply { kind: 91 });
-    visitor.request(cuda::GraphNodeFindInClone { original_node: 92, cloned_graph: 93 });
-    visitor.message(cuda::GraphNodeFindInCloneReply { node: 94 });
-    visitor.request(cuda::GraphChildGraphNodeGetGraph { node: 95 });
-    visitor.message(cuda::GraphChildGraphNodeGetGraphReply { graph: 96 });
-    visitor.request(cuda::GraphKernelNodeCopyAttributes { dst: 97, src: 98 });
-    visitor.request(cuda::GraphAttribute { node: 99, id: 100 });
-    visitor.message(cuda::GraphAttributeReply { value: [101; 64] });
-    visitor.request(cuda::GraphAttributeChange {
-        node: 102,
-        attribute: cuda::LaunchAttribute { id: 104, value: [105; 64] },
-    });
-    visitor.request(cuda::GraphInstantiate { graph: 106, flags: 107, upload: 108 });
-    visitor.message(cuda::GraphInstantiateReply {
-        code: 109,
-        result: 110,
-        error_node: 111,
-        exec: 112,
-    });
-    visitor.request(cuda::GraphLaunch { graph_exec: 113, stream: 114 });
-    visitor.request(cuda::GraphUpload { graph_exec: 115, stream: 116 });
-    visitor.request(cuda::GraphExecDestroy { graph_exec: 117 });
-    visitor.request(cuda::GraphExecUpdate { exec: 118, graph: 119 });
-    visitor.message(cuda::GraphExecUpdateReply {
-        code: 120,
-        result: 121,
-        error_node: 122,
-        error_from_node: 123,
-    });
-    visitor.request(cuda::GraphExecNodeChange {
-        exec: 124,
-        node: 125,
-        params: cuda::NodeParams {
-            kind: 127,
-            context: 1,
-            launch: vec![
-                cuda::KernelLaunch {
-                    function: 4,
-                    grid: cuda::Dim3 { x: 6, y: 7, z: 8 },
-                    block: cuda::Dim3 { x: 10, y: 11, z: 12 },
-                    shared_bytes: 13,
-                    attributes: vec![
-                        cuda::LaunchAttribute { id: 16, value: [17; 64] },
-                        cuda::LaunchAttribute { id: 19, value: [20; 64] },
-                    ],
-                    arguments: vec![21; 3],
-                },
-                cuda::KernelLaunch {
-                    function: 23,
-                    grid: cuda::Dim3 { x: 25, y: 26, z: 27 },
-                    block: cuda::Dim3 { x: 29, y: 30, z: 31 },
-                    shared_bytes: 32,
-                    attributes: vec![
-                        cuda::LaunchAttribute { id: 35, value: [36; 64] },
-                        cuda::LaunchAttribute { id: 38, value: [39; 64] },
-                    ],
-                    arguments: vec![40; 3],
-                },
-            ],
-            copy: vec![
-                cuda::NodeCopy {
-                    from: cuda::NodeCopyEnd {
-                        kind: 44,
-                        address: 45,
-                        x_bytes: 46,
-                        y: 47,
-                        z: 48,
-                        level: 49,
-                        pitch: 50,
-                        height: 51,
-                    },
-                    to: cuda::NodeCopyEnd {
-                        kind: 53,
-                        address: 54,
-                        x_bytes: 55,
-                        y: 56,
-                        z: 57,
-                        level: 58,
-                        pitch: 59,
-                        height: 60,
-                    },
-                    width_bytes: 61,
-                    height: 62,
-                    depth: 63,
-                },
-                cuda::NodeCopy {
-                    from: cuda::NodeCopyEnd {
-                        kind: 66,
-                        address: 67,
-                        x_bytes: 68,
-                        y: 69,
-                        z: 70,
-                        level: 71,
-                        pitch: 72,
-                        height: 73,
-                    },
-                    to: cuda::NodeCopyEnd {
-                        kind: 75,
-                        address: 76,
-                        x_bytes: 77,
-                        y: 78,
-                        z: 79,
-                        level: 80,
-                        pitch: 81,
-                        height: 82,
-                    },
-                    width_bytes: 83,
-                    height: 84,
-                    depth: 85,
-                },
-            ],
-            set: vec![
-                cuda::NodeSet {
-                    to: 88,
-                    pitch: 89,
-                    value: 90,
-                    element_bytes: 91,
-                    width: 92,
-                    height: 93,
-                },
-                cuda::NodeSet {
-                    to: 95,
-                    pitch: 96,
-                    value: 97,
-                    element_bytes: 98,
-                    width: 99,
-                    height: 100,
-                },
-            ],
-            handle: 101,
-        },
-    });
-    visitor.request(cuda::GraphExecGetFlags { graph_exec: 102 });
-    visitor.message(cuda::GraphExecGetFlagsReply { flags: 103 });
-    visitor.request(cuda::GraphNodeSetEnabled { graph_exec: 104, node: 105, is_enabled: 106 });
-    visitor.request(cuda::GraphNodeGetEnabled { graph_exec: 107, node: 108 });
-    visitor.message(cuda::GraphNodeGetEnabledReply { is_enabled: 109 });
-    visitor.request(cuda::CopyToGuest { source: 110, bytes: 111, stream: 112, ticket: 113 });
-    visitor.request(cublas::CreateHandle { major: 114 });
-    visitor.message(cublas::CreateHandleReply { handle: 115 });
-    visitor.request(cublas::DestroyHandle { handle: 116 });
+    visitor.request(cuda::GraphExecGetFlags { graph_exec: 26 });
+    visitor.message(cuda::GraphExecGetFlagsReply { flags: 27 });
+    visitor.request(cuda::GraphNodeSetEnabled { graph_exec: 28, node: 29, is_enabled: 30 });
+    visitor.request(cuda::GraphNodeGetEnabled { graph_exec: 31, node: 32 });
+    visitor.message(cuda::GraphNodeGetEnabledReply { is_enabled: 33 });
+    visitor.request(cuda::CopyToGuest { source: 34, bytes: 35, stream: 36, ticket: 37 });
+    visitor.request(cublas::CreateHandle { major: 38 });
+    visitor.message(cublas::CreateHandleReply { handle: 39 });
+    visitor.request(cublas::DestroyHandle { handle: 40 });
     visitor.request(cublas::Multiply {
         setting: cublas::Setting {
-            handle: 118,
-            stream: 119,
-            workspace: 120,
-            workspace_bytes: 121,
-            math_mode: 122,
-            atomics_mode: 123,
-            sm_count_target: 124,
+            handle: 42,
+            stream: 43,
+            workspace: 44,
+            workspace_bytes: 45,
+            math_mode: 46,
+            atomics_mode: 47,
+            sm_count_target: 48,
         },
-        form: 125,
-        batch: 126,
-        count: 127,
-        transa: 1,
-        transb: 2,
-        m: 3,
-        n: 4,
-        k: 5,
-        alpha: cublas::Scalar { kind: 7, device: 8, value: [9; 16] },
-        a: cublas::Operand { address: 11, kind: 12, step: 13, stride: 14 },
-        b: cublas::Operand { address: 16, kind: 17, step: 18, stride: 19 },
-        beta: cublas::Scalar { kind: 21, device: 22, value: [23; 16] },
-        c: cublas::Operand { address: 25, kind: 26, step: 27, stride: 28 },
-        compute: 29,
-        algorithm: 30,
-    });
-    visitor.request(cublas::Vectors {
-        setting: cublas::Setting {
-            handle: 32,
-            stream: 33,
-            workspace: 34,
-            workspace_bytes: 35,
-            math_mode: 36,
-            atomics_mode: 37,
-            sm_count_target: 38,
-        },
-        operation: 39,
-        form: 40,
-        n: 41,
-        alpha: cublas::Scalar { kind: 43, device: 44, value: [45; 16] },
-        x: cublas::Operand { address: 47, kind: 48, step: 49, stride: 50 },
-        y: cublas::Operand { address: 52, kind: 53, step: 54, stride: 55 },
-        compute: 56,
-    });
-    visitor.request(cublas::ReduceToDevice {
-        setting: cublas::Setting {
-            handle: 58,
-            stream: 59,
-            workspace: 60,
-            workspace_bytes: 61,
-            math_mode: 62,
-            atomics_mode: 63,
-            sm_count_target: 64,
-        },
-        operation: 65,
-        form: 66,
-        n: 67,
-        x: cublas::Operand { address: 69, kind: 70, step: 71, stride: 72 },
-        y: cublas::Operand { address: 74, kind: 75, step: 76, stride: 77 },
-        compute: 78,
-        result_kind: 79,
-        result: 80,
-    });
-    visitor.request(cublas::Reduce {
-        setting: cublas::Setting {
-            handle: 82,
-            stream: 83,
-            workspace: 84,
-            workspace_bytes: 85,
-            math_mode: 86,
-            atomics_mode: 87,
-            sm_count_target: 88,
-        },
-        operation: 89,
-        form: 90,
-        n: 91,
-        x: cublas::Operand { address: 93, kind: 94, step: 95, stride: 96 },
-        y: cublas::Operand { address: 98, kind: 99, step: 100, stride: 101 },
-        compute: 102,
-        result_kind: 103,
-    });
-    visitor.message(cublas::ReduceReply { value: [104; 16] });
-    visitor.request(cublas::MultiplyVector {
-        setting: cublas::Setting {
-            handle: 106,
-            stream: 107,
-            workspace: 108,
-            workspace_bytes: 109,
-            math_mode: 110,
-            atomics_mode: 111,
-            sm_count_target: 112,
-        },
-        batch: 113,
-        count: 114,
-        trans: 115,
-        m: 116,
-        n: 117,
-        alpha: cublas::Scalar { kind: 119, device: 120, value: [121; 16] },
-        a: cublas::Operand { address: 123, kind: 124, step: 125, stride: 126 },
-        x: cublas::Operand { address: 1, kind: 2, step: 3, stride: 4 },
-        beta: cublas::Scalar { kind: 6, device: 7, value: [8; 16] },
-        y: cublas::Operand { address: 10, kind: 11, step: 12, stride: 13 },
-    });
-    visitor.request(cublas::AddOuter {
-        setting: cublas::Setting {
-            handle: 15,
-            stream: 16,
-            workspace: 17,
-            workspace_bytes: 18,
-            math_mode: 19,
-            atomics_mode: 20,
-            sm_count_target: 21,
-        },
-        conjugate: 22,
-        m: 23,
-        n: 24,
-        alpha: cublas::Scalar { kind: 26, device: 27, value: [28; 16] },
-        x: cublas::Operand { address: 30, kind: 31, step: 32, stride: 33 },
-        y: cublas::Operand { address: 35, kind: 36, step: 37, stride: 38 },
-        a: cublas::Operand { address: 40, kind: 41, step: 42, stride: 43 },
-    });
-    visitor.request(cublas::AddMatrices {
-        setting: cublas::Setting {
-            handle: 45,
-            stream: 46,
-            workspace: 47,
-            workspace_bytes: 48,
-            math_mode: 49,
-            atomics_mode: 50,
-            sm_count_target: 51,
-        },
+        form: 49,
+        batch: 50,
+        count: 51,
         transa: 52,
         transb: 53,
         m: 54,
         n: 55,
-        alpha: cublas::Scalar { kind: 57, device: 58, value: [59; 16] },
-        a: cublas::Operand { address: 61, kind: 62, step: 63, stride: 64 },
-        beta: cublas::Scalar { kind: 66, device: 67, value: [68; 16] },
-        b: cublas::Operand { address: 70, kind: 71, step: 72, stride: 73 },
-        c: cublas::Operand { address: 75, kind: 76, step: 77, stride: 78 },
+        k: 56,
+        alpha: cublas::Scalar { kind: 58, device: 59, value: [60; 16] },
+        a: cublas::Operand { address: 62, kind: 63, step: 64, stride: 65 },
+        b: cublas::Operand { address: 67, kind: 68, step: 69, stride: 70 },
+        beta: cublas::Scalar { kind: 72, device: 73, value: [74; 16] },
+        c: cublas::Operand { address: 76, kind: 77, step: 78, stride: 79 },
+        compute: 80,
+        algorithm: 81,
+    });
+    visitor.request(cublas::Vectors {
+        setting: cublas::Setting {
+            handle: 83,
+            stream: 84,
+            workspace: 85,
+            workspace_bytes: 86,
+            math_mode: 87,
+            atomics_mode: 88,
+            sm_count_target: 89,
+        },
+        operation: 90,
+        form: 91,
+        n: 92,
+        alpha: cublas::Scalar { kind: 94, device: 95, value: [96; 16] },
+        x: cublas::Operand { address: 98, kind: 99, step: 100, stride: 101 },
+        y: cublas::Operand { address: 103, kind: 104, step: 105, stride: 106 },
+        compute: 107,
+    });
+    visitor.request(cublas::ReduceToDevice {
+        setting: cublas::Setting {
+            handle: 109,
+            stream: 110,
+            workspace: 111,
+            workspace_bytes: 112,
+            math_mode: 113,
+            atomics_mode: 114,
+            sm_count_target: 115,
+        },
+        operation: 116,
+        form: 117,
+        n: 118,
+        x: cublas::Operand { address: 120, kind: 121, step: 122, stride: 123 },
+        y: cublas::Operand { address: 125, kind: 126, step: 127, stride: 1 },
+        compute: 2,
+        result_kind: 3,
+        result: 4,
+    });
+    visitor.request(cublas::Reduce {
+        setting: cublas::Setting {
+            handle: 6,
+            stream: 7,
+            workspace: 8,
+            workspace_bytes: 9,
+            math_mode: 10,
+            atomics_mode: 11,
+            sm_count_target: 12,
+        },
+        operation: 13,
+        form: 14,
+        n: 15,
+        x: cublas::Operand { address: 17, kind: 18, step: 19, stride: 20 },
+        y: cublas::Operand { address: 22, kind: 23, step: 24, stride: 25 },
+        compute: 26,
+        result_kind: 27,
+    });
+    visitor.message(cublas::ReduceReply { value: [28; 16] });
+    visitor.request(cublas::MultiplyVector {
+        setting: cublas::Setting {
+            handle: 30,
+            stream: 31,
+            workspace: 32,
+            workspace_bytes: 33,
+            math_mode: 34,
+            atomics_mode: 35,
+            sm_count_target: 36,
+        },
+        batch: 37,
+        count: 38,
+        trans: 39,
+        m: 40,
+        n: 41,
+        alpha: cublas::Scalar { kind: 43, device: 44, value: [45; 16] },
+        a: cublas::Operand { address: 47, kind: 48, step: 49, stride: 50 },
+        x: cublas::Operand { address: 52, kind: 53, step: 54, stride: 55 },
+        beta: cublas::Scalar { kind: 57, device: 58, value: [59; 16] },
+        y: cublas::Operand { address: 61, kind: 62, step: 63, stride: 64 },
+    });
+    visitor.request(cublas::AddOuter {
+        setting: cublas::Setting {
+            handle: 66,
+            stream: 67,
+            workspace: 68,
+            workspace_bytes: 69,
+            math_mode: 70,
+            atomics_mode: 71,
+            sm_count_target: 72,
+        },
+        conjugate: 73,
+        m: 74,
+        n: 75,
+        alpha: cublas::Scalar { kind: 77, device: 78, value: [79; 16] },
+        x: cublas::Operand { address: 81, kind: 82, step: 83, stride: 84 },
+        y: cublas::Operand { address: 86, kind: 87, step: 88, stride: 89 },
+        a: cublas::Operand { address: 91, kind: 92, step: 93, stride: 94 },
+    });
+    visitor.request(cublas::AddMatrices {
+        setting: cublas::Setting {
+            handle: 96,
+            stream: 97,
+            workspace: 98,
+            workspace_bytes: 99,
+            math_mode: 100,
+            atomics_mode: 101,
+            sm_count_target: 102,
+        },
+        transa: 103,
+        transb: 104,
+        m: 105,
+        n: 106,
+        alpha: cublas::Scalar { kind: 108, device: 109, value: [110; 16] },
+        a: cublas::Operand { address: 112, kind: 113, step: 114, stride: 115 },
+        beta: cublas::Scalar { kind: 117, device: 118, value: [119; 16] },
+        b: cublas::Operand { address: 121, kind: 122, step: 123, stride: 124 },
+        c: cublas::Operand { address: 126, kind: 127, step: 1, stride: 2 },
     });
     visitor.request(cublas::MultiplySymmetric {
         setting: cublas::Setting {
-            handle: 80,
-            stream: 81,
-            workspace: 82,
-            workspace_bytes: 83,
-            math_mode: 84,
-            atomics_mode: 85,
-            sm_count_target: 86,
+            handle: 4,
+            stream: 5,
+            workspace: 6,
+            workspace_bytes: 7,
+            math_mode: 8,
+            atomics_mode: 9,
+            sm_count_target: 10,
         },
-        hermitian: 87,
-        side: 88,
-        uplo: 89,
+        hermitian: 11,
+        side: 12,
+        uplo: 13,
+        m: 14,
+        n: 15,
+        alpha: cublas::Scalar { kind: 17, device: 18, value: [19; 16] },
+        a: cublas::Operand { address: 21, kind: 22, step: 23, stride: 24 },
+        b: cublas::Operand { address: 26, kind: 27, step: 28, stride: 29 },
+        beta: cublas::Scalar { kind: 31, device: 32, value: [33; 16] },
+        c: cublas::Operand { address: 35, kind: 36, step: 37, stride: 38 },
+    });
+    visitor.request(cublas::AddSquare {
+        setting: cublas::Setting {
+            handle: 40,
+            stream: 41,
+            workspace: 42,
+            workspace_bytes: 43,
+            math_mode: 44,
+            atomics_mode: 45,
+            sm_count_target: 46,
+        },
+        hermitian: 47,
+        of_two: 48,
+        uplo: 49,
+        trans: 50,
+        n: 51,
+        k: 52,
+        alpha: cublas::Scalar { kind: 54, device: 55, value: [56; 16] },
+        a: cublas::Operand { address: 58, kind: 59, step: 60, stride: 61 },
+        b: cublas::Operand { address: 63, kind: 64, step: 65, stride: 66 },
+        beta: cublas::Scalar { kind: 68, device: 69, value: [70; 16] },
+        c: cublas::Operand { address: 72, kind: 73, step: 74, stride: 75 },
+    });
+    visitor.request(cublas::SolveTriangular {
+        setting: cublas::Setting {
+            handle: 77,
+            stream: 78,
+            workspace: 79,
+            workspace_bytes: 80,
+            math_mode: 81,
+            atomics_mode: 82,
+            sm_count_target: 83,
+        },
+        batch: 84,
+        count: 85,
+        side: 86,
+        uplo: 87,
+        trans: 88,
+        diag: 89,
         m: 90,
         n: 91,
         alpha: cublas::Scalar { kind: 93, device: 94, value: [95; 16] },
         a: cublas::Operand { address: 97, kind: 98, step: 99, stride: 100 },
         b: cublas::Operand { address: 102, kind: 103, step: 104, stride: 105 },
-        beta: cublas::Scalar { kind: 107, device: 108, value: [109; 16] },
-        c: cublas::Operand { address: 111, kind: 112, step: 113, stride: 114 },
-    });
-    visitor.request(cublas::AddSquare {
-        setting: cublas::Setting {
-            handle: 116,
-            stream: 117,
-            workspace: 118,
-            workspace_bytes: 119,
-            math_mode: 120,
-            atomics_mode: 121,
-            sm_count_target: 122,
-        },
-        hermitian: 123,
-        of_two: 124,
-        uplo: 125,
-        trans: 126,
-        n: 127,
-        k: 1,
-        alpha: cublas::Scalar { kind: 3, device: 4, value: [5; 16] },
-        a: cublas::Operand { address: 7, kind: 8, step: 9, stride: 10 },
-        b: cublas::Operand { address: 12, kind: 13, step: 14, stride: 15 },
-        beta: cublas::Scalar { kind: 17, device: 18, value: [19; 16] },
-        c: cublas::Operand { address: 21, kind: 22, step: 23, stride: 24 },
-    });
-    visitor.request(cublas::SolveTriangular {
-        setting: cublas::Setting {
-            handle: 26,
-            stream: 27,
-            workspace: 28,
-            workspace_bytes: 29,
-            math_mode: 30,
-            atomics_mode: 31,
-            sm_count_target: 32,
-        },
-        batch: 33,
-        count: 34,
-        side: 35,
-        uplo: 36,
-        trans: 37,
-        diag: 38,
-        m: 39,
-        n: 40,
-        alpha: cublas::Scalar { kind: 42, device: 43, value: [44; 16] },
-        a: cublas::Operand { address: 46, kind: 47, step: 48, stride: 49 },
-        b: cublas::Operand { address: 51, kind: 52, step: 53, stride: 54 },
     });
     visitor.request(cublas::MultiplyTriangular {
         setting: cublas::Setting {
-            handle: 56,
-            stream: 57,
-            workspace: 58,
-            workspace_bytes: 59,
-            math_mode: 60,
-            atomics_mode: 61,
-            sm_count_target: 62,
+            handle: 107,
+            stream: 108,
+            workspace: 109,
+            workspace_bytes: 110,
+            math_mode: 111,
+            atomics_mode: 112,
+            sm_count_target: 113,
         },
-        side: 63,
-        uplo: 64,
-        trans: 65,
-        diag: 66,
-        m: 67,
-        n: 68,
-        alpha: cublas::Scalar { kind: 70, device: 71, value: [72; 16] },
-        a: cublas::Operand { address: 74, kind: 75, step: 76, stride: 77 },
-        b: cublas::Operand { address: 79, kind: 80, step: 81, stride: 82 },
-        c: cublas::Operand { address: 84, kind: 85, step: 86, stride: 87 },
+        side: 114,
+        uplo: 115,
+        trans: 116,
+        diag: 117,
+        m: 118,
+        n: 119,
+        alpha: cublas::Scalar { kind: 121, device: 122, value: [123; 16] },
+        a: cublas::Operand { address: 125, kind: 126, step: 127, stride: 1 },
+        b: cublas::Operand { address: 3, kind: 4, step: 5, stride: 6 },
+        c: cublas::Operand { address: 8, kind: 9, step: 10, stride: 11 },
     });
     visitor.request(cublas::ScaleLines {
         setting: cublas::Setting {
-            handle: 89,
-            stream: 90,
-            workspace: 91,
-            workspace_bytes: 92,
-            math_mode: 93,
-            atomics_mode: 94,
-            sm_count_target: 95,
+            handle: 13,
+            stream: 14,
+            workspace: 15,
+            workspace_bytes: 16,
+            math_mode: 17,
+            atomics_mode: 18,
+            sm_count_target: 19,
         },
-        side: 96,
-        m: 97,
-        n: 98,
-        a: cublas::Operand { address: 100, kind: 101, step: 102, stride: 103 },
-        x: cublas::Operand { address: 105, kind: 106, step: 107, stride: 108 },
-        c: cublas::Operand { address: 110, kind: 111, step: 112, stride: 113 },
+        side: 20,
+        m: 21,
+        n: 22,
+        a: cublas::Operand { address: 24, kind: 25, step: 26, stride: 27 },
+        x: cublas::Operand { address: 29, kind: 30, step: 31, stride: 32 },
+        c: cublas::Operand { address: 34, kind: 35, step: 36, stride: 37 },
     });
 }

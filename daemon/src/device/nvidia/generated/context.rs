@@ -106,4 +106,19 @@ impl ContextCalls for Nvidia {
         self.driver.ctx_get_stream_priority_range(&mut least_priority, &mut greatest_priority)?;
         Ok(cuda::CtxGetStreamPriorityRangeReply { least_priority, greatest_priority })
     }
+
+    fn ctx_set_flags(&mut self, call: &Call, r: cuda::CtxSetFlags) -> Result<(), Error> {
+        self.enter(call)?;
+        self.driver.ctx_set_flags(r.flags)
+    }
+
+    fn device_primary_ctx_set_flags_v2(
+        &mut self,
+        call: &Call,
+        r: cuda::DevicePrimaryCtxSetFlagsV2,
+    ) -> Result<(), Error> {
+        self.enter(call)?;
+        let dev = self.device(r.dev)?;
+        self.driver.device_primary_ctx_set_flags_v2(dev, r.flags)
+    }
 }

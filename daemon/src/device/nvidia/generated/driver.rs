@@ -19,6 +19,8 @@ pub(crate) struct Driver {
     array_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_create_v2: Option<unsafe extern "C" fn(*mut usize, u32, i32) -> u32>,
     ctx_destroy_v2: Option<unsafe extern "C" fn(usize) -> u32>,
+    ctx_disable_peer_access: Option<unsafe extern "C" fn(usize) -> u32>,
+    ctx_enable_peer_access: Option<unsafe extern "C" fn(usize, u32) -> u32>,
     ctx_get_cache_config: Option<unsafe extern "C" fn(*mut u32) -> u32>,
     ctx_get_device: Option<unsafe extern "C" fn(*mut i32) -> u32>,
     ctx_get_limit: Option<unsafe extern "C" fn(*mut usize, u32) -> u32>,
@@ -26,16 +28,23 @@ pub(crate) struct Driver {
     ctx_pop_current_v2: Option<unsafe extern "C" fn(*mut usize) -> u32>,
     ctx_set_cache_config: Option<unsafe extern "C" fn(u32) -> u32>,
     ctx_set_current: Option<unsafe extern "C" fn(usize) -> u32>,
+    ctx_set_flags: Option<unsafe extern "C" fn(u32) -> u32>,
     ctx_set_limit: Option<unsafe extern "C" fn(u32, usize) -> u32>,
     ctx_synchronize: Option<unsafe extern "C" fn() -> u32>,
+    device_can_access_peer: Option<unsafe extern "C" fn(*mut i32, i32, i32) -> u32>,
     device_get: Option<unsafe extern "C" fn(*mut i32, i32) -> u32>,
     device_get_attribute: Option<unsafe extern "C" fn(*mut i32, u32, i32) -> u32>,
     device_get_count: Option<unsafe extern "C" fn(*mut i32) -> u32>,
+    device_get_default_mem_pool: Option<unsafe extern "C" fn(*mut usize, i32) -> u32>,
+    device_get_mem_pool: Option<unsafe extern "C" fn(*mut usize, i32) -> u32>,
     device_get_name: Option<unsafe extern "C" fn(*mut c_void, i32, i32) -> u32>,
+    device_get_p2_p_attribute: Option<unsafe extern "C" fn(*mut i32, u32, i32, i32) -> u32>,
     device_get_uuid_v2: Option<unsafe extern "C" fn(*mut c_void, i32) -> u32>,
     device_primary_ctx_release_v2: Option<unsafe extern "C" fn(i32) -> u32>,
     device_primary_ctx_reset_v2: Option<unsafe extern "C" fn(i32) -> u32>,
     device_primary_ctx_retain: Option<unsafe extern "C" fn(*mut usize, i32) -> u32>,
+    device_primary_ctx_set_flags_v2: Option<unsafe extern "C" fn(i32, u32) -> u32>,
+    device_set_mem_pool: Option<unsafe extern "C" fn(i32, usize) -> u32>,
     device_total_mem_v2: Option<unsafe extern "C" fn(*mut usize, i32) -> u32>,
     driver_get_version: Option<unsafe extern "C" fn(*mut i32) -> u32>,
     event_create: Option<unsafe extern "C" fn(*mut usize, u32) -> u32>,
@@ -131,16 +140,21 @@ pub(crate) struct Driver {
     link_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
     mem_address_free: Option<unsafe extern "C" fn(u64, usize) -> u32>,
     mem_address_reserve: Option<unsafe extern "C" fn(*mut u64, usize, usize, u64, u64) -> u32>,
+    mem_alloc_async: Option<unsafe extern "C" fn(*mut u64, usize, usize) -> u32>,
+    mem_alloc_from_pool_async: Option<unsafe extern "C" fn(*mut u64, usize, usize, usize) -> u32>,
     mem_alloc_pitch_v2:
         Option<unsafe extern "C" fn(*mut u64, *mut usize, usize, usize, u32) -> u32>,
     mem_alloc_v2: Option<unsafe extern "C" fn(*mut u64, usize) -> u32>,
     mem_create: Option<unsafe extern "C" fn(*mut u64, usize, *mut c_void, u64) -> u32>,
+    mem_free_async: Option<unsafe extern "C" fn(u64, usize) -> u32>,
     mem_free_v2: Option<unsafe extern "C" fn(u64) -> u32>,
     mem_get_access: Option<unsafe extern "C" fn(*mut u64, *mut c_void, u64) -> u32>,
     mem_get_allocation_granularity:
         Option<unsafe extern "C" fn(*mut usize, *mut c_void, u32) -> u32>,
     mem_get_info_v2: Option<unsafe extern "C" fn(*mut usize, *mut usize) -> u32>,
     mem_map: Option<unsafe extern "C" fn(u64, usize, usize, u64, u64) -> u32>,
+    mem_pool_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
+    mem_pool_trim_to: Option<unsafe extern "C" fn(usize, usize) -> u32>,
     mem_release: Option<unsafe extern "C" fn(u64) -> u32>,
     mem_retain_allocation_handle: Option<unsafe extern "C" fn(*mut u64, *mut c_void) -> u32>,
     mem_set_access: Option<unsafe extern "C" fn(u64, usize, *mut c_void, usize) -> u32>,
@@ -220,6 +234,8 @@ impl Driver {
                 array_destroy: library.find(b"cuArrayDestroy\0"),
                 ctx_create_v2: library.find(b"cuCtxCreate_v2\0"),
                 ctx_destroy_v2: library.find(b"cuCtxDestroy_v2\0"),
+                ctx_disable_peer_access: library.find(b"cuCtxDisablePeerAccess\0"),
+                ctx_enable_peer_access: library.find(b"cuCtxEnablePeerAccess\0"),
                 ctx_get_cache_config: library.find(b"cuCtxGetCacheConfig\0"),
                 ctx_get_device: library.find(b"cuCtxGetDevice\0"),
                 ctx_get_limit: library.find(b"cuCtxGetLimit\0"),
@@ -227,16 +243,23 @@ impl Driver {
                 ctx_pop_current_v2: library.find(b"cuCtxPopCurrent_v2\0"),
                 ctx_set_cache_config: library.find(b"cuCtxSetCacheConfig\0"),
                 ctx_set_current: library.find(b"cuCtxSetCurrent\0"),
+                ctx_set_flags: library.find(b"cuCtxSetFlags\0"),
                 ctx_set_limit: library.find(b"cuCtxSetLimit\0"),
                 ctx_synchronize: library.find(b"cuCtxSynchronize\0"),
+                device_can_access_peer: library.find(b"cuDeviceCanAccessPeer\0"),
                 device_get: library.find(b"cuDeviceGet\0"),
                 device_get_attribute: library.find(b"cuDeviceGetAttribute\0"),
                 device_get_count: library.find(b"cuDeviceGetCount\0"),
+                device_get_default_mem_pool: library.find(b"cuDeviceGetDefaultMemPool\0"),
+                device_get_mem_pool: library.find(b"cuDeviceGetMemPool\0"),
                 device_get_name: library.find(b"cuDeviceGetName\0"),
+                device_get_p2_p_attribute: library.find(b"cuDeviceGetP2PAttribute\0"),
                 device_get_uuid_v2: library.find(b"cuDeviceGetUuid_v2\0"),
                 device_primary_ctx_release_v2: library.find(b"cuDevicePrimaryCtxRelease_v2\0"),
                 device_primary_ctx_reset_v2: library.find(b"cuDevicePrimaryCtxReset_v2\0"),
                 device_primary_ctx_retain: library.find(b"cuDevicePrimaryCtxRetain\0"),
+                device_primary_ctx_set_flags_v2: library.find(b"cuDevicePrimaryCtxSetFlags_v2\0"),
+                device_set_mem_pool: library.find(b"cuDeviceSetMemPool\0"),
                 device_total_mem_v2: library.find(b"cuDeviceTotalMem_v2\0"),
                 driver_get_version: library.find(b"cuDriverGetVersion\0"),
                 event_create: library.find(b"cuEventCreate\0"),
@@ -294,14 +317,19 @@ impl Driver {
                 link_destroy: library.find(b"cuLinkDestroy\0"),
                 mem_address_free: library.find(b"cuMemAddressFree\0"),
                 mem_address_reserve: library.find(b"cuMemAddressReserve\0"),
+                mem_alloc_async: library.find(b"cuMemAllocAsync\0"),
+                mem_alloc_from_pool_async: library.find(b"cuMemAllocFromPoolAsync\0"),
                 mem_alloc_pitch_v2: library.find(b"cuMemAllocPitch_v2\0"),
                 mem_alloc_v2: library.find(b"cuMemAlloc_v2\0"),
                 mem_create: library.find(b"cuMemCreate\0"),
+                mem_free_async: library.find(b"cuMemFreeAsync\0"),
                 mem_free_v2: library.find(b"cuMemFree_v2\0"),
                 mem_get_access: library.find(b"cuMemGetAccess\0"),
                 mem_get_allocation_granularity: library.find(b"cuMemGetAllocationGranularity\0"),
                 mem_get_info_v2: library.find(b"cuMemGetInfo_v2\0"),
                 mem_map: library.find(b"cuMemMap\0"),
+                mem_pool_destroy: library.find(b"cuMemPoolDestroy\0"),
+                mem_pool_trim_to: library.find(b"cuMemPoolTrimTo\0"),
                 mem_release: library.find(b"cuMemRelease\0"),
                 mem_retain_allocation_handle: library.find(b"cuMemRetainAllocationHandle\0"),
                 mem_set_access: library.find(b"cuMemSetAccess\0"),
@@ -391,6 +419,28 @@ impl Driver {
         checked(unsafe { c_function(ctx.0) })
     }
 
+    /// Calls `cuCtxDisablePeerAccess`.
+    pub fn ctx_disable_peer_access(&self, peer_context: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.ctx_disable_peer_access else {
+            missing("cuCtxDisablePeerAccess");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(peer_context.0) })
+    }
+
+    /// Calls `cuCtxEnablePeerAccess`.
+    pub fn ctx_enable_peer_access(&self, peer_context: Pointer, flags: u32) -> Result<(), Error> {
+        let Some(c_function) = self.ctx_enable_peer_access else {
+            missing("cuCtxEnablePeerAccess");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(peer_context.0, flags) })
+    }
+
     /// Calls `cuCtxGetCacheConfig`.
     pub fn ctx_get_cache_config(&self, pconfig: &mut u32) -> Result<(), Error> {
         let Some(c_function) = self.ctx_get_cache_config else {
@@ -472,6 +522,17 @@ impl Driver {
         checked(unsafe { c_function(ctx.0) })
     }
 
+    /// Calls `cuCtxSetFlags`.
+    pub fn ctx_set_flags(&self, flags: u32) -> Result<(), Error> {
+        let Some(c_function) = self.ctx_set_flags else {
+            missing("cuCtxSetFlags");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(flags) })
+    }
+
     /// Calls `cuCtxSetLimit`.
     pub fn ctx_set_limit(&self, limit: u32, value: usize) -> Result<(), Error> {
         let Some(c_function) = self.ctx_set_limit else {
@@ -492,6 +553,22 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function() })
+    }
+
+    /// Calls `cuDeviceCanAccessPeer`.
+    pub fn device_can_access_peer(
+        &self,
+        can_access_peer: &mut i32,
+        dev: i32,
+        peer_dev: i32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.device_can_access_peer else {
+            missing("cuDeviceCanAccessPeer");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(can_access_peer, dev, peer_dev) })
     }
 
     /// Calls `cuDeviceGet`.
@@ -527,6 +604,32 @@ impl Driver {
         checked(unsafe { c_function(count) })
     }
 
+    /// Calls `cuDeviceGetDefaultMemPool`.
+    pub fn device_get_default_mem_pool(
+        &self,
+        pool_out: &mut Pointer,
+        dev: i32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.device_get_default_mem_pool else {
+            missing("cuDeviceGetDefaultMemPool");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut pool_out.0, dev) })
+    }
+
+    /// Calls `cuDeviceGetMemPool`.
+    pub fn device_get_mem_pool(&self, pool: &mut Pointer, dev: i32) -> Result<(), Error> {
+        let Some(c_function) = self.device_get_mem_pool else {
+            missing("cuDeviceGetMemPool");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut pool.0, dev) })
+    }
+
     /// Calls `cuDeviceGetName`.
     pub fn device_get_name(&self, name: Raw<'_>, len: i32, dev: i32) -> Result<(), Error> {
         let Some(c_function) = self.device_get_name else {
@@ -536,6 +639,23 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(name.address(), len, dev) })
+    }
+
+    /// Calls `cuDeviceGetP2PAttribute`.
+    pub fn device_get_p2_p_attribute(
+        &self,
+        value: &mut i32,
+        attrib: u32,
+        src_device: i32,
+        dst_device: i32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.device_get_p2_p_attribute else {
+            missing("cuDeviceGetP2PAttribute");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(value, attrib, src_device, dst_device) })
     }
 
     /// Calls `cuDeviceGetUuid_v2`.
@@ -580,6 +700,28 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(&raw mut pctx.0, dev) })
+    }
+
+    /// Calls `cuDevicePrimaryCtxSetFlags_v2`.
+    pub fn device_primary_ctx_set_flags_v2(&self, dev: i32, flags: u32) -> Result<(), Error> {
+        let Some(c_function) = self.device_primary_ctx_set_flags_v2 else {
+            missing("cuDevicePrimaryCtxSetFlags_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(dev, flags) })
+    }
+
+    /// Calls `cuDeviceSetMemPool`.
+    pub fn device_set_mem_pool(&self, dev: i32, pool: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.device_set_mem_pool else {
+            missing("cuDeviceSetMemPool");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(dev, pool.0) })
     }
 
     /// Calls `cuDeviceTotalMem_v2`.
@@ -1395,6 +1537,39 @@ impl Driver {
         checked(unsafe { c_function(ptr, size, alignment, addr, flags) })
     }
 
+    /// Calls `cuMemAllocAsync`.
+    pub fn mem_alloc_async(
+        &self,
+        dptr: &mut u64,
+        bytesize: usize,
+        stream: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_alloc_async else {
+            missing("cuMemAllocAsync");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(dptr, bytesize, stream.0) })
+    }
+
+    /// Calls `cuMemAllocFromPoolAsync`.
+    pub fn mem_alloc_from_pool_async(
+        &self,
+        dptr: &mut u64,
+        bytesize: usize,
+        pool: Pointer,
+        stream: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_alloc_from_pool_async else {
+            missing("cuMemAllocFromPoolAsync");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(dptr, bytesize, pool.0, stream.0) })
+    }
+
     /// Calls `cuMemAllocPitch_v2`.
     pub fn mem_alloc_pitch_v2(
         &self,
@@ -1439,6 +1614,17 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(handle, size, (&raw mut prop.0).cast(), flags) })
+    }
+
+    /// Calls `cuMemFreeAsync`.
+    pub fn mem_free_async(&self, dptr: u64, stream: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.mem_free_async else {
+            missing("cuMemFreeAsync");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(dptr, stream.0) })
     }
 
     /// Calls `cuMemFree_v2`.
@@ -1511,6 +1697,28 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(ptr, size, offset, handle, flags) })
+    }
+
+    /// Calls `cuMemPoolDestroy`.
+    pub fn mem_pool_destroy(&self, pool: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.mem_pool_destroy else {
+            missing("cuMemPoolDestroy");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(pool.0) })
+    }
+
+    /// Calls `cuMemPoolTrimTo`.
+    pub fn mem_pool_trim_to(&self, pool: Pointer, min_bytes_to_keep: usize) -> Result<(), Error> {
+        let Some(c_function) = self.mem_pool_trim_to else {
+            missing("cuMemPoolTrimTo");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(pool.0, min_bytes_to_keep) })
     }
 
     /// Calls `cuMemRelease`.

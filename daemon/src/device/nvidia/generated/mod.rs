@@ -19,6 +19,8 @@ pub(super) mod memory;
 pub(super) mod module;
 pub(super) mod nvml;
 pub(super) mod occupancy;
+pub(super) mod peer;
+pub(super) mod pool;
 pub(super) mod set;
 pub(super) mod stream;
 pub(super) mod virtual_memory;

@@ -4,10 +4,12 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda::{
     CtxCreateV2, CtxCreateV2Reply, CtxDestroyV2, CtxGetCacheConfig, CtxGetCacheConfigReply,
     CtxGetLimit, CtxGetLimitReply, CtxGetStreamPriorityRange, CtxGetStreamPriorityRangeReply,
-    CtxSetCacheConfig, CtxSetLimit, CtxSynchronize, CtxSynchronizeV2, DevicePrimaryCtxReleaseV2,
-    DevicePrimaryCtxResetV2, DevicePrimaryCtxRetain, DevicePrimaryCtxRetainReply,
+    CtxSetCacheConfig, CtxSetFlags, CtxSetLimit, CtxSynchronize, CtxSynchronizeV2,
+    DevicePrimaryCtxReleaseV2, DevicePrimaryCtxResetV2, DevicePrimaryCtxRetain,
+    DevicePrimaryCtxRetainReply, DevicePrimaryCtxSetFlagsV2,
 };
 
+use super::super::context::check_flags;
 use super::super::queue::PRIORITIES;
 use crate::device::Sim;
 use crate::dispatch::{Call, ContextCalls, Wait};
@@ -65,6 +67,21 @@ impl ContextCalls for Sim {
 
     fn ctx_set_limit(&mut self, call: &Call, request: CtxSetLimit) -> Result<(), Error> {
         self.contexts.find_mut(call.context)?.change_limit(request.limit, request.value)
+    }
+
+    // How a thread waits, which is all that flags change, is the guest's own affair.
+    fn ctx_set_flags(&mut self, call: &Call, r: CtxSetFlags) -> Result<(), Error> {
+        self.check(call)?;
+        check_flags(r.flags)
+    }
+
+    fn device_primary_ctx_set_flags_v2(
+        &mut self,
+        _: &Call,
+        r: DevicePrimaryCtxSetFlagsV2,
+    ) -> Result<(), Error> {
+        self.device(r.dev)?;
+        check_flags(r.flags)
     }
 
     fn ctx_get_limit(&mut self, call: &Call, r: CtxGetLimit) -> Result<CtxGetLimitReply, Error> {

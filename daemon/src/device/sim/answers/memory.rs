@@ -12,7 +12,7 @@ use crate::dispatch::{Call, MemoryCalls};
 
 impl MemoryCalls for Sim {
     fn mem_alloc_v2(&mut self, call: &Call, r: MemAllocV2) -> Result<MemAllocV2Reply, Error> {
-        Ok(MemAllocV2Reply { dptr: self.allocate(call.context, 0, r.bytesize)? })
+        Ok(MemAllocV2Reply { dptr: self.allocate(call.context, r.bytesize)? })
     }
 
     fn mem_free_v2(&mut self, call: &Call, request: MemFreeV2) -> Result<(), Error> {
@@ -30,7 +30,7 @@ impl MemoryCalls for Sim {
         }
         let pitch = memory::accounted(r.width_in_bytes).ok_or(Error::OUT_OF_MEMORY)?;
         let bytes = pitch.checked_mul(r.height).ok_or(Error::OUT_OF_MEMORY)?;
-        Ok(MemAllocPitchV2Reply { dptr: self.allocate(call.context, 0, bytes)?, p_pitch: pitch })
+        Ok(MemAllocPitchV2Reply { dptr: self.allocate(call.context, bytes)?, p_pitch: pitch })
     }
 
     fn mem_get_info_v2(

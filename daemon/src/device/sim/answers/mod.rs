@@ -13,6 +13,8 @@ mod launch;
 mod library;
 mod memory;
 mod module;
+mod peer;
+mod pool;
 mod set;
 mod stream;
 mod virtual_memory;

@@ -174,7 +174,7 @@ impl Sim {
         if end == 0 {
             return Ok((0, places));
         }
-        let memory = self.allocate(context, 0, end)?;
+        let memory = self.allocate(context, end)?;
         for (start, _) in places.values_mut() {
             *start += memory;
         }

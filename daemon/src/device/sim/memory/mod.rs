@@ -165,6 +165,14 @@ impl Memory {
         freed.collect()
     }
 
+    /// Tells to whom the allocation that begins at an address belongs.
+    pub fn owner_at(&self, address: u64) -> Result<Owner, Error> {
+        match self.region_at(address)? {
+            Region::Allocation(allocation) => Ok(allocation.owner),
+            Region::Reservation(_) => Err(Error::INVALID_VALUE),
+        }
+    }
+
     /// Reserves addresses at a multiple of `alignment`, at `wish` if that is free.
     pub fn reserve(&mut self, bytes: u64, alignment: u64, wish: u64) -> Result<u64, Error> {
         let ends = |region: usize| self.regions[region].as_ref().map_or(0, Region::bytes);
