@@ -1,5 +1,5 @@
 //! The simulated device: memory, copies, sets, streams and events are real, in this process's
-//! memory; nothing computes.
+//! memory; kernels are computed from their PTX (`ptx`).
 //!
 //! Everything is done when it is asked for, or when its graph is launched. To a client that is a
 //! device that is always faster than its next question, which CUDA's rules allow.
@@ -27,7 +27,6 @@ mod pool;
 #[cfg(test)]
 mod pool_tests;
 mod profile;
-#[allow(dead_code, reason = "what launches will use")]
 pub(crate) mod ptx;
 mod queue;
 #[cfg(test)]

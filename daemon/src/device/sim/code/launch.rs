@@ -1,4 +1,5 @@
-//! Launches: checked as a device checks them, and recorded; nothing computes yet.
+//! Launches: checked as a device checks them, then computed where the kernel's PTX is known; the
+//! others are counted.
 
 use vgpu_abi::cuda::{CUlaunchAttributeID as Id, Error};
 use vgpu_link::wire::cuda::{Dim3, KernelLaunch, LaunchAttribute};
@@ -6,6 +7,7 @@ use vgpu_link::wire::cuda::{Dim3, KernelLaunch, LaunchAttribute};
 use super::attributes::SHARED_BYTES_MAX;
 use super::{Resolved, occupancy};
 use crate::device::Sim;
+use crate::device::sim::ptx;
 use crate::log;
 
 /// Largest grid and block (compute capability 9.0).
@@ -142,8 +144,36 @@ impl Sim {
         launch: &Launch,
     ) -> Result<(), Error> {
         let resolved = self.examine_launch(context, launch)?;
-        self.record_launch(&resolved, "nothing computes in this version");
-        Ok(())
+        let entry = match resolved.loaded.entry(resolved.kernel) {
+            Ok(entry) => entry,
+            Err(why) => {
+                self.record_launch(&resolved, &why.to_string());
+                return Ok(());
+            }
+        };
+        let module = self.module_launched(context, launch.function)?;
+        let module = self.codes.modules.find(module).ok_or(Error::INVALID_HANDLE)?;
+        let symbols = |name: &str| module.variables.get(name).map(|(address, _)| *address);
+        let required = Some(resolved.settings.cluster).filter(|sizes| *sizes != [0; 3]);
+        let run = ptx::Launch {
+            grid: launch.grid,
+            block: launch.block,
+            cluster: launch.cluster.or(required).unwrap_or([1; 3]),
+            shared_bytes: launch.shared_bytes,
+            parameters: &launch.arguments,
+        };
+        entry.run(&run, &mut ptx::Reach::new(&mut self.memory), &symbols).map_err(|fault| {
+            let kernel = &resolved.kernel().name;
+            log::event("kernel-failed", &[("kernel", kernel), ("because", &fault)]);
+            fault.error()
+        })
+    }
+
+    /// The module in a context that a function, or a kernel of a library, is launched of.
+    fn module_launched(&mut self, context: u64, handle: u64) -> Result<u64, Error> {
+        let is_function = self.codes.functions.find(handle).is_some();
+        let function = if is_function { handle } else { self.function_of_kernel(context, handle)? };
+        self.module_of_function(function).map(|(module, _)| module)
     }
 
     /// Counts a launch that is not run; the first one is said in the log.

@@ -10,13 +10,14 @@ pub(crate) use attributes::{Settings, parameters};
 pub(crate) use launch::Launch;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use super::Sim;
 use super::handles::{Kind, Table};
+use super::ptx::{Entry, NotExecutable, Program};
 use crate::image::{self, Image, ImageError, Kernel};
 use crate::log;
 
@@ -26,17 +27,28 @@ pub(crate) struct Loaded {
     image: Image,
     /// Places of kernels by name.
     names: HashMap<String, usize>,
+    /// What its PTX does; read when a kernel is first launched.
+    program: OnceLock<Result<Program, NotExecutable>>,
 }
 
 impl Loaded {
     fn new(image: Image) -> Arc<Self> {
         let names = image.kernels.iter().enumerate().map(|(at, one)| (one.name.clone(), at));
-        Arc::new(Self { names: names.collect(), image })
+        Arc::new(Self { names: names.collect(), image, program: OnceLock::new() })
     }
 
     fn find(&self, name: &[u8]) -> Result<usize, Error> {
         let name = std::str::from_utf8(name).map_err(|_| Error::NOT_FOUND)?;
         self.names.get(name).copied().ok_or(Error::NOT_FOUND)
+    }
+
+    /// Finds what a kernel does.
+    fn entry(&self, kernel: usize) -> Result<&Entry, NotExecutable> {
+        let program = self.program.get_or_init(|| match &self.image.ptx {
+            Some(ptx) => Program::parse(ptx).map_err(NotExecutable::from),
+            None => Err(NotExecutable { what: "there is no PTX".to_owned(), line: 0 }),
+        });
+        program.as_ref().map_err(Clone::clone)?.entry(&self.image.kernels[kernel].name)
     }
 }
 

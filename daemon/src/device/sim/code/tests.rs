@@ -18,6 +18,7 @@ const PTX: &str = "
 { ret; }
 .visible .entry bounded(.param .u32 n) .maxntid 64, 1, 1
 { .shared .align 4 .b8 own[1024]; ret; }
+.visible .entry unknown() { wgmma.fence.sync.aligned; ret; }
 ";
 
 fn image(bytes: &[u8]) -> Image {
@@ -79,7 +80,7 @@ fn an_image_that_the_host_lacks_is_asked_for_and_then_loaded() {
     assert_eq!((loaded.missing, loaded.report.result), (0, 0));
     let listed = ModuleListFunctions { module: loaded.module, first: 0 };
     let listed = client.sim.module_list_functions(&client.call, listed).expect("a list");
-    assert_eq!((listed.count, listed.functions.len()), (2, 2));
+    assert_eq!((listed.count, listed.functions.len()), (3, 3));
     let scale = client.function(loaded.module, "scale").expect("a function");
     assert_eq!(scale.function, listed.functions[0], "one handle for one function");
     let layout: Vec<_> = scale.facts.parameters.iter().map(|one| (one.offset, one.bytes)).collect();
@@ -165,7 +166,12 @@ fn a_launch_is_refused_with_the_code_that_cuda_documents_or_counted() {
     let good = launch_of(scale);
     assert_eq!(client.launch(good.clone()), Ok(()));
     assert_eq!(client.launch(launch_of(bounded)), Ok(()));
-    assert_eq!(client.sim.codes.not_run, 2);
+    assert_eq!(client.sim.codes.not_run, 0, "both were run");
+    let unknown = client.function(module, "unknown").expect("a function").function;
+    for count in 1..3 {
+        assert_eq!(client.launch(launch_of(unknown)), Ok(()));
+        assert_eq!(client.sim.codes.not_run, count);
+    }
     let dim = |x, y, z| Dim3 { x, y, z };
     let cases = [
         (KernelLaunch { grid: dim(0, 1, 1), ..good.clone() }, Error::INVALID_VALUE),
@@ -189,6 +195,30 @@ fn a_launch_is_refused_with_the_code_that_cuda_documents_or_counted() {
     let odd = KernelLaunch { attributes, ..good };
     assert_eq!(client.launch(odd), Err(Error::INVALID_CLUSTER_SIZE));
     assert_eq!(client.sim.codes.not_run, 2, "what was refused is not counted");
+}
+
+#[test]
+fn a_launch_computes_with_the_modules_variables_and_faults_as_cuda_documents() {
+    let mut client = Client::new();
+    let text = include_str!("../../../../../tests/kernels/arithmetic.ptx");
+    let module = client.module(text).expect("an answer").module;
+    let scale = client.function(module, "vgpu_test_scale").expect("a function").function;
+    let x: Vec<u8> = (0..256).flat_map(|at| (at as f32).to_le_bytes()).collect();
+    let at = client.alloc(1024).expect("room");
+    client.write(at, &x).expect("writable");
+    let scale = |at: u64, count: u32| KernelLaunch {
+        block: Dim3 { x: 128, y: 1, z: 1 },
+        grid: Dim3 { x: 2, y: 1, z: 1 },
+        arguments: [&at.to_le_bytes()[..], &count.to_le_bytes()].concat(),
+        ..launch_of(scale)
+    };
+    assert_eq!(client.launch(scale(at, 255)), Ok(()));
+    let scaled = |at: usize| if at < 255 { 2.0 * at as f32 + (at % 4) as f32 } else { 255.0 };
+    let expected: Vec<u8> = (0..256).flat_map(|at| scaled(at).to_le_bytes()).collect();
+    assert_eq!(client.read(at, 1024).expect("readable"), expected);
+    assert_eq!(client.launch(scale(at + 512, 256)), Err(Error::ILLEGAL_ADDRESS));
+    assert_eq!(client.launch(scale(at + 2, 1)), Err(Error::MISALIGNED_ADDRESS));
+    assert_eq!(client.sim.codes.not_run, 0);
 }
 
 #[test]

@@ -12,19 +12,21 @@ mod code;
 mod decode;
 mod kind;
 mod parse;
+mod reach;
 mod run;
 mod scope;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use vgpu_abi::cuda::Error;
 
-use super::memory::Memory;
 use crate::image::{ImageError, ptx::Module};
 use code::Code;
+pub(crate) use reach::Reach;
 
 /// A module whose kernels can be run.
 pub(crate) struct Program {
@@ -45,6 +47,15 @@ pub(crate) struct NotExecutable {
     pub what: String,
     /// Its line in the PTX, from 1.
     pub line: usize,
+}
+
+impl From<ImageError> for NotExecutable {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Ptx { what, line } => Self { what, line },
+            other => Self { what: other.to_string(), line: 0 },
+        }
+    }
 }
 
 /// How a kernel is launched.
@@ -69,25 +80,31 @@ pub(crate) trait GlobalMemory {
 }
 
 /// What ended a kernel before its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     /// Memory was accessed where there is none.
+    #[error("there is no memory at {address:#x}")]
     IllegalAddress {
         /// The address.
         address: u64,
     },
     /// An access is not aligned to its size.
+    #[error("the access at {address:#x} is not aligned")]
     Misaligned {
         /// The address.
         address: u64,
     },
     /// The kernel's own memory was accessed outside its bounds, or the kernel trapped.
+    #[error("it trapped, or left its own memory")]
     Failed,
     /// `assert` failed.
+    #[error("its assertion failed")]
     Assert,
     /// It did not end in time, or its threads wait for each other for ever.
+    #[error("it does not end")]
     Timeout,
     /// A variable of the module has no address, or the launch does not fit the kernel.
+    #[error("a variable has no address, or the launch does not fit")]
     InvalidLaunch,
 }
 
@@ -102,6 +119,12 @@ impl Fault {
             Self::Timeout => Error::LAUNCH_TIMEOUT,
             Self::InvalidLaunch => Error::INVALID_VALUE,
         }
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("entries", &self.entries.len()).finish_non_exhaustive()
     }
 }
 
@@ -144,11 +167,5 @@ impl Entry {
         symbols: &dyn Fn(&str) -> Option<u64>,
     ) -> Result<(), Fault> {
         run::launch(&self.code, launch, (memory, symbols))
-    }
-}
-
-impl GlobalMemory for Memory {
-    fn bytes(&mut self, address: u64, bytes: usize) -> Option<&mut [u8]> {
-        self.write(address, bytes as u64).ok()
     }
 }

@@ -18,7 +18,6 @@ use super::code::{Code, Instruction, LOCAL_WINDOW, NONE, Op, PARAMETER_WINDOW, S
 use super::kind::Kind;
 use super::parse::{Operand, Raw, Statement, Statements};
 use super::scope::{Named, Scopes};
-use crate::image::ImageError;
 use crate::image::ptx::{Declared, Function, Module, layout};
 use name::Name;
 
@@ -167,8 +166,7 @@ impl<'m> Builder<'m> {
             let statement = match statements.next() {
                 Ok(Some(statement)) => statement,
                 Ok(None) => break,
-                Err(ImageError::Ptx { what, line }) => return Err(NotExecutable { what, line }),
-                Err(other) => return unknown(other.to_string()),
+                Err(error) => return Err(error.into()),
             };
             self.statement(statement).map_err(|mut error| {
                 if error.line == 0 {
