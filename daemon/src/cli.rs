@@ -22,6 +22,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIRECTORY")]
     pub driver_dir: Option<PathBuf>,
 
+    /// Directory with NVIDIA's libcublas.so.12 or .13 (default: as the loader finds them)
+    #[arg(long, value_name = "DIRECTORY")]
+    pub cublas_dir: Option<PathBuf>,
+
     /// Address to listen at, such as unix:/run/vgpu/vgpud.sock; may be given several times
     #[arg(long, value_name = "URI")]
     pub listen: Vec<String>,
@@ -87,6 +91,10 @@ pub(crate) struct WorkerOptions {
     #[arg(long, num_args = 2)]
     pub genuine: Vec<PathBuf>,
 
+    /// Directory of NVIDIA's libcublas.
+    #[arg(long)]
+    pub cublas_dir: Option<PathBuf>,
+
     /// The recording to play.
     #[arg(long)]
     pub replay: Option<PathBuf>,
@@ -110,7 +118,10 @@ impl WorkerOptions {
         match source {
             Source::Sim { gpus } => vec!["--sim-gpus".into(), gpus.to_string().into()],
             Source::Replay { file } => vec!["--replay".into(), file.into()],
-            Source::Nvidia { cuda, nvml } => vec!["--genuine".into(), cuda.into(), nvml.into()],
+            Source::Nvidia { cuda, nvml, cublas } => {
+                let cublas = cublas.iter().flat_map(|path| ["--cublas-dir".into(), path.into()]);
+                ["--genuine".into(), cuda.into(), nvml.into()].into_iter().chain(cublas).collect()
+            }
         }
     }
 
@@ -130,7 +141,11 @@ impl WorkerOptions {
     pub fn source(&self) -> Source {
         match (&self.replay, &self.genuine[..]) {
             (Some(file), _) => Source::Replay { file: file.clone() },
-            (None, [cuda, nvml]) => Source::Nvidia { cuda: cuda.clone(), nvml: nvml.clone() },
+            (None, [cuda, nvml]) => Source::Nvidia {
+                cuda: cuda.clone(),
+                nvml: nvml.clone(),
+                cublas: self.cublas_dir.clone(),
+            },
             (None, _) => Source::Sim { gpus: self.sim_gpus.unwrap_or(1) },
         }
     }

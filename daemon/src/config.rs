@@ -60,6 +60,7 @@ pub(crate) struct Config {
 struct File {
     device: Option<String>,
     driver_dir: Option<PathBuf>,
+    cublas_dir: Option<PathBuf>,
     #[serde(default)]
     listen: Vec<String>,
     mode: Option<String>,
@@ -84,6 +85,8 @@ impl Config {
         let sim_gpus = arguments.sim_gpus.or(file.sim_gpus).unwrap_or(1);
         let sim_gpus = within("sim_gpus", sim_gpus, SIM_GPUS_MAX)?;
         let driver_dir = arguments.driver_dir.as_ref().or(file.driver_dir.as_ref());
+        let cublas_dir = arguments.cublas_dir.as_deref().or(file.cublas_dir.as_deref());
+        let cublas_dir = cublas_dir.map(absolute).transpose()?;
         let images = arguments.images.as_deref().or(file.images.as_deref());
         let images_mib = arguments.images_mib.or(file.images_mib).unwrap_or(DEFAULT_IMAGES_MIB);
         let images_mib = within("images_mib", images_mib, IMAGES_MIB_MAX)?;
@@ -99,7 +102,7 @@ impl Config {
                 clients_max.unwrap_or(DEFAULT_CLIENTS_MAX),
                 CLIENTS_MAX,
             )? as usize,
-            device: source(device, sim_gpus, driver_dir.map(PathBuf::as_path))?,
+            device: source(device, sim_gpus, driver_dir.map(PathBuf::as_path), cublas_dir)?,
             images: Place {
                 directory: images.map(absolute).transpose()?.or_else(cache_directory),
                 bytes_max: u64::from(images_mib) << 20,
@@ -137,10 +140,11 @@ fn source(
     device: Option<&str>,
     sim_gpus: u32,
     driver_dir: Option<&Path>,
+    cublas: Option<PathBuf>,
 ) -> Result<Source, DaemonError> {
     let genuine = || {
         let [cuda, nvml] = nvidia::find::find(driver_dir)?;
-        Ok(Source::Nvidia { cuda, nvml })
+        Ok(Source::Nvidia { cuda, nvml, cublas: cublas.clone() })
     };
     let Some(device) = device else {
         return genuine().map_err(|error| match error {

@@ -69,11 +69,11 @@ impl Vgpud {
     pub fn chain(stage: &Stage, arguments: &[&str]) -> Result<Self> {
         let below = Self::simulated(stage, arguments)?;
         let driver = tempfile::tempdir().map_err(at("creating", "a temporary directory"))?;
-        for soname in ["libcuda.so.1", "libnvidia-ml.so.1"] {
+        for soname in ["libcuda.so.1", "libnvidia-ml.so.1", "libcublas.so.12", "libcublas.so.13"] {
             unmarked(&stage.library(soname), &driver.path().join(soname))?;
         }
         let path = driver.path().to_string_lossy();
-        let above = ["--device", "nvidia", "--driver-dir", &path];
+        let above = ["--device", "nvidia", "--driver-dir", &path, "--cublas-dir", &path];
         let mut host = Self::launch(stage, &[&above, arguments].concat(), Some(&below.link()))?;
         host.below = Some((Box::new(below), driver));
         Ok(host)

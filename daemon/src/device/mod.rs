@@ -72,6 +72,8 @@ pub(crate) enum Source {
         cuda: PathBuf,
         /// NVIDIA's libnvidia-ml.
         nvml: PathBuf,
+        /// Where NVIDIA's libcublas is, if the configuration says so.
+        cublas: Option<PathBuf>,
     },
 }
 
@@ -93,7 +95,10 @@ impl Source {
         match self {
             Self::Sim { gpus } => Ok(Opened::Sim(Profile::load(*gpus))),
             Self::Replay { file } => Ok(Opened::Recording(recording::read(file)?)),
-            Self::Nvidia { cuda, nvml } => Ok(Opened::Nvidia(Genuine::open(cuda, nvml)?)),
+            Self::Nvidia { cuda, nvml, cublas } => {
+                let genuine = Genuine::open(cuda, nvml)?;
+                Ok(Opened::Nvidia { genuine, cublas: cublas.clone() })
+            }
         }
     }
 }
@@ -106,7 +111,12 @@ pub(crate) enum Opened {
     /// What was said of real ones.
     Recording(Vec<Section>),
     /// Those of the genuine driver.
-    Nvidia(Genuine),
+    Nvidia {
+        /// The driver.
+        genuine: Genuine,
+        /// Where NVIDIA's libcublas is, if the configuration says so.
+        cublas: Option<PathBuf>,
+    },
 }
 
 /// What serves a client.
@@ -131,7 +141,7 @@ impl Opened {
         };
         match self {
             Self::Sim(profile) => totals(&profile.snapshot),
-            Self::Nvidia(genuine) => totals(&genuine.snapshot),
+            Self::Nvidia { genuine, .. } => totals(&genuine.snapshot),
             Self::Recording(sections) => {
                 recording::snapshot(sections).as_ref().map_or_else(Vec::new, totals)
             }
@@ -143,7 +153,9 @@ impl Opened {
     pub fn lend(self, bank: impl Bank + 'static, images: Store) -> Lent {
         match self {
             Self::Sim(profile) => Lent::Devices(Box::new(Sim::new(profile, bank, images))),
-            Self::Nvidia(genuine) => Lent::Devices(Box::new(Nvidia::new(genuine, bank, images))),
+            Self::Nvidia { genuine, cublas } => {
+                Lent::Devices(Box::new(Nvidia::new(genuine, cublas, bank, images)))
+            }
             Self::Recording(sections) => Lent::Recording { sections, account: Box::new(bank) },
         }
     }

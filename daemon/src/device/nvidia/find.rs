@@ -57,7 +57,14 @@ pub(crate) fn find(directory: Option<&Path>) -> Result<[PathBuf; 2], DaemonError
     Ok([find_one(CUDA, directory)?, find_one(NVML, directory)?])
 }
 
-fn find_one(name: &'static str, directory: Option<&Path>) -> Result<PathBuf, DaemonError> {
+/// Finds one library of NVIDIA's, in a directory or as the loader would.
+///
+/// # Errors
+/// As for [`find`].
+pub(super) fn find_one(
+    name: &'static str,
+    directory: Option<&Path>,
+) -> Result<PathBuf, DaemonError> {
     let path = match directory {
         Some(directory) => {
             let path = directory.join(name);

@@ -28,6 +28,7 @@ mod state;
 mod virtual_memory;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
@@ -38,6 +39,7 @@ use vgpu_link::wire::cuda::Parameter;
 use super::{Bank, Deliveries, Devices};
 use crate::dispatch::{Answer, Call, Finish, Wait, dispatch};
 use crate::store::Store;
+use blas::Blas;
 pub(crate) use facts::Genuine;
 use foreign::Pointer;
 use generated::driver::Driver;
@@ -65,6 +67,7 @@ pub(crate) struct Nvidia {
     /// driver's own would be that of this thread, which works for all of them.
     thread_streams: HashMap<(u64, u32), Pointer>,
     allocations: Allocations,
+    blas: Blas,
     deliveries: Arc<Deliveries>,
     physical: PhysicalMemory,
     /// Where the parameters of functions and kernels lie, as the guest was told.
@@ -76,7 +79,12 @@ pub(crate) struct Nvidia {
 
 impl Nvidia {
     /// Gives one client the devices.
-    pub fn new(genuine: Genuine, bank: impl Bank + 'static, images: Store) -> Self {
+    pub fn new(
+        genuine: Genuine,
+        cublas: Option<PathBuf>,
+        bank: impl Bank + 'static,
+        images: Store,
+    ) -> Self {
         let Genuine { driver, nvml, snapshot, devices } = genuine;
         let mut handles = Handles::new();
         Self {
@@ -93,6 +101,7 @@ impl Nvidia {
             layouts: HashMap::new(),
             links: HashMap::new(),
             images,
+            blas: Blas::new(cublas),
             bank: Box::new(bank),
             deliveries: Arc::default(),
         }
@@ -158,6 +167,7 @@ impl Nvidia {
     /// Ends a context's number and all that belonged to it; the driver has ended the rest.
     fn bury_context(&mut self, context: u64) {
         self.handles.end(context);
+        self.blas.end_context(context);
         self.thread_streams.retain(|(of, _), _| *of != context);
         for (device, bytes) in self.allocations.end_context(context) {
             self.bank.release(device, bytes);
