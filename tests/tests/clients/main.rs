@@ -10,6 +10,7 @@ mod behaviour;
 mod ggml;
 mod images;
 mod memory;
+mod modules;
 mod node;
 mod nulls;
 mod python;
