@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::{Kind, Request, cuda};
 
-/// Calls that tell how far earlier work is, beside those that wait for it.
-const ASKING: [u32; 2] = [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE];
+/// Calls that tell how far earlier work is, beside those that wait for it, or what became of it: a
+/// graph that lacks work which could not be captured is not handed out.
+const ASKING: [u32; 3] =
+    [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE, cuda::StreamEndCapture::OPCODE];
 
 /// Calls that do not work on the caller's current context: they are done though it is broken.
 const ELSEWHERE: [u32; 5] = [

@@ -98,6 +98,10 @@ impl<'a> Session<'a> {
         let context = works_on(header, payload);
         let due = self.replies.deferred().report(context, header.kind, header.opcode);
         match (header.kind, due) {
+            (Kind::Call, Some(error)) if header.opcode == cuda::StreamEndCapture::OPCODE => {
+                self.end_capture_badly(header, payload)?;
+                return self.refuse(header, error);
+            }
             // Its context is broken: nothing is done there any more, and the next call says so.
             (Kind::Post, Some(_)) => return Ok(()),
             (_, Some(error)) => return self.refuse(header, error),
@@ -114,6 +118,25 @@ impl<'a> Session<'a> {
             self.replies.deferred().forget(|context| !self.device.is_alive(context));
         }
         self.replies.conclude(header, context, &self.answer)
+    }
+
+    /// Ends a capture of which some work failed before it came to the device: the stream is an
+    /// ordinary one again, and nobody gets the graph.
+    fn end_capture_badly(&mut self, header: &Header, payload: &[u8]) -> Result<(), LinkError> {
+        self.ask(header, header.opcode, payload)?;
+        if self.answer.status != 0 {
+            return Ok(());
+        }
+        let ended = cuda::StreamEndCaptureReply::from_payload(&self.answer.payload);
+        let graph = ended.map_err(malformed("answer"))?.graph;
+        self.ask(header, cuda::GraphDestroy::OPCODE, &cuda::GraphDestroy { graph }.to_payload())
+    }
+
+    /// Lets the device do something that does not wait.
+    fn ask(&mut self, header: &Header, opcode: u32, payload: &[u8]) -> Result<(), LinkError> {
+        let call = Call { context: header.context, thread: header.thread };
+        let finish = self.device.answer(&call, opcode, payload, &[], &mut self.answer);
+        finish.map(drop).map_err(malformed("request"))
     }
 
     /// Sends copies that are complete, behind what the same guest thread waits for.

@@ -169,6 +169,8 @@ pub enum Class {
 pub enum Role {
     /// A place for one result.
     Out,
+    /// A place for one result that holds 0 if there is none.
+    ClearedOut,
     /// A place for one result that may be NULL.
     OptionalOut,
     /// One value, read and changed.
@@ -217,12 +219,12 @@ impl Role {
 
     /// Says whether a wrapper can turn the parameter into a field by itself.
     pub fn needs_body(&self) -> bool {
-        !matches!(self, Self::Out | Self::OptionalOut | Self::Inout | Self::In)
+        !matches!(self, Self::Out | Self::ClearedOut | Self::OptionalOut | Self::Inout | Self::In)
     }
 
     /// Says whether a body returns this parameter instead of taking it.
     pub fn is_result(&self) -> bool {
-        matches!(self, Self::Out | Self::OptionalOut)
+        matches!(self, Self::Out | Self::ClearedOut | Self::OptionalOut)
     }
 }
 

@@ -5,7 +5,7 @@
 //! meanwhile is decided here. While nothing is captured, all of it costs one look at a counter.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgpu_abi::cuda::{CUcontext, CUstream, CUstreamCaptureMode as Mode, Error};
@@ -62,7 +62,15 @@ struct Capture {
     thread: u32,
 }
 
+/// Posts whose errors belong to the call, because programs fork and join captures by them.
+const TOLD_AT_ONCE: [u32; 3] =
+    [cuda::EventRecord::OPCODE, cuda::EventRecordWithFlags::OPCODE, cuda::StreamWaitEvent::OPCODE];
+
 static GOING_ON: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether work of any stream may be refused because of a capture: one has failed, or one of a
+/// blocking stream goes on, beside which the legacy stream is not used.
+static IS_TOUCHY: AtomicBool = AtomicBool::new(false);
 static CAPTURES: Mutex<Vec<Capture>> = Mutex::new(Vec::new());
 
 thread_local! {
@@ -88,6 +96,9 @@ fn change(work: impl FnOnce(&mut Vec<Capture>)) {
     let mut captures = lock();
     work(&mut captures);
     GOING_ON.store(captures.len(), Ordering::Release);
+    if captures.is_empty() {
+        IS_TOUCHY.store(false, Ordering::Release);
+    }
 }
 
 fn lane(context: u64, stream: CUstream) -> Lane {
@@ -105,8 +116,25 @@ pub(crate) fn check_flag(flags: u32) -> Result<(), Error> {
     }
 }
 
+/// Says whether to wait for the answer to something that is else posted. Launches, copies and sets
+/// of a capture that goes well are posts as always.
+pub(crate) fn is_told_at_once<R: Request>() -> bool {
+    any() && (IS_TOUCHY.load(Ordering::Acquire) || TOLD_AT_ONCE.contains(&R::OPCODE))
+}
+
+/// Notices an error that the host gave: those of captures say that one has failed.
+pub(crate) fn notice(error: Error) {
+    let of_captures = Error::STREAM_CAPTURE_UNSUPPORTED.code()..=Error::CAPTURED_EVENT.code();
+    if any() && of_captures.contains(&error.code()) {
+        IS_TOUCHY.store(true, Ordering::Release);
+    }
+}
+
 /// Takes up a capture that the host has begun.
-pub(crate) fn begin(context: u64, stream: CUstream, mode: Mode) {
+pub(crate) fn begin(context: u64, stream: CUstream, is_blocking: bool, mode: Mode) {
+    if is_blocking {
+        IS_TOUCHY.store(true, Ordering::Release);
+    }
     let capture = Capture { origin: lane(context, stream), mode, thread: current::thread_number() };
     change(|captures| captures.push(capture));
 }
@@ -164,6 +192,7 @@ pub(crate) fn check_unsafe() -> Result<(), Error> {
     if spoiled.is_empty() {
         return Ok(());
     }
+    IS_TOUCHY.store(true, Ordering::Release);
     for lane in spoiled {
         session::call(&cuda::CaptureInvalidate { stream: lane.stream, thread: lane.thread })?;
     }

@@ -18,6 +18,7 @@ mod entry_points;
 mod exports;
 mod graphs;
 mod handles;
+mod host_copies;
 mod physical;
 mod pinned;
 mod ranges;

@@ -16,9 +16,13 @@ pub(crate) fn call<R: Request>(request: &R) -> Result<R::Reply, Error> {
     ask(request)
 }
 
-/// Asks without waiting; an error is reported by a later synchronising call.
+/// Asks without waiting; an error is reported by a later synchronising call. Beside a capture some
+/// requests wait after all (`captures`).
 pub(crate) fn post<R: Request>(request: &R) -> Result<(), Error> {
     ready()?;
+    if captures::is_told_at_once::<R>() {
+        return ask(request).map(drop);
+    }
     captures::check_request::<R>()?;
     Ok(session::post(request)?)
 }
@@ -32,11 +36,12 @@ pub(crate) fn call_without_context<R: Request>(request: &R) -> Result<R::Reply, 
 /// Asks; a call that synchronises also brings the contents of copies that are complete then.
 fn ask<R: Request>(request: &R) -> Result<R::Reply, Error> {
     captures::check_request::<R>()?;
-    Ok(if cuda::WAITING.contains(&R::OPCODE) || ASKING.contains(&R::OPCODE) {
-        session::call_and_collect(request)?
+    let answered = if cuda::WAITING.contains(&R::OPCODE) || ASKING.contains(&R::OPCODE) {
+        session::call_and_collect(request)
     } else {
-        session::call(request)?
-    })
+        session::call(request)
+    };
+    answered.map_err(Error::from).inspect_err(|error| captures::notice(*error))
 }
 
 /// Sends memory contents in parts and waits until all are done, and what was asked for before.

@@ -17,7 +17,7 @@ use crate::dispatch::Call;
 
 /// Most streams in captures at a time: far more than programs have streams. Threads' own streams
 /// are never created, so nothing else limits them.
-const LANES_MAX: usize = 1 << 16;
+pub(super) const LANES_MAX: usize = 1 << 16;
 
 /// What names a stream: a default stream's number means another one in each context, and the
 /// per-thread one in each thread.
@@ -48,36 +48,37 @@ impl Lane {
         self.stream == stream
     }
 
-    fn is_legacy(self) -> bool {
+    /// Says whether it is the default stream that waits for all blocking ones.
+    pub fn is_legacy(self) -> bool {
         self.stream == CUstream::LEGACY.0
     }
 }
 
 /// A capture that goes on.
 #[derive(Debug)]
-struct Capture {
+pub(crate) struct Capture {
     origin: Lane,
     graph: u64,
     /// Whether the graph was there before, and stays when the capture fails.
     is_into_graph: bool,
-    is_invalid: bool,
+    pub(super) is_invalid: bool,
 }
 
 /// A stream that is being captured.
 #[derive(Debug)]
-struct Branch {
-    capture: u64,
+pub(crate) struct Branch {
+    pub(super) capture: u64,
     /// Whether the legacy stream waits for it, and it for that.
-    is_blocking: bool,
+    pub(super) is_blocking: bool,
     /// What the next node will depend on.
-    next: Vec<Dependency>,
+    pub(super) next: Vec<Dependency>,
 }
 
 /// What an event stands for that was last recorded in a capture.
 #[derive(Debug, Clone)]
-struct Mark {
-    capture: u64,
-    work: Vec<Dependency>,
+pub(crate) struct Mark {
+    pub(super) capture: u64,
+    pub(super) work: Vec<Dependency>,
 }
 
 /// What a client asks about a stream.
@@ -102,10 +103,10 @@ pub(crate) enum State {
 #[derive(Debug, Default)]
 pub(crate) struct Captures {
     last: u64,
-    captures: BTreeMap<u64, Capture>,
-    branches: HashMap<Lane, Branch>,
+    pub(super) captures: BTreeMap<u64, Capture>,
+    pub(super) branches: HashMap<Lane, Branch>,
     /// By event.
-    marks: HashMap<u64, Mark>,
+    pub(super) marks: HashMap<u64, Mark>,
 }
 
 impl Captures {
@@ -144,7 +145,8 @@ impl Captures {
         }
     }
 
-    fn invalidate(&mut self, capture: u64) {
+    /// Lets a capture fail.
+    pub fn invalidate(&mut self, capture: u64) {
         if let Some(capture) = self.captures.get_mut(&capture) {
             capture.is_invalid = true;
         }
@@ -255,117 +257,6 @@ impl Sim {
         self.contexts.find(context)?;
         if self.captures.invalidate_where(|lane, _| lane.context == context) {
             return Err(Error::STREAM_CAPTURE_UNSUPPORTED);
-        }
-        Ok(())
-    }
-
-    /// Checks an event that somebody wants to wait for, or ask about: one that was last recorded
-    /// in a capture does not happen.
-    pub(super) fn await_event(&mut self, event: u64) -> Result<(), Error> {
-        self.queues.check_event(event)?;
-        match self.captures.marks.get(&event).map(|mark| mark.capture) {
-            None => Ok(()),
-            Some(capture) => {
-                self.captures.invalidate(capture);
-                Err(Error::CAPTURED_EVENT)
-            }
-        }
-    }
-
-    /// Records an event. In a capture it stands for the stream's work until then, so that other
-    /// streams can take part; as an external one it becomes a node.
-    pub(super) fn record_event(
-        &mut self,
-        call: &Call,
-        event: u64,
-        stream: u64,
-        is_external: bool,
-    ) -> Result<(), Error> {
-        self.queues.check_event(event)?;
-        let (context, lane) = match self.enter(call, stream)? {
-            // The flag is "invalid outside of stream capture".
-            Entry::Free { .. } if is_external => return Err(Error::INVALID_VALUE),
-            Entry::Free { context } => {
-                self.captures.forget_event(event);
-                return self.queues.record(event, context);
-            }
-            Entry::Captured { context, lane } => (context, lane),
-        };
-        if is_external {
-            let node = Work::Operation(Arc::new(Operation::EventRecord(event)));
-            return self.record(lane, context, node).inspect_err(|_| self.invalidate(lane));
-        }
-        self.queues.check_owner(event, context).inspect_err(|_| self.invalidate(lane))?;
-        if let State::Active { id, next, .. } = self.captures.state(lane) {
-            self.captures.marks.insert(event, Mark { capture: id, work: next });
-        }
-        Ok(())
-    }
-
-    /// Lets a stream wait for an event. One that was recorded in a capture takes the stream into
-    /// that capture, or joins it with the one it is in.
-    pub(super) fn wait_event(
-        &mut self,
-        call: &Call,
-        event: u64,
-        stream: u64,
-        is_external: bool,
-    ) -> Result<(), Error> {
-        self.queues.check_event(event)?;
-        let entry = self.enter(call, stream)?;
-        if is_external {
-            return match entry {
-                Entry::Free { .. } => Err(Error::INVALID_VALUE),
-                Entry::Captured { context, lane } => {
-                    let node = Work::Operation(Arc::new(Operation::EventWait(event)));
-                    self.record(lane, context, node).inspect_err(|_| self.invalidate(lane))
-                }
-            };
-        }
-        match (self.captures.marks.get(&event).cloned(), entry) {
-            (None, Entry::Free { .. }) => Ok(()),
-            (None, Entry::Captured { lane, .. }) => {
-                self.invalidate(lane);
-                Err(Error::STREAM_CAPTURE_ISOLATION)
-            }
-            (Some(mark), entry) => self.join(call, stream, entry, &mark),
-        }
-    }
-
-    fn join(&mut self, call: &Call, stream: u64, entry: Entry, mark: &Mark) -> Result<(), Error> {
-        let lane = match entry {
-            Entry::Free { context } => Lane::new(context, stream, call.thread),
-            Entry::Captured { lane, .. } => lane,
-        };
-        match self.captures.captures.get(&mark.capture) {
-            // What the event stands for is a node by now, and no work of any stream.
-            None => return Err(Error::CAPTURED_EVENT),
-            Some(capture) if capture.is_invalid => return Err(Error::STREAM_CAPTURE_INVALIDATED),
-            Some(_) if lane.is_legacy() => {
-                self.captures.invalidate(mark.capture);
-                return Err(Error::STREAM_CAPTURE_UNSUPPORTED);
-            }
-            Some(_) => {}
-        }
-        let is_blocking = self.queues.is_blocking(stream);
-        if self.captures.branches.len() >= LANES_MAX {
-            return Err(Error::OUT_OF_MEMORY);
-        }
-        let branch = self.captures.branches.entry(lane).or_insert_with(|| Branch {
-            capture: mark.capture,
-            is_blocking,
-            next: Vec::new(),
-        });
-        if branch.capture != mark.capture {
-            let other = branch.capture;
-            self.captures.invalidate(other);
-            self.captures.invalidate(mark.capture);
-            return Err(Error::STREAM_CAPTURE_MERGE);
-        }
-        for dependency in &mark.work {
-            if !branch.next.iter().any(|one| one.node == dependency.node) {
-                branch.next.push(*dependency);
-            }
         }
         Ok(())
     }

@@ -6,6 +6,9 @@ use vgpu_link::wire::cuda::*;
 use super::tests::Client;
 use crate::dispatch::*;
 
+/// Something that a client tries with a handle or an address.
+type Try = fn(&mut Client, u64) -> Result<(), Error>;
+
 const LEGACY: u64 = 1;
 const PER_THREAD: u64 = 2;
 
@@ -153,7 +156,7 @@ fn other_streams_work_on_during_a_capture() {
 
 #[test]
 fn the_legacy_stream_is_not_used_while_a_blocking_stream_is_captured() {
-    let uses: [fn(&mut Client, u64) -> Result<(), Error>; 4] = [
+    let uses: [Try; 4] = [
         |client, at| client.set(LEGACY, at, 1),
         |client, at| client.set(0, at, 1),
         |client, at| client.write(at, &[1]),
@@ -256,7 +259,7 @@ fn a_capture_does_not_depend_on_work_outside() {
 #[test]
 fn an_event_of_a_capture_does_not_happen() {
     let mut client = Client::new();
-    let asks: [fn(&mut Client, u64) -> Result<(), Error>; 3] = [
+    let asks: [Try; 3] = [
         |c, event| c.sim.event_query(&c.call, EventQuery { event }).map(drop),
         |c, event| c.sim.event_synchronize(&c.call, EventSynchronize { event }).map(drop),
         |c, event| c.elapsed(event, event).map(drop),

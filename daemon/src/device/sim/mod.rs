@@ -8,6 +8,7 @@ mod answers;
 mod array;
 mod blas;
 mod capture;
+mod capture_events;
 #[cfg(test)]
 mod capture_tests;
 mod code;

@@ -238,6 +238,9 @@ fn body(
     }
     let results: Vec<&Bound<'_>> =
         function.parameters.iter().filter(|bound| is_result(bound)).collect();
+    for bound in results.iter().filter(|bound| bound.role == Some(&Role::ClearedOut)) {
+        let _ = writeln!(out, "{}.set(Default::default());", bound.name);
+    }
     let Some(module) = &function.row.body else {
         message(&mut out, signatures, function, per_thread)?;
         return Ok(out);
@@ -286,7 +289,7 @@ fn conversion(bound: &Bound<'_>) -> Option<(String, String)> {
     let name = &bound.name;
     let length = bound.length.as_deref().unwrap_or_default();
     let value = match bound.role? {
-        Role::Out => {
+        Role::Out | Role::ClearedOut => {
             let value = format!("convert::output::<_, Error>({name})?");
             return Some((format!("mut {name}"), value));
         }

@@ -75,7 +75,9 @@ fn is_plain(signatures: &Signatures, bound: &Bound<'_>) -> bool {
     };
     match bound.role {
         None => !bound.is_length && known(bound.kind),
-        Some(Role::Out | Role::OptionalOut | Role::Inout) => known(bound.pointee.unwrap_or("?")),
+        Some(Role::Out | Role::ClearedOut | Role::OptionalOut | Role::Inout) => {
+            known(bound.pointee.unwrap_or("?"))
+        }
         Some(Role::In) => {
             let pointee = bound.pointee.unwrap_or("?");
             matches!(form(signatures, pointee), Some(Form::Bytes(_))) && known(pointee)

@@ -8,17 +8,18 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use vgpu_abi::cuda::{
-    CUgraph, CUgraphEdgeData, CUgraphNode, CUstream, CUstreamCaptureMode as Mode,
+    CUgraph, CUgraphEdgeData, CUgraphNode, CUstream, CUstream_flags, CUstreamCaptureMode as Mode,
     CUstreamCaptureStatus as Status, Error,
 };
-use vgpu_guest::convert::Memory;
+use vgpu_guest::convert::{Kept, Memory};
 use vgpu_guest::wire::cuda::{
-    CaptureDependencies, CaptureInfo, CaptureInfoReply, CaptureToGraph, StreamBeginCaptureV2,
-    StreamEndCapture, StreamIsCapturing,
+    CaptureDependencies, CaptureInfo, CaptureInfoReply, CaptureToGraph, MemcpyDtoDAsyncV2,
+    StreamBeginCaptureV2, StreamEndCapture, StreamIsCapturing,
 };
 
 use super::graph::{edge_data, edges, plain_edges};
-use crate::{captures, devices, handles, remote};
+use crate::host_copies::{HostCopy, Way};
+use crate::{captures, devices, handles, host_copies, remote};
 
 /// What was last answered about a stream's dependencies. Programs are given pointers to it, which
 /// hold "until the next API call which operates on the stream or until the capture is terminated".
@@ -28,9 +29,9 @@ static ANSWERED: Mutex<Option<HashMap<(u64, u64), Answered>>> = Mutex::new(None)
 
 /// Begins to capture a stream.
 pub(crate) fn stream_begin_capture_v2(stream: CUstream, mode: Mode) -> Result<(), Error> {
-    let context = check_begin(stream, mode)?;
+    let (context, is_blocking) = check_begin(stream, mode)?;
     remote::call(&StreamBeginCaptureV2 { stream: stream.0, mode: Mode::RELAXED.0 })?;
-    captures::begin(context, stream, mode);
+    captures::begin(context, stream, is_blocking, mode);
     Ok(())
 }
 
@@ -47,16 +48,17 @@ pub(crate) fn stream_begin_capture_to_graph(
     data: Memory<'_>,
     mode: Mode,
 ) -> Result<(), Error> {
-    let context = check_begin(stream, mode)?;
+    let (context, is_blocking) = check_begin(stream, mode)?;
     let dependencies = edges(dependencies, data)?;
     remote::call(&CaptureToGraph { stream: stream.0, graph: graph.0, dependencies })?;
-    captures::begin(context, stream, mode);
+    captures::begin(context, stream, is_blocking, mode);
     Ok(())
 }
 
-fn check_begin(stream: CUstream, mode: Mode) -> Result<u64, Error> {
+fn check_begin(stream: CUstream, mode: Mode) -> Result<(u64, bool), Error> {
     let context = context_of(stream)?;
-    check_mode(mode).map(|()| context)
+    check_mode(mode)?;
+    Ok((context, handles::stream(stream)?.flags & CUstream_flags::NON_BLOCKING.0 == 0))
 }
 
 fn context_of(stream: CUstream) -> Result<u64, Error> {
@@ -77,6 +79,8 @@ pub(crate) fn stream_end_capture(stream: CUstream) -> Result<CUgraph, Error> {
     // It began in another stream, and goes on.
     if !matches!(ended, Err(Error::STREAM_CAPTURE_UNMATCHED)) {
         captures::end(context, stream);
+        let graph = ended.as_ref().ok().map(|ended| CUgraph(ended.graph));
+        host_copies::end_capture(graph, captures::any());
         answered(|answered| answered.remove(&(context, stream.0)));
     }
     Ok(CUgraph(ended?.graph))
@@ -97,11 +101,44 @@ pub(crate) fn stream_is_capturing(stream: CUstream) -> Result<Status, Error> {
 /// # Errors
 /// NOT_SUPPORTED; STREAM_CAPTURE_INVALIDATED if the capture has failed already.
 pub(crate) fn check_not_capturing(stream: CUstream) -> Result<(), Error> {
+    if is_active(stream)? { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
+}
+
+/// Says whether the stream is being captured.
+///
+/// # Errors
+/// STREAM_CAPTURE_INVALIDATED if the capture has failed already.
+pub(super) fn is_active(stream: CUstream) -> Result<bool, Error> {
     match stream_is_capturing(stream)? {
-        Status::NONE => Ok(()),
+        Status::NONE => Ok(false),
         Status::INVALIDATED => Err(Error::STREAM_CAPTURE_INVALIDATED),
-        _ => Err(Error::NOT_SUPPORTED),
+        _ => Ok(true),
     }
+}
+
+/// Captures a copy between the program's memory and a device.
+pub(super) fn copy(
+    way: Way,
+    place: Kept,
+    device: u64,
+    bytes: usize,
+    stream: CUstream,
+) -> Result<(), Error> {
+    let graph = CUgraph(info(stream)?.graph);
+    let copy = HostCopy::new(way, place, bytes)?;
+    let (to, from) = match way {
+        Way::In => (device, copy.stand_in),
+        Way::Out => (copy.stand_in, device),
+    };
+    let byte_count = bytes as u64;
+    let request =
+        MemcpyDtoDAsyncV2 { dst_device: to, src_device: from, byte_count, stream: stream.0 };
+    remote::call(&request)?;
+    // The latest of a stream's nodes is what its next one depends on, and it alone.
+    let node = info(stream)?.dependencies.first().map(|one| one.node);
+    let node = CUgraphNode(node.ok_or(Error::STREAM_CAPTURE_INVALIDATED)?);
+    host_copies::insert(graph, node, copy, true);
+    Ok(())
 }
 
 /// Tells whether the stream is being captured, and the capture's number.

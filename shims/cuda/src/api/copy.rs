@@ -8,7 +8,7 @@
 //! complete when the call returns, as copies to pageable memory may be.
 
 use vgpu_abi::cuda::{CUcontext, CUdeviceptr, CUstream, Error};
-use vgpu_guest::convert::Memory;
+use vgpu_guest::convert::{Kept, Memory};
 use vgpu_guest::destination::Destination;
 use vgpu_guest::wire::cuda::{
     CopyToGuest, MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2, MemcpyHtoDV2,
@@ -17,6 +17,7 @@ use vgpu_guest::wire::header::BULK_BYTES_MAX;
 use vgpu_guest::{reach, reserve, session};
 
 use super::capture;
+use crate::host_copies::Way;
 use crate::{captures, contexts, handles, ranges, remote};
 
 /// Copies memory of the program to the device, and waits until it is there.
@@ -39,6 +40,10 @@ pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<
     ranges::check(source, target.len() as u64)?;
     check_own(target)?;
     captures::check_unsafe()?;
+    fetch(target, source)
+}
+
+fn fetch(target: &mut [u8], source: CUdeviceptr) -> Result<(), Error> {
     let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
     let request = |offset, bytes: usize| MemcpyDtoHV2 {
         src_device: source + offset,
@@ -75,7 +80,18 @@ pub(crate) fn memcpy_hto_d_async_v2(
     handles::stream(stream)?;
     ranges::check(target, source.len() as u64)?;
     check_own(source)?;
-    capture::check_not_capturing(stream)?;
+    if capture::is_active(stream)? {
+        return capture::copy(Way::In, Kept::of(source), target, source.len(), stream);
+    }
+    send_behind(target, source, stream)
+}
+
+/// Sends memory of the program behind what the stream does already.
+pub(crate) fn send_behind(
+    target: CUdeviceptr,
+    source: &[u8],
+    stream: CUstream,
+) -> Result<(), Error> {
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDAsyncV2 { dst_device: target + offset, stream: stream.0 };
     let mut reached = Reached::default();
@@ -100,13 +116,26 @@ pub(crate) fn memcpy_dto_h_async_v2(
     if reserve::holds(target.address()) {
         return Err(Error::INVALID_VALUE);
     }
-    capture::check_not_capturing(stream)?;
+    if capture::is_active(stream)? {
+        return capture::copy(Way::Out, target.keep(), source, bytes, stream);
+    }
     if !reach::is_writable(std::ptr::without_provenance(target.address() as usize), bytes) {
         return Err(Error::INVALID_VALUE);
     }
+    fetch_behind(target, source, bytes, stream)
+}
+
+/// Asks for memory of the device behind what the stream does already; at once where there is no
+/// room to keep the copy in mind.
+pub(crate) fn fetch_behind(
+    target: Memory<'_>,
+    source: CUdeviceptr,
+    bytes: usize,
+    stream: CUstream,
+) -> Result<(), Error> {
     if !session::has_room_for_copies(bytes, bytes.div_ceil(BULK_BYTES_MAX))? {
         super::stream::stream_synchronize(stream)?;
-        return memcpy_dto_h_v2(target.bytes_mut::<Error>(bytes)?, source);
+        return fetch(target.bytes_mut::<Error>(bytes)?, source);
     }
     let mut place = Some(Destination::new::<Error>(target, bytes)?);
     let mut from = source;

@@ -5,17 +5,30 @@ use std::collections::HashSet;
 use vgpu_abi::cuda::{CUgraph, CUgraphEdgeData, CUgraphNode, Error};
 use vgpu_guest::convert::Memory;
 use vgpu_guest::wire::cuda::{
-    GraphAddEdges, GraphDestroy, GraphEdge, GraphEdges, GraphLink, GraphNodeEdges, GraphNodes,
-    GraphRemoveEdges,
+    GraphAddEdges, GraphClone, GraphDestroy, GraphEdge, GraphEdges, GraphLink, GraphNodeEdges,
+    GraphNodes, GraphRemoveEdges,
 };
 
-use crate::{graphs, remote};
+use crate::{graphs, host_copies, remote};
 
 /// Most dependencies of a message: what its lists hold.
 const EDGES_MAX: usize = 32_768;
 
 /// No edge data: all of the node before all of the one behind.
 const DEFAULT: [u8; 8] = [0; 8];
+
+/// Copies a graph.
+///
+/// # Errors
+/// NOT_SUPPORTED where nodes copy memory of the program: which nodes of the clone do is not known
+/// here.
+pub(crate) fn graph_clone(original: CUgraph) -> Result<CUgraph, Error> {
+    remote::ready()?;
+    if host_copies::any_in_graph(original) {
+        return Err(Error::NOT_SUPPORTED);
+    }
+    Ok(CUgraph(remote::call(&GraphClone { original_graph: original.0 })?.graph_clone))
+}
 
 /// Destroys a graph with its nodes.
 pub(crate) fn graph_destroy(graph: CUgraph) -> Result<(), Error> {
@@ -24,6 +37,7 @@ pub(crate) fn graph_destroy(graph: CUgraph) -> Result<(), Error> {
     let nodes = if graphs::any_arguments() { nodes_of(graph)? } else { Vec::new() };
     remote::call(&GraphDestroy { graph: graph.0 })?;
     nodes.into_iter().for_each(graphs::forget_arguments);
+    host_copies::forget_graph(graph);
     Ok(())
 }
 

@@ -12,9 +12,10 @@ use vgpu_guest::wire::cuda::{
     GraphNodeGetEnabled, GraphNodeSetEnabled, GraphUpload, NodeParams,
 };
 
+use super::capture;
 use super::node::of_event;
 use super::node_params::{self, Version};
-use crate::{graphs, handles, remote};
+use crate::{graphs, handles, host_copies, remote};
 
 /// Makes an executable graph. The node that stands in the way, if one does, is stored; there is
 /// no log, so its text is empty.
@@ -31,7 +32,7 @@ pub(crate) fn graph_instantiate(
     if log.address() != 0 && log_bytes > 0 {
         log.store::<_, Error>(&[0_u8])?;
     }
-    taken_up(&made)
+    taken_up(graph, &made)
 }
 
 /// As [`graph_instantiate`].
@@ -53,7 +54,7 @@ pub(crate) fn graph_instantiate_with_flags(
     if flags & u64::from(Flags::UPLOAD.0) != 0 {
         return Err(Error::INVALID_VALUE);
     }
-    taken_up(&instantiate(graph, flags, CUstream(0))?)
+    taken_up(graph, &instantiate(graph, flags, CUstream(0))?)
 }
 
 /// Makes an executable graph, and says what stands in the way if something does.
@@ -70,7 +71,7 @@ pub(crate) fn graph_instantiate_with_params(
     let made = instantiate(graph, params.flags, params.hUploadStream)?;
     params.hErrNode_out = CUgraphNode(made.error_node);
     params.result_out = CUgraphInstantiateResult(made.result);
-    taken_up(&made)
+    taken_up(graph, &made)
 }
 
 fn instantiate(
@@ -78,22 +79,30 @@ fn instantiate(
     flags: u64,
     upload: CUstream,
 ) -> Result<GraphInstantiateReply, Error> {
+    remote::ready()?;
+    host_copies::check_graph(graph)?;
     remote::call(&GraphInstantiate { graph: graph.0, flags, upload: upload.0 })
 }
 
-fn taken_up(made: &GraphInstantiateReply) -> Result<CUgraphExec, Error> {
+fn taken_up(graph: CUgraph, made: &GraphInstantiateReply) -> Result<CUgraphExec, Error> {
     if let Some(error) = Error::new(made.code) {
         return Err(error);
     }
     let exec = CUgraphExec(made.exec);
     graphs::insert_exec(exec);
+    host_copies::make(exec, graph);
     Ok(exec)
 }
 
 /// Launches an executable graph in a stream.
 pub(crate) fn graph_launch(exec: CUgraphExec, stream: CUstream) -> Result<(), Error> {
     check(exec, stream)?;
-    remote::post(&GraphLaunch { graph_exec: exec.0, stream: stream.0 })
+    let launch = || remote::post(&GraphLaunch { graph_exec: exec.0, stream: stream.0 });
+    if !host_copies::any_in_exec(exec) {
+        return launch();
+    }
+    capture::check_not_capturing(stream)?;
+    host_copies::around_launch(exec, stream, launch)
 }
 
 /// Prepares the launch of an executable graph in a stream.
@@ -112,7 +121,9 @@ fn check(exec: CUgraphExec, stream: CUstream) -> Result<(), Error> {
 pub(crate) fn graph_exec_destroy(exec: CUgraphExec) -> Result<(), Error> {
     remote::ready()?;
     graphs::remove_exec(exec)?;
-    remote::post(&GraphExecDestroy { graph_exec: exec.0 })
+    remote::post(&GraphExecDestroy { graph_exec: exec.0 })?;
+    host_copies::forget_exec(exec);
+    Ok(())
 }
 
 /// Lets an executable graph do what another graph says, if the two are alike enough; stores the
@@ -151,7 +162,12 @@ pub(crate) fn graph_exec_update_v2(
 fn update(exec: CUgraphExec, graph: CUgraph) -> Result<GraphExecUpdateReply, Error> {
     remote::ready()?;
     graphs::check_exec(exec)?;
-    remote::call(&GraphExecUpdate { exec: exec.0, graph: graph.0 })
+    host_copies::check_graph(graph)?;
+    let updated = remote::call(&GraphExecUpdate { exec: exec.0, graph: graph.0 })?;
+    if updated.code == 0 {
+        host_copies::make(exec, graph);
+    }
+    Ok(updated)
 }
 
 /// Returns the flags that an executable graph was made with.
@@ -169,6 +185,7 @@ pub(crate) fn graph_node_set_enabled(
 ) -> Result<(), Error> {
     remote::ready()?;
     graphs::check_exec(exec)?;
+    check_nodes_are_the_hosts(exec)?;
     remote::call(&GraphNodeSetEnabled { graph_exec: exec.0, node: node.0, is_enabled })
 }
 
@@ -179,8 +196,17 @@ pub(crate) fn graph_node_get_enabled(exec: CUgraphExec, node: CUgraphNode) -> Re
     Ok(remote::call(&GraphNodeGetEnabled { graph_exec: exec.0, node: node.0 })?.is_enabled)
 }
 
+/// Refuses what would change copies of the program's memory one by one: which node of the
+/// executable graph is which of them is not known here.
+fn check_nodes_are_the_hosts(exec: CUgraphExec) -> Result<(), Error> {
+    if host_copies::any_in_exec(exec) { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
+}
+
 fn change(exec: CUgraphExec, node: CUgraphNode, params: NodeParams) -> Result<(), Error> {
     graphs::check_exec(exec)?;
+    if [Type::MEMCPY, Type::GRAPH].contains(&Type(params.kind)) {
+        check_nodes_are_the_hosts(exec)?;
+    }
     remote::call(&GraphExecNodeChange { exec: exec.0, node: node.0, params })
 }
 

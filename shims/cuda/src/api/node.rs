@@ -13,13 +13,16 @@ use vgpu_guest::wire::cuda::{
 
 use super::graph::{edges, plain_edges};
 use super::node_params::{self, Version};
-use crate::{graphs, handles, remote};
+use crate::{graphs, handles, host_copies, remote};
 
 fn add(
     graph: CUgraph,
     dependencies: Vec<GraphEdge>,
     params: NodeParams,
 ) -> Result<CUgraphNode, Error> {
+    if Type(params.kind) == Type::GRAPH {
+        check_child(CUgraph(params.handle))?;
+    }
     Ok(CUgraphNode(remote::call(&GraphAddNode { graph: graph.0, dependencies, params })?.node))
 }
 
@@ -38,6 +41,12 @@ pub(crate) fn graph_add_child_graph_node(
     child: CUgraph,
 ) -> Result<CUgraphNode, Error> {
     add(graph, plain_edges(dependencies)?, node_params::plain(Type::GRAPH, child.0))
+}
+
+/// Checks a graph that is to be inside a node: which nodes of its copy would copy memory of the
+/// program is not known here.
+fn check_child(child: CUgraph) -> Result<(), Error> {
+    if host_copies::any_in_graph(child) { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
 }
 
 /// Adds a node that records an event.
@@ -136,6 +145,7 @@ pub(crate) fn graph_add_node_v3(
 pub(crate) fn graph_destroy_node(node: CUgraphNode) -> Result<(), Error> {
     remote::call(&GraphDestroyNode { node: node.0 })?;
     graphs::forget_arguments(node);
+    host_copies::forget_node(node);
     Ok(())
 }
 
@@ -203,6 +213,7 @@ pub(crate) fn graph_node_get_params(node: CUgraphNode) -> Result<CUgraphNodePara
 fn change(node: CUgraphNode, params: NodeParams) -> Result<(), Error> {
     remote::call(&GraphNodeChange { node: node.0, params })?;
     graphs::forget_arguments(node);
+    host_copies::forget_node(node);
     Ok(())
 }
 

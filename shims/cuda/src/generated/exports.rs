@@ -1639,6 +1639,7 @@ pub unsafe extern "C" fn cuStreamEndCapture(stream: CUstream, graph: *mut CUgrap
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut graph = unsafe { convert::output::<_, Error>(graph)? };
+        graph.set(Default::default());
         let graph_value = api::capture::stream_end_capture(stream)?;
         graph.set(graph_value);
         Ok(())
@@ -1658,6 +1659,7 @@ pub unsafe extern "C" fn cuStreamEndCapture_ptsz(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut graph = unsafe { convert::output::<_, Error>(graph)? };
+        graph.set(Default::default());
         let graph_value = api::capture::stream_end_capture(stream.per_thread())?;
         graph.set(graph_value);
         Ok(())
@@ -1731,8 +1733,8 @@ pub unsafe extern "C" fn cuGraphClone(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut graph_clone = unsafe { convert::output::<_, Error>(graph_clone)? };
-        let reply = remote::call(&cuda::GraphClone { original_graph: original_graph.0 })?;
-        graph_clone.set(CUgraph(reply.graph_clone));
+        let graph_clone_value = api::graph::graph_clone(original_graph)?;
+        graph_clone.set(graph_clone_value);
         Ok(())
     })
 }

@@ -59,6 +59,11 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// Keeps where some bytes lie.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { address: bytes.as_ptr().expose_provenance() }
+    }
+
     /// Takes the address for the call that uses it.
     pub fn memory<'call>(self) -> Memory<'call> {
         Memory { address: std::ptr::with_exposed_provenance_mut(self.address), call: PhantomData }

@@ -1,0 +1,100 @@
+"""Memory of the program in graphs: read at each launch, and written by the synchronisation."""
+
+import ctypes
+import struct
+from ctypes import byref, c_uint32, c_uint64
+
+import kernels
+from cases.capture import RELAXED, end, instantiate
+from rules import case
+
+
+def pinned(world, size=16):
+    """Pinned memory of the program, as bytes that can be read and written."""
+    place = ctypes.c_void_p()
+    world.ok(world.cu.cuMemAllocHost_v2(byref(place), size))
+    return (ctypes.c_ubyte * size).from_address(place.value)
+
+
+def fill(place, value):
+    """Sets every byte."""
+    ctypes.memset(place, value, len(place))
+
+
+def launch(world, executable, stream):
+    """Launches a graph and waits for it."""
+    world.ok(world.cu.cuGraphLaunch(executable, stream))
+    world.ok(world.cu.cuStreamSynchronize(stream))
+
+
+@case
+def a_captured_copy_to_the_device_reads_at_each_launch(world):
+    """cuMemcpyHtoDAsync in a capture: the node reads what is there when it runs."""
+    world.primary()
+    place, stream, source = world.memory(), world.stream(), pinned(world)
+    fill(source, 1)
+    world.ok(world.cu.cuStreamBeginCapture_v2(stream, RELAXED))
+    world.ok(world.cu.cuMemcpyHtoDAsync_v2(place, source, 16, stream))
+    executable = instantiate(world, end(world, stream))
+    for value in range(2, 6):
+        fill(source, value)
+        launch(world, executable, stream)
+        world.equal(world.read(place, 16), bytes([value]) * 16)
+
+
+@case
+def a_captured_copy_to_the_program_arrives_by_the_synchronisation(world):
+    """cuMemcpyDtoHAsync in a capture: the node writes at each launch."""
+    world.primary()
+    place, stream, target = world.memory(), world.stream(), pinned(world)
+    world.ok(world.cu.cuStreamBeginCapture_v2(stream, RELAXED))
+    world.ok(world.cu.cuMemcpyDtoHAsync_v2(target, place, 16, stream))
+    graph = end(world, stream)
+    executable = instantiate(world, graph)
+    world.ok(world.cu.cuGraphDestroy(graph))
+    world.equal(bytes(target), b"\0" * 16)
+    for value in range(1, 5):
+        world.ok(world.cu.cuMemsetD8_v2(place, value, 16))
+        launch(world, executable, stream)
+        world.equal(bytes(target), bytes([value]) * 16)
+
+
+@case
+def a_captured_round_trip_computes_at_each_launch(world):
+    """A copy in, a kernel and a copy out in one graph, launched a thousand times."""
+    world.primary()
+    function = world.function(world.module(kernels.ALL), b"vgpu_test_add")
+    place, stream = world.memory(), world.stream()
+    source, target = pinned(world), pinned(world)
+    world.ok(world.cu.cuStreamBeginCapture_v2(stream, RELAXED))
+    world.ok(world.cu.cuMemcpyHtoDAsync_v2(place, source, 16, stream))
+    world.ok(world.launch(function, [c_uint64(place), c_uint32(5)], block=1, stream=stream))
+    world.ok(world.cu.cuMemcpyDtoHAsync_v2(target, place, 16, stream))
+    executable = instantiate(world, end(world, stream))
+    for value in range(1000):
+        ctypes.memmove(source, struct.pack("<IIII", value, 1, 2, 3), 16)
+        launch(world, executable, stream)
+        world.equal(struct.unpack("<IIII", bytes(target)), (value + 5, 1, 2, 3))
+
+
+@case
+def an_update_takes_up_other_memory_of_the_program(world):
+    """cuGraphExecUpdate with a graph that copies from elsewhere."""
+    world.primary()
+    place, stream = world.memory(), world.stream()
+    sources = [pinned(world), pinned(world)]
+    graphs = []
+    for value, source in enumerate(sources, 1):
+        fill(source, value)
+        world.ok(world.cu.cuStreamBeginCapture_v2(stream, RELAXED))
+        world.ok(world.cu.cuMemcpyHtoDAsync_v2(place, source, 16, stream))
+        graphs.append(end(world, stream))
+    executable = instantiate(world, graphs[0])
+    launch(world, executable, stream)
+    world.equal(world.read(place, 16), b"\1" * 16)
+    info = (c_uint64 * 3)()
+    world.ok(world.cu.cuGraphExecUpdate_v2(executable, graphs[1], info))
+    for graph in graphs:
+        world.ok(world.cu.cuGraphDestroy(graph))
+    launch(world, executable, stream)
+    world.equal(world.read(place, 16), b"\2" * 16)
