@@ -7,6 +7,8 @@
 mod boxes;
 #[path = "memory-client/mapped.rs"]
 mod mapped;
+#[path = "memory-client/pooled.rs"]
+mod pooled;
 #[path = "memory-client/unreachable.rs"]
 mod unreachable;
 
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
     let told = match story.as_str() {
         "boxes" => boxes::tell(),
         "mapped" => mapped::tell(),
+        "pooled" => pooled::tell(),
         "unreachable" => unreachable::tell(),
         _ => {
             eprintln!("memory-client: there is no story called {story:?}");

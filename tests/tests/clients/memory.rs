@@ -1,15 +1,16 @@
 //! Memory of the driver API: copies in two and three dimensions, arrays, virtual memory
-//! management, and addresses where nothing is.
+//! management, pools, several devices, and addresses where nothing is.
 
 use serde_json::{Value, json};
-use vgpu_tests::Stage;
 use vgpu_tests::client::{Way, over};
+use vgpu_tests::{Stage, Vgpud};
 
-use crate::{answer, host};
+use crate::answer;
 
 #[track_caller]
 fn check(story: &str, expected: Value) {
-    let (stage, host) = (Stage::dev(), host());
+    let stage = Stage::dev();
+    let host = Vgpud::start_with(&stage, &["--sim-gpus", "2"]).expect("the staged vgpud starts");
     let mut client =
         over(&stage, Way::SearchPath, &host.link(), env!("CARGO_BIN_EXE_memory-client"));
     assert_eq!(answer(client.arg(story), &host), expected, "{story}");
@@ -46,4 +47,19 @@ fn a_copy_from_where_the_program_has_nothing_is_an_error_and_no_end() {
         "goes_on": true,
     });
     check("unreachable", expected);
+}
+
+#[test]
+fn memory_is_allocated_in_stream_order_and_copied_between_devices() {
+    let expected = json!({
+        "kept": true,
+        "used": true,
+        "twice": "INVALID_VALUE",
+        "not_pooled": "INVALID_VALUE",
+        "reaches": 1,
+        "enabled": ["SUCCESS", "PEER_ACCESS_ALREADY_ENABLED", "INVALID_CONTEXT"],
+        "disabled": ["SUCCESS", "PEER_ACCESS_NOT_ENABLED"],
+        "over": true,
+    });
+    check("pooled", expected);
 }
