@@ -4,15 +4,33 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use vgpu_tests::client::{Way, over};
 use vgpu_tests::host::unmarked;
+use vgpu_tests::stage::repository;
 use vgpu_tests::{Stage, Vgpud, run};
 
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Some 300 cases, each in a process of its own, on a busy machine.
+const RULES_LIMIT: Duration = Duration::from_secs(400);
+
+/// Runs the rules that clients punish over a host; returns each case with what became of it.
+#[track_caller]
+fn rules_over(host: &Vgpud) -> BTreeMap<String, Value> {
+    let mut python = over(&Stage::dev(), Way::SearchPath, &host.link(), "python3");
+    python.arg(repository().join("tests/compliance/run.py"));
+    python.args(["--driver", "libcuda.so.1", "--runtime", "libcudart.so.13"]);
+    let done = run(&mut python, RULES_LIMIT).expect("all cases end");
+    let lines = done.stdout.lines().map(|line| serde_json::from_str::<Value>(line));
+    let cases = lines.map(|case| case.expect("one JSON document a case"));
+    cases.map(|case| (case["case"].as_str().expect("a name").to_owned(), case)).collect()
+}
 
 /// Starts a host that is expected not to come up; returns what it said.
 #[track_caller]
@@ -110,4 +128,18 @@ fn a_client_is_answered_through_the_driver_as_by_the_simulated_device() {
         done.unwrap_or_else(|error| panic!("{error}\n{}", host.log()))
     });
     assert_eq!(answers[0], answers[1]);
+}
+
+/// Every C function that the host calls, with its arguments: what a case sees through the driver is
+/// what it sees on the simulated device, be it right or not.
+#[test]
+fn the_rules_come_out_the_same_through_the_driver() {
+    let stage = Stage::dev();
+    let plain = Vgpud::simulated(&stage, &["--clients-max", "400"]).expect("a host");
+    let chain = Vgpud::chain(&stage, &["--clients-max", "400"]).expect("a chain");
+    let (expected, seen) = (rules_over(&plain), rules_over(&chain));
+    assert!(expected.len() >= 150, "{} cases", expected.len());
+    for (name, case) in &expected {
+        assert_eq!(seen.get(name), Some(case), "{name}\n{}", chain.log());
+    }
 }

@@ -13,7 +13,7 @@ use super::handles::Kind;
 use crate::dispatch::Call;
 
 /// First driver whose functions know edge data: CUDA 12.3.
-const EDGE_DATA: i32 = 12030;
+pub(super) const EDGE_DATA: i32 = 12030;
 
 /// The driver's words for dependencies: nodes, and the data of their edges.
 pub(super) struct Edges {
@@ -24,11 +24,11 @@ pub(super) struct Edges {
 impl Edges {
     /// The edge data; none where no edge has any.
     pub fn data(&self) -> Raw<'_> {
-        let is_plain = self.data.iter().all(|data| *data == [0; 8]);
-        if is_plain { Raw::NULL } else { Raw::read(&self.data) }
+        if self.is_plain() { Raw::NULL } else { Raw::read(&self.data) }
     }
 
-    fn is_plain(&self) -> bool {
+    /// Says whether no edge has data.
+    pub fn is_plain(&self) -> bool {
         self.data.iter().all(|data| *data == [0; 8])
     }
 }

@@ -59,6 +59,11 @@ pub(crate) struct Pointer(pub usize);
 pub(crate) struct Bytes<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Bytes<N> {
+    /// Reads a field.
+    pub fn take<const M: usize>(&self, at: usize) -> [u8; M] {
+        std::array::from_fn(|index| self.0[at + index])
+    }
+
     /// Writes a field.
     pub fn put<const M: usize>(&mut self, at: usize, field: [u8; M]) {
         self.0[at..at + M].copy_from_slice(&field);

@@ -150,6 +150,11 @@ impl Handles {
         (1..self.next).contains(&(number & ((1 << NUMBER_BITS) - 1)))
     }
 
+    /// Tells what something ends with; 0 for nothing.
+    pub fn owner(&self, number: u64) -> u64 {
+        self.living.get(&number).map_or(0, |entry| entry.owner)
+    }
+
     /// Says whether a number names something.
     pub fn is_alive(&self, number: u64) -> bool {
         self.living.contains_key(&number)

@@ -67,24 +67,31 @@ impl Nvidia {
         Ok(Config { bytes, _attributes: attributes })
     }
 
-    fn attribute(&self, attribute: &LaunchAttribute) -> Result<[u64; ATTRIBUTE_BYTES / 8], Error> {
-        let mut value = attribute.value;
-        let id = Id(attribute.id);
-        if WITH_EVENT.contains(&id) {
-            let (event, _) = value.split_at_mut(8);
-            let number = u64::from_ne_bytes(event.try_into().expect("8 bytes"));
-            let found = self.handles.find(Kind::Event, number)?;
-            event.copy_from_slice(&found.0.to_ne_bytes());
-        } else if !PLAIN.contains(&id) {
-            return Err(Error::NOT_SUPPORTED);
+    /// Refuses an attribute whose value is more than numbers.
+    pub(super) fn check_plain(&self, id: u32) -> Result<(), Error> {
+        if PLAIN.contains(&Id(id)) { Ok(()) } else { Err(Error::NOT_SUPPORTED) }
+    }
+
+    /// Puts an attribute's value into the driver's words.
+    pub(super) fn attribute_value(&self, attribute: &LaunchAttribute) -> Result<Bytes<64>, Error> {
+        let mut value = Bytes(attribute.value);
+        if WITH_EVENT.contains(&Id(attribute.id)) {
+            let event = self.handles.find(Kind::Event, u64::from_ne_bytes(value.take(0)))?;
+            value.put(0, event.0.to_ne_bytes());
+        } else {
+            self.check_plain(attribute.id)?;
         }
+        Ok(value)
+    }
+
+    fn attribute(&self, attribute: &LaunchAttribute) -> Result<[u64; ATTRIBUTE_BYTES / 8], Error> {
+        let value = self.attribute_value(attribute)?;
         let mut words = [0; ATTRIBUTE_BYTES / 8];
         // The id fills the first half of the first word (little-endian, as all that CUDA runs on).
         words[0] = u64::from(attribute.id);
-        let values = value
-            .chunks_exact(8)
-            .map(|word| u64::from_ne_bytes(word.try_into().expect("chunks of 8 bytes")));
-        words[1..].iter_mut().zip(values).for_each(|(word, value)| *word = value);
+        for (at, word) in words[1..].iter_mut().enumerate() {
+            *word = u64::from_ne_bytes(value.take(8 * at));
+        }
         Ok(words)
     }
 

@@ -15,6 +15,8 @@ pub(crate) mod find;
 mod foreign;
 mod function;
 mod generated;
+mod graph;
+mod graph_exec;
 mod handles;
 mod jit;
 mod kernel;
@@ -23,9 +25,11 @@ mod library;
 mod linker;
 mod memory;
 mod module;
+mod node;
 mod occupancy;
 mod state;
 mod virtual_memory;
+mod volume;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -74,6 +78,8 @@ pub(crate) struct Nvidia {
     layouts: HashMap<u64, Vec<Parameter>>,
     links: HashMap<u64, linker::Link>,
     images: Store,
+    /// Sources that copies may still read.
+    held: Vec<volume::Held>,
     bank: Box<dyn Bank>,
 }
 
@@ -102,6 +108,7 @@ impl Nvidia {
             links: HashMap::new(),
             images,
             blas: Blas::new(cublas),
+            held: Vec::new(),
             bank: Box::new(bank),
             deliveries: Arc::default(),
         }
@@ -169,6 +176,7 @@ impl Nvidia {
         self.handles.end(context);
         self.blas.end_context(context);
         self.thread_streams.retain(|(of, _), _| *of != context);
+        self.held.retain(|held| held.context != context);
         for (device, bytes) in self.allocations.end_context(context) {
             self.bank.release(device, bytes);
         }

@@ -16,6 +16,7 @@ use crate::device::nvidia::foreign::{Bytes, Library, Pointer, Raw, missing};
 /// NVIDIA's libcuda; a function that it lacks is `None`.
 #[derive(Debug)]
 pub(crate) struct Driver {
+    array3_d_create_v2: Option<unsafe extern "C" fn(*mut usize, *mut c_void) -> u32>,
     array_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_create_v2: Option<unsafe extern "C" fn(*mut usize, u32, i32) -> u32>,
     ctx_destroy_v2: Option<unsafe extern "C" fn(usize) -> u32>,
@@ -64,19 +65,83 @@ pub(crate) struct Driver {
     func_set_attribute: Option<unsafe extern "C" fn(usize, u32, i32) -> u32>,
     func_set_cache_config: Option<unsafe extern "C" fn(usize, u32) -> u32>,
     func_set_shared_mem_config: Option<unsafe extern "C" fn(usize, u32) -> u32>,
+    graph_add_child_graph_node:
+        Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, usize) -> u32>,
+    graph_add_dependencies:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void, usize) -> u32>,
+    graph_add_dependencies_v2:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void, *mut c_void, usize) -> u32>,
+    graph_add_empty_node:
+        Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize) -> u32>,
+    graph_add_event_record_node:
+        Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, usize) -> u32>,
+    graph_add_event_wait_node:
+        Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, usize) -> u32>,
+    graph_add_kernel_node_v2:
+        Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, *mut c_void) -> u32>,
+    graph_add_memcpy_node: Option<
+        unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, *mut c_void, usize) -> u32,
+    >,
+    graph_add_memset_node: Option<
+        unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, *mut c_void, usize) -> u32,
+    >,
     graph_child_graph_node_get_graph: Option<unsafe extern "C" fn(usize, *mut usize) -> u32>,
     graph_clone: Option<unsafe extern "C" fn(*mut usize, usize) -> u32>,
     graph_create: Option<unsafe extern "C" fn(*mut usize, u32) -> u32>,
     graph_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
     graph_destroy_node: Option<unsafe extern "C" fn(usize) -> u32>,
+    graph_event_record_node_get_event: Option<unsafe extern "C" fn(usize, *mut usize) -> u32>,
+    graph_event_record_node_set_event: Option<unsafe extern "C" fn(usize, usize) -> u32>,
+    graph_event_wait_node_get_event: Option<unsafe extern "C" fn(usize, *mut usize) -> u32>,
+    graph_event_wait_node_set_event: Option<unsafe extern "C" fn(usize, usize) -> u32>,
+    graph_exec_child_graph_node_set_params:
+        Option<unsafe extern "C" fn(usize, usize, usize) -> u32>,
     graph_exec_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
+    graph_exec_event_record_node_set_event:
+        Option<unsafe extern "C" fn(usize, usize, usize) -> u32>,
+    graph_exec_event_wait_node_set_event: Option<unsafe extern "C" fn(usize, usize, usize) -> u32>,
     graph_exec_get_flags: Option<unsafe extern "C" fn(usize, *mut u64) -> u32>,
+    graph_exec_kernel_node_set_params_v2:
+        Option<unsafe extern "C" fn(usize, usize, *mut c_void) -> u32>,
+    graph_exec_memcpy_node_set_params:
+        Option<unsafe extern "C" fn(usize, usize, *mut c_void, usize) -> u32>,
+    graph_exec_memset_node_set_params:
+        Option<unsafe extern "C" fn(usize, usize, *mut c_void, usize) -> u32>,
+    graph_exec_update_v2: Option<unsafe extern "C" fn(usize, usize, *mut c_void) -> u32>,
+    graph_get_edges:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void, *mut usize) -> u32>,
+    graph_get_edges_v2: Option<
+        unsafe extern "C" fn(usize, *mut c_void, *mut c_void, *mut c_void, *mut usize) -> u32,
+    >,
+    graph_get_nodes: Option<unsafe extern "C" fn(usize, *mut c_void, *mut usize) -> u32>,
+    graph_instantiate_with_params:
+        Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void) -> u32>,
     graph_kernel_node_copy_attributes: Option<unsafe extern "C" fn(usize, usize) -> u32>,
+    graph_kernel_node_get_attribute: Option<unsafe extern "C" fn(usize, u32, *mut c_void) -> u32>,
+    graph_kernel_node_get_params_v2: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
+    graph_kernel_node_set_attribute: Option<unsafe extern "C" fn(usize, u32, *mut c_void) -> u32>,
+    graph_kernel_node_set_params_v2: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
     graph_launch: Option<unsafe extern "C" fn(usize, usize) -> u32>,
+    graph_memcpy_node_get_params: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
+    graph_memcpy_node_set_params: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
+    graph_memset_node_get_params: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
+    graph_memset_node_set_params: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
     graph_node_find_in_clone: Option<unsafe extern "C" fn(*mut usize, usize, usize) -> u32>,
+    graph_node_get_dependencies:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut usize) -> u32>,
+    graph_node_get_dependencies_v2:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void, *mut usize) -> u32>,
+    graph_node_get_dependent_nodes:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut usize) -> u32>,
+    graph_node_get_dependent_nodes_v2:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void, *mut usize) -> u32>,
     graph_node_get_enabled: Option<unsafe extern "C" fn(usize, usize, *mut u32) -> u32>,
     graph_node_get_type: Option<unsafe extern "C" fn(usize, *mut u32) -> u32>,
     graph_node_set_enabled: Option<unsafe extern "C" fn(usize, usize, u32) -> u32>,
+    graph_remove_dependencies:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void, usize) -> u32>,
+    graph_remove_dependencies_v2:
+        Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void, *mut c_void, usize) -> u32>,
     graph_upload: Option<unsafe extern "C" fn(usize, usize) -> u32>,
     init: Option<unsafe extern "C" fn(u32) -> u32>,
     kernel_get_attribute: Option<unsafe extern "C" fn(*mut i32, u32, usize, i32) -> u32>,
@@ -159,6 +224,8 @@ pub(crate) struct Driver {
     mem_retain_allocation_handle: Option<unsafe extern "C" fn(*mut u64, *mut c_void) -> u32>,
     mem_set_access: Option<unsafe extern "C" fn(u64, usize, *mut c_void, usize) -> u32>,
     mem_unmap: Option<unsafe extern "C" fn(u64, usize) -> u32>,
+    memcpy3_d_async_v2: Option<unsafe extern "C" fn(*mut c_void, usize) -> u32>,
+    memcpy3_d_v2: Option<unsafe extern "C" fn(*mut c_void) -> u32>,
     memcpy_dto_d_async_v2: Option<unsafe extern "C" fn(u64, u64, usize, usize) -> u32>,
     memcpy_dto_d_v2: Option<unsafe extern "C" fn(u64, u64, usize) -> u32>,
     memcpy_dto_h_async_v2: Option<unsafe extern "C" fn(*mut c_void, u64, usize, usize) -> u32>,
@@ -231,6 +298,7 @@ impl Driver {
         // SAFETY: each field has the prototype that the library's public header gives its name.
         unsafe {
             Self {
+                array3_d_create_v2: library.find(b"cuArray3DCreate_v2\0"),
                 array_destroy: library.find(b"cuArrayDestroy\0"),
                 ctx_create_v2: library.find(b"cuCtxCreate_v2\0"),
                 ctx_destroy_v2: library.find(b"cuCtxDestroy_v2\0"),
@@ -279,20 +347,67 @@ impl Driver {
                 func_set_attribute: library.find(b"cuFuncSetAttribute\0"),
                 func_set_cache_config: library.find(b"cuFuncSetCacheConfig\0"),
                 func_set_shared_mem_config: library.find(b"cuFuncSetSharedMemConfig\0"),
+                graph_add_child_graph_node: library.find(b"cuGraphAddChildGraphNode\0"),
+                graph_add_dependencies: library.find(b"cuGraphAddDependencies\0"),
+                graph_add_dependencies_v2: library.find(b"cuGraphAddDependencies_v2\0"),
+                graph_add_empty_node: library.find(b"cuGraphAddEmptyNode\0"),
+                graph_add_event_record_node: library.find(b"cuGraphAddEventRecordNode\0"),
+                graph_add_event_wait_node: library.find(b"cuGraphAddEventWaitNode\0"),
+                graph_add_kernel_node_v2: library.find(b"cuGraphAddKernelNode_v2\0"),
+                graph_add_memcpy_node: library.find(b"cuGraphAddMemcpyNode\0"),
+                graph_add_memset_node: library.find(b"cuGraphAddMemsetNode\0"),
                 graph_child_graph_node_get_graph: library.find(b"cuGraphChildGraphNodeGetGraph\0"),
                 graph_clone: library.find(b"cuGraphClone\0"),
                 graph_create: library.find(b"cuGraphCreate\0"),
                 graph_destroy: library.find(b"cuGraphDestroy\0"),
                 graph_destroy_node: library.find(b"cuGraphDestroyNode\0"),
+                graph_event_record_node_get_event: library
+                    .find(b"cuGraphEventRecordNodeGetEvent\0"),
+                graph_event_record_node_set_event: library
+                    .find(b"cuGraphEventRecordNodeSetEvent\0"),
+                graph_event_wait_node_get_event: library.find(b"cuGraphEventWaitNodeGetEvent\0"),
+                graph_event_wait_node_set_event: library.find(b"cuGraphEventWaitNodeSetEvent\0"),
+                graph_exec_child_graph_node_set_params: library
+                    .find(b"cuGraphExecChildGraphNodeSetParams\0"),
                 graph_exec_destroy: library.find(b"cuGraphExecDestroy\0"),
+                graph_exec_event_record_node_set_event: library
+                    .find(b"cuGraphExecEventRecordNodeSetEvent\0"),
+                graph_exec_event_wait_node_set_event: library
+                    .find(b"cuGraphExecEventWaitNodeSetEvent\0"),
                 graph_exec_get_flags: library.find(b"cuGraphExecGetFlags\0"),
+                graph_exec_kernel_node_set_params_v2: library
+                    .find(b"cuGraphExecKernelNodeSetParams_v2\0"),
+                graph_exec_memcpy_node_set_params: library
+                    .find(b"cuGraphExecMemcpyNodeSetParams\0"),
+                graph_exec_memset_node_set_params: library
+                    .find(b"cuGraphExecMemsetNodeSetParams\0"),
+                graph_exec_update_v2: library.find(b"cuGraphExecUpdate_v2\0"),
+                graph_get_edges: library.find(b"cuGraphGetEdges\0"),
+                graph_get_edges_v2: library.find(b"cuGraphGetEdges_v2\0"),
+                graph_get_nodes: library.find(b"cuGraphGetNodes\0"),
+                graph_instantiate_with_params: library.find(b"cuGraphInstantiateWithParams\0"),
                 graph_kernel_node_copy_attributes: library
                     .find(b"cuGraphKernelNodeCopyAttributes\0"),
+                graph_kernel_node_get_attribute: library.find(b"cuGraphKernelNodeGetAttribute\0"),
+                graph_kernel_node_get_params_v2: library.find(b"cuGraphKernelNodeGetParams_v2\0"),
+                graph_kernel_node_set_attribute: library.find(b"cuGraphKernelNodeSetAttribute\0"),
+                graph_kernel_node_set_params_v2: library.find(b"cuGraphKernelNodeSetParams_v2\0"),
                 graph_launch: library.find(b"cuGraphLaunch\0"),
+                graph_memcpy_node_get_params: library.find(b"cuGraphMemcpyNodeGetParams\0"),
+                graph_memcpy_node_set_params: library.find(b"cuGraphMemcpyNodeSetParams\0"),
+                graph_memset_node_get_params: library.find(b"cuGraphMemsetNodeGetParams\0"),
+                graph_memset_node_set_params: library.find(b"cuGraphMemsetNodeSetParams\0"),
                 graph_node_find_in_clone: library.find(b"cuGraphNodeFindInClone\0"),
+                graph_node_get_dependencies: library.find(b"cuGraphNodeGetDependencies\0"),
+                graph_node_get_dependencies_v2: library.find(b"cuGraphNodeGetDependencies_v2\0"),
+                graph_node_get_dependent_nodes: library.find(b"cuGraphNodeGetDependentNodes\0"),
+                graph_node_get_dependent_nodes_v2: library
+                    .find(b"cuGraphNodeGetDependentNodes_v2\0"),
                 graph_node_get_enabled: library.find(b"cuGraphNodeGetEnabled\0"),
                 graph_node_get_type: library.find(b"cuGraphNodeGetType\0"),
                 graph_node_set_enabled: library.find(b"cuGraphNodeSetEnabled\0"),
+                graph_remove_dependencies: library.find(b"cuGraphRemoveDependencies\0"),
+                graph_remove_dependencies_v2: library.find(b"cuGraphRemoveDependencies_v2\0"),
                 graph_upload: library.find(b"cuGraphUpload\0"),
                 init: library.find(b"cuInit\0"),
                 kernel_get_attribute: library.find(b"cuKernelGetAttribute\0"),
@@ -334,6 +449,8 @@ impl Driver {
                 mem_retain_allocation_handle: library.find(b"cuMemRetainAllocationHandle\0"),
                 mem_set_access: library.find(b"cuMemSetAccess\0"),
                 mem_unmap: library.find(b"cuMemUnmap\0"),
+                memcpy3_d_async_v2: library.find(b"cuMemcpy3DAsync_v2\0"),
+                memcpy3_d_v2: library.find(b"cuMemcpy3D_v2\0"),
                 memcpy_dto_d_async_v2: library.find(b"cuMemcpyDtoDAsync_v2\0"),
                 memcpy_dto_d_v2: library.find(b"cuMemcpyDtoD_v2\0"),
                 memcpy_dto_h_async_v2: library.find(b"cuMemcpyDtoHAsync_v2\0"),
@@ -384,6 +501,21 @@ impl Driver {
                 stream_wait_event: library.find(b"cuStreamWaitEvent\0"),
             }
         }
+    }
+
+    /// Calls `cuArray3DCreate_v2`.
+    pub fn array3_d_create_v2(
+        &self,
+        p_handle: &mut Pointer,
+        p_allocate_array: &mut Bytes<40>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.array3_d_create_v2 else {
+            missing("cuArray3DCreate_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut p_handle.0, (&raw mut p_allocate_array.0).cast()) })
     }
 
     /// Calls `cuArrayDestroy`.
@@ -959,6 +1091,222 @@ impl Driver {
         checked(unsafe { c_function(hfunc.0, config) })
     }
 
+    /// Calls `cuGraphAddChildGraphNode`.
+    pub fn graph_add_child_graph_node(
+        &self,
+        graph_node: &mut Pointer,
+        graph: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: usize,
+        child_graph: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_child_graph_node else {
+            missing("cuGraphAddChildGraphNode");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                &raw mut graph_node.0,
+                graph.0,
+                dependencies.address(),
+                num_dependencies,
+                child_graph.0,
+            )
+        })
+    }
+
+    /// Calls `cuGraphAddDependencies`.
+    pub fn graph_add_dependencies(
+        &self,
+        graph: Pointer,
+        from: Raw<'_>,
+        to: Raw<'_>,
+        num_dependencies: usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_dependencies else {
+            missing("cuGraphAddDependencies");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph.0, from.address(), to.address(), num_dependencies) })
+    }
+
+    /// Calls `cuGraphAddDependencies_v2`.
+    pub fn graph_add_dependencies_v2(
+        &self,
+        graph: Pointer,
+        from: Raw<'_>,
+        to: Raw<'_>,
+        edge_data: Raw<'_>,
+        num_dependencies: usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_dependencies_v2 else {
+            missing("cuGraphAddDependencies_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(graph.0, from.address(), to.address(), edge_data.address(), num_dependencies)
+        })
+    }
+
+    /// Calls `cuGraphAddEmptyNode`.
+    pub fn graph_add_empty_node(
+        &self,
+        graph_node: &mut Pointer,
+        graph: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_empty_node else {
+            missing("cuGraphAddEmptyNode");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(&raw mut graph_node.0, graph.0, dependencies.address(), num_dependencies)
+        })
+    }
+
+    /// Calls `cuGraphAddEventRecordNode`.
+    pub fn graph_add_event_record_node(
+        &self,
+        graph_node: &mut Pointer,
+        graph: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: usize,
+        event: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_event_record_node else {
+            missing("cuGraphAddEventRecordNode");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                &raw mut graph_node.0,
+                graph.0,
+                dependencies.address(),
+                num_dependencies,
+                event.0,
+            )
+        })
+    }
+
+    /// Calls `cuGraphAddEventWaitNode`.
+    pub fn graph_add_event_wait_node(
+        &self,
+        graph_node: &mut Pointer,
+        graph: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: usize,
+        event: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_event_wait_node else {
+            missing("cuGraphAddEventWaitNode");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                &raw mut graph_node.0,
+                graph.0,
+                dependencies.address(),
+                num_dependencies,
+                event.0,
+            )
+        })
+    }
+
+    /// Calls `cuGraphAddKernelNode_v2`.
+    pub fn graph_add_kernel_node_v2(
+        &self,
+        graph_node: &mut Pointer,
+        graph: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: usize,
+        node_params: &mut Bytes<72>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_kernel_node_v2 else {
+            missing("cuGraphAddKernelNode_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                &raw mut graph_node.0,
+                graph.0,
+                dependencies.address(),
+                num_dependencies,
+                (&raw mut node_params.0).cast(),
+            )
+        })
+    }
+
+    /// Calls `cuGraphAddMemcpyNode`.
+    pub fn graph_add_memcpy_node(
+        &self,
+        graph_node: &mut Pointer,
+        graph: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: usize,
+        copy_params: &mut Bytes<200>,
+        ctx: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_memcpy_node else {
+            missing("cuGraphAddMemcpyNode");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                &raw mut graph_node.0,
+                graph.0,
+                dependencies.address(),
+                num_dependencies,
+                (&raw mut copy_params.0).cast(),
+                ctx.0,
+            )
+        })
+    }
+
+    /// Calls `cuGraphAddMemsetNode`.
+    pub fn graph_add_memset_node(
+        &self,
+        graph_node: &mut Pointer,
+        graph: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: usize,
+        memset_params: &mut Bytes<40>,
+        ctx: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_memset_node else {
+            missing("cuGraphAddMemsetNode");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                &raw mut graph_node.0,
+                graph.0,
+                dependencies.address(),
+                num_dependencies,
+                (&raw mut memset_params.0).cast(),
+                ctx.0,
+            )
+        })
+    }
+
     /// Calls `cuGraphChildGraphNodeGetGraph`.
     pub fn graph_child_graph_node_get_graph(
         &self,
@@ -1022,6 +1370,82 @@ impl Driver {
         checked(unsafe { c_function(node.0) })
     }
 
+    /// Calls `cuGraphEventRecordNodeGetEvent`.
+    pub fn graph_event_record_node_get_event(
+        &self,
+        node: Pointer,
+        event_out: &mut Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_event_record_node_get_event else {
+            missing("cuGraphEventRecordNodeGetEvent");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, &raw mut event_out.0) })
+    }
+
+    /// Calls `cuGraphEventRecordNodeSetEvent`.
+    pub fn graph_event_record_node_set_event(
+        &self,
+        node: Pointer,
+        event: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_event_record_node_set_event else {
+            missing("cuGraphEventRecordNodeSetEvent");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, event.0) })
+    }
+
+    /// Calls `cuGraphEventWaitNodeGetEvent`.
+    pub fn graph_event_wait_node_get_event(
+        &self,
+        node: Pointer,
+        event_out: &mut Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_event_wait_node_get_event else {
+            missing("cuGraphEventWaitNodeGetEvent");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, &raw mut event_out.0) })
+    }
+
+    /// Calls `cuGraphEventWaitNodeSetEvent`.
+    pub fn graph_event_wait_node_set_event(
+        &self,
+        node: Pointer,
+        event: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_event_wait_node_set_event else {
+            missing("cuGraphEventWaitNodeSetEvent");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, event.0) })
+    }
+
+    /// Calls `cuGraphExecChildGraphNodeSetParams`.
+    pub fn graph_exec_child_graph_node_set_params(
+        &self,
+        graph_exec: Pointer,
+        node: Pointer,
+        child_graph: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_child_graph_node_set_params else {
+            missing("cuGraphExecChildGraphNodeSetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, node.0, child_graph.0) })
+    }
+
     /// Calls `cuGraphExecDestroy`.
     pub fn graph_exec_destroy(&self, graph_exec: Pointer) -> Result<(), Error> {
         let Some(c_function) = self.graph_exec_destroy else {
@@ -1033,6 +1457,38 @@ impl Driver {
         checked(unsafe { c_function(graph_exec.0) })
     }
 
+    /// Calls `cuGraphExecEventRecordNodeSetEvent`.
+    pub fn graph_exec_event_record_node_set_event(
+        &self,
+        graph_exec: Pointer,
+        node: Pointer,
+        event: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_event_record_node_set_event else {
+            missing("cuGraphExecEventRecordNodeSetEvent");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, node.0, event.0) })
+    }
+
+    /// Calls `cuGraphExecEventWaitNodeSetEvent`.
+    pub fn graph_exec_event_wait_node_set_event(
+        &self,
+        graph_exec: Pointer,
+        node: Pointer,
+        event: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_event_wait_node_set_event else {
+            missing("cuGraphExecEventWaitNodeSetEvent");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, node.0, event.0) })
+    }
+
     /// Calls `cuGraphExecGetFlags`.
     pub fn graph_exec_get_flags(&self, graph_exec: Pointer, flags: &mut u64) -> Result<(), Error> {
         let Some(c_function) = self.graph_exec_get_flags else {
@@ -1042,6 +1498,145 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(graph_exec.0, flags) })
+    }
+
+    /// Calls `cuGraphExecKernelNodeSetParams_v2`.
+    pub fn graph_exec_kernel_node_set_params_v2(
+        &self,
+        graph_exec: Pointer,
+        node: Pointer,
+        node_params: &mut Bytes<72>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_kernel_node_set_params_v2 else {
+            missing("cuGraphExecKernelNodeSetParams_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, node.0, (&raw mut node_params.0).cast()) })
+    }
+
+    /// Calls `cuGraphExecMemcpyNodeSetParams`.
+    pub fn graph_exec_memcpy_node_set_params(
+        &self,
+        graph_exec: Pointer,
+        node: Pointer,
+        copy_params: &mut Bytes<200>,
+        ctx: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_memcpy_node_set_params else {
+            missing("cuGraphExecMemcpyNodeSetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, node.0, (&raw mut copy_params.0).cast(), ctx.0) })
+    }
+
+    /// Calls `cuGraphExecMemsetNodeSetParams`.
+    pub fn graph_exec_memset_node_set_params(
+        &self,
+        graph_exec: Pointer,
+        node: Pointer,
+        memset_params: &mut Bytes<40>,
+        ctx: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_memset_node_set_params else {
+            missing("cuGraphExecMemsetNodeSetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(graph_exec.0, node.0, (&raw mut memset_params.0).cast(), ctx.0)
+        })
+    }
+
+    /// Calls `cuGraphExecUpdate_v2`.
+    pub fn graph_exec_update_v2(
+        &self,
+        graph_exec: Pointer,
+        graph: Pointer,
+        result_info: &mut Bytes<24>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_update_v2 else {
+            missing("cuGraphExecUpdate_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, graph.0, (&raw mut result_info.0).cast()) })
+    }
+
+    /// Calls `cuGraphGetEdges`.
+    pub fn graph_get_edges(
+        &self,
+        graph: Pointer,
+        from: Raw<'_>,
+        to: Raw<'_>,
+        num_edges: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_get_edges else {
+            missing("cuGraphGetEdges");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph.0, from.address(), to.address(), num_edges) })
+    }
+
+    /// Calls `cuGraphGetEdges_v2`.
+    pub fn graph_get_edges_v2(
+        &self,
+        graph: Pointer,
+        from: Raw<'_>,
+        to: Raw<'_>,
+        edge_data: Raw<'_>,
+        num_edges: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_get_edges_v2 else {
+            missing("cuGraphGetEdges_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(graph.0, from.address(), to.address(), edge_data.address(), num_edges)
+        })
+    }
+
+    /// Calls `cuGraphGetNodes`.
+    pub fn graph_get_nodes(
+        &self,
+        graph: Pointer,
+        nodes: Raw<'_>,
+        num_nodes: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_get_nodes else {
+            missing("cuGraphGetNodes");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph.0, nodes.address(), num_nodes) })
+    }
+
+    /// Calls `cuGraphInstantiateWithParams`.
+    pub fn graph_instantiate_with_params(
+        &self,
+        graph_exec: &mut Pointer,
+        graph: Pointer,
+        instantiate_params: &mut Bytes<32>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_instantiate_with_params else {
+            missing("cuGraphInstantiateWithParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(&raw mut graph_exec.0, graph.0, (&raw mut instantiate_params.0).cast())
+        })
     }
 
     /// Calls `cuGraphKernelNodeCopyAttributes`.
@@ -1059,6 +1654,68 @@ impl Driver {
         checked(unsafe { c_function(dst.0, src.0) })
     }
 
+    /// Calls `cuGraphKernelNodeGetAttribute`.
+    pub fn graph_kernel_node_get_attribute(
+        &self,
+        node: Pointer,
+        attr: u32,
+        value_out: &mut Bytes<64>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_kernel_node_get_attribute else {
+            missing("cuGraphKernelNodeGetAttribute");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, attr, (&raw mut value_out.0).cast()) })
+    }
+
+    /// Calls `cuGraphKernelNodeGetParams_v2`.
+    pub fn graph_kernel_node_get_params_v2(
+        &self,
+        node: Pointer,
+        node_params: &mut Bytes<72>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_kernel_node_get_params_v2 else {
+            missing("cuGraphKernelNodeGetParams_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, (&raw mut node_params.0).cast()) })
+    }
+
+    /// Calls `cuGraphKernelNodeSetAttribute`.
+    pub fn graph_kernel_node_set_attribute(
+        &self,
+        node: Pointer,
+        attr: u32,
+        value: &mut Bytes<64>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_kernel_node_set_attribute else {
+            missing("cuGraphKernelNodeSetAttribute");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, attr, (&raw mut value.0).cast()) })
+    }
+
+    /// Calls `cuGraphKernelNodeSetParams_v2`.
+    pub fn graph_kernel_node_set_params_v2(
+        &self,
+        node: Pointer,
+        node_params: &mut Bytes<72>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_kernel_node_set_params_v2 else {
+            missing("cuGraphKernelNodeSetParams_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, (&raw mut node_params.0).cast()) })
+    }
+
     /// Calls `cuGraphLaunch`.
     pub fn graph_launch(&self, graph_exec: Pointer, stream: Pointer) -> Result<(), Error> {
         let Some(c_function) = self.graph_launch else {
@@ -1068,6 +1725,66 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(graph_exec.0, stream.0) })
+    }
+
+    /// Calls `cuGraphMemcpyNodeGetParams`.
+    pub fn graph_memcpy_node_get_params(
+        &self,
+        node: Pointer,
+        node_params: &mut Bytes<200>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_memcpy_node_get_params else {
+            missing("cuGraphMemcpyNodeGetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, (&raw mut node_params.0).cast()) })
+    }
+
+    /// Calls `cuGraphMemcpyNodeSetParams`.
+    pub fn graph_memcpy_node_set_params(
+        &self,
+        node: Pointer,
+        node_params: &mut Bytes<200>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_memcpy_node_set_params else {
+            missing("cuGraphMemcpyNodeSetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, (&raw mut node_params.0).cast()) })
+    }
+
+    /// Calls `cuGraphMemsetNodeGetParams`.
+    pub fn graph_memset_node_get_params(
+        &self,
+        node: Pointer,
+        node_params: &mut Bytes<40>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_memset_node_get_params else {
+            missing("cuGraphMemsetNodeGetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, (&raw mut node_params.0).cast()) })
+    }
+
+    /// Calls `cuGraphMemsetNodeSetParams`.
+    pub fn graph_memset_node_set_params(
+        &self,
+        node: Pointer,
+        node_params: &mut Bytes<40>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_memset_node_set_params else {
+            missing("cuGraphMemsetNodeSetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, (&raw mut node_params.0).cast()) })
     }
 
     /// Calls `cuGraphNodeFindInClone`.
@@ -1084,6 +1801,76 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(&raw mut node.0, original_node.0, cloned_graph.0) })
+    }
+
+    /// Calls `cuGraphNodeGetDependencies`.
+    pub fn graph_node_get_dependencies(
+        &self,
+        node: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_node_get_dependencies else {
+            missing("cuGraphNodeGetDependencies");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, dependencies.address(), num_dependencies) })
+    }
+
+    /// Calls `cuGraphNodeGetDependencies_v2`.
+    pub fn graph_node_get_dependencies_v2(
+        &self,
+        node: Pointer,
+        dependencies: Raw<'_>,
+        edge_data: Raw<'_>,
+        num_dependencies: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_node_get_dependencies_v2 else {
+            missing("cuGraphNodeGetDependencies_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(node.0, dependencies.address(), edge_data.address(), num_dependencies)
+        })
+    }
+
+    /// Calls `cuGraphNodeGetDependentNodes`.
+    pub fn graph_node_get_dependent_nodes(
+        &self,
+        node: Pointer,
+        dependent_nodes: Raw<'_>,
+        num_dependent_nodes: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_node_get_dependent_nodes else {
+            missing("cuGraphNodeGetDependentNodes");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, dependent_nodes.address(), num_dependent_nodes) })
+    }
+
+    /// Calls `cuGraphNodeGetDependentNodes_v2`.
+    pub fn graph_node_get_dependent_nodes_v2(
+        &self,
+        node: Pointer,
+        dependent_nodes: Raw<'_>,
+        edge_data: Raw<'_>,
+        num_dependent_nodes: &mut usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_node_get_dependent_nodes_v2 else {
+            missing("cuGraphNodeGetDependentNodes_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(node.0, dependent_nodes.address(), edge_data.address(), num_dependent_nodes)
+        })
     }
 
     /// Calls `cuGraphNodeGetEnabled`.
@@ -1127,6 +1914,43 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(graph_exec.0, node.0, is_enabled) })
+    }
+
+    /// Calls `cuGraphRemoveDependencies`.
+    pub fn graph_remove_dependencies(
+        &self,
+        graph: Pointer,
+        from: Raw<'_>,
+        to: Raw<'_>,
+        num_dependencies: usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_remove_dependencies else {
+            missing("cuGraphRemoveDependencies");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph.0, from.address(), to.address(), num_dependencies) })
+    }
+
+    /// Calls `cuGraphRemoveDependencies_v2`.
+    pub fn graph_remove_dependencies_v2(
+        &self,
+        graph: Pointer,
+        from: Raw<'_>,
+        to: Raw<'_>,
+        edge_data: Raw<'_>,
+        num_dependencies: usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_remove_dependencies_v2 else {
+            missing("cuGraphRemoveDependencies_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(graph.0, from.address(), to.address(), edge_data.address(), num_dependencies)
+        })
     }
 
     /// Calls `cuGraphUpload`.
@@ -1773,6 +2597,32 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(ptr, size) })
+    }
+
+    /// Calls `cuMemcpy3DAsync_v2`.
+    pub fn memcpy3_d_async_v2(
+        &self,
+        p_copy: &mut Bytes<200>,
+        stream: Pointer,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.memcpy3_d_async_v2 else {
+            missing("cuMemcpy3DAsync_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function((&raw mut p_copy.0).cast(), stream.0) })
+    }
+
+    /// Calls `cuMemcpy3D_v2`.
+    pub fn memcpy3_d_v2(&self, p_copy: &mut Bytes<200>) -> Result<(), Error> {
+        let Some(c_function) = self.memcpy3_d_v2 else {
+            missing("cuMemcpy3D_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function((&raw mut p_copy.0).cast()) })
     }
 
     /// Calls `cuMemcpyDtoDAsync_v2`.

@@ -40,13 +40,69 @@ impl GraphCalls for Nvidia {
     fn graph_destroy(&mut self, call: &Call, r: cuda::GraphDestroy) -> Result<(), Error> {
         self.enter(call)?;
         let graph = self.handles.find(Kind::Graph, r.graph)?;
-        self.driver.graph_destroy(graph)
+        self.driver.graph_destroy(graph)?;
+        self.handles.end(r.graph);
+        Ok(())
+    }
+
+    fn graph_nodes(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphNodes,
+    ) -> Result<cuda::GraphNodesReply, Error> {
+        crate::device::nvidia::graph::graph_nodes(self, call, r)
+    }
+
+    fn graph_edges(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphEdges,
+    ) -> Result<cuda::GraphEdgesReply, Error> {
+        crate::device::nvidia::graph::graph_edges(self, call, r)
+    }
+
+    fn graph_node_edges(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphNodeEdges,
+    ) -> Result<cuda::GraphNodeEdgesReply, Error> {
+        crate::device::nvidia::graph::graph_node_edges(self, call, r)
+    }
+
+    fn graph_add_edges(&mut self, call: &Call, r: cuda::GraphAddEdges) -> Result<(), Error> {
+        crate::device::nvidia::graph::graph_add_edges(self, call, r)
+    }
+
+    fn graph_remove_edges(&mut self, call: &Call, r: cuda::GraphRemoveEdges) -> Result<(), Error> {
+        crate::device::nvidia::graph::graph_remove_edges(self, call, r)
+    }
+
+    fn graph_add_node(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphAddNode,
+    ) -> Result<cuda::GraphAddNodeReply, Error> {
+        crate::device::nvidia::graph::graph_add_node(self, call, r)
+    }
+
+    fn graph_node_params(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphNodeParams,
+    ) -> Result<cuda::GraphNodeParamsReply, Error> {
+        crate::device::nvidia::graph::graph_node_params(self, call, r)
+    }
+
+    fn graph_node_change(&mut self, call: &Call, r: cuda::GraphNodeChange) -> Result<(), Error> {
+        crate::device::nvidia::graph::graph_node_change(self, call, r)
     }
 
     fn graph_destroy_node(&mut self, call: &Call, r: cuda::GraphDestroyNode) -> Result<(), Error> {
         self.enter(call)?;
         let node = self.handles.find(Kind::Node, r.node)?;
-        self.driver.graph_destroy_node(node)
+        self.driver.graph_destroy_node(node)?;
+        self.handles.end(r.node);
+        Ok(())
     }
 
     fn graph_node_get_type(
@@ -99,5 +155,21 @@ impl GraphCalls for Nvidia {
         let dst = self.handles.find(Kind::Node, r.dst)?;
         let src = self.handles.find(Kind::Node, r.src)?;
         self.driver.graph_kernel_node_copy_attributes(dst, src)
+    }
+
+    fn graph_attribute(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphAttribute,
+    ) -> Result<cuda::GraphAttributeReply, Error> {
+        crate::device::nvidia::graph::graph_attribute(self, call, r)
+    }
+
+    fn graph_attribute_change(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphAttributeChange,
+    ) -> Result<(), Error> {
+        crate::device::nvidia::graph::graph_attribute_change(self, call, r)
     }
 }

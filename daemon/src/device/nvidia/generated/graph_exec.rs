@@ -11,6 +11,14 @@ use crate::device::nvidia::handles::Kind;
 use crate::dispatch::{Call, GraphExecCalls};
 
 impl GraphExecCalls for Nvidia {
+    fn graph_instantiate(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphInstantiate,
+    ) -> Result<cuda::GraphInstantiateReply, Error> {
+        crate::device::nvidia::graph_exec::graph_instantiate(self, call, r)
+    }
+
     fn graph_launch(&mut self, call: &Call, r: cuda::GraphLaunch) -> Result<(), Error> {
         self.enter(call)?;
         let graph_exec = self.handles.find(Kind::Exec, r.graph_exec)?;
@@ -28,7 +36,25 @@ impl GraphExecCalls for Nvidia {
     fn graph_exec_destroy(&mut self, call: &Call, r: cuda::GraphExecDestroy) -> Result<(), Error> {
         self.enter(call)?;
         let graph_exec = self.handles.find(Kind::Exec, r.graph_exec)?;
-        self.driver.graph_exec_destroy(graph_exec)
+        self.driver.graph_exec_destroy(graph_exec)?;
+        self.handles.end(r.graph_exec);
+        Ok(())
+    }
+
+    fn graph_exec_update(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphExecUpdate,
+    ) -> Result<cuda::GraphExecUpdateReply, Error> {
+        crate::device::nvidia::graph_exec::graph_exec_update(self, call, r)
+    }
+
+    fn graph_exec_node_change(
+        &mut self,
+        call: &Call,
+        r: cuda::GraphExecNodeChange,
+    ) -> Result<(), Error> {
+        crate::device::nvidia::graph_exec::graph_exec_node_change(self, call, r)
     }
 
     fn graph_exec_get_flags(

@@ -8,12 +8,70 @@ use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
 use crate::device::nvidia::handles::Kind;
-use crate::dispatch::{Call, VolumeCalls};
+use crate::dispatch::{Call, VolumeCalls, Wait};
 
 impl VolumeCalls for Nvidia {
+    fn volume_to_device(
+        &mut self,
+        call: &Call,
+        r: cuda::VolumeToDevice,
+        bulk: &[u8],
+    ) -> Result<Wait<()>, Error> {
+        crate::device::nvidia::volume::volume_to_device(self, call, r, bulk)
+    }
+
+    fn volume_to_host(
+        &mut self,
+        call: &Call,
+        r: cuda::VolumeToHost,
+        bulk: &mut Vec<u8>,
+    ) -> Result<Wait<()>, Error> {
+        crate::device::nvidia::volume::volume_to_host(self, call, r, bulk)
+    }
+
+    fn volume_within(&mut self, call: &Call, r: cuda::VolumeWithin) -> Result<Wait<()>, Error> {
+        crate::device::nvidia::volume::volume_within(self, call, r)
+    }
+
+    fn volume_to_device_async(
+        &mut self,
+        call: &Call,
+        r: cuda::VolumeToDeviceAsync,
+        bulk: &[u8],
+    ) -> Result<(), Error> {
+        crate::device::nvidia::volume::volume_to_device_async(self, call, r, bulk)
+    }
+
+    fn volume_to_host_async(
+        &mut self,
+        call: &Call,
+        r: cuda::VolumeToHostAsync,
+        bulk: &mut Vec<u8>,
+    ) -> Result<Wait<()>, Error> {
+        crate::device::nvidia::volume::volume_to_host_async(self, call, r, bulk)
+    }
+
+    fn volume_within_async(
+        &mut self,
+        call: &Call,
+        r: cuda::VolumeWithinAsync,
+    ) -> Result<(), Error> {
+        crate::device::nvidia::volume::volume_within_async(self, call, r)
+    }
+
+    fn array_create(
+        &mut self,
+        call: &Call,
+        r: cuda::ArrayCreate,
+    ) -> Result<cuda::ArrayCreateReply, Error> {
+        crate::device::nvidia::volume::array_create(self, call, r)
+    }
+
     fn array_destroy(&mut self, call: &Call, r: cuda::ArrayDestroy) -> Result<(), Error> {
         self.enter(call)?;
         let array = self.handles.find(Kind::Array, r.array)?;
-        self.driver.array_destroy(array)
+        self.driver.array_destroy(array)?;
+        self.handles.end(r.array);
+        Ok(())
     }
 }
