@@ -3,7 +3,7 @@
 //! `generated/exports.rs` holds every exported name; `api` holds the bodies of those that need
 //! more than a message. A body does not know that it is called from C. What the guest itself
 //! keeps stands beside `api`: devices, contexts, handles, captures, code, ranges of device memory,
-//! pinned memory.
+//! pinned memory, what streams have to do.
 
 mod api;
 mod arrays;
@@ -25,3 +25,4 @@ mod ranges;
 mod relay;
 mod remote;
 mod volume;
+mod work;

@@ -10,7 +10,7 @@ use vgpu_guest::relay::{OPCODES, REFUSED, Table, VERSION};
 use vgpu_guest::wire::{Encoded, Fields};
 use vgpu_guest::{Counter, Failure, boundary, convert, session};
 
-use crate::remote;
+use crate::{remote, work};
 
 static TABLE: Table = Table { version: VERSION, bytes: size_of::<Table>() as u32, call, post };
 
@@ -40,6 +40,8 @@ unsafe extern "C" fn call(
         };
         let request = request(opcode, fields)?;
         remote::ready()?;
+        // What it gives to the stream of its handle is not known here.
+        work::give_anywhere();
         match session::call(&request) {
             Ok(Fields(answer)) => {
                 let place = room.get_mut(..answer.len()).ok_or(Error::INVALID_VALUE)?;

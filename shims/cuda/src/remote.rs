@@ -1,13 +1,26 @@
 //! The way to the host, with the driver API's rules about who may ask.
 
-use vgpu_abi::cuda::Error;
+use vgpu_abi::cuda::{CUstream, Error};
 use vgpu_guest::session;
 use vgpu_guest::wire::{Request, cuda};
 
-use crate::{captures, contexts, devices};
+use crate::{captures, contexts, devices, work};
 
 /// Calls that tell how far earlier work is, beside those that wait for it.
 const ASKING: [u32; 2] = [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE];
+
+/// Posts whose end no program can see (`work`).
+const UNSEEN: [u32; 9] = [
+    cuda::MemFreeV2::OPCODE,
+    cuda::EventDestroyV2::OPCODE,
+    cuda::StreamDestroyV2::OPCODE,
+    cuda::MemsetD8Async::OPCODE,
+    cuda::MemsetD16Async::OPCODE,
+    cuda::MemsetD32Async::OPCODE,
+    cuda::MemsetD2D8Async::OPCODE,
+    cuda::MemsetD2D16Async::OPCODE,
+    cuda::MemsetD2D32Async::OPCODE,
+];
 
 /// Asks and waits; the calling thread needs a current context (CUDA Driver API, Context
 /// Management: most functions work on it).
@@ -24,6 +37,17 @@ pub(crate) fn post<R: Request>(request: &R) -> Result<(), Error> {
         return ask(request).map(drop);
     }
     captures::check_request::<R>()?;
+    if !UNSEEN.contains(&R::OPCODE) {
+        work::give_anywhere();
+    }
+    Ok(session::post(request)?)
+}
+
+/// As [`post`], for what gives work to one stream.
+pub(crate) fn post_to<R: Request>(stream: CUstream, request: &R) -> Result<(), Error> {
+    ready()?;
+    captures::check_request::<R>()?;
+    work::give(stream)?;
     Ok(session::post(request)?)
 }
 

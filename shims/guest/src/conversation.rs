@@ -136,6 +136,7 @@ impl Conversation {
         request: &R,
         bulk: &[u8],
     ) -> Result<(), Failure> {
+        count::note_post();
         let sent = self.outbox()?.send(&self.inbox, caller, request, bulk, None);
         sent.map(drop).map_err(|silence| self.end(silence))
     }
@@ -147,6 +148,7 @@ impl Conversation {
         place: Destination,
         request: impl FnOnce(u64) -> R,
     ) -> Result<(), Failure> {
+        count::note_post();
         // Under the lock, so that a collecting thread finds in the table what was sent before.
         let mut outbox = self.outbox()?;
         let request = request(self.inbox.deliveries.expect(place));

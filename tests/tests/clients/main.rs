@@ -16,6 +16,7 @@ mod nulls;
 mod python;
 mod rust;
 mod visible;
+mod waits;
 
 use std::process::Command;
 use std::time::Duration;

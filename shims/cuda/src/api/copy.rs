@@ -18,14 +18,27 @@ use vgpu_guest::{reach, reserve, session};
 
 use super::capture;
 use crate::host_copies::Way;
-use crate::{captures, contexts, handles, ranges, remote};
+use crate::{captures, contexts, handles, ranges, remote, work};
 
-/// Copies memory of the program to the device, and waits until it is there.
+/// Longest synchronous copy to the device that is not waited for: 64 KiB, as CUDA itself does not
+/// wait for such copies (CUDA Driver API, API synchronization behavior).
+const POSTED_BYTES_MAX: usize = 64 << 10;
+
+/// The stream that synchronous copies are ordered by.
+const LEGACY: CUstream = CUstream(0);
+
+/// Copies memory of the program to the device, and waits until it is there or need not.
 pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), Error> {
     remote::ready()?;
     ranges::check(target, source.len() as u64)?;
     check_own(source)?;
     captures::check_unsafe()?;
+    let is_small = (1..=POSTED_BYTES_MAX).contains(&source.len());
+    if is_small && !work::is_pending(LEGACY)? && !session::has_copies()? {
+        // Captured when this returns, in order, and its range is right: nothing is to wait for.
+        let request = MemcpyHtoDAsyncV2 { dst_device: target, stream: LEGACY.0 };
+        return Ok(session::post_parts(std::iter::once((request, source)))?);
+    }
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDV2 { dst_device: target + offset };
     let mut reached = Reached::default();
@@ -143,6 +156,7 @@ pub(crate) fn fetch_behind(
         place = part.split_off(BULK_BYTES_MAX);
         let bytes = part.bytes() as u64;
         let request = |ticket| CopyToGuest { source: from, bytes, stream: stream.0, ticket };
+        work::give(stream)?;
         session::post_copy(part, request)?;
         from += bytes;
     }
@@ -160,12 +174,15 @@ pub(crate) fn memcpy_dto_d_async_v2(
     handles::stream(stream)?;
     ranges::check(target, bytes as u64)?;
     ranges::check(source, bytes as u64)?;
-    remote::post(&MemcpyDtoDAsyncV2 {
-        dst_device: target,
-        src_device: source,
-        byte_count: bytes as u64,
-        stream: stream.0,
-    })
+    remote::post_to(
+        stream,
+        &MemcpyDtoDAsyncV2 {
+            dst_device: target,
+            src_device: source,
+            byte_count: bytes as u64,
+            stream: stream.0,
+        },
+    )
 }
 
 /// Copies between any two addresses, and waits; where each of them lies is looked up.

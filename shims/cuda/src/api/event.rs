@@ -39,7 +39,7 @@ pub(crate) fn event_destroy(event: CUevent) -> Result<(), Error> {
 pub(crate) fn event_record(event: CUevent, stream: CUstream) -> Result<(), Error> {
     ready(event)?;
     handles::stream(stream)?;
-    remote::post(&EventRecord { event: event.0, stream: stream.0 })
+    remote::post_to(stream, &EventRecord { event: event.0, stream: stream.0 })
 }
 
 /// As [`event_record`]. The only flag makes the recording a node of the stream's capture, and is
@@ -52,7 +52,7 @@ pub(crate) fn event_record_with_flags(
     ready(event)?;
     handles::stream(stream)?;
     captures::check_flag(flags)?;
-    remote::post(&EventRecordWithFlags { event: event.0, stream: stream.0, flags })
+    remote::post_to(stream, &EventRecordWithFlags { event: event.0, stream: stream.0, flags })
 }
 
 /// Waits until the event has happened.

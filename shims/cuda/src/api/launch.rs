@@ -158,5 +158,5 @@ pub(crate) fn post(
     if launch.attributes.iter().any(is_cooperative) {
         occupancy::check_at_once(&launch, known, device)?;
     }
-    remote::post(&LaunchKernel { stream: stream.0, launch })
+    remote::post_to(stream, &LaunchKernel { stream: stream.0, launch })
 }

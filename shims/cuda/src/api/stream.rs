@@ -9,7 +9,7 @@ use vgpu_guest::wire::cuda::{
     StreamSynchronize, StreamWaitEvent,
 };
 
-use crate::{captures, contexts, handles, remote};
+use crate::{captures, contexts, handles, remote, work};
 
 /// Makes a stream in the current context.
 pub(crate) fn stream_create(flags: u32) -> Result<CUstream, Error> {
@@ -38,6 +38,7 @@ pub(crate) fn stream_destroy_v2(stream: CUstream) -> Result<(), Error> {
     remote::ready()?;
     handles::remove_stream(stream)?;
     captures::forget_stream(stream);
+    work::forget(stream);
     remote::post(&StreamDestroyV2 { stream: stream.0 })
 }
 
@@ -46,11 +47,14 @@ pub(crate) fn stream_destroy(stream: CUstream) -> Result<(), Error> {
     stream_destroy_v2(stream)
 }
 
-/// Waits until the stream's work is done; an earlier asynchronous error is reported here.
+/// Waits until the stream's work is done, if its end can be seen; an earlier asynchronous error is
+/// reported here.
 pub(crate) fn stream_synchronize(stream: CUstream) -> Result<(), Error> {
     remote::ready()?;
     handles::stream(stream)?;
-    remote::call(&StreamSynchronize { stream: stream.0 })
+    let wait = || remote::call(&StreamSynchronize { stream: stream.0 });
+    // The host knows what may be synchronised during a capture.
+    if captures::any() { wait() } else { work::wait_for(stream, wait) }
 }
 
 /// Asks whether the stream's work is done; NOT_READY if it is not.
@@ -67,7 +71,7 @@ pub(crate) fn stream_wait_event(stream: CUstream, event: CUevent, flags: u32) ->
     handles::stream(stream)?;
     handles::check_event(event)?;
     captures::check_flag(flags)?;
-    remote::post(&StreamWaitEvent { stream: stream.0, event: event.0, flags })
+    remote::post_to(stream, &StreamWaitEvent { stream: stream.0, event: event.0, flags })
 }
 
 /// Returns the stream's priority.
