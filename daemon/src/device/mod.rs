@@ -1,10 +1,12 @@
 //! Devices: what answers the driver API's messages for one client.
 
 mod deliveries;
+mod functions;
 pub(crate) mod nvidia;
 mod sim;
 
 pub(crate) use deliveries::{Copied, Deliveries};
+pub(crate) use functions::Functions;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +40,14 @@ pub(crate) trait Devices {
 
     /// The copies to the client, which the device takes on and the worker sends.
     fn deliveries(&self) -> &Arc<Deliveries>;
+
+    /// The functions of the client's program, which streams of the device come to.
+    fn functions(&self) -> &Arc<Functions>;
+
+    /// Says whether all streams wait for such a function, so that the worker holds what comes.
+    fn is_held(&self) -> bool {
+        false
+    }
 
     /// Does a message of the driver API and fills in the answer, or returns what will.
     ///

@@ -2,6 +2,7 @@
 
 mod bank;
 mod deferred;
+mod held;
 mod replay;
 mod replies;
 mod session;

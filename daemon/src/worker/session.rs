@@ -6,10 +6,13 @@
 use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
-use vgpu_link::wire::control::{Collect, DeviceState, Snapshot, opcode, status};
+use vgpu_link::wire::control::{
+    Collect, DeviceState, DueFunction, NextFunction, Snapshot, opcode, status,
+};
 use vgpu_link::wire::{Header, Kind, Malformed, Payload, Request, cuda};
 use vgpu_link::{Bulk, LinkError, Receiver};
 
+use super::held::{Held, Message, Verdict};
 use super::replies::{Replies, code};
 use super::waiters::{Job, Waiters};
 use crate::device::Devices;
@@ -28,6 +31,7 @@ pub(crate) struct Session<'a> {
     replies: Arc<Replies>,
     device: &'a mut dyn Devices,
     waiters: Waiters,
+    held: Held,
     answer: Answer,
 }
 
@@ -38,7 +42,8 @@ impl<'a> Session<'a> {
         replies: Arc<Replies>,
         device: &'a mut dyn Devices,
     ) -> Self {
-        Self { receiver, replies, device, waiters: Waiters::new(), answer: Answer::default() }
+        let (waiters, held, answer) = (Waiters::new(), Held::default(), Answer::default());
+        Self { receiver, replies, device, waiters, held, answer }
     }
 
     /// Serves until the client goes.
@@ -84,7 +89,22 @@ impl<'a> Session<'a> {
             }
             (Kind::Call, Collect::OPCODE) => {
                 Collect::from_payload(payload).map_err(malformed("Collect"))?;
+                // Behind the call that it was sent with.
+                if self.held.holds_call_of(header.thread) {
+                    self.hold(header, payload, bulk);
+                    return Ok(());
+                }
                 self.collect(header)
+            }
+            (Kind::Call, NextFunction::OPCODE) => {
+                let asked = NextFunction::from_payload(payload);
+                self.next_function(header, asked.map_err(malformed("NextFunction"))?)
+            }
+            (Kind::Call | Kind::Post, number)
+                if number >= opcode::DRIVER_FIRST
+                    && (self.device.is_held() || !self.held.is_empty()) =>
+            {
+                self.driver_held(header, payload, bulk)
             }
             (Kind::Call | Kind::Post, number) if number >= opcode::DRIVER_FIRST => {
                 self.driver(header, payload, bulk)
@@ -139,6 +159,58 @@ impl<'a> Session<'a> {
         finish.map(drop).map_err(malformed("request"))
     }
 
+    /// Does, or holds, a message that comes while all streams wait for a function.
+    fn driver_held(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        bulk: &[u8],
+    ) -> Result<(), LinkError> {
+        match (self.held.judge(header), header.kind) {
+            (Verdict::Passes, _) => return self.driver(header, payload, bulk),
+            (Verdict::Waits, _) => self.hold(header, payload, bulk),
+            (Verdict::NotReady, _) => return self.refuse(header, Error::NOT_READY),
+            (Verdict::NoRoom, Kind::Post) => {
+                self.replies.deferred().keep(header.context, Error::OUT_OF_MEMORY);
+            }
+            (Verdict::NoRoom, _) => return self.refuse(header, Error::OUT_OF_MEMORY),
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) {
+        let (payload, bulk) = (payload.to_vec(), bulk.to_vec());
+        self.held.push(Message { header: *header, payload, bulk });
+    }
+
+    /// Notes that a function has returned, does what waited for it, and waits for the next one.
+    fn next_function(&mut self, header: &Header, asked: NextFunction) -> Result<(), LinkError> {
+        let functions = Arc::clone(self.device.functions());
+        functions.returned(asked.done);
+        while !self.device.is_held()
+            && let Some(Message { header, payload, bulk }) = self.held.pop()
+        {
+            if header.opcode == Collect::OPCODE {
+                self.collect(&header)?;
+            } else {
+                self.driver(&header, &payload, &bulk)?;
+            }
+        }
+        let (header, replies) = (*header, Arc::clone(&self.replies));
+        let job: Job = Box::new(move |_| {
+            if let Some(ticket) = functions.next() {
+                let due = DueFunction { ticket, status: 0 }.to_payload();
+                // Fails if the client is gone, which the dispatch thread finds out as well.
+                let _ = replies.send(&header, status::DONE, &due, &[]);
+            }
+        });
+        if self.waiters.run(header.thread, job).is_err() {
+            // Without a thread for it no function would ever return.
+            self.replies.close();
+        }
+        Ok(())
+    }
+
     /// Sends copies that are complete, behind what the same guest thread waits for.
     fn collect(&mut self, header: &Header) -> Result<(), LinkError> {
         let (header, replies) = (*header, Arc::clone(&self.replies));
@@ -177,6 +249,12 @@ impl<'a> Session<'a> {
 
     fn refuse(&self, call: &Header, error: Error) -> Result<(), LinkError> {
         self.replies.send(call, code(error.code()), &[], &[])
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.device.functions().end();
     }
 }
 

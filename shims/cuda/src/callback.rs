@@ -1,6 +1,64 @@
 //! Calls of the program's own functions.
 
-use vgpu_abi::cuda::CUoccupancyB2DSize;
+use std::ffi::c_void;
+
+use vgpu_abi::cuda::{CUhostFn, CUoccupancyB2DSize, CUstream, CUstreamCallback};
+
+/// A function of the program that a stream is to run, with what the program wants it to be given.
+#[derive(Debug)]
+pub(crate) struct HostFunction {
+    kind: Kind,
+    data: *mut c_void,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Function(CUhostFn),
+    Callback(CUstreamCallback, CUstream),
+}
+
+// SAFETY: two addresses, which only the program's own function looks behind; CUDA runs such
+// functions on a thread of its own, and so the program expects it.
+unsafe impl Send for HostFunction {}
+
+impl HostFunction {
+    /// Takes a function of `cuLaunchHostFunc`; `None` for NULL.
+    pub(crate) fn new(function: CUhostFn, data: *mut c_void) -> Option<Self> {
+        (!function.is_null()).then_some(Self { kind: Kind::Function(function), data })
+    }
+
+    /// Takes a function of `cuStreamAddCallback`; `None` for NULL.
+    pub(crate) fn callback(
+        function: CUstreamCallback,
+        stream: CUstream,
+        data: *mut c_void,
+    ) -> Option<Self> {
+        (!function.is_null()).then_some(Self { kind: Kind::Callback(function, stream), data })
+    }
+
+    /// Calls it.
+    pub(crate) fn run(self, status: u32) {
+        match self.kind {
+            Kind::Function(function) => {
+                // SAFETY: the program gave the address of a function of this C type, as the
+                // documentation of CUhostFn asks; it is not NULL.
+                let function = unsafe {
+                    std::mem::transmute::<CUhostFn, extern "C" fn(*mut c_void)>(function)
+                };
+                function(self.data);
+            }
+            Kind::Callback(function, stream) => {
+                // SAFETY: as above, for CUstreamCallback.
+                let function = unsafe {
+                    std::mem::transmute::<CUstreamCallback, extern "C" fn(CUstream, u32, *mut c_void)>(
+                        function,
+                    )
+                };
+                function(stream, status, self.data);
+            }
+        }
+    }
+}
 
 /// Asks the program how much dynamic shared memory a block of `threads` needs
 /// (`cuOccupancyMaxPotentialBlockSize`); without a function, `otherwise`.

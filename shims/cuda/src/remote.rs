@@ -4,13 +4,15 @@ use vgpu_abi::cuda::{CUstream, Error};
 use vgpu_guest::session;
 use vgpu_guest::wire::{Request, cuda};
 
+use crate::api::host_function;
 use crate::{captures, contexts, devices, work};
 
 /// Calls that tell how far earlier work is, beside those that wait for it.
 const ASKING: [u32; 2] = [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE];
 
 /// Posts whose end no program can see (`work`).
-const UNSEEN: [u32; 9] = [
+const UNSEEN: [u32; 10] = [
+    cuda::GraphExecDestroy::OPCODE,
     cuda::MemFreeV2::OPCODE,
     cuda::EventDestroyV2::OPCODE,
     cuda::StreamDestroyV2::OPCODE,
@@ -87,5 +89,6 @@ pub(crate) fn fetch_parts<'a, R: Request>(
 /// Checks that the driver is initialised and that the thread's current context is alive.
 pub(crate) fn ready() -> Result<(), Error> {
     devices::known()?;
+    host_function::check_not_within()?;
     contexts::current().map(drop)
 }

@@ -27,7 +27,7 @@ pub mod identity;
 pub mod log;
 mod mark;
 pub mod pages;
-mod process;
+pub mod process;
 pub mod reach;
 pub mod relay;
 pub mod reserve;

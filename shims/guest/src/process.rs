@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
+use std::ptr;
 use std::sync::{Once, OnceLock};
 
 use crate::count;
@@ -60,6 +62,29 @@ extern "C" fn print_statistics_now() {
     });
 }
 
+/// Starts a thread of ours that no signal of the program is delivered to.
+///
+/// A program's handlers run on its own threads then, as they do without us.
+///
+/// # Errors
+/// What the system says when it has no thread left.
+pub fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: both are places for a set of signals; a thread inherits the mask of its maker, which
+    // gets its own back below.
+    let is_blocked = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) == 0
+    };
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    if is_blocked {
+        // SAFETY: the call above has filled `before`.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    }
+    started.map(drop)
+}
+
 /// Says whether the process runs with more rights than its caller (set-user-ID and the like).
 ///
 /// Its environment then belongs to somebody who must not steer it (getauxval(3), AT_SECURE).
@@ -71,6 +96,23 @@ pub(crate) fn runs_with_raised_rights() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_of_ours_takes_no_signals() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let blocked = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").expect("of Linux");
+            let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t"));
+            u64::from_str_radix(line.expect("it is listed"), 16).expect("a mask")
+        };
+        let before = blocked();
+        start_thread("quiet", move || tell.send(blocked()).expect("the test listens")).unwrap();
+        let mask = told.recv_timeout(std::time::Duration::from_secs(20)).expect("it runs");
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGPROF] {
+            assert_eq!(mask >> (signal - 1) & 1, 1, "{signal}");
+        }
+        assert_eq!(blocked(), before);
+    }
 
     #[test]
     fn statistics_are_asked_for_as_a_table_or_as_a_file() {

@@ -159,5 +159,49 @@ def threads():
     return {"rounds": len(same), "same": all(same)}
 
 
-STORIES = (load, decode, events, large, threads)
+def functions():
+    """Functions of the program run in stream order, and the stream waits for them."""
+    context = begin()
+    where = stream()
+    source = allocate(8)
+    seen, go, began = [], threading.Event(), threading.Event()
+    place = ctypes.create_string_buffer(8)
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    def first(data):
+        began.set()
+        # Another thread of the program goes on meanwhile, and lets this one go.
+        seen.append(["first", data, go.wait(60), cuda.cuCtxSynchronize()])
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p)
+    def second(stream_, status, data):
+        seen.append(["second", stream_ == where.value, status, data])
+
+    write(source, b"before!!", where)
+    check(cuda.cuLaunchHostFunc(where, first, ctypes.c_void_p(7)))
+    write(source, b"between!", where)
+    check(cuda.cuStreamAddCallback(where, second, ctypes.c_void_p(8), 0))
+    read(place, source, where)
+    began.wait(60)
+    query = cuda.cuStreamQuery(where)
+
+    def other():
+        check(cuda.cuCtxSetCurrent(context))
+        allocate(100)
+        go.set()
+
+    helper = threading.Thread(target=other)
+    helper.start()
+    check(cuda.cuStreamSynchronize(where))
+    helper.join()
+    return {
+        "seen": seen,
+        "query": query,
+        "place": place.raw.decode(),
+        "null": cuda.cuLaunchHostFunc(where, None, None),
+        "flags": cuda.cuStreamAddCallback(where, second, None, 1),
+    }
+
+
+STORIES = (load, decode, events, large, threads, functions)
 print(json.dumps({story.__name__: story for story in STORIES}[sys.argv[1]]()))

@@ -65,3 +65,15 @@ fn copies_of_any_size_come_and_freed_memory_is_left_alone() {
 fn threads_copy_at_once_and_each_finds_its_own() {
     tell("threads", json!({"rounds": 160, "same": true}));
 }
+
+#[test]
+fn a_stream_waits_for_functions_of_the_program_and_other_threads_go_on() {
+    let expected = json!({
+        "seen": [["first", 7, true, 800], ["second", true, 0, 8]],
+        "query": 600,
+        "place": "between!",
+        "null": 1,
+        "flags": 1,
+    });
+    tell("functions", expected);
+}

@@ -6,11 +6,13 @@
 //! wire format, so that two peers of different versions can still part in an orderly way.
 
 mod collect;
+mod function;
 mod handshake;
 mod snapshot;
 mod state;
 
 pub use collect::{Collect, Collected, Delivery};
+pub use function::{DueFunction, NextFunction};
 pub use handshake::{Goodbye, Hello, MAGIC, Reason, Refusal, Refused, Role, Welcome};
 pub use snapshot::{Capabilities, DeviceFacts, Snapshot, SnapshotReply};
 pub use state::{Clocks, DeviceState, DeviceStateReply, Process};
@@ -31,6 +33,8 @@ pub mod opcode {
     pub const DEVICE_STATE: u32 = 6;
     /// Asks for the contents of copies that are complete, a call.
     pub const COLLECT: u32 = 7;
+    /// Says which function of the program has returned and asks for the next one, a call.
+    pub const NEXT_FUNCTION: u32 = 8;
     /// First opcode of the driver API.
     pub const DRIVER_FIRST: u32 = 0x100;
 }

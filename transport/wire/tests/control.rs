@@ -81,6 +81,8 @@ fn collected() -> Collected {
 fn every_message_is_read_as_written_and_refused_at_every_cut() {
     check_round_trip(hello());
     check_round_trip(Collect);
+    check_round_trip(NextFunction { done: 6 });
+    check_round_trip(DueFunction { ticket: 7, status: 0 });
     check_round_trip(collected());
     check_round_trip(Collected { deliveries: vec![], has_more: false });
     check_round_trip(Hello { role: Role::Observer, ..hello() });
@@ -134,6 +136,8 @@ fn random_and_damaged_bytes_are_malformed_and_never_a_panic() {
     check_hostile::<Goodbye>(&[1, 0, 0, 0, 0]);
     check_hostile::<Snapshot>(&[]);
     check_hostile::<SnapshotReply>(&snapshot().to_payload());
+    check_hostile::<NextFunction>(&[0; 8]);
+    check_hostile::<DueFunction>(&[0; 12]);
     check_hostile::<Collected>(&collected().to_payload());
     check_hostile::<DeviceState>(&[0; 4]);
     check_hostile::<DeviceStateReply>(&state().to_payload());
@@ -186,6 +190,8 @@ fn the_bytes_of_snapshot_and_state_are_those_of_the_protocol_page() {
     check_golden(&DeviceState { device: 2 }.to_payload(), "02000000");
     let golden = "01 02000000 0201000000000000 03000000 0700000000000000 00000000";
     check_golden(&collected().to_payload(), golden);
+    check_golden(&NextFunction { done: 258 }.to_payload(), "0201000000000000");
+    check_golden(&DueFunction { ticket: 259, status: 0 }.to_payload(), "0301000000000000 00000000");
     check_golden(
         &state().to_payload(),
         "6400000000000000 4600000000000000 1e00000000000000 05000000 06000000

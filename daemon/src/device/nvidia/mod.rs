@@ -40,7 +40,7 @@ use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 use vgpu_link::wire::cuda::Parameter;
 
-use super::{Bank, Deliveries, Devices};
+use super::{Bank, Deliveries, Devices, Functions};
 use crate::dispatch::{Answer, Call, Finish, Wait, dispatch};
 use crate::store::Store;
 use blas::Blas;
@@ -80,6 +80,7 @@ pub(crate) struct Nvidia {
     images: Store,
     /// Sources that copies may still read.
     held: Vec<volume::Held>,
+    functions: Arc<Functions>,
     bank: Box<dyn Bank>,
 }
 
@@ -111,6 +112,7 @@ impl Nvidia {
             held: Vec::new(),
             bank: Box::new(bank),
             deliveries: Arc::default(),
+            functions: Arc::default(),
         }
     }
 
@@ -205,6 +207,10 @@ impl Devices for Nvidia {
 
     fn deliveries(&self) -> &Arc<Deliveries> {
         &self.deliveries
+    }
+
+    fn functions(&self) -> &Arc<Functions> {
+        &self.functions
     }
 
     fn answer(

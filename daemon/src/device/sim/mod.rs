@@ -46,7 +46,7 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
-use super::{Bank, Deliveries, Devices};
+use super::{Bank, Deliveries, Devices, Functions};
 use crate::dispatch::{Answer, Call, Finish, dispatch};
 use crate::store::Store;
 use array::Arrays;
@@ -77,6 +77,7 @@ pub(crate) struct Sim {
     codes: Codes,
     images: Store,
     deliveries: Arc<Deliveries>,
+    functions: Arc<Functions>,
     /// Last, so that it is dropped last: the host process waits for the end of a worker whose
     /// account is closed, and many gigabytes take a while to give back.
     bank: Box<dyn Bank>,
@@ -100,6 +101,14 @@ impl Devices for Sim {
 
     fn deliveries(&self) -> &Arc<Deliveries> {
         &self.deliveries
+    }
+
+    fn functions(&self) -> &Arc<Functions> {
+        &self.functions
+    }
+
+    fn is_held(&self) -> bool {
+        self.functions.are_pending()
     }
 
     fn answer(
@@ -134,6 +143,7 @@ impl Sim {
             codes: Codes::new(),
             images,
             deliveries: Arc::default(),
+            functions: Arc::default(),
         }
     }
 

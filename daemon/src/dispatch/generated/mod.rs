@@ -568,6 +568,9 @@ pub fn dispatch(
         <cuda::CopyToGuest as Request>::OPCODE => {
             answer.done(payload, |r, _| device.copy_to_guest(call, r))
         }
+        <cuda::LaunchHostFunction as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.launch_host_function(call, r))
+        }
         <cublas::CreateHandle as Request>::OPCODE => {
             answer.done(payload, |r, _| device.create_handle(call, r))
         }

@@ -9,7 +9,7 @@ use vgpu_link::wire::control::{Collected, Delivery, DeviceStateReply, SnapshotRe
 use vgpu_link::{Link, Sender, memory_pair};
 
 use super::*;
-use crate::device::Deliveries;
+use crate::device::{Deliveries, Functions};
 use crate::dispatch::Wait;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -19,11 +19,13 @@ enum Act {
     Answer(u32),
     Wait(mpsc::Receiver<()>, Result<(), Error>),
     Panic,
+    /// A stream has come to this function.
+    Function(u64),
 }
 
 /// Does what the script says for an opcode, once each; all else succeeds. The copy with ticket 1
 /// waits to be collected.
-struct Played(HashMap<u32, Act>, Arc<Deliveries>);
+struct Played(HashMap<u32, Act>, Arc<Deliveries>, Arc<Functions>);
 
 impl Devices for Played {
     fn snapshot(&self) -> &SnapshotReply {
@@ -42,6 +44,14 @@ impl Devices for Played {
         &self.1
     }
 
+    fn functions(&self) -> &Arc<Functions> {
+        &self.2
+    }
+
+    fn is_held(&self) -> bool {
+        self.2.are_pending()
+    }
+
     fn answer(
         &mut self,
         _: &Call,
@@ -51,8 +61,12 @@ impl Devices for Played {
         answer: &mut Answer,
     ) -> Result<Option<Finish>, Malformed> {
         let act = self.0.remove(&opcode);
+        if let Some(Act::Function(ticket)) = act {
+            self.2.come_to(ticket).expect("there is room");
+            return Ok(None);
+        }
         answer.wait::<(), ()>(payload, |(), _| match act {
-            None => Ok(Wait::Done(())),
+            None | Some(Act::Function(_)) => Ok(Wait::Done(())),
             Some(Act::Answer(code)) => Error::new(code).map_or(Ok(Wait::Done(())), Err),
             Some(Act::Wait(gate, outcome)) => Ok(Wait::later(move |_| {
                 gate.recv_timeout(LIMIT).expect("the test opens the gate");
@@ -69,7 +83,7 @@ fn against(
     client: impl FnOnce(&mut dyn Link),
 ) -> LinkError {
     let (mut near, far) = memory_pair();
-    let mut device = Played(script.into_iter().collect(), Arc::default());
+    let mut device = Played(script.into_iter().collect(), Arc::default(), Arc::default());
     device.1.take_on(1, 3, || Ok(Box::new(vec![7; 3]))).expect("there is room");
     thread::scope(|scope| {
         let session = scope.spawn(move || {
@@ -195,5 +209,46 @@ fn a_collect_behind_a_call_that_waits_is_answered_behind_it() {
         assert_eq!((header.sequence, header.status, &bulk[..]), (collect, 0, &[7; 3][..]));
         let collected = Collected::from_payload(&payload).expect("it decodes");
         assert_eq!(collected.deliveries, [Delivery { ticket: 1, bytes: 3 }]);
+    });
+}
+
+#[test]
+fn streams_wait_for_a_function_and_other_calls_go_on() {
+    let launch = cuda::LaunchHostFunction::OPCODE;
+    let free = cuda::MemFreeV2::OPCODE;
+    let script = [(launch, Act::Function(5)), (free, Act::Answer(Error::INVALID_VALUE.code()))];
+    let next = |link: &mut dyn Link, done| {
+        let header = Header { sequence: 8, thread: 9, ..Header::new(Kind::Call, 8) };
+        link.send(&header, &NextFunction { done }.to_payload(), &[]).expect("the worker reads");
+    };
+    against(script, |link| {
+        next(link, 0);
+        ask(link, Kind::Post, launch, 1);
+        let mut payload = Vec::new();
+        let header = link.receive(&mut payload, Bulk::Into(&mut [])).expect("it is due");
+        assert_eq!((header.sequence, header.thread), (8, 9));
+        let due = DueFunction::from_payload(&payload).expect("it decodes");
+        assert_eq!(due, DueFunction { ticket: 5, status: 0 });
+        ask(link, Kind::Post, free, 1);
+        ask(link, Kind::Call, SLOW, 1);
+        ask(link, Kind::Call, opcode::COLLECT, 1);
+        ask(link, Kind::Call, QUICK, 2);
+        assert_eq!(answer(link), (QUICK, 0));
+        ask(link, Kind::Post, cuda::MemsetD8Async::OPCODE, 2);
+        ask(link, Kind::Call, cuda::EventQuery::OPCODE, 2);
+        ask(link, Kind::Call, opcode::COLLECT, 2);
+        assert_eq!(answer(link), (cuda::EventQuery::OPCODE, 600));
+        let mut collected = |link: &mut dyn Link| {
+            let mut bulk = Vec::new();
+            let header = link.receive(&mut payload, Bulk::Grow(&mut bulk)).expect("an answer");
+            assert_eq!((header.opcode, header.status), (opcode::COLLECT, 0));
+            (header.thread, bulk)
+        };
+        assert_eq!(collected(link), (2, vec![7; 3]), "only its post is held");
+        next(link, 5);
+        assert_eq!(answer(link), (SLOW, 1), "the free before it was done, and failed");
+        assert_eq!(collected(link), (1, vec![]), "behind the call that it came with");
+        ask(link, Kind::Call, SLOW, 1);
+        assert_eq!(answer(link), (SLOW, 0), "nothing is held any more");
     });
 }

@@ -2687,6 +2687,9 @@ impl CUsharedconfig {
 #[repr(transparent)]
 pub struct CUstream(pub u64);
 
+/// Address of a function of the application (`CUstreamCallback` in C).
+pub type CUstreamCallback = *const std::ffi::c_void;
+
 /// Constant of C type `CUstreamCaptureMode`. Any number may come from C, so it is not a Rust enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]

@@ -37,7 +37,9 @@ pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), 
     if is_small && !work::is_pending(LEGACY)? && !session::has_copies()? {
         // Captured when this returns, in order, and its range is right: nothing is to wait for.
         let request = MemcpyHtoDAsyncV2 { dst_device: target, stream: LEGACY.0 };
-        return Ok(session::post_parts(std::iter::once((request, source)))?);
+        let mut reached = Reached::default();
+        session::post_parts(reached.readable(source, request).into_iter())?;
+        return reached.check();
     }
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDV2 { dst_device: target + offset };

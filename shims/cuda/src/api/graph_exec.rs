@@ -97,7 +97,8 @@ fn taken_up(graph: CUgraph, made: &GraphInstantiateReply) -> Result<CUgraphExec,
 /// Launches an executable graph in a stream.
 pub(crate) fn graph_launch(exec: CUgraphExec, stream: CUstream) -> Result<(), Error> {
     check(exec, stream)?;
-    let launch = || remote::post(&GraphLaunch { graph_exec: exec.0, stream: stream.0 });
+    let request = GraphLaunch { graph_exec: exec.0, stream: stream.0 };
+    let launch = || remote::post_to(stream, &request);
     if !host_copies::any_in_exec(exec) {
         return launch();
     }
@@ -108,7 +109,7 @@ pub(crate) fn graph_launch(exec: CUgraphExec, stream: CUstream) -> Result<(), Er
 /// Prepares the launch of an executable graph in a stream.
 pub(crate) fn graph_upload(exec: CUgraphExec, stream: CUstream) -> Result<(), Error> {
     check(exec, stream)?;
-    remote::post(&GraphUpload { graph_exec: exec.0, stream: stream.0 })
+    remote::post_to(stream, &GraphUpload { graph_exec: exec.0, stream: stream.0 })
 }
 
 fn check(exec: CUgraphExec, stream: CUstream) -> Result<(), Error> {

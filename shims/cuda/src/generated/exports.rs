@@ -4283,6 +4283,34 @@ pub unsafe extern "C" fn cuLaunchGridAsync(
     boundary(&CALLS, || api::launch_old::launch_grid_async(f, grid_width, grid_height, stream))
 }
 
+/// Answers `cuLaunchHostFunc` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchHostFunc(
+    stream: CUstream,
+    fn_: CUhostFn,
+    user_data: *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchHostFunc");
+    boundary(&CALLS, || api::host_function::launch_host_func(stream, fn_, user_data))
+}
+
+/// Answers `cuLaunchHostFunc_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchHostFunc_ptsz(
+    stream: CUstream,
+    fn_: CUhostFn,
+    user_data: *mut c_void,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuLaunchHostFunc_ptsz");
+    boundary(&CALLS, || api::host_function::launch_host_func(stream.per_thread(), fn_, user_data))
+}
+
 /// Answers `cuLaunchKernel` on the host, without waiting.
 ///
 /// # Safety
@@ -6445,6 +6473,38 @@ pub unsafe extern "C" fn cuPointerGetAttributes(
     })
 }
 
+/// Answers `cuStreamAddCallback` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamAddCallback(
+    stream: CUstream,
+    callback: CUstreamCallback,
+    user_data: *mut c_void,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamAddCallback");
+    boundary(&CALLS, || api::host_function::stream_add_callback(stream, callback, user_data, flags))
+}
+
+/// Answers `cuStreamAddCallback_ptsz` in the guest.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamAddCallback_ptsz(
+    stream: CUstream,
+    callback: CUstreamCallback,
+    user_data: *mut c_void,
+    flags: u32,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuStreamAddCallback_ptsz");
+    boundary(&CALLS, || {
+        api::host_function::stream_add_callback(stream.per_thread(), callback, user_data, flags)
+    })
+}
+
 /// Answers `cuStreamBeginCapture` in the guest.
 ///
 /// # Safety
@@ -7210,8 +7270,6 @@ not_implemented! {
     cuIpcOpenMemHandle,
     cuIpcOpenMemHandle_v2,
     cuLaunchCooperativeKernelMultiDevice,
-    cuLaunchHostFunc,
-    cuLaunchHostFunc_ptsz,
     cuLaunchHostFunc_v2,
     cuLaunchHostFunc_v2_ptsz,
     cuLibraryGetManaged,
@@ -7323,8 +7381,6 @@ not_implemented! {
     cuProfilerStop,
     cuSignalExternalSemaphoresAsync,
     cuSignalExternalSemaphoresAsync_ptsz,
-    cuStreamAddCallback,
-    cuStreamAddCallback_ptsz,
     cuStreamAttachMemAsync,
     cuStreamAttachMemAsync_ptsz,
     cuStreamBatchMemOp,

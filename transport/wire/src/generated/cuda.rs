@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x2b01ebf71aebcfee;
+pub const HASH: u64 = 0x9a0e6e4332609c36;
 
 /// Names the message of an opcode, for people.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -165,6 +165,7 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x2d7 => "cuGraphNodeSetEnabled",
         0x2d8 => "cuGraphNodeGetEnabled",
         0x300 => "CopyToGuest",
+        0x301 => "LaunchHostFunction",
         _ => return None,
     })
 }
@@ -6252,6 +6253,31 @@ impl Payload for CopyToGuest {
 
 impl Request for CopyToGuest {
     const OPCODE: u32 = 0x300;
+    type Reply = ();
+}
+
+/// Asks to let a stream run a function of the program and wait for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaunchHostFunction {
+    /// stream.
+    pub stream: u64,
+    /// ticket.
+    pub ticket: u64,
+}
+
+impl Payload for LaunchHostFunction {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+        writer.u64(self.ticket);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()?, ticket: reader.u64()? })
+    }
+}
+
+impl Request for LaunchHostFunction {
+    const OPCODE: u32 = 0x301;
     type Reply = ();
 }
 

@@ -2,9 +2,9 @@
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda::{
-    StreamCreate, StreamCreateReply, StreamCreateWithPriority, StreamCreateWithPriorityReply,
-    StreamDestroyV2, StreamGetPriority, StreamGetPriorityReply, StreamQuery, StreamSynchronize,
-    StreamWaitEvent,
+    LaunchHostFunction, StreamCreate, StreamCreateReply, StreamCreateWithPriority,
+    StreamCreateWithPriorityReply, StreamDestroyV2, StreamGetPriority, StreamGetPriorityReply,
+    StreamQuery, StreamSynchronize, StreamWaitEvent,
 };
 
 use super::super::queue::PRIORITIES;
@@ -37,6 +37,11 @@ impl StreamCalls for Sim {
 
     fn stream_synchronize(&mut self, call: &Call, r: StreamSynchronize) -> Result<Wait<()>, Error> {
         self.await_stream(call, r.stream).map(Wait::Done)
+    }
+
+    fn launch_host_function(&mut self, call: &Call, r: LaunchHostFunction) -> Result<(), Error> {
+        self.check_not_captured(call, r.stream)?;
+        self.functions.come_to(r.ticket)
     }
 
     fn stream_query(&mut self, call: &Call, r: StreamQuery) -> Result<(), Error> {
