@@ -1,6 +1,6 @@
 """The rules that clients punish, over a genuine driver (theirs) or over ours: one body.
 
-run.py --driver PATH [--runtime PATH] [--subject ours|theirs] [--only TEXT] [--list]
+run.py --driver PATH [--runtime PATH] [--subject ours|theirs] [--only TEXT] [--noun NOUN] [--list]
 
 Prints one JSON line a case: name, outcome (held, broken, died, hung, unfit), and what was seen. Ends
 with 0 if every case held, 1 if not. Each case runs in a process of its own.
@@ -67,10 +67,13 @@ def main():
     parser.add_argument("--driver", required=True, help="libcuda.so.1 under test")
     parser.add_argument("--runtime", help="libcudart.so under test")
     parser.add_argument("--only", default="", help="only cases whose name holds this")
+    parser.add_argument("--noun", help="only the cases of this module")
     parser.add_argument("--list", action="store_true", help="name the cases, run none")
     options = parser.parse_args()
     load()
     names = [name for name in rules.CASES if options.only in name]
+    if options.noun is not None:
+        names = [name for name in names if rules.CASES[name].__module__ == f"cases.{options.noun}"]
     held = True
     for name in names:
         outcome = {} if options.list else run(name, options)

@@ -8,6 +8,7 @@
 mod absent;
 mod behaviour;
 mod ggml;
+mod graphs;
 mod images;
 mod memory;
 mod modules;

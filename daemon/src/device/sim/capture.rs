@@ -153,7 +153,7 @@ impl Captures {
     }
 
     /// Invalidates the captures that go on among some streams; `true` if there was one.
-    fn invalidate_where(&mut self, is_meant: impl Fn(&Lane, &Branch) -> bool) -> bool {
+    pub(super) fn invalidate_where(&mut self, is_meant: impl Fn(&Lane, &Branch) -> bool) -> bool {
         let meant = self.branches.iter().filter(|(lane, branch)| is_meant(lane, branch));
         let meant: Vec<u64> = meant.map(|(_, branch)| branch.capture).collect();
         meant.iter().for_each(|&capture| self.invalidate(capture));
@@ -250,15 +250,6 @@ impl Sim {
                 Err(Error::STREAM_CAPTURE_UNSUPPORTED)
             }
         }
-    }
-
-    /// Checks a context that somebody wants to wait for.
-    pub(super) fn await_context(&mut self, context: u64) -> Result<(), Error> {
-        self.contexts.find(context)?;
-        if self.captures.invalidate_where(|lane, _| lane.context == context) {
-            return Err(Error::STREAM_CAPTURE_UNSUPPORTED);
-        }
-        Ok(())
     }
 
     /// Begins to capture a stream into a new graph, or with dependencies into one that is there.

@@ -1,4 +1,4 @@
-//! Events in captures: they stand for a stream's work until then, and so take other streams into
+//! Waits beside captures, and events in them: those stand for a stream's work until then, and so take other streams into
 //! the capture (CUDA C++ Programming Guide, CUDA Graphs, "Cross-stream Dependencies and Events").
 
 use std::sync::Arc;
@@ -12,6 +12,15 @@ use super::operation::Operation;
 use crate::dispatch::Call;
 
 impl Sim {
+    /// Checks a context that somebody wants to wait for.
+    pub(super) fn await_context(&mut self, context: u64) -> Result<(), Error> {
+        self.contexts.find(context)?;
+        if self.captures.invalidate_where(|lane, _| lane.is_of(context)) {
+            return Err(Error::STREAM_CAPTURE_UNSUPPORTED);
+        }
+        Ok(())
+    }
+
     /// Checks an event that somebody wants to wait for, or ask about: one that was last recorded
     /// in a capture does not happen.
     pub(super) fn await_event(&mut self, event: u64) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use vgpu_link::wire::cuda::*;
 use super::tests::Client;
 use crate::dispatch::*;
 
-fn plain(kind: Type, handle: u64) -> NodeParams {
+pub(super) fn plain(kind: Type, handle: u64) -> NodeParams {
     let (launch, copy, set) = (Vec::new(), Vec::new(), Vec::new());
     NodeParams { kind: kind.0, context: 0, launch, copy, set, handle }
 }
@@ -39,11 +39,16 @@ fn copy_node(to: u64, from: u64, width_bytes: u64) -> NodeParams {
 }
 
 impl Client {
-    fn graph(&mut self) -> u64 {
+    pub(super) fn graph(&mut self) -> u64 {
         self.sim.graph_create(&self.call, GraphCreate { flags: 0 }).expect("a graph").graph
     }
 
-    fn add(&mut self, graph: u64, after: &[u64], params: NodeParams) -> Result<u64, Error> {
+    pub(super) fn add(
+        &mut self,
+        graph: u64,
+        after: &[u64],
+        params: NodeParams,
+    ) -> Result<u64, Error> {
         let edge = |&node: &u64| GraphEdge { node, data: [0; 8] };
         let dependencies = after.iter().map(edge).collect();
         let request = GraphAddNode { graph, dependencies, params };
@@ -59,13 +64,13 @@ impl Client {
         self.sim.graph_instantiate(&self.call, request).expect("an answer")
     }
 
-    fn exec(&mut self, graph: u64) -> u64 {
+    pub(super) fn exec(&mut self, graph: u64) -> u64 {
         let made = self.make(graph, 0);
         assert_eq!((made.code, made.result), (0, Made::SUCCESS.0));
         made.exec
     }
 
-    fn launch_exec(&mut self, graph_exec: u64, stream: u64) -> Result<(), Error> {
+    pub(super) fn launch_exec(&mut self, graph_exec: u64, stream: u64) -> Result<(), Error> {
         self.sim.graph_launch(&self.call, GraphLaunch { graph_exec, stream })
     }
 
@@ -356,60 +361,4 @@ fn events_are_recorded_by_the_launch() {
     let exec = client.exec(graph);
     client.launch_exec(exec, stream).expect("launched");
     assert!(client.elapsed(start, end).expect("recorded") >= 0.0);
-}
-
-#[test]
-fn copies_of_rows_and_slices_move_only_what_they_name() {
-    let mut client = Client::new();
-    let (source, target) = (client.alloc(64).expect("room"), client.alloc(64).expect("room"));
-    let bytes: Vec<u8> = (0..64).collect();
-    client.write(source, &bytes).expect("in range");
-    let graph = client.graph();
-    let end = |address, x_bytes| NodeCopyEnd {
-        kind: 2,
-        address,
-        x_bytes,
-        y: 1,
-        z: 0,
-        level: 0,
-        pitch: 8,
-        height: 4,
-    };
-    let copy = |from, to| NodeParams {
-        copy: vec![NodeCopy { from, to, width_bytes: 2, height: 2, depth: 2 }],
-        ..plain(Type::MEMCPY, 0)
-    };
-    client.add(graph, &[], copy(end(source, 3), end(target, 0))).expect("added");
-    for wrong in [end(source, 7), end(source + 40, 0), NodeCopyEnd { y: 3, ..end(source, 0) }] {
-        let added = client.add(graph, &[], copy(wrong, end(target, 0)));
-        assert_eq!(added, Err(Error::INVALID_VALUE));
-    }
-    let host = NodeCopyEnd { kind: 1, ..end(source, 0) };
-    let added = client.add(graph, &[], copy(host, end(target, 0)));
-    assert_eq!(added, Err(Error::NOT_SUPPORTED));
-    let (exec, stream) = (client.exec(graph), client.stream());
-    client.launch_exec(exec, stream).expect("launched");
-    let mut expected = vec![0; 64];
-    for at in [8, 16, 40, 48] {
-        expected[at..at + 2].copy_from_slice(&bytes[at + 3..at + 5]);
-    }
-    assert_eq!(client.read(target, 64), Ok(expected));
-}
-
-#[test]
-fn graphs_are_not_nested_without_end() {
-    let mut client = Client::new();
-    let mut graph = client.graph();
-    client.add(graph, &[], empty_node()).expect("added");
-    for _ in 1..32 {
-        let outer = client.graph();
-        client.add(outer, &[], plain(Type::GRAPH, graph)).expect("added");
-        graph = outer;
-    }
-    let outer = client.graph();
-    let added = client.add(outer, &[], plain(Type::GRAPH, graph));
-    assert_eq!(added, Err(Error::OUT_OF_MEMORY));
-    let exec = client.exec(graph);
-    let stream = client.stream();
-    assert_eq!(client.launch_exec(exec, stream), Ok(()));
 }

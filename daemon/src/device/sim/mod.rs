@@ -22,6 +22,8 @@ mod handles;
 #[cfg(test)]
 mod hostile_tests;
 mod memory;
+#[cfg(test)]
+mod node_tests;
 mod operation;
 mod physical;
 mod pool;
