@@ -65,6 +65,7 @@ const PARTS: &[Part] = &[
     Part { name: "harness", groups: &[], stages: DEV, what: What::Harness },
     Part { name: "unsupported", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cudart", groups: &[Headers], stages: DEV, what: What::File },
+    Part { name: "cublas", groups: &[], stages: DEV, what: What::File },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "driver", groups: &[], stages: DEV, what: What::File },
     Part { name: "chain", groups: &[Clients, Headers], stages: DEV, what: What::Chain },

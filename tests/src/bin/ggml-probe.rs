@@ -1,7 +1,7 @@
 //! Drives a published ggml through its public C interface: lists devices, and proves that a buffer
 //! on one of them keeps what was written to it.
 //!
-//! `ggml-probe LIBRARY... [--backend LIBRARY] --list-devices | --roundtrip BYTES`
+//! `ggml-probe LIBRARY... [--backend LIBRARY] --list-devices | --roundtrip BYTES | --multiply M N K`
 //!
 //! The libraries are opened in the order given, and names are looked up in all of them: a ggml
 //! that comes in parts (libggml-base.so, libggml.so) and one that comes in one piece both work. A
@@ -29,6 +29,9 @@ struct Arguments {
     /// Write this many bytes to a buffer on every device that is no CPU, and read them back.
     #[arg(long, value_name = "BYTES")]
     roundtrip: Option<usize>,
+    /// Multiply matrices of these sizes, m n k, on every device that is no CPU.
+    #[arg(long, num_args = 3, value_names = ["M", "N", "K"])]
+    multiply: Option<Vec<usize>>,
 }
 
 /// What stopped the probe.
@@ -46,6 +49,8 @@ enum Error {
     Device { what: &'static str, device: String },
     #[error("reading back from {device}: byte {offset} differs")]
     Differs { device: String, offset: usize },
+    #[error("multiplying on {device}: element {at} is {found}, not {expected}")]
+    Wrong { device: String, at: usize, found: f32, expected: f64 },
 }
 
 type Handle = *mut c_void;
@@ -137,6 +142,77 @@ impl Ggml {
         }
     }
 
+    /// Multiplies two matrices on the device, and compares with plain loops.
+    fn multiply(&self, device: &Device, [m, n, k]: [usize; 3]) -> Result<(), Error> {
+        let failed = |what| Error::Device { what, device: device.name.clone() };
+        let values = |count: usize, step: usize| -> Vec<f32> {
+            (0..count).map(|at| ((at * step) % 31) as f32 / 16.0 - 1.0).collect()
+        };
+        let (a, b) = (values(m * k, 7), values(n * k, 11));
+        let mut product = vec![0.0_f32; m * n];
+        let meta = Context { mem_size: 4 << 20, mem_buffer: std::ptr::null_mut(), no_alloc: true };
+        // SAFETY: the types are those of ggml.h, ggml-backend.h and ggml-alloc.h; each handle is
+        // used between its creation and its release; the arrays are as long as the tensors.
+        unsafe {
+            type One = unsafe extern "C" fn(Handle) -> Handle;
+            type Two = unsafe extern "C" fn(Handle, Handle) -> Handle;
+            type End = unsafe extern "C" fn(Handle);
+            let init: Symbol<unsafe extern "C" fn(Context) -> Handle> =
+                self.function("ggml_init")?;
+            let tensor: Symbol<unsafe extern "C" fn(Handle, c_int, i64, i64) -> Handle> =
+                self.function("ggml_new_tensor_2d")?;
+            let multiply: Symbol<unsafe extern "C" fn(Handle, Handle, Handle) -> Handle> =
+                self.function("ggml_mul_mat")?;
+            let expand: Symbol<unsafe extern "C" fn(Handle, Handle)> =
+                self.function("ggml_build_forward_expand")?;
+            let write: Symbol<unsafe extern "C" fn(Handle, *const c_void, usize, usize)> =
+                self.function("ggml_backend_tensor_set")?;
+            let read: Symbol<unsafe extern "C" fn(Handle, *mut c_void, usize, usize)> =
+                self.function("ggml_backend_tensor_get")?;
+            let compute: Symbol<unsafe extern "C" fn(Handle, Handle) -> c_int> =
+                self.function("ggml_backend_graph_compute")?;
+            let context = init(meta);
+            let of_a = tensor(context, GGML_TYPE_F32, k as i64, m as i64);
+            let of_b = tensor(context, GGML_TYPE_F32, k as i64, n as i64);
+            let result = multiply(context, of_a, of_b);
+            let graph = self.function::<One>("ggml_new_graph")?(context);
+            expand(graph, result);
+            let backend =
+                self.function::<Two>("ggml_backend_dev_init")?(device.handle, std::ptr::null_mut());
+            if backend.is_null() {
+                return Err(failed("opening a backend"));
+            }
+            let buffer = self.function::<Two>("ggml_backend_alloc_ctx_tensors")?(context, backend);
+            if buffer.is_null() {
+                return Err(failed("allocating tensors"));
+            }
+            write(of_a, a.as_ptr().cast(), 0, size_of_val(&a[..]));
+            write(of_b, b.as_ptr().cast(), 0, size_of_val(&b[..]));
+            if compute(backend, graph) != 0 {
+                return Err(failed("computing a graph"));
+            }
+            read(result, product.as_mut_ptr().cast(), 0, size_of_val(&product[..]));
+            self.function::<End>("ggml_backend_buffer_free")?(buffer);
+            self.function::<End>("ggml_backend_free")?(backend);
+            self.function::<End>("ggml_free")?(context);
+        }
+        let expected = |at: usize| -> f64 {
+            let (column, row) = (at / m * k, at % m * k);
+            (0..k).map(|inner| f64::from(a[row + inner]) * f64::from(b[column + inner])).sum()
+        };
+        // TF32 keeps 11 bits, and ggml asks for it.
+        let near = |at: usize| (f64::from(product[at]) - expected(at)).abs() <= k as f64 / 512.0;
+        match (0..product.len()).find(|at| !near(*at)) {
+            Some(at) => Err(Error::Wrong {
+                device: device.name.clone(),
+                at,
+                found: product[at],
+                expected: expected(at),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Writes a pattern to a tensor on the device, reads it back and compares every byte.
     fn roundtrip(&self, device: &Device, bytes: usize) -> Result<(), Error> {
         let failed = |what| Error::Device { what, device: device.name.clone() };
@@ -201,6 +277,9 @@ struct Context {
 /// `GGML_TYPE_I8` of ggml.h: a tensor of single bytes, so that a size in bytes is its length.
 const GGML_TYPE_I8: c_int = 24;
 
+/// `GGML_TYPE_F32` of ggml.h.
+const GGML_TYPE_F32: c_int = 0;
+
 fn probe(arguments: &Arguments) -> Result<(), Error> {
     let ggml = Ggml::open(&arguments.libraries)?;
     if let Some(backend) = &arguments.backend {
@@ -219,10 +298,17 @@ fn probe(arguments: &Arguments) -> Result<(), Error> {
             );
         }
     }
-    if let Some(bytes) = arguments.roundtrip {
-        if devices.iter().all(|device| device.is_cpu) {
-            return Err(Error::NoDevice);
+    let is_asked = arguments.roundtrip.is_some() || arguments.multiply.is_some();
+    if is_asked && devices.iter().all(|device| device.is_cpu) {
+        return Err(Error::NoDevice);
+    }
+    if let Some(&[m, n, k]) = arguments.multiply.as_deref() {
+        for device in devices.iter().filter(|device| !device.is_cpu) {
+            ggml.multiply(device, [m, n, k])?;
+            println!("  {}: the product of {m}x{k} and {k}x{n} is right", device.name);
         }
+    }
+    if let Some(bytes) = arguments.roundtrip {
         for device in devices.iter().filter(|device| !device.is_cpu) {
             ggml.roundtrip(device, bytes)?;
             println!("  {}: {bytes} bytes written and read back equal", device.name);

@@ -49,6 +49,15 @@ fn the_cuda_13_backend_lists_the_device_and_keeps_what_is_written() {
 }
 
 #[test]
+fn the_cuda_13_backend_multiplies_matrices_by_cublas() {
+    let (stage, host) = (Stage::dev(), host());
+    let mut probe = over(&stage, Way::SearchPath, &host.link(), env!("CARGO_BIN_EXE_ggml-probe"));
+    let done = finish(cuda13(&mut probe).args(["--multiply", "96", "80", "128"]));
+    let said = format!("{}\n{}\nvgpud said:\n{}", done.stdout, done.stderr, host.log());
+    assert!(done.stdout.contains("CUDA0: the product of 96x128 and 128x80 is right"), "{said}");
+}
+
+#[test]
 fn the_cuda_12_backend_lists_the_device_and_keeps_what_is_written() {
     let (stage, host) = (Stage::dev(), host());
     let nccl = nccl_stub();

@@ -59,6 +59,7 @@ cases! {
     wrong_arguments_are_refused_at_once,
     memory_that_is_not_there_breaks_the_context,
     vectors_and_matrices_are_copied,
+    a_captured_product_runs_with_its_graph,
     a_thread_without_a_context_uses_the_first_device,
 }
 

@@ -159,6 +159,32 @@ pub fn copies(gpu: &Gpu) {
     gpu.free(device);
 }
 
+/// A product that is captured runs when its graph is launched, each time.
+pub fn captured(gpu: &Gpu) {
+    let one = 1.0_f32.to_le_bytes();
+    let factor = address(&one);
+    let identity: Vec<_> = (0..16).map(|at| (f64::from(u8::from(at % 5 == 0)), 0.0)).collect();
+    let a = gpu.put(Kind::S, &identity);
+    let c = gpu.put(Kind::S, &[(0.0, 0.0); 16]);
+    let mut stream = [0_i64];
+    gpu.driver("cuStreamCreate", &[place(&mut stream), 1]);
+    gpu.run("cublasSetStream_v2", &stream);
+    gpu.driver("cuStreamBeginCapture_v2", &[stream[0], 2]);
+    gpu.run("cublasSgemm_v2", &[0, 0, 4, 4, 4, factor, a, 4, a, 4, factor, c, 4]);
+    let (mut graph, mut ready) = ([0_i64], [0_i64]);
+    gpu.driver("cuStreamEndCapture", &[stream[0], place(&mut graph)]);
+    gpu.driver("cuGraphInstantiateWithFlags", &[place(&mut ready), graph[0], 0]);
+    for times in 0..3 {
+        gpu.driver("cuStreamSynchronize", &stream);
+        let expected: Vec<_> = identity.iter().map(|one| (one.0 * f64::from(times), 0.0)).collect();
+        assert_near(&gpu.fetch(Kind::S, c, 16), &expected, 0.0, "after so many launches");
+        gpu.driver("cuGraphLaunch", &[ready[0], stream[0]]);
+    }
+    gpu.run("cublasSetStream_v2", &[0]);
+    gpu.free(a);
+    gpu.free(c);
+}
+
 /// A thread without a context uses the first device, as with CUDA's runtime.
 pub fn other_thread(gpu: &Gpu) {
     let c = gpu.put(Kind::S, &[(3.0, 0.0); 4]);

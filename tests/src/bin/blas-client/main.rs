@@ -31,6 +31,7 @@ const CASES: &[(&str, fn(&Gpu))] = &[
     ("wrong_arguments_are_refused_at_once", handle::arguments),
     ("memory_that_is_not_there_breaks_the_context", handle::bad_memory),
     ("vectors_and_matrices_are_copied", handle::copies),
+    ("a_captured_product_runs_with_its_graph", handle::captured),
     ("a_thread_without_a_context_uses_the_first_device", handle::other_thread),
 ];
 
