@@ -8,8 +8,8 @@
 //! shim library in a process. Nothing happens when a library is loaded; the first call that needs
 //! something makes it.
 //!
-//! Unsafe code stands in [`convert`], [`destination`], [`pages`], [`reach`], [`reserve`], `fork` and
-//! `process` only.
+//! Unsafe code stands in [`convert`], [`destination`], [`pages`], [`reach`], [`reserve`], `fork`
+//! and `process` only.
 
 pub mod boundary;
 pub mod config;
