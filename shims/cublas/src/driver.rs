@@ -210,9 +210,13 @@ fn driver() -> Result<&'static Driver, Error> {
         Ok(opened) => Ok(DRIVER.get_or_init(|| opened)),
         Err(unusable) => {
             match unusable {
-                Unusable::Missing(error) => SAID.warn(format_args!(
-                    "cuBLAS finds no CUDA driver ({error}): install vgpu-ollama whole"
-                )),
+                Unusable::Missing(error) => {
+                    let cause = std::error::Error::source(&error);
+                    let cause = cause.map_or_else(|| error.to_string(), |cause| cause.to_string());
+                    SAID.warn(format_args!(
+                        "cuBLAS finds no CUDA driver ({cause}): install vgpu-ollama whole"
+                    ));
+                }
                 Unusable::Strange => SAID.warn(format_args!(
                     "this cuBLAS belongs to vgpu's libcuda, but another driver is in this \
                      process: let both be found, or neither (vgpu-install verify shows which are)"
