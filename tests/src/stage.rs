@@ -143,6 +143,17 @@ pub fn headers() -> PathBuf {
     present(place("VGPU_HEADERS", "cache/headers"), "cargo xtask setup headers")
 }
 
+/// NVIDIA's public compiler of CUDA 13.
+///
+/// # Panics
+/// As [`python_clients`].
+pub fn nvcc() -> PathBuf {
+    present(
+        place("VGPU_CACHE", "cache").join("nvcc/nvidia/cu13/bin/nvcc"),
+        "cargo xtask setup compiler",
+    )
+}
+
 /// What `cargo xtask` fetched and built once (`VGPU_CACHE`).
 ///
 /// # Panics

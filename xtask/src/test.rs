@@ -49,7 +49,7 @@ enum What {
     Chain,
 }
 
-use Group::{Clients, Headers, Release, System};
+use Group::{Clients, Compiler, Headers, Release, System};
 
 const DEV: &[Profile] = &[Profile::Dev];
 const BOTH: &[Profile] = &[Profile::Dev, Profile::Release];
@@ -66,6 +66,7 @@ const PARTS: &[Part] = &[
     Part { name: "unsupported", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cudart", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cublas", groups: &[], stages: DEV, what: What::File },
+    Part { name: "cu", groups: &[Headers, Compiler], stages: DEV, what: What::File },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "driver", groups: &[], stages: DEV, what: What::File },
     Part { name: "chain", groups: &[Clients, Headers], stages: DEV, what: What::Chain },

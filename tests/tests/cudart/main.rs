@@ -51,6 +51,16 @@ macro_rules! cases {
 }
 
 cases! {
+    "capture":
+        what_is_captured_is_not_done,
+        a_capture_tells_its_graph_and_its_last_node,
+        a_stream_that_waits_for_a_captured_event_joins,
+        a_stream_that_did_not_join_again_spoils_the_capture,
+        waiting_for_a_captured_stream_spoils_the_capture,
+        what_is_not_captured_cannot_end,
+        a_thread_exchanges_what_it_forbids,
+        another_thread_may_not_end_a_capture_of_a_thread,
+    ;
     "device":
         there_is_one_device,
         the_first_device_is_current_without_asking,
@@ -63,6 +73,15 @@ cases! {
         a_new_thread_uses_the_first_device,
         a_device_is_no_peer_of_itself,
         the_greatest_stream_priority_is_the_smaller_number,
+    ;
+    "graph":
+        nodes_are_done_in_the_order_of_their_edges,
+        nodes_say_what_they_do_and_are_changed,
+        edges_are_added_listed_and_removed,
+        a_circle_cannot_be_launched,
+        a_graph_within_a_graph_is_done_too,
+        an_update_takes_what_fits_and_says_what_does_not,
+        what_is_no_graph_is_refused,
     ;
     "memory":
         what_is_written_is_read_back,
@@ -103,6 +122,14 @@ cases! {
         what_is_no_kernel_is_refused,
         what_is_no_variable_is_refused,
     ;
+    "volume":
+        slices_are_copied_there_and_back,
+        a_part_of_a_volume_is_copied,
+        a_copy_needs_one_place_at_each_side,
+        slices_are_copied_between_devices,
+        an_array_keeps_its_elements,
+        memory_of_a_pool_is_allocated_in_stream_order,
+    ;
 }
 
 /// The cases that need another surrounding than a host in reach.
@@ -132,7 +159,9 @@ fn every_case_of_every_program_is_run() {
 
 #[test]
 fn programs_with_per_thread_default_streams_see_the_same() {
-    for (name, cases) in CASES.iter().filter(|(name, _)| matches!(*name, "memory" | "stream")) {
+    for (name, cases) in
+        CASES.iter().filter(|(name, _)| matches!(*name, "graph" | "memory" | "stream" | "volume"))
+    {
         for case in *cases {
             check(&format!("{name}{}", PER_THREAD), case);
         }

@@ -45,8 +45,18 @@ struct Programs {
 }
 
 impl Programs {
-    const NAMES: [&str; 7] =
-        ["beside", "device", "error", "layout", "memory", "properties", "stream"];
+    const NAMES: [&str; 10] = [
+        "beside",
+        "capture",
+        "device",
+        "error",
+        "graph",
+        "layout",
+        "memory",
+        "properties",
+        "stream",
+        "volume",
+    ];
 
     fn path(&self, name: &str, major: Major) -> PathBuf {
         self.directory.join(format!("{name}-{major:?}"))
@@ -59,7 +69,7 @@ impl Programs {
             for name in Self::NAMES {
                 programs.compile_one(name, "", &[], major);
             }
-            for name in ["memory", "stream"] {
+            for name in ["graph", "memory", "stream", "volume"] {
                 let define = ["-DCUDA_API_PER_THREAD_DEFAULT_STREAM"];
                 programs.compile_one(name, PER_THREAD, &define, major);
             }

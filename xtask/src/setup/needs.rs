@@ -10,6 +10,8 @@ use crate::error::Error;
 pub(crate) enum Group {
     /// The public CUDA headers and a C compiler: regeneration, compiled layout tests.
     Headers,
+    /// The public CUDA compiler, for test programs with kernels.
+    Compiler,
     /// The unmodified clients.
     Clients,
     /// The release build for the glibc floor.
@@ -20,7 +22,8 @@ pub(crate) enum Group {
 
 impl Group {
     /// All groups.
-    pub(crate) const ALL: &[Self] = &[Self::Headers, Self::Clients, Self::Release, Self::System];
+    pub(crate) const ALL: &[Self] =
+        &[Self::Headers, Self::Compiler, Self::Clients, Self::Release, Self::System];
 }
 
 /// Everything in `xtask/needs.toml`.

@@ -110,6 +110,12 @@ impl<T> Table<T> {
         ended.map(|(handle, _)| handle).collect()
     }
 
+    /// Returns the handles of all that `is_meant`, which live on.
+    pub fn handles_of(&self, is_meant: impl Fn(&T) -> bool) -> Vec<u64> {
+        let meant = self.living.iter().filter(|(_, value)| is_meant(value));
+        meant.map(|(handle, _)| *handle).collect()
+    }
+
     /// Lists what lives.
     #[cfg(test)]
     pub fn values(&self) -> impl Iterator<Item = &T> {

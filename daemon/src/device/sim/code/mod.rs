@@ -236,8 +236,7 @@ impl Sim {
 
     /// Ends what belonged to a context that has ended; its memory went with it.
     pub(super) fn end_context_code(&mut self, context: u64) {
-        let modules = &mut self.codes.modules;
-        for module in modules.extract_if(|module| module.context == context) {
+        for module in self.codes.modules.handles_of(|module| module.context == context) {
             // Cannot fail: it was there a moment ago.
             let _ = self.unload_module(module);
         }

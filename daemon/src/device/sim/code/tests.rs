@@ -283,16 +283,15 @@ fn code_ends_with_its_context_and_the_account_is_even() {
     let mut client = Client::new();
     let before = client.used();
     let (module, library) = (client.module(PTX).expect("an answer").module, client.library());
-    let request = LibraryGetModule { library };
-    client.sim.library_get_module(&client.call, request).expect("a module");
+    let kernel = client.kernel(library, "scale");
+    assert_eq!(client.launch(launch_of(kernel)), Ok(()));
     let reset = DevicePrimaryCtxResetV2 { dev: 0 };
     client.sim.device_primary_ctx_reset_v2(&client.call, reset).expect("reset");
     assert_eq!(client.used(), before);
     assert_eq!(client.function(module, "scale").map(drop), Err(Error::INVALID_HANDLE));
     let retain = DevicePrimaryCtxRetain { dev: 0 };
     client.sim.device_primary_ctx_retain(&client.call, retain).expect("a new life");
-    let request = LibraryGetModule { library };
-    assert!(client.sim.library_get_module(&client.call, request).is_ok(), "a library stays");
+    assert_eq!(client.launch(launch_of(kernel)), Ok(()), "a library stays, with its kernels");
 }
 
 #[test]

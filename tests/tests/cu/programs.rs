@@ -1,0 +1,101 @@
+//! The programs of `tests/cu`, compiled by nvcc for each major and linked with our runtime.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use vgpu_tests::Stage;
+use vgpu_tests::stage::{self, repository};
+
+/// The programs.
+pub const NAMES: [&str; 6] = ["compute", "function", "graph", "launch", "order", "symbol"];
+
+/// A major of the CUDA toolkit, whose headers and runtime belong together; the compiler is that
+/// of 13 for both, for none of 12 is published as a Python package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Major {
+    Twelve,
+    Thirteen,
+}
+
+impl Major {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Twelve, Self::Thirteen];
+
+    fn soname(self) -> &'static str {
+        match self {
+            Self::Twelve => "libcudart.so.12",
+            Self::Thirteen => "libcudart.so.13",
+        }
+    }
+
+    /// Where its headers lie; those of C++ must be of the same major.
+    fn headers(self) -> Vec<PathBuf> {
+        match self {
+            Self::Twelve => vec![
+                stage::cache().join("nvcc/nvidia/cuda_cccl/include"),
+                stage::headers().join("nvidia/cuda_runtime/include"),
+            ],
+            Self::Thirteen => vec![stage::headers().join("nvidia/cu13/include")],
+        }
+    }
+}
+
+/// What stream 0 means to a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// The default stream that waits for all others.
+    Legacy,
+    /// One of each thread: the headers then call the `_ptsz` and `_ptds` functions.
+    PerThread,
+}
+
+/// The path of a program, compiled if it is older than its source.
+pub fn program(name: &str, major: Major, streams: Streams) -> PathBuf {
+    static COMPILING: Mutex<()> = Mutex::new(());
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cu");
+    let _one_at_a_time = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
+    // The linker looks for the name without a version.
+    let libraries = directory.join(format!("{major:?}"));
+    std::fs::create_dir_all(&libraries).expect("a directory for the library's name");
+    let link = libraries.join("libcudart.so");
+    let _ = std::fs::remove_file(&link);
+    symlink(Stage::dev().library(major.soname()), &link).expect("a link");
+    let sources = repository().join("tests/cu");
+    let source = sources.join(name).with_extension("cu");
+    let made = directory.join(format!("{name}-{major:?}-{streams:?}"));
+    if changed(&made) < changed(&source).max(changed(&sources.join("check.cuh"))) {
+        compile(&source, &libraries, &made, major, streams);
+    }
+    made
+}
+
+fn compile(source: &Path, libraries: &Path, made: &Path, major: Major, streams: Streams) {
+    let mut nvcc = Command::new(stage::nvcc());
+    for headers in major.headers() {
+        nvcc.arg("-I").arg(headers);
+    }
+    if streams == Streams::PerThread {
+        nvcc.args(["--default-stream", "per-thread"]);
+    }
+    let output = nvcc
+        // PTX alone, of the oldest architecture that the compiler knows: every device of today
+        // takes it, the simulated one too.
+        .args(["-std=c++17", "-arch=compute_75", "-cudart", "shared", "-cudadevrt", "none"])
+        .args(["-Werror", "all-warnings", "-Xcompiler", "-Wall", "-L"])
+        .arg(libraries)
+        .arg(source)
+        .arg("-o")
+        .arg(made)
+        .output()
+        .expect("nvcc runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "compiling {} for {major:?}:\n{text}", source.display());
+}
+
+fn changed(path: &Path) -> SystemTime {
+    let changed = std::fs::metadata(path).and_then(|data| data.modified());
+    changed.unwrap_or(SystemTime::UNIX_EPOCH)
+}
