@@ -25,16 +25,16 @@ const PCI_DEVICE: u32 = 34;
 const PCI_DOMAIN: u32 = 50;
 
 /// Attributes of what a device can do and a guest cannot ask for: they are announced as 0.
-/// Mapped, registered and managed host memory (19, 83, 88, 89, 91, 99 to 101, 113), memory
-/// operations of streams (92 to 94, 98, 122, 123), handles for other processes and devices (103 to
-/// 105, 110, 116 to 119, 124, 125, 128, 132, 143), compression (107, 136, 137), sparse and deferred
-/// arrays (112, 121), tensor maps (127), unified function pointers (129), graphics (114, 135, 138),
-/// the host's memory nodes (141, 142, 144, 145), memory pools (115), cooperative
-/// launches over devices (96), persisting L2 (108, 109).
-const NOT_CARRIED: [u32; 47] = [
-    19, 83, 88, 89, 91, 92, 93, 94, 96, 98, 99, 100, 101, 103, 104, 105, 107, 108, 109, 110, 112,
-    113, 114, 115, 116, 117, 118, 119, 121, 122, 123, 124, 125, 127, 128, 129, 132, 133, 135, 136,
-    137, 138, 141, 142, 143, 144, 145,
+/// Mapped and managed host memory (19, 83, 88, 89, 91, 100, 101, 113), memory operations of streams
+/// (92 to 94, 98, 122, 123), handles for other processes and devices (103 to 105, 110, 116 to 119,
+/// 124, 125, 128, 132, 143), compression (107, 136, 137), sparse and deferred arrays (112, 121),
+/// tensor maps (127), unified function pointers (129), graphics (114, 135, 138), the host's memory
+/// nodes (141, 142, 144, 145), MPS (133), cooperative launches over devices (96), persisting L2
+/// (108, 109).
+const NOT_CARRIED: [u32; 45] = [
+    19, 83, 88, 89, 91, 92, 93, 94, 96, 98, 100, 101, 103, 104, 105, 107, 108, 109, 110, 112, 113,
+    114, 116, 117, 118, 119, 121, 122, 123, 124, 125, 127, 128, 129, 132, 133, 135, 136, 137, 138,
+    141, 142, 143, 144, 145,
 ];
 
 /// What the libraries call one device.

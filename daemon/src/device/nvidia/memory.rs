@@ -56,8 +56,15 @@ impl Nvidia {
         ordinal.map(|ordinal| ordinal as u32).ok_or(Error::INVALID_CONTEXT)
     }
 
+    /// Takes an allocation that was freed off the account.
+    pub(super) fn give_back(&mut self, address: u64) {
+        if let Some(freed) = self.allocations.living.remove(&address) {
+            self.bank.release(freed.device, freed.bytes);
+        }
+    }
+
     /// Reserves memory with the bank, allocates it, and keeps its account.
-    fn allocate(
+    pub(super) fn allocate(
         &mut self,
         call: &Call,
         bytes: u64,
@@ -107,9 +114,7 @@ pub(super) fn mem_alloc_pitch_v2(
 pub(super) fn mem_free_v2(nvidia: &mut Nvidia, call: &Call, r: MemFreeV2) -> Result<(), Error> {
     nvidia.enter(call)?;
     nvidia.driver.mem_free_v2(r.dptr)?;
-    if let Some(freed) = nvidia.allocations.living.remove(&r.dptr) {
-        nvidia.bank.release(freed.device, freed.bytes);
-    }
+    nvidia.give_back(r.dptr);
     Ok(())
 }
 

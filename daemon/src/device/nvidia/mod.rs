@@ -27,6 +27,7 @@ mod memory;
 mod module;
 mod node;
 mod occupancy;
+mod pool;
 mod state;
 mod virtual_memory;
 mod volume;

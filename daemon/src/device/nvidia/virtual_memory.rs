@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use vgpu_abi::cuda::{CUmemAccessDesc, CUmemAllocationProp, CUmemLocation, Error};
 use vgpu_link::wire::cuda::{
-    MemCreate, MemCreateReply, MemGetAccess, MemGetAccessReply, MemGranularity,
+    DeviceAccess, MemCreate, MemCreateReply, MemGetAccess, MemGetAccessReply, MemGranularity,
     MemGranularityReply, MemMap, MemRelease, MemRetainHandle, MemRetainHandleReply, MemSetAccess,
     MemUnmap,
 };
@@ -16,7 +16,7 @@ use super::handles::Kind;
 use crate::dispatch::Call;
 
 /// CU_MEM_ALLOCATION_TYPE_PINNED and CU_MEM_LOCATION_TYPE_DEVICE: the only ones that are carried.
-const PINNED: u32 = 1;
+pub(super) const PINNED: u32 = 1;
 const ON_A_DEVICE: u32 = 1;
 
 const PROPERTIES_BYTES: usize = size_of::<CUmemAllocationProp>();
@@ -57,7 +57,8 @@ impl PhysicalMemory {
     }
 }
 
-fn location(device: i32) -> Bytes<LOCATION_BYTES> {
+/// Names a device as a place of memory.
+pub(super) fn location(device: i32) -> Bytes<LOCATION_BYTES> {
     let mut bytes = Bytes([0; LOCATION_BYTES]);
     bytes.put(offset_of!(CUmemLocation, r#type), ON_A_DEVICE.to_ne_bytes());
     // A union of integers.
@@ -129,15 +130,23 @@ pub(super) fn mem_unmap(nvidia: &mut Nvidia, _: &Call, r: MemUnmap) -> Result<()
 }
 
 pub(super) fn mem_set_access(nvidia: &mut Nvidia, _: &Call, r: MemSetAccess) -> Result<(), Error> {
-    let mut list = Vec::with_capacity(r.access.len());
-    for one in &r.access {
+    let list = accesses(nvidia, &r.access)?;
+    nvidia.driver.mem_set_access(r.start, r.bytes as usize, Raw::read(&list), list.len())
+}
+
+/// Puts what devices may do into the driver's words.
+pub(super) fn accesses(
+    nvidia: &Nvidia,
+    access: &[DeviceAccess],
+) -> Result<Vec<[u8; ACCESS_BYTES]>, Error> {
+    let one = |one: &DeviceAccess| {
         let mut bytes = Bytes([0; ACCESS_BYTES]);
         let device = nvidia.device(one.device)?;
         bytes.put(offset_of!(CUmemAccessDesc, location), location(device).0);
         bytes.put(offset_of!(CUmemAccessDesc, flags), one.flags.to_ne_bytes());
-        list.push(bytes.0);
-    }
-    nvidia.driver.mem_set_access(r.start, r.bytes as usize, Raw::read(&list), list.len())
+        Ok(bytes.0)
+    };
+    access.iter().map(one).collect()
 }
 
 pub(super) fn mem_get_access(

@@ -218,7 +218,12 @@ pub(crate) struct Driver {
         Option<unsafe extern "C" fn(*mut usize, *mut c_void, u32) -> u32>,
     mem_get_info_v2: Option<unsafe extern "C" fn(*mut usize, *mut usize) -> u32>,
     mem_map: Option<unsafe extern "C" fn(u64, usize, usize, u64, u64) -> u32>,
+    mem_pool_create: Option<unsafe extern "C" fn(*mut usize, *mut c_void) -> u32>,
     mem_pool_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
+    mem_pool_get_access: Option<unsafe extern "C" fn(*mut u32, usize, *mut c_void) -> u32>,
+    mem_pool_get_attribute: Option<unsafe extern "C" fn(usize, u32, *mut c_void) -> u32>,
+    mem_pool_set_access: Option<unsafe extern "C" fn(usize, *mut c_void, usize) -> u32>,
+    mem_pool_set_attribute: Option<unsafe extern "C" fn(usize, u32, *mut c_void) -> u32>,
     mem_pool_trim_to: Option<unsafe extern "C" fn(usize, usize) -> u32>,
     mem_release: Option<unsafe extern "C" fn(u64) -> u32>,
     mem_retain_allocation_handle: Option<unsafe extern "C" fn(*mut u64, *mut c_void) -> u32>,
@@ -443,7 +448,12 @@ impl Driver {
                 mem_get_allocation_granularity: library.find(b"cuMemGetAllocationGranularity\0"),
                 mem_get_info_v2: library.find(b"cuMemGetInfo_v2\0"),
                 mem_map: library.find(b"cuMemMap\0"),
+                mem_pool_create: library.find(b"cuMemPoolCreate\0"),
                 mem_pool_destroy: library.find(b"cuMemPoolDestroy\0"),
+                mem_pool_get_access: library.find(b"cuMemPoolGetAccess\0"),
+                mem_pool_get_attribute: library.find(b"cuMemPoolGetAttribute\0"),
+                mem_pool_set_access: library.find(b"cuMemPoolSetAccess\0"),
+                mem_pool_set_attribute: library.find(b"cuMemPoolSetAttribute\0"),
                 mem_pool_trim_to: library.find(b"cuMemPoolTrimTo\0"),
                 mem_release: library.find(b"cuMemRelease\0"),
                 mem_retain_allocation_handle: library.find(b"cuMemRetainAllocationHandle\0"),
@@ -2523,6 +2533,21 @@ impl Driver {
         checked(unsafe { c_function(ptr, size, offset, handle, flags) })
     }
 
+    /// Calls `cuMemPoolCreate`.
+    pub fn mem_pool_create(
+        &self,
+        pool: &mut Pointer,
+        pool_props: &mut Bytes<88>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_pool_create else {
+            missing("cuMemPoolCreate");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(&raw mut pool.0, (&raw mut pool_props.0).cast()) })
+    }
+
     /// Calls `cuMemPoolDestroy`.
     pub fn mem_pool_destroy(&self, pool: Pointer) -> Result<(), Error> {
         let Some(c_function) = self.mem_pool_destroy else {
@@ -2532,6 +2557,70 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(pool.0) })
+    }
+
+    /// Calls `cuMemPoolGetAccess`.
+    pub fn mem_pool_get_access(
+        &self,
+        flags: &mut u32,
+        mem_pool: Pointer,
+        location: &mut Bytes<8>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_pool_get_access else {
+            missing("cuMemPoolGetAccess");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(flags, mem_pool.0, (&raw mut location.0).cast()) })
+    }
+
+    /// Calls `cuMemPoolGetAttribute`.
+    pub fn mem_pool_get_attribute(
+        &self,
+        pool: Pointer,
+        attr: u32,
+        value: Raw<'_>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_pool_get_attribute else {
+            missing("cuMemPoolGetAttribute");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(pool.0, attr, value.address()) })
+    }
+
+    /// Calls `cuMemPoolSetAccess`.
+    pub fn mem_pool_set_access(
+        &self,
+        pool: Pointer,
+        map: Raw<'_>,
+        count: usize,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_pool_set_access else {
+            missing("cuMemPoolSetAccess");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(pool.0, map.address(), count) })
+    }
+
+    /// Calls `cuMemPoolSetAttribute`.
+    pub fn mem_pool_set_attribute(
+        &self,
+        pool: Pointer,
+        attr: u32,
+        value: Raw<'_>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_pool_set_attribute else {
+            missing("cuMemPoolSetAttribute");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(pool.0, attr, value.address()) })
     }
 
     /// Calls `cuMemPoolTrimTo`.

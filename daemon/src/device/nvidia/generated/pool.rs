@@ -45,10 +45,20 @@ impl PoolCalls for Nvidia {
         self.driver.device_set_mem_pool(dev, pool)
     }
 
+    fn pool_create(
+        &mut self,
+        call: &Call,
+        r: cuda::PoolCreate,
+    ) -> Result<cuda::PoolCreateReply, Error> {
+        crate::device::nvidia::pool::pool_create(self, call, r)
+    }
+
     fn mem_pool_destroy(&mut self, call: &Call, r: cuda::MemPoolDestroy) -> Result<(), Error> {
         self.enter(call)?;
         let pool = self.handles.find(Kind::Pool, r.pool)?;
-        self.driver.mem_pool_destroy(pool)
+        self.driver.mem_pool_destroy(pool)?;
+        self.handles.end(r.pool);
+        Ok(())
     }
 
     fn mem_pool_trim_to(&mut self, call: &Call, r: cuda::MemPoolTrimTo) -> Result<(), Error> {
@@ -57,16 +67,36 @@ impl PoolCalls for Nvidia {
         self.driver.mem_pool_trim_to(pool, r.min_bytes_to_keep as usize)
     }
 
+    fn pool_attribute(
+        &mut self,
+        call: &Call,
+        r: cuda::PoolAttribute,
+    ) -> Result<cuda::PoolAttributeReply, Error> {
+        crate::device::nvidia::pool::pool_attribute(self, call, r)
+    }
+
+    fn pool_change(&mut self, call: &Call, r: cuda::PoolChange) -> Result<(), Error> {
+        crate::device::nvidia::pool::pool_change(self, call, r)
+    }
+
+    fn pool_set_access(&mut self, call: &Call, r: cuda::PoolSetAccess) -> Result<(), Error> {
+        crate::device::nvidia::pool::pool_set_access(self, call, r)
+    }
+
+    fn pool_get_access(
+        &mut self,
+        call: &Call,
+        r: cuda::PoolGetAccess,
+    ) -> Result<cuda::PoolGetAccessReply, Error> {
+        crate::device::nvidia::pool::pool_get_access(self, call, r)
+    }
+
     fn mem_alloc_async(
         &mut self,
         call: &Call,
         r: cuda::MemAllocAsync,
     ) -> Result<cuda::MemAllocAsyncReply, Error> {
-        self.enter(call)?;
-        let stream = self.stream(call, r.stream)?;
-        let mut dptr = 0;
-        self.driver.mem_alloc_async(&mut dptr, r.bytesize as usize, stream)?;
-        Ok(cuda::MemAllocAsyncReply { dptr })
+        crate::device::nvidia::pool::mem_alloc_async(self, call, r)
     }
 
     fn mem_alloc_from_pool_async(
@@ -74,17 +104,10 @@ impl PoolCalls for Nvidia {
         call: &Call,
         r: cuda::MemAllocFromPoolAsync,
     ) -> Result<cuda::MemAllocFromPoolAsyncReply, Error> {
-        self.enter(call)?;
-        let pool = self.handles.find(Kind::Pool, r.pool)?;
-        let stream = self.stream(call, r.stream)?;
-        let mut dptr = 0;
-        self.driver.mem_alloc_from_pool_async(&mut dptr, r.bytesize as usize, pool, stream)?;
-        Ok(cuda::MemAllocFromPoolAsyncReply { dptr })
+        crate::device::nvidia::pool::mem_alloc_from_pool_async(self, call, r)
     }
 
     fn mem_free_async(&mut self, call: &Call, r: cuda::MemFreeAsync) -> Result<(), Error> {
-        self.enter(call)?;
-        let stream = self.stream(call, r.stream)?;
-        self.driver.mem_free_async(r.dptr, stream)
+        crate::device::nvidia::pool::mem_free_async(self, call, r)
     }
 }
