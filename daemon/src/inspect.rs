@@ -28,6 +28,10 @@ pub(crate) struct KernelsOptions {
     /// Compute capability of the device that chooses, such as 9.0
     #[arg(long, value_name = "MAJOR.MINOR", default_value = "9.0")]
     pub capability: String,
+
+    /// Say of each kernel whether the simulated device executes it
+    #[arg(long)]
+    pub simulated: bool,
 }
 
 /// Prints one line for each image and kernel of a file.
@@ -46,7 +50,7 @@ pub(crate) fn run(options: &KernelsOptions) -> Result<(), DaemonError> {
     let written = |source| DaemonError::System { verb: "writing to standard output", source };
     for (number, bytes) in images(&bytes).into_iter().enumerate() {
         let image = image::read(bytes, capability).map_err(|source| unusable(path, source))?;
-        write_image(&mut out, number + 1, &image).map_err(written)?;
+        write_image(&mut out, number + 1, &image, options.simulated).map_err(written)?;
     }
     out.flush().map_err(written)
 }
@@ -94,7 +98,12 @@ fn images(bytes: &[u8]) -> Vec<&[u8]> {
     found
 }
 
-fn write_image(out: &mut impl std::io::Write, number: usize, image: &Image) -> std::io::Result<()> {
+fn write_image(
+    out: &mut impl std::io::Write,
+    number: usize,
+    image: &Image,
+    simulated: bool,
+) -> std::io::Result<()> {
     writeln!(out, "image {number}: {}", image.chosen)?;
     for variable in &image.variables {
         writeln!(
@@ -107,7 +116,12 @@ fn write_image(out: &mut impl std::io::Write, number: usize, image: &Image) -> s
             variable.initial.is_some(),
         )?;
     }
-    // A kernel runs on the simulated device if there is PTX for it that says nothing unknown.
+    if !simulated {
+        return image.kernels.iter().try_for_each(|kernel| {
+            write_kernel(out, kernel)?;
+            writeln!(out)
+        });
+    }
     let program = image.ptx.as_deref().map(Program::parse).transpose();
     image.kernels.iter().try_for_each(|kernel| {
         write_kernel(out, kernel)?;

@@ -14,6 +14,7 @@ mod memory;
 mod modules;
 mod node;
 mod nulls;
+mod operations;
 mod python;
 mod rust;
 mod visible;

@@ -350,6 +350,8 @@ impl Special {
             "%total_smem_size" => Self::SharedTotal,
             "%dynamic_smem_size" => Self::SharedDynamic,
             "%smid" | "%gridid" => Self::Fixed(0),
+            // What the driver may tell a kernel; on the simulated device that is nothing.
+            "%envreg1" | "%envreg2" => Self::Fixed(0),
             // That of an H100.
             "%nsmid" => Self::Fixed(132),
             _ => return None,

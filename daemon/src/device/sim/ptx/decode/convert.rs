@@ -162,6 +162,13 @@ impl<'m> Builder<'m> {
             name.kind()?;
             return self.one(operands, Kind::F32, f);
         }
+        if name.take("e4m3x2") && !positive {
+            // Two floats of 8 bits: 4 of exponent, 3 of fraction.
+            if name.kind()? != Kind::F16x2 {
+                return unknown("");
+            }
+            return self.one(operands, Kind::B16, |a| eight_bits(a >> 8) << 16 | eight_bits(a));
+        }
         let (to, from) = (name.kind()?, name.kind()?);
         if let (Kind::F16x2 | Kind::Bf16x2, Kind::F32, Rounding::Nearest) = (to, from, how.rounding)
         {
@@ -191,6 +198,17 @@ impl<'m> Builder<'m> {
         };
         self.one(operands, from, f.ok_or_else(no_function)?)
     }
+}
+
+/// The half that an 8-bit float (e4m3) is.
+fn eight_bits(slot: u64) -> u64 {
+    let (sign, magnitude) = ((slot & 0x80) << 8, slot & 0x7f);
+    if magnitude == 0x7f {
+        return sign | 0x7fff;
+    }
+    // As a half it has the fraction seven places further left and an exponent 8 too small.
+    let scaled = f16::of(magnitude << 7).to_f32() * 256.0;
+    sign | f16::from_f32(scaled).slot()
 }
 
 const QUESTIONS: [&str; 18] = [

@@ -220,6 +220,9 @@ fn halves_are_computed_alone_and_in_pairs() {
         ("fma.rn.bf16x2 %r4, %r1, %r2, %r3;", "%r4", [0x3f80_4000, 0x4000_4000, 0], 0x4000_4080),
         ("cvt.rn.f16.f32 %h4, %f1;", "%h4", [0x477f_f000, 0, 0], 0x7c00),
         ("cvt.rz.f16.f32 %h4, %f1;", "%h4", [0x477f_f000, 0, 0], 0x7bff),
+        // 448 and the least subnormal, 2 to the -9th; -1.125 and no number.
+        ("cvt.rn.f16x2.e4m3x2 %r4, %h1;", "%r4", [0x7e01, 0, 0], 0x5f00_1800),
+        ("cvt.rn.f16x2.e4m3x2 %r4, %h1;", "%r4", [0xb97f, 0, 0], 0xbc80_7fff),
     ] {
         assert_eq!(evaluate(instruction, result, values), expected, "{instruction} {values:x?}");
     }
