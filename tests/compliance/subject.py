@@ -184,6 +184,8 @@ DRIVER = {
     "cuGraphClone": "pp",
     "cuGraphAddEmptyNode": "pppz",
     "cuGraphAddMemsetNode": "pppzpp",
+    "cuGraphAddMemcpyNode": "pppzpp",
+    "cuGraphMemcpyNodeGetParams": "pp",
     "cuGraphGetNodes": "ppp",
     "cuGraphGetEdges": "pppp",
     "cuGraphAddDependencies": "pppz",

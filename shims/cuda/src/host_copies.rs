@@ -2,9 +2,9 @@
 //!
 //! The host cannot reach the program's memory when a graph runs. So the node copies between the
 //! device's place and another one on the device that stands in for the program's memory. Before a
-//! launch what the program has there now is sent to the stand-in, in the same stream; behind it what
-//! the stand-in holds is asked for, and comes when the program synchronises, as after any
-//! asynchronous copy. (docs/decisions: memory of the program in graphs.)
+//! launch what the program has there now is sent to the stand-in, in the same stream; behind it
+//! what the stand-in holds is asked for, and comes when the program synchronises, as after any
+//! asynchronous copy. (docs/decisions/0022-graphs-hold-no-memory-of-the-program.md)
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -132,6 +132,13 @@ pub(crate) fn insert(graph: CUgraph, node: CUgraphNode, copy: HostCopy, is_captu
     let graph = all.get_or_insert_default().graphs.entry(graph.0).or_default();
     graph.copies.push((node.0, Arc::new(copy)));
     graph.is_capturing |= is_capturing;
+}
+
+/// Finds where the program's memory lies that a place on a device stands in for.
+pub(crate) fn place(stand_in: u64) -> Option<usize> {
+    let all = lock();
+    let mut copies = all.as_ref()?.graphs.values().flat_map(|graph| &graph.copies);
+    copies.find(|(_, copy)| copy.stand_in == stand_in).map(|(_, copy)| copy.address as usize)
 }
 
 /// Says whether a graph has nodes that copy memory of the program.

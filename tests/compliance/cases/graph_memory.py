@@ -98,3 +98,35 @@ def an_update_takes_up_other_memory_of_the_program(world):
         world.ok(world.cu.cuGraphDestroy(graph))
     launch(world, executable, stream)
     world.equal(world.read(place, 16), b"\2" * 16)
+
+
+# One end of a copy, field by field.
+END = ["x", "y", "z", "level", "kind", "host", "device", "array", "reserved", "pitch", "height"]
+ENDS = [f"{end}_{name}" for end in ("from", "to") for name in END]
+
+
+class Copy(ctypes.Structure):
+    """CUDA_MEMCPY3D."""
+
+    _fields_ = [(name, c_uint64) for name in [*ENDS, "width", "rows", "slices"]]
+
+
+@case
+def a_copy_node_of_the_program_reads_at_each_launch_and_tells_its_address(world):
+    """cuGraphAddMemcpyNode with CU_MEMORYTYPE_HOST (1); cuGraphMemcpyNodeGetParams."""
+    context = world.primary()
+    place, stream, source = world.memory(), world.stream(), pinned(world)
+    graph, node = ctypes.c_void_p(), ctypes.c_void_p()
+    world.ok(world.cu.cuGraphCreate(byref(graph), 0))
+    copy = Copy(from_kind=1, from_host=ctypes.addressof(source), to_kind=2, to_device=place,
+                width=16, rows=1, slices=1)
+    world.ok(world.cu.cuGraphAddMemcpyNode(byref(node), graph, None, 0, byref(copy), context))
+    told = Copy()
+    world.ok(world.cu.cuGraphMemcpyNodeGetParams(node, byref(told)))
+    world.equal((told.from_kind, told.from_host), (1, ctypes.addressof(source)))
+    world.equal((told.to_kind, told.to_device), (2, place))
+    executable = instantiate(world, graph)
+    for value in range(1, 4):
+        fill(source, value)
+        launch(world, executable, stream)
+        world.equal(world.read(place, 16), bytes([value]) * 16)

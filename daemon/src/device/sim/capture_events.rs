@@ -1,5 +1,6 @@
-//! Waits beside captures, and events in them: those stand for a stream's work until then, and so take other streams into
-//! the capture (CUDA C++ Programming Guide, CUDA Graphs, "Cross-stream Dependencies and Events").
+//! Waits beside captures, and events in them: those stand for a stream's work until then, and so
+//! take other streams into the capture (CUDA C++ Programming Guide, CUDA Graphs, "Cross-stream
+//! Dependencies and Events").
 
 use std::sync::Arc;
 

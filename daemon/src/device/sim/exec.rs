@@ -54,7 +54,7 @@ pub(crate) struct Exec {
     pub plan: Plan,
 }
 
-/// Why a graph cannot be instantiated: the function's code, its reason, and the node if it is one's.
+/// Why a graph cannot be instantiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unmade {
     /// The function's code.

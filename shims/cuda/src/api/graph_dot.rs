@@ -84,8 +84,15 @@ mod tests {
     fn a_graph_is_written_with_all_nodes_and_edges() {
         let nodes = [(16, plain(Type::EMPTY, 0)), (17, plain(Type::WAIT_EVENT, 3))];
         let edges = [GraphLink { from: 16, to: 17, data: [0; 8] }];
-        let expected = "digraph \"graph_0x1\" {\n  node [shape=box];\n  \"0x10\" [label=\"EMPTY\"];\n  \
-                        \"0x11\" [label=\"WAIT EVENT\\n0x3\"];\n  \"0x10\" -> \"0x11\";\n}\n";
+        let expected = [
+            "digraph \"graph_0x1\" {",
+            "  node [shape=box];",
+            "  \"0x10\" [label=\"EMPTY\"];",
+            "  \"0x11\" [label=\"WAIT EVENT\\n0x3\"];",
+            "  \"0x10\" -> \"0x11\";",
+            "}\n",
+        ]
+        .join("\n");
         assert_eq!(text(1, &nodes, &edges), expected);
     }
 }

@@ -25,6 +25,7 @@ pub(crate) mod memory;
 pub(crate) mod module;
 pub(crate) mod node;
 mod node_params;
+mod node_told;
 pub(crate) mod occupancy;
 pub(crate) mod peer;
 pub(crate) mod pinned;

@@ -13,6 +13,7 @@ use vgpu_guest::wire::cuda::{
 
 use super::graph::{edges, plain_edges};
 use super::node_params::{self, Version};
+use super::node_told;
 use crate::{graphs, handles, host_copies, remote};
 
 fn add(
@@ -99,7 +100,13 @@ pub(crate) fn graph_add_memcpy_node(
     params: Memory<'_>,
     context: CUcontext,
 ) -> Result<CUgraphNode, Error> {
-    add(graph, plain_edges(dependencies)?, node_params::copy(params, context)?)
+    remote::ready()?;
+    let (params, host) = node_params::copy_with_program(params, context)?;
+    let node = add(graph, plain_edges(dependencies)?, params)?;
+    if let Some(copy) = host {
+        host_copies::insert(graph, node, copy, false);
+    }
+    Ok(node)
 }
 
 /// Adds a node that sets memory.
@@ -180,19 +187,19 @@ pub(crate) fn graph_kernel_node_get_params(
 pub(crate) fn graph_kernel_node_get_params_v2(
     node: CUgraphNode,
 ) -> Result<CUDA_KERNEL_NODE_PARAMS_v2, Error> {
-    node_params::to_launch(node, &ask(node, Some(Type::KERNEL))?)
+    node_told::to_launch(node, &ask(node, Some(Type::KERNEL))?)
 }
 
 /// Returns what a node copies.
 pub(crate) fn graph_memcpy_node_get_params(node: CUgraphNode) -> Result<CUDA_MEMCPY3D_v2, Error> {
-    node_params::to_copy(&ask(node, Some(Type::MEMCPY))?)
+    node_told::to_copy(&ask(node, Some(Type::MEMCPY))?)
 }
 
 /// Returns what a node sets.
 pub(crate) fn graph_memset_node_get_params(
     node: CUgraphNode,
 ) -> Result<CUDA_MEMSET_NODE_PARAMS_v1, Error> {
-    node_params::to_set(&ask(node, Some(Type::MEMSET))?)
+    node_told::to_set(&ask(node, Some(Type::MEMSET))?)
 }
 
 /// Returns the event that a node records.
@@ -207,7 +214,7 @@ pub(crate) fn graph_event_wait_node_get_event(node: CUgraphNode) -> Result<CUeve
 
 /// Returns what a node of any kind does.
 pub(crate) fn graph_node_get_params(node: CUgraphNode) -> Result<CUgraphNodeParams, Error> {
-    node_params::to_any(node, &ask(node, None)?)
+    node_told::to_any(node, &ask(node, None)?)
 }
 
 fn change(node: CUgraphNode, params: NodeParams) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! What nodes do: between the structures of C and the one form that travels.
+//! What nodes are to do: from the structures of C to the one form that travels.
 //!
 //! The structures differ by version in how much follows, not in where things stand, so they are
 //! read by their offsets.
@@ -6,25 +6,22 @@
 use std::mem::offset_of;
 
 use vgpu_abi::cuda::{
-    CUDA_KERNEL_NODE_PARAMS_v2, CUDA_MEMCPY3D_v2, CUDA_MEMSET_NODE_PARAMS_v1, CUarray, CUcontext,
-    CUfunction, CUgraphNode, CUgraphNodeParams, CUgraphNodeType as Type, CUkernel, CUmemorytype,
-    Error,
+    CUDA_KERNEL_NODE_PARAMS_v2, CUDA_MEMCPY3D_v2, CUDA_MEMSET_NODE_PARAMS_v1, CUcontext,
+    CUgraphNodeParams, CUgraphNodeType as Type, CUmemorytype, Error,
 };
 use vgpu_guest::convert::{Memory, Readable};
 use vgpu_guest::wire::cuda::{Dim3, KernelLaunch, NodeCopy, NodeCopyEnd, NodeParams, NodeSet};
 
-use crate::code::function::{function, kernel};
-use crate::code::{Function, arguments, limits};
-use crate::{contexts, graphs, ranges};
+use crate::code::function::function;
+use crate::code::{arguments, limits};
+use crate::host_copies::{HostCopy, Way};
+use crate::{contexts, ranges};
 
 /// Where the union of `CUgraphNodeParams` stands.
 const UNION: usize = offset_of!(CUgraphNodeParams, unnamed16);
 
 /// Where `CUDA_MEMCPY3D` stands in `CUDA_MEMCPY_NODE_PARAMS`, behind flags and context.
 const COPY: usize = 16;
-
-/// Words of a `CUDA_MEMCPY3D`.
-const COPY_WORDS: usize = size_of::<CUDA_MEMCPY3D_v2>() / 8;
 
 /// What a node of some kind does that is fully named by a handle, or by nothing.
 pub(super) fn plain(kind: Type, handle: u64) -> NodeParams {
@@ -90,7 +87,73 @@ pub(super) fn copy(params: Memory<'_>, context: CUcontext) -> Result<NodeParams,
     copy_at(params.readable(), 0, context.0)
 }
 
+/// As [`copy`], where one end may be memory of the program: a place on the device stands in for it.
+pub(super) fn copy_with_program(
+    params: Memory<'_>,
+    context: CUcontext,
+) -> Result<(NodeParams, Option<HostCopy>), Error> {
+    let params = params.readable();
+    let mut copy = read_copy(params, 0)?;
+    let (reads, writes) = (is_program(&copy.from), is_program(&copy.to));
+    let (end, way) = match (reads, writes) {
+        (false, false) => {
+            return Ok((checked(copy, context.0)?, None));
+        }
+        // A copy within the program, which no device does.
+        (true, true) => return Err(Error::NOT_SUPPORTED),
+        (true, false) => (&mut copy.from, Way::In),
+        (false, true) => (&mut copy.to, Way::Out),
+    };
+    if (copy.height, copy.depth) != (1, 1) {
+        return Err(Error::NOT_SUPPORTED);
+    }
+    let place = match (way, CUmemorytype(end.kind)) {
+        (Way::In, CUmemorytype::HOST) => offset_of!(CUDA_MEMCPY3D_v2, srcHost),
+        (Way::In, _) => offset_of!(CUDA_MEMCPY3D_v2, srcDevice),
+        (Way::Out, CUmemorytype::HOST) => offset_of!(CUDA_MEMCPY3D_v2, dstHost),
+        (Way::Out, _) => offset_of!(CUDA_MEMCPY3D_v2, dstDevice),
+    };
+    let behind = || {
+        let slices = end.z.checked_mul(end.pitch.checked_mul(end.height)?)?;
+        let rows = end.y.checked_mul(end.pitch)?;
+        usize::try_from(end.x_bytes.checked_add(rows)?.checked_add(slices)?).ok()
+    };
+    let behind = behind().ok_or(Error::INVALID_VALUE)?;
+    let bytes = usize::try_from(copy.width_bytes).map_err(|_| Error::INVALID_VALUE)?;
+    let place = params.follow::<Error>(place)?.behind(behind).keep();
+    let host = HostCopy::new(way, place, bytes)?;
+    *end = NodeCopyEnd {
+        kind: CUmemorytype::DEVICE.0,
+        address: host.stand_in,
+        x_bytes: 0,
+        y: 0,
+        z: 0,
+        level: end.level,
+        pitch: 0,
+        height: 0,
+    };
+    Ok((checked(copy, context.0)?, Some(host)))
+}
+
+fn is_program(end: &NodeCopyEnd) -> bool {
+    match CUmemorytype(end.kind) {
+        CUmemorytype::HOST => true,
+        CUmemorytype::UNIFIED => ranges::find(end.address).is_none(),
+        _ => false,
+    }
+}
+
 fn copy_at(params: Readable<'_>, at: usize, context: u64) -> Result<NodeParams, Error> {
+    checked(read_copy(params, at)?, context)
+}
+
+fn checked(copy: NodeCopy, context: u64) -> Result<NodeParams, Error> {
+    check_end(&copy.from)?;
+    check_end(&copy.to)?;
+    Ok(NodeParams { context, copy: vec![copy], ..plain(Type::MEMCPY, 0) })
+}
+
+fn read_copy(params: Readable<'_>, at: usize) -> Result<NodeCopy, Error> {
     use CUDA_MEMCPY3D_v2 as P;
     let word = |offset: usize| params.value::<u64, Error>(at + offset);
     let kind = |offset: usize| params.value::<u32, Error>(at + offset);
@@ -119,10 +182,7 @@ fn copy_at(params: Readable<'_>, at: usize, context: u64) -> Result<NodeParams, 
     if width_bytes == 0 || height == 0 || depth == 0 {
         return Err(Error::INVALID_VALUE);
     }
-    check_end(&from)?;
-    check_end(&to)?;
-    let copy = NodeCopy { from, to, width_bytes, height, depth };
-    Ok(NodeParams { context, copy: vec![copy], ..plain(Type::MEMCPY, 0) })
+    Ok(NodeCopy { from, to, width_bytes, height, depth })
 }
 
 /// Checks that an end of a copy lies on a device: memory of the program is not where a launch
@@ -179,170 +239,5 @@ pub(super) fn any(params: Memory<'_>) -> Result<NodeParams, Error> {
         Type::GRAPH | Type::WAIT_EVENT | Type::EVENT_RECORD => Ok(plain(kind, word(0)?)),
         Type::EMPTY => Ok(plain(kind, 0)),
         _ => Err(Error::NOT_SUPPORTED),
-    }
-}
-
-/// Writes a kernel node's structure, whose arguments are kept until the node ends or is changed.
-pub(super) fn to_launch(
-    node: CUgraphNode,
-    params: &NodeParams,
-) -> Result<CUDA_KERNEL_NODE_PARAMS_v2, Error> {
-    let launch = params.launch.first().ok_or(Error::INVALID_VALUE)?;
-    let known: std::sync::Arc<Function> =
-        function(launch.function).or_else(|_| kernel(launch.function))?;
-    let offsets = known.parameters.iter().map(|parameter| parameter.offset as usize);
-    let (func, kern) = match known.context {
-        Some(_) => (CUfunction(launch.function), CUkernel(0)),
-        None => (CUfunction(0), CUkernel(launch.function)),
-    };
-    Ok(CUDA_KERNEL_NODE_PARAMS_v2 {
-        func,
-        gridDimX: launch.grid.x,
-        gridDimY: launch.grid.y,
-        gridDimZ: launch.grid.z,
-        blockDimX: launch.block.x,
-        blockDimY: launch.block.y,
-        blockDimZ: launch.block.z,
-        sharedMemBytes: launch.shared_bytes,
-        kernelParams: graphs::keep_arguments(node, &launch.arguments, offsets),
-        extra: std::ptr::null_mut(),
-        kern,
-        ctx: CUcontext(params.context),
-    })
-}
-
-/// Writes a `CUDA_MEMCPY3D`.
-pub(super) fn to_copy(params: &NodeParams) -> Result<CUDA_MEMCPY3D_v2, Error> {
-    let copy = params.copy.first().ok_or(Error::INVALID_VALUE)?;
-    let (from, to) = (&copy.from, &copy.to);
-    Ok(CUDA_MEMCPY3D_v2 {
-        srcXInBytes: from.x_bytes as usize,
-        srcY: from.y as usize,
-        srcZ: from.z as usize,
-        srcLOD: from.level as usize,
-        srcMemoryType: CUmemorytype(from.kind),
-        srcHost: std::ptr::null(),
-        srcDevice: from.address,
-        srcArray: CUarray(0),
-        reserved0: std::ptr::null_mut(),
-        srcPitch: from.pitch as usize,
-        srcHeight: from.height as usize,
-        dstXInBytes: to.x_bytes as usize,
-        dstY: to.y as usize,
-        dstZ: to.z as usize,
-        dstLOD: to.level as usize,
-        dstMemoryType: CUmemorytype(to.kind),
-        dstHost: std::ptr::null_mut(),
-        dstDevice: to.address,
-        dstArray: CUarray(0),
-        reserved1: std::ptr::null_mut(),
-        dstPitch: to.pitch as usize,
-        dstHeight: to.height as usize,
-        WidthInBytes: copy.width_bytes as usize,
-        Height: copy.height as usize,
-        Depth: copy.depth as usize,
-    })
-}
-
-/// Writes a `CUDA_MEMSET_NODE_PARAMS`.
-pub(super) fn to_set(params: &NodeParams) -> Result<CUDA_MEMSET_NODE_PARAMS_v1, Error> {
-    let set = params.set.first().ok_or(Error::INVALID_VALUE)?;
-    Ok(CUDA_MEMSET_NODE_PARAMS_v1 {
-        dst: set.to,
-        pitch: set.pitch as usize,
-        value: set.value,
-        elementSize: set.element_bytes,
-        width: set.width as usize,
-        height: set.height as usize,
-    })
-}
-
-/// Writes a `CUgraphNodeParams`.
-pub(super) fn to_any(node: CUgraphNode, params: &NodeParams) -> Result<CUgraphNodeParams, Error> {
-    let kind = Type(params.kind);
-    let mut union = [0; 29];
-    match kind {
-        Type::KERNEL => {
-            let it = to_launch(node, params)?;
-            let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-            union[..9].copy_from_slice(&[
-                it.func.0,
-                pair(it.gridDimX, it.gridDimY),
-                pair(it.gridDimZ, it.blockDimX),
-                pair(it.blockDimY, it.blockDimZ),
-                it.sharedMemBytes.into(),
-                it.kernelParams.expose_provenance() as u64,
-                0,
-                it.kern.0,
-                it.ctx.0,
-            ]);
-        }
-        Type::MEMCPY => {
-            union[1] = params.context;
-            let words = copy_words(params.copy.first().ok_or(Error::INVALID_VALUE)?);
-            union[2..2 + COPY_WORDS].copy_from_slice(&words);
-        }
-        Type::MEMSET => {
-            let it = to_set(params)?;
-            let value = u64::from(it.value) | u64::from(it.elementSize) << 32;
-            let (pitch, width, height) = (it.pitch as u64, it.width as u64, it.height as u64);
-            union[..6].copy_from_slice(&[it.dst, pitch, value, width, height, params.context]);
-        }
-        _ => union[0] = params.handle,
-    }
-    Ok(CUgraphNodeParams { r#type: kind, reserved0: [0; 3], unnamed16: union, reserved2: 0 })
-}
-
-/// Writes a `CUDA_MEMCPY3D` word by word; its pointers to memory of the program are NULL.
-fn copy_words(copy: &NodeCopy) -> [u64; COPY_WORDS] {
-    let half = |end: &NodeCopyEnd| {
-        let kind = u64::from(end.kind);
-        let place = [end.x_bytes, end.y, end.z, end.level, kind, 0, end.address, 0, 0];
-        let mut words = [0; 11];
-        words[..9].copy_from_slice(&place);
-        words[9..].copy_from_slice(&[end.pitch, end.height]);
-        words
-    };
-    let mut words = [0; COPY_WORDS];
-    words[..11].copy_from_slice(&half(&copy.from));
-    words[11..22].copy_from_slice(&half(&copy.to));
-    words[22..].copy_from_slice(&[copy.width_bytes, copy.height, copy.depth]);
-    words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_words_of_a_copy_stand_where_its_fields_do() {
-        use CUDA_MEMCPY3D_v2 as P;
-        let end = |first| NodeCopyEnd {
-            kind: 2,
-            address: first,
-            x_bytes: first + 1,
-            y: first + 2,
-            z: first + 3,
-            level: first + 4,
-            pitch: first + 5,
-            height: first + 6,
-        };
-        let copy = NodeCopy { from: end(10), to: end(20), width_bytes: 30, height: 31, depth: 32 };
-        let words = copy_words(&copy);
-        for (offset, value) in [
-            (offset_of!(P, srcDevice), 10),
-            (offset_of!(P, srcXInBytes), 11),
-            (offset_of!(P, srcLOD), 14),
-            (offset_of!(P, srcPitch), 15),
-            (offset_of!(P, srcHeight), 16),
-            (offset_of!(P, dstDevice), 20),
-            (offset_of!(P, dstMemoryType), 2),
-            (offset_of!(P, dstPitch), 25),
-            (offset_of!(P, dstHeight), 26),
-            (offset_of!(P, WidthInBytes), 30),
-            (offset_of!(P, Depth), 32),
-        ] {
-            assert_eq!(words[offset / 8], value, "{offset}");
-        }
     }
 }
