@@ -2,7 +2,7 @@
 //!
 //! A client names an image by its BLAKE3 hash and sends it only if it is not here. What was sent
 //! becomes an image when it is complete and its hash is right, so no client can put other code
-//! under a name. Who knows a hash may use the image (docs/decisions/0018).
+//! under a name. Who knows a hash may use the image (docs/decisions/0023).
 //!
 //! In a directory each image is one file, and all workers share it. Nothing is synced: every file
 //! is checked against its name when it is read, and one that a power cut damaged is fetched again.

@@ -88,6 +88,22 @@ fn a_kernel_is_launched_in_every_way_and_its_module_has_its_variable() {
 }
 
 #[test]
+fn a_link_of_one_text_is_a_module_and_its_log_says_what_was_wrong() {
+    let seen = ask(&simulated(&[]), &["link"]);
+    let log = seen["log"].as_str().expect("a log");
+    assert!(log.starts_with("reading PTX, line 3: "), "{log}");
+    let expected = json!({
+        "broken": 218,
+        "log": log,
+        "second": 801,
+        "bytes": true,
+        "found": true,
+        "ends": [0, 400],
+    });
+    assert_eq!(seen, expected);
+}
+
+#[test]
 fn what_cuda_refuses_is_refused_at_once_and_leaves_no_trace() {
     let expected = json!({
         "null_image": 1,

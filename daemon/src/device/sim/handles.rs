@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Function = 0x12,
     /// A kernel of a library.
     Kernel = 0x13,
+    /// A link.
+    Link = 0x14,
     /// Physical memory (`cuMemCreate`).
     Memory = 0x20,
     /// A handle of cuBLAS.

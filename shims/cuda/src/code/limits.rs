@@ -79,16 +79,19 @@ pub(crate) fn check(
     if of(Attribute::MAX_DYNAMIC_SHARED_SIZE_BYTES).is_some_and(|max| launch.shared_bytes > max) {
         return Err(Error::INVALID_VALUE);
     }
-    launch.attributes.iter().try_for_each(|one| check_attribute(one, launch, &attributes))
+    launch.attributes.iter().try_for_each(|one| check_attribute(one, launch, &attributes, device))
 }
 
 fn check_attribute(
     one: &LaunchAttribute,
     launch: &KernelLaunch,
     attributes: &Attributes,
+    device: CUdevice,
 ) -> Result<(), Error> {
     match Id(one.id) {
+        Id::COOPERATIVE if one.value[0] != 0 => announced(Device::COOPERATIVE_LAUNCH, device),
         Id::CLUSTER_DIMENSION | Id::PREFERRED_CLUSTER_DIMENSION => {
+            announced(Device::CLUSTER_LAUNCH, device)?;
             check_cluster(&cluster(one), &launch.grid, attributes)
         }
         Id::PROGRAMMATIC_EVENT | Id::LAUNCH_COMPLETION_EVENT => {
@@ -100,6 +103,12 @@ fn check_attribute(
         // Of the newest ones the host decides.
         _ => Ok(()),
     }
+}
+
+/// Refuses what the device does not announce (NOT_SUPPORTED).
+fn announced(attribute: Device, device: CUdevice) -> Result<(), Error> {
+    let facts = devices::known()?.facts(device)?;
+    if facts.attribute(attribute.0).unwrap_or(0) != 0 { Ok(()) } else { Err(Error::NOT_SUPPORTED) }
 }
 
 fn cluster(attribute: &LaunchAttribute) -> Dim3 {

@@ -11,6 +11,7 @@ mod graph_exec;
 mod kernel;
 mod launch;
 mod library;
+mod linker;
 mod memory;
 mod module;
 mod peer;
@@ -24,7 +25,7 @@ use vgpu_abi::cuda::Error;
 
 use super::Sim;
 use super::capture::Entry;
-use crate::dispatch::{Call, LinkerCalls};
+use crate::dispatch::Call;
 
 /// Reads the one flag of `cuEventRecordWithFlags` and `cuStreamWaitEvent` (CU_EVENT_RECORD_EXTERNAL
 /// and CU_EVENT_WAIT_EXTERNAL, both 1).
@@ -69,6 +70,3 @@ impl Sim {
         self.memory.write(address, bytes.len() as u64).map(|to| to.copy_from_slice(bytes))
     }
 }
-
-// Described, and not done yet: each message of these is answered NOT_SUPPORTED.
-impl LinkerCalls for Sim {}

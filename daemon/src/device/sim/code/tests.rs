@@ -6,7 +6,7 @@ use super::occupancy;
 use crate::dispatch::*;
 use crate::image::Kernel;
 
-/// Four kernels and three variables, one of which points to another.
+/// Three kernels and three variables, one of which points to another.
 const PTX: &str = "
 .version 8.0
 .target sm_90
@@ -19,15 +19,6 @@ const PTX: &str = "
 .visible .entry bounded(.param .u32 n) .maxntid 64, 1, 1
 { .shared .align 4 .b8 own[1024]; ret; }
 .visible .entry unknown() { wgmma.fence.sync.aligned; ret; }
-.visible .entry write(.param .u64 to)
-{
-    .reg .u64 %rd<2>;
-    .reg .u32 %r<2>;
-    ld.param.u64 %rd1, [to];
-    ld.global.u32 %r1, [counter];
-    st.global.u32 [%rd1], %r1;
-    ret;
-}
 ";
 
 fn image(bytes: &[u8]) -> Image {
@@ -89,7 +80,7 @@ fn an_image_that_the_host_lacks_is_asked_for_and_then_loaded() {
     assert_eq!((loaded.missing, loaded.report.result), (0, 0));
     let listed = ModuleListFunctions { module: loaded.module, first: 0 };
     let listed = client.sim.module_list_functions(&client.call, listed).expect("a list");
-    assert_eq!((listed.count, listed.functions.len()), (4, 4));
+    assert_eq!((listed.count, listed.functions.len()), (3, 3));
     let scale = client.function(loaded.module, "scale").expect("a function");
     assert_eq!(scale.function, listed.functions[0], "one handle for one function");
     let layout: Vec<_> = scale.facts.parameters.iter().map(|one| (one.offset, one.bytes)).collect();
@@ -228,30 +219,6 @@ fn a_launch_computes_with_the_modules_variables_and_faults_as_cuda_documents() {
     assert_eq!(client.launch(scale(at + 512, 256)), Err(Error::ILLEGAL_ADDRESS));
     assert_eq!(client.launch(scale(at + 2, 1)), Err(Error::MISALIGNED_ADDRESS));
     assert_eq!(client.sim.codes.not_run, 0);
-}
-
-#[test]
-fn a_kernel_reads_its_modules_variables_and_writes_memory_or_faults() {
-    let mut client = Client::new();
-    let library = client.library();
-    let memory = client.alloc(4).expect("room");
-    let write = |function, to: u64| {
-        let arguments = to.to_le_bytes().to_vec();
-        let block = Dim3 { x: 1, y: 1, z: 1 };
-        KernelLaunch { arguments, block, ..launch_of(function) }
-    };
-    let kernel = client.kernel(library, "write");
-    assert_eq!(client.launch(write(kernel, memory)), Ok(()));
-    assert_eq!(client.read(memory, 4).expect("readable"), 7_u32.to_le_bytes());
-    let module = client.module(PTX).expect("an answer").module;
-    let function = client.function(module, "write").expect("a function").function;
-    let request = ModuleGetGlobal { module, name: "counter".into() };
-    let own = client.sim.module_get_global(&client.call, request).expect("a variable").address;
-    client.write(own, &9_u32.to_le_bytes()).expect("writable");
-    assert_eq!(client.launch(write(function, memory)), Ok(()));
-    assert_eq!(client.read(memory, 4).expect("readable"), 9_u32.to_le_bytes(), "its own variable");
-    assert_eq!(client.launch(write(function, 16)), Err(Error::ILLEGAL_ADDRESS));
-    assert_eq!(client.launch(write(function, memory + 2)), Err(Error::MISALIGNED_ADDRESS));
 }
 
 #[test]

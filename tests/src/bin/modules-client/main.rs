@@ -1,6 +1,8 @@
 //! Loads code through whatever libcuda the loader finds, and prints one JSON object with what it
 //! saw. `images FILE...` loads every image of some backends and looks at every kernel; `launch`
-//! launches a kernel of its own in every way; `refused` does what CUDA refuses.
+//! launches a kernel of its own in every way; `link` links; `refused` does what CUDA refuses.
+
+mod link;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_void};
@@ -59,6 +61,7 @@ macro_rules! give {
         check(stringify!($name), code).map(|()| unsafe { place.assume_init() })
     }};
 }
+use give;
 
 fn context() -> Result<(), Failed> {
     // SAFETY: no pointers.
@@ -359,10 +362,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = context().and_then(|()| match words[..] {
         ["launch"] => launch(),
+        ["link"] => link::link(),
         ["bench"] => bench(),
         ["refused"] => refused(),
         ["images", file] => look_at(Path::new(file)),
-        _ => panic!("what to do: images FILE, launch, bench or refused"),
+        _ => panic!("what to do: images FILE, launch, link, bench or refused"),
     });
     match done {
         Ok(seen) => {
