@@ -67,6 +67,7 @@ const PARTS: &[Part] = &[
     Part { name: "cudart", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cublas", groups: &[], stages: DEV, what: What::File },
     Part { name: "cu", groups: &[Headers, Compiler], stages: DEV, what: What::File },
+    Part { name: "compliance", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "driver", groups: &[], stages: DEV, what: What::File },
     Part { name: "chain", groups: &[Clients, Headers], stages: DEV, what: What::Chain },

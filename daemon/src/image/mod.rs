@@ -133,6 +133,12 @@ pub(crate) enum ImageError {
         /// What the image offers.
         offers: String,
     },
+    /// The PTX is of a version that came later (UNSUPPORTED_PTX_VERSION).
+    #[error("the image is PTX of version {version}, and this device reads none after 9")]
+    NewPtx {
+        /// The version.
+        version: String,
+    },
     /// The PTX is broken (INVALID_PTX).
     #[error("reading PTX, line {line}: {what}")]
     Ptx {

@@ -19,22 +19,6 @@ const ELSEWHERE: [u32; 5] = [
     cuda::DevicePrimaryCtxResetV2::OPCODE,
 ];
 
-/// Errors after which a context is of no more use: "the context cannot be used, so it must be
-/// destroyed" or "the process must be terminated and relaunched" (CUDA Driver API, CUresult).
-const STICKY: [Error; 11] = [
-    Error::ECC_UNCORRECTABLE,
-    Error::NVLINK_UNCORRECTABLE,
-    Error::ILLEGAL_ADDRESS,
-    Error::LAUNCH_TIMEOUT,
-    Error::ASSERT,
-    Error::HARDWARE_STACK_ERROR,
-    Error::ILLEGAL_INSTRUCTION,
-    Error::MISALIGNED_ADDRESS,
-    Error::INVALID_ADDRESS_SPACE,
-    Error::INVALID_PC,
-    Error::LAUNCH_FAILED,
-];
-
 /// Most contexts whose error is kept. Clients have one or two; only one that makes up contexts
 /// comes here, and learns of its first thousand errors.
 const CONTEXTS_MAX: usize = 1024;
@@ -50,7 +34,7 @@ impl Deferred {
     /// Keeps what a post ran into, for a call to report.
     pub fn keep(&mut self, context: u64, error: Error) {
         if let Some(kept) = self.errors.get_mut(&context) {
-            if STICKY.contains(&error) && !STICKY.contains(kept) {
+            if error.breaks_the_context() && !kept.breaks_the_context() {
                 *kept = error;
             }
         } else if self.errors.len() < CONTEXTS_MAX {
@@ -60,7 +44,7 @@ impl Deferred {
 
     /// Keeps an error that a call has reported, if it broke the context.
     pub fn notice(&mut self, context: u64, error: Error) {
-        if STICKY.contains(&error) {
+        if error.breaks_the_context() {
             self.keep(context, error);
         }
     }
@@ -75,7 +59,7 @@ impl Deferred {
     /// for earlier work or asks for it; of a broken context at every one, which is then not done.
     pub fn report(&mut self, context: u64, kind: Kind, opcode: u32) -> Option<Error> {
         let error = *self.errors.get(&context)?;
-        if STICKY.contains(&error) {
+        if error.breaks_the_context() {
             return (!ELSEWHERE.contains(&opcode)).then_some(error);
         }
         if kind != Kind::Call || !(cuda::WAITING.contains(&opcode) || ASKING.contains(&opcode)) {

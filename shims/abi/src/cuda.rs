@@ -5,6 +5,28 @@ mod generated;
 
 pub use generated::*;
 
+impl Error {
+    /// Says whether a context is of no more use after this error: "the context cannot be used, so
+    /// it must be destroyed" or "the process must be terminated and relaunched" (CUDA Driver API,
+    /// CUresult).
+    pub fn breaks_the_context(self) -> bool {
+        const BREAKING: [Error; 11] = [
+            Error::ECC_UNCORRECTABLE,
+            Error::NVLINK_UNCORRECTABLE,
+            Error::ILLEGAL_ADDRESS,
+            Error::LAUNCH_TIMEOUT,
+            Error::ASSERT,
+            Error::HARDWARE_STACK_ERROR,
+            Error::ILLEGAL_INSTRUCTION,
+            Error::MISALIGNED_ADDRESS,
+            Error::INVALID_ADDRESS_SPACE,
+            Error::INVALID_PC,
+            Error::LAUNCH_FAILED,
+        ];
+        BREAKING.contains(&self)
+    }
+}
+
 impl CUstream {
     /// The default stream that synchronises with all others (`CU_STREAM_LEGACY`).
     pub const LEGACY: Self = Self(1);

@@ -19,6 +19,8 @@ pub(crate) struct Context {
     pub id: u64,
     /// Whether it is its device's primary context.
     pub is_primary: bool,
+    /// What broke it, as far as the program was told: every later call is answered so.
+    pub broken: Option<Error>,
 }
 
 /// The primary context of one device.
@@ -71,7 +73,7 @@ pub(crate) fn insert(handle: u64, device: CUdevice, flags: u32, is_primary: bool
     let contexts = contexts.get_or_insert_default();
     contexts.last_id += 1;
     let id = contexts.last_id;
-    contexts.alive.insert(handle, Context { device, flags, id, is_primary });
+    contexts.alive.insert(handle, Context { device, flags, id, is_primary, broken: None });
 }
 
 /// Forgets a context; `false` if it was not known.
@@ -83,6 +85,18 @@ pub(crate) fn remove(handle: u64) -> bool {
 pub(crate) fn change_flags(handle: u64, flags: u32) {
     if let Some(context) = write().as_mut().and_then(|contexts| contexts.alive.get_mut(&handle)) {
         context.flags = flags;
+    }
+}
+
+/// Keeps what broke the calling thread's current context.
+pub(crate) fn note_broken(error: Error) {
+    if !error.breaks_the_context() {
+        return;
+    }
+    let mut contexts = write();
+    let alive = contexts.as_mut().map(|contexts| &mut contexts.alive);
+    if let Some(context) = alive.zip(current::top()).and_then(|(all, top)| all.get_mut(&top)) {
+        context.broken = Some(error);
     }
 }
 

@@ -64,10 +64,10 @@ pub(crate) fn remove_event(event: CUevent) -> Result<(), Error> {
     removed.map(drop).ok_or(Error::INVALID_HANDLE)
 }
 
-/// Checks that an event is alive.
-pub(crate) fn check_event(event: CUevent) -> Result<(), Error> {
-    let is_alive = lock(&EVENTS).as_ref().is_some_and(|events| events.contains_key(&event.0));
-    if is_alive { Ok(()) } else { Err(Error::INVALID_HANDLE) }
+/// Returns the context of an event that is alive.
+pub(crate) fn event(event: CUevent) -> Result<u64, Error> {
+    let owner = lock(&EVENTS).as_ref().and_then(|events| events.get(&event.0).copied());
+    owner.ok_or(Error::INVALID_HANDLE)
 }
 
 /// Forgets what belonged to a context that is gone.

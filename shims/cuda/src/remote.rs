@@ -67,7 +67,10 @@ fn ask<R: Request>(request: &R) -> Result<R::Reply, Error> {
     } else {
         session::call(request)
     };
-    answered.map_err(Error::from).inspect_err(|error| captures::notice(*error))
+    answered.map_err(Error::from).inspect_err(|error| {
+        captures::notice(*error);
+        contexts::note_broken(*error);
+    })
 }
 
 /// Sends memory contents in parts and waits until all are done, and what was asked for before.
@@ -90,5 +93,9 @@ pub(crate) fn fetch_parts<'a, R: Request>(
 pub(crate) fn ready() -> Result<(), Error> {
     devices::known()?;
     host_function::check_not_within()?;
-    contexts::current().map(drop)
+    match contexts::current()?.1.broken {
+        // What broke it has been told: posts, which are not answered, must not seem to be done.
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
 }

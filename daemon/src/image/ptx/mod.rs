@@ -32,6 +32,9 @@ pub(crate) struct Module {
     pub functions: Vec<Function>,
 }
 
+/// Newest major version of PTX that is read: 9, that of CUDA 13.
+const VERSION_MAJOR_MAX: u32 = 9;
+
 /// Says whether a text begins as PTX does.
 pub(crate) fn is_ptx(text: &str) -> bool {
     Lexer::new(text, 0).next() == Ok(Token::Word(".version"))
@@ -62,7 +65,15 @@ impl Module {
 
     fn statement(&mut self, lexer: &mut Lexer<'_>, word: &str) -> Result<(), ImageError> {
         match word {
-            ".version" => drop(lexer.word()?),
+            ".version" => {
+                let version = lexer.word()?;
+                let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+                match major {
+                    Some(major) if major <= VERSION_MAJOR_MAX => {}
+                    Some(_) => return Err(ImageError::NewPtx { version: version.to_owned() }),
+                    None => return Err(lexer.error(&format!("{version} is no version"))),
+                }
+            }
             ".target" => {
                 let name = lexer.word()?;
                 self.target = target(name)

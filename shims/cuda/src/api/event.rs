@@ -37,8 +37,7 @@ pub(crate) fn event_destroy(event: CUevent) -> Result<(), Error> {
 
 /// Records the event behind what the stream does already.
 pub(crate) fn event_record(event: CUevent, stream: CUstream) -> Result<(), Error> {
-    ready(event)?;
-    handles::stream(stream)?;
+    check_together(event, stream)?;
     remote::post_to(stream, &EventRecord { event: event.0, stream: stream.0 })
 }
 
@@ -49,8 +48,7 @@ pub(crate) fn event_record_with_flags(
     stream: CUstream,
     flags: u32,
 ) -> Result<(), Error> {
-    ready(event)?;
-    handles::stream(stream)?;
+    check_together(event, stream)?;
     captures::check_flag(flags)?;
     remote::post_to(stream, &EventRecordWithFlags { event: event.0, stream: stream.0, flags })
 }
@@ -81,5 +79,12 @@ pub(crate) fn event_elapsed_time(start: CUevent, end: CUevent) -> Result<f32, Er
 
 fn ready(event: CUevent) -> Result<(), Error> {
     remote::ready()?;
-    handles::check_event(event)
+    handles::event(event).map(drop)
+}
+
+/// Checks that both are alive and of one context, as `cuEventRecord` asks.
+fn check_together(event: CUevent, stream: CUstream) -> Result<(), Error> {
+    remote::ready()?;
+    let same = handles::event(event)? == handles::stream(stream)?.context;
+    if same { Ok(()) } else { Err(Error::INVALID_HANDLE) }
 }

@@ -71,7 +71,7 @@ pub(crate) fn graph_add_event_wait_node(
 /// Describes a node about an event that is alive.
 pub(super) fn of_event(kind: Type, event: CUevent) -> Result<NodeParams, Error> {
     remote::ready()?;
-    handles::check_event(event)?;
+    handles::event(event)?;
     Ok(node_params::plain(kind, event.0))
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn stream_query(stream: CUstream) -> Result<(), Error> {
 pub(crate) fn stream_wait_event(stream: CUstream, event: CUevent, flags: u32) -> Result<(), Error> {
     remote::ready()?;
     handles::stream(stream)?;
-    handles::check_event(event)?;
+    handles::event(event)?;
     captures::check_flag(flags)?;
     remote::post_to(stream, &StreamWaitEvent { stream: stream.0, event: event.0, flags })
 }

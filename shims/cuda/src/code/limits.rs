@@ -96,7 +96,7 @@ fn check_attribute(
         }
         Id::PROGRAMMATIC_EVENT | Id::LAUNCH_COMPLETION_EVENT => {
             let event = one.value.first_chunk::<8>().expect("64 bytes hold 8");
-            handles::check_event(CUevent(u64::from_le_bytes(*event)))
+            handles::event(CUevent(u64::from_le_bytes(*event))).map(drop)
         }
         // Answers a node of a graph in the program's own structure, which is not carried.
         Id::DEVICE_UPDATABLE_KERNEL_NODE => Err(Error::NOT_SUPPORTED),

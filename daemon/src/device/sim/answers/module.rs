@@ -85,6 +85,7 @@ pub(super) fn report(read: &Result<(), ImageError>) -> JitReport {
             let code = match error {
                 ImageError::Invalid { .. } => Error::INVALID_IMAGE,
                 ImageError::NoBinary { .. } => Error::NO_BINARY_FOR_GPU,
+                ImageError::NewPtx { .. } => Error::UNSUPPORTED_PTX_VERSION,
                 ImageError::Ptx { .. } => Error::INVALID_PTX,
             };
             (code.code(), error.to_string().into_bytes())
