@@ -48,6 +48,10 @@ pub(crate) fn post<R: Request>(request: &R) -> Result<(), Error> {
 /// As [`post`], for what gives work to one stream.
 pub(crate) fn post_to<R: Request>(stream: CUstream, request: &R) -> Result<(), Error> {
     ready()?;
+    if captures::is_told_at_once::<R>() {
+        work::give(stream)?;
+        return ask(request).map(drop);
+    }
     captures::check_request::<R>()?;
     work::give(stream)?;
     Ok(session::post(request)?)
