@@ -48,12 +48,10 @@ impl HostFunction {
                 function(self.data);
             }
             Kind::Callback(function, stream) => {
+                type Callback = extern "C" fn(CUstream, u32, *mut c_void);
                 // SAFETY: as above, for CUstreamCallback.
-                let function = unsafe {
-                    std::mem::transmute::<CUstreamCallback, extern "C" fn(CUstream, u32, *mut c_void)>(
-                        function,
-                    )
-                };
+                let function =
+                    unsafe { std::mem::transmute::<CUstreamCallback, Callback>(function) };
                 function(stream, status, self.data);
             }
         }
