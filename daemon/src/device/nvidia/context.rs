@@ -35,6 +35,7 @@ pub(super) fn device_primary_ctx_release_v2(
     if !nvidia.handles.is_alive(number) {
         return Err(Error::INVALID_CONTEXT);
     }
+    nvidia.announce_end(number);
     nvidia.driver.device_primary_ctx_release_v2(device)?;
     nvidia.bury_context(number);
     Ok(())
@@ -49,6 +50,7 @@ pub(super) fn device_primary_ctx_reset_v2(
 ) -> Result<(), Error> {
     let (device, number) = primary(nvidia, r.dev)?;
     if nvidia.handles.is_alive(number) {
+        nvidia.announce_end(number);
         nvidia.driver.device_primary_ctx_release_v2(device)?;
         nvidia.bury_context(number);
     }
@@ -81,6 +83,7 @@ pub(super) fn ctx_destroy_v2(nvidia: &mut Nvidia, _: &Call, r: CtxDestroyV2) -> 
         return Err(Error::INVALID_CONTEXT);
     }
     let context = nvidia.handles.find(Kind::Context, r.ctx)?;
+    nvidia.announce_end(r.ctx);
     nvidia.driver.ctx_destroy_v2(context)?;
     nvidia.bury_context(r.ctx);
     Ok(())

@@ -1,14 +1,14 @@
 //! Copies between the client's memory and the device's.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use vgpu_abi::cuda::{CUevent_flags, Error};
 use vgpu_link::wire::cuda::{CopyToGuest, MemcpyDtoHV2, MemcpyHtoDAsyncV2, MemcpyHtoDV2};
 use vgpu_link::wire::header::BULK_BYTES_MAX;
 
-use super::Nvidia;
 use super::foreign::{Pointer, Raw};
 use super::generated::driver::Driver;
+use super::{Life, Nvidia};
 use crate::device::Copied;
 use crate::dispatch::{Call, Wait};
 
@@ -58,7 +58,8 @@ pub(super) fn copy_to_guest(nvidia: &mut Nvidia, call: &Call, r: CopyToGuest) ->
     deliveries.take_on(r.ticket, r.bytes, || {
         nvidia.enter(call)?;
         let stream = nvidia.stream(call, r.stream)?;
-        let mut staged = Staged::new(Arc::clone(&nvidia.driver), r.bytes)?;
+        let life = nvidia.life(call.context);
+        let mut staged = Staged::new(Arc::clone(&nvidia.driver), life, r.bytes)?;
         let (bytes, place) = (staged.contents.len(), Raw::write(&mut staged.contents));
         nvidia.driver.memcpy_dto_h_async_v2(place, r.source, bytes, stream)?;
         nvidia.driver.event_record(staged.event, stream)?;
@@ -70,22 +71,29 @@ pub(super) fn copy_to_guest(nvidia: &mut Nvidia, call: &Call, r: CopyToGuest) ->
 /// Memory contents that the driver copies, and the event that tells when it has.
 struct Staged {
     driver: Arc<Driver>,
+    /// Of the context, with which the event ends.
+    life: Life,
     contents: Vec<u8>,
     event: Pointer,
 }
 
 impl Staged {
-    fn new(driver: Arc<Driver>, bytes: u64) -> Result<Self, Error> {
+    fn new(driver: Arc<Driver>, life: Life, bytes: u64) -> Result<Self, Error> {
         let mut contents = Vec::new();
         room(&mut contents, bytes)?;
         let mut event = Pointer::default();
         driver.event_create(&mut event, CUevent_flags::DISABLE_TIMING.0)?;
-        Ok(Self { driver, contents, event })
+        Ok(Self { driver, life, contents, event })
     }
 }
 
 impl Copied for Staged {
     fn contents(&self) -> Option<Result<&[u8], Error>> {
+        // Held, so that the event does not end meanwhile.
+        let is_alive = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_alive {
+            return Some(Err(Error::CONTEXT_IS_DESTROYED));
+        }
         match self.driver.event_query(self.event) {
             Ok(()) => Some(Ok(&self.contents)),
             Err(Error::NOT_READY) => None,
@@ -96,8 +104,11 @@ impl Copied for Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // Fails only if the context has ended, and the event with it.
-        let _ = self.driver.event_destroy_v2(self.event);
+        let is_alive = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_alive {
+            // The contents are there, or nobody asks any more: nothing hangs on how this goes.
+            let _ = self.driver.event_destroy_v2(self.event);
+        }
     }
 }
 

@@ -34,7 +34,7 @@ mod volume;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
@@ -56,6 +56,9 @@ use virtual_memory::PhysicalMemory;
 /// CU_STREAM_PER_THREAD.
 const PER_THREAD: u64 = 2;
 
+/// Says whether a context lives, to threads that hold what ends with it.
+type Life = Arc<Mutex<bool>>;
+
 /// The devices of the genuine driver, as one client has them.
 pub(crate) struct Nvidia {
     driver: Arc<Driver>,
@@ -72,6 +75,8 @@ pub(crate) struct Nvidia {
     /// driver's own would be that of this thread, which works for all of them.
     thread_streams: HashMap<(u64, u32), Pointer>,
     allocations: Allocations,
+    /// Lives of the contexts, where anybody asked.
+    lives: HashMap<u64, Life>,
     blas: Blas,
     deliveries: Arc<Deliveries>,
     physical: PhysicalMemory,
@@ -105,6 +110,7 @@ impl Nvidia {
             current: 0,
             thread_streams: HashMap::new(),
             allocations: Allocations::default(),
+            lives: HashMap::new(),
             physical: PhysicalMemory::default(),
             layouts: HashMap::new(),
             links: HashMap::new(),
@@ -172,6 +178,18 @@ impl Nvidia {
     fn device(&self, ordinal: i32) -> Result<i32, Error> {
         let known = usize::try_from(ordinal).ok().and_then(|ordinal| self.devices.get(ordinal));
         known.map(|device| device.cuda).ok_or(Error::INVALID_DEVICE)
+    }
+
+    /// The life of a context.
+    fn life(&mut self, context: u64) -> Life {
+        Arc::clone(self.lives.entry(context).or_insert_with(|| Arc::new(Mutex::new(true))))
+    }
+
+    /// Tells other threads that a context is about to end: they must not touch what ends with it.
+    fn announce_end(&mut self, context: u64) {
+        if let Some(life) = self.lives.remove(&context) {
+            *life.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        }
     }
 
     /// Ends a context's number and all that belonged to it; the driver has ended the rest.

@@ -157,7 +157,7 @@ impl Nvidia {
         let layout = self.layouts.get(&handle).ok_or(Error::INVALID_HANDLE)?;
         let list = word(offset_of!(Params, kernelParams));
         if list == Pointer::default() && !layout.is_empty() {
-            // Packed by the one who made the node; the driver tells no length that could be trusted.
+            // Packed by the one who made the node, in a length that the driver does not tell.
             return Err(Error::NOT_SUPPORTED);
         }
         let end = layout.iter().map(|one| (one.offset + one.bytes) as usize).max();
