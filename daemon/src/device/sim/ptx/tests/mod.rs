@@ -4,7 +4,6 @@ mod faults;
 mod kernels;
 mod matrices;
 mod numbers;
-mod speed;
 
 use std::collections::BTreeMap;
 
