@@ -185,6 +185,9 @@ fn keys() -> Vec<Vec<u8>> {
     keys
 }
 
+/// Appends what a list says of one token: its number, its text and kind.
+type Each<'a> = &'a dyn Fn(&mut Vec<u8>, usize, &(String, i32));
+
 /// The tokens of a SentencePiece vocabulary, their scores and their kinds.
 fn vocabulary() -> [Vec<u8>; 3] {
     const NORMAL: i32 = 1;
@@ -197,7 +200,7 @@ fn vocabulary() -> [Vec<u8>; 3] {
     let letters = ('a'..='z').chain('A'..='Z').chain('0'..='7');
     tokens.push(("\u{2581}".into(), NORMAL));
     tokens.extend(letters.map(|letter| (letter.to_string(), NORMAL)));
-    let list = |key: &str, kind: u32, each: &dyn Fn(&mut Vec<u8>, usize, &(String, i32))| {
+    let list = |key: &str, kind: u32, each: Each| {
         let mut out = Vec::new();
         text(&mut out, key);
         out.extend_from_slice(&9_u32.to_le_bytes());

@@ -47,7 +47,8 @@ impl Functions {
     /// Says whether a function is due or runs.
     pub fn are_pending(&self) -> bool {
         let state = self.lock();
-        !state.is_over && !(state.due.is_empty() && state.running.is_empty())
+        let is_idle = state.due.is_empty() && state.running.is_empty();
+        !(state.is_over || is_idle)
     }
 
     /// Notes that a function has returned.

@@ -1,7 +1,9 @@
 //! Drives a published ggml through its public C interface: lists devices, and proves that a buffer
 //! on one of them keeps what was written to it.
 //!
-//! `ggml-probe LIBRARY... [--backend LIBRARY] --list-devices | --roundtrip BYTES | --multiply M N K`
+//! ```text
+//! ggml-probe LIBRARY... [--backend LIBRARY] --list-devices | --roundtrip BYTES | --multiply M N K
+//! ```
 //!
 //! The libraries are opened in the order given, and names are looked up in all of them: a ggml
 //! that comes in parts (libggml-base.so, libggml.so) and one that comes in one piece both work. A

@@ -22,7 +22,8 @@ const PTX: &CStr = c"
 .target sm_80
 .address_size 64
 .visible .global .align 4 .u32 last = 5;
-.visible .entry keep(.param .u64 to, .param .u8 small, .param .align 8 .b8 triple[24], .param .u32 n)
+.visible .entry keep(.param .u64 to, .param .u8 small, .param .align 8 .b8 triple[24],
+                     .param .u32 n)
 {
     .reg .u64 %rd<4>;
     .reg .u32 %r<4>;

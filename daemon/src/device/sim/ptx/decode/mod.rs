@@ -1,6 +1,7 @@
 //! From text to instructions.
 
 mod arithmetic;
+mod compare;
 mod control;
 mod convert;
 mod float;
