@@ -27,7 +27,7 @@ fn rules_over(host: &Vgpud) -> BTreeMap<String, Value> {
     python.arg(repository().join("tests/compliance/run.py"));
     python.args(["--driver", "libcuda.so.1", "--runtime", "libcudart.so.13"]);
     let done = run(&mut python, RULES_LIMIT).expect("all cases end");
-    let lines = done.stdout.lines().map(|line| serde_json::from_str::<Value>(line));
+    let lines = done.stdout.lines().map(serde_json::from_str::<Value>);
     let cases = lines.map(|case| case.expect("one JSON document a case"));
     cases.map(|case| (case["case"].as_str().expect("a name").to_owned(), case)).collect()
 }

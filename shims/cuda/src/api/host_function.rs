@@ -84,7 +84,9 @@ fn launch(stream: CUstream, function: Option<HostFunction>) -> Result<(), Error>
         launched.last_ticket
     };
     let posted = remote::post_to(stream, &LaunchHostFunction { stream: stream.0, ticket });
-    posted.inspect_err(|_| drop(take(ticket)))
+    posted.inspect_err(|_| {
+        take(ticket);
+    })
 }
 
 fn take(ticket: u64) -> Option<HostFunction> {

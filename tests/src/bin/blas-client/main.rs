@@ -13,8 +13,11 @@ use std::process::ExitCode;
 
 use gpu::Gpu;
 
+/// What a case does with the GPU.
+type Case = fn(&Gpu);
+
 /// The cases by name.
-const CASES: &[(&str, fn(&Gpu))] = &[
+const CASES: &[(&str, Case)] = &[
     ("products_of_every_type", product::typed),
     ("products_of_mixed_types", product::extended),
     ("products_with_single_precision_factors", product::mixed),

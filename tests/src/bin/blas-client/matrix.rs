@@ -247,7 +247,7 @@ fn square(
     let (uplo, is_of_two) = (at % 2, at / 4 == 1);
     // Transposed: a Hermitian result takes the conjugate, a symmetric one does not.
     let turn = if is_hermitian { 2 } else { 1 };
-    let trans = if at / 2 % 2 == 0 { 0 } else { turn };
+    let trans = if (at / 2).is_multiple_of(2) { 0 } else { turn };
     let (rows, columns) = if trans == 0 { (n, k) } else { (k, n) };
     let a = Matrix::random(kind, rows, columns, source);
     let b = if is_of_two { Matrix::random(kind, rows, columns, source) } else { a.clone() };

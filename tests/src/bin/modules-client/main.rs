@@ -207,6 +207,24 @@ fn code_of(
     }
 }
 
+/// Launches a kernel of 64 threads whose arguments come in one buffer.
+fn code_of_buffer(function: sys::CUfunction, packed: &mut [u8]) -> sys::CUresult {
+    // CU_LAUNCH_PARAM_BUFFER_POINTER, CU_LAUNCH_PARAM_BUFFER_SIZE, CU_LAUNCH_PARAM_END.
+    let mut size = packed.len();
+    let mut extra = [
+        ptr::without_provenance_mut::<c_void>(1),
+        packed.as_mut_ptr().cast(),
+        ptr::without_provenance_mut(2),
+        (&raw mut size).cast(),
+        ptr::null_mut(),
+    ];
+    let none: *mut *mut c_void = ptr::null_mut();
+    // SAFETY: `extra` names a buffer of that size.
+    unsafe {
+        sys::cuLaunchKernel(function, 1, 1, 1, 64, 1, 1, 0, none.cast(), none, extra.as_mut_ptr())
+    }
+}
+
 /// Launches the kernel in every way and reads what it wrote.
 fn launch() -> Result<Value, Failed> {
     let (module, function) = module()?;
@@ -225,21 +243,8 @@ fn launch() -> Result<Value, Failed> {
     wrote("at first")?;
     check("by list", code_of(function, 1, 64, 0, arguments.list().as_mut_ptr()))?;
     seen.push(wrote("by list")?);
-    let mut packed = arguments.packed();
-    let mut size = packed.len();
-    let mut extra = [
-        1 as *mut c_void,
-        packed.as_mut_ptr().cast(),
-        2 as _,
-        (&raw mut size).cast(),
-        ptr::null_mut(),
-    ];
     let none: *mut *mut c_void = ptr::null_mut();
-    // SAFETY: `extra` names a buffer of that size.
-    let code = unsafe {
-        sys::cuLaunchKernel(function, 1, 1, 1, 64, 1, 1, 0, none.cast(), none, extra.as_mut_ptr())
-    };
-    check("by buffer", code)?;
+    check("by buffer", code_of_buffer(function, &mut arguments.packed()))?;
     seen.push(wrote("by buffer")?);
     let library = load(PTX.as_ptr().cast())?;
     let kernel = give!(cuLibraryGetKernel(library, c"keep".as_ptr()))?;
