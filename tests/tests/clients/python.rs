@@ -78,3 +78,43 @@ fn nvidia_ml_py_agrees_with_cuda_about_the_device() {
         assert!(major >= Some(550), "Ollama refuses drivers before 550, this is {driver}");
     }
 }
+
+#[test]
+fn numba_compiles_kernels_that_compute() {
+    let host = host();
+    for way in Way::ALL {
+        let packages = stage::python_clients();
+        let toolkit = packages.join("nvidia/cu13");
+        let mut python = script(way, &host, "kernels.py");
+        // Where numba-cuda finds NVIDIA's compilers. They are not in the way of our libraries.
+        let ours = (way == Way::SearchPath).then(|| Stage::dev().libraries());
+        let search = std::env::join_paths(ours.into_iter().chain([toolkit.join("lib")]));
+        python.env("LD_LIBRARY_PATH", search.expect("no colon in these paths"));
+        python.arg(&packages).env("CUDA_HOME", &toolkit);
+        let expected = json!({
+            "device": profile::NAME,
+            "saxpy": true,
+            "reversed": true,
+            "sum": 999 * 1000 / 2,
+        });
+        assert_eq!(answer(&mut python, &host), expected, "{way:?}");
+    }
+}
+
+#[test]
+fn the_simulated_device_links_one_ptx_text_and_refuses_what_it_cannot() {
+    let host = host();
+    let ok = "CUDA_SUCCESS";
+    let (gone, refused) = ("CUDA_ERROR_INVALID_HANDLE", "CUDA_ERROR_NOT_SUPPORTED");
+    let (empty, no_ptx) = ("CUDA_ERROR_INVALID_VALUE", "CUDA_ERROR_INVALID_PTX");
+    // The last two are those of cuLinkDestroy, done twice.
+    let expected = json!({
+        "one": [ok, ok, ok, ok, ok, gone],
+        "two": [ok, refused, ok, ok, ok, ok, gone],
+        "none": [empty, ok, gone],
+        "no_ptx": [no_ptx, empty, ok, gone],
+    });
+    for way in Way::ALL {
+        assert_eq!(answer(&mut script(way, &host, "links.py"), &host), expected, "{way:?}");
+    }
+}

@@ -29,7 +29,7 @@ pub(super) fn install(paths: &Paths, needs: &Needs, groups: &[Group]) -> Result<
     if is_current(&directory, &recipe) {
         return Ok(());
     }
-    println!("From the npm registry into {} (about 215 MB to fetch):", directory.display());
+    println!("From the npm registry into {} (about 285 MB to fetch):", directory.display());
     for entry in &wanted {
         println!("  {} {}: {}", entry.name, entry.version, entry.why);
     }

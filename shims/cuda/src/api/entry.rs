@@ -78,8 +78,9 @@ fn find(symbol: &CStr, version: i32, flags: u64) -> Result<Result<*mut c_void, S
 /// Hands libcublas our own table; refuses a private table of NVIDIA's driver, and says once which
 /// one was asked for.
 ///
-/// NVIDIA's own libcudart and libcublas ask, and end with an error of their own when refused; the
-/// pointer is NULL, because they follow it without looking at the code.
+/// NVIDIA's own libcudart and libcublas ask, and end with an error of their own when refused; its
+/// compilers ask too, and do without. The pointer is NULL, because the first follow it without
+/// looking at the code.
 pub(crate) fn get_export_table(table: &mut *const c_void, uuid: CUuuid) -> Result<(), Error> {
     static SAID: log::Once = log::Once::new();
     if uuid.bytes == vgpu_guest::relay::UUID {
@@ -88,9 +89,9 @@ pub(crate) fn get_export_table(table: &mut *const c_void, uuid: CUuuid) -> Resul
     }
     *table = ptr::null();
     SAID.warn(format_args!(
-        "a genuine libcudart or libcublas is in this process (it asked for the private table \
-         {}); it cannot run over this library: let the vgpu ones be found instead \
-         (vgpu-install verify shows which are)",
+        "a library of NVIDIA's in this process asked for the private table {}, which this driver \
+         has not: a genuine libcudart or libcublas cannot run over it (vgpu-install verify shows \
+         which are found), a compiler such as libnvrtc or libnvJitLink can",
         &vgpu_guest::identity::uuid_text(&uuid.bytes)["GPU-".len()..]
     ));
     Err(Error::NOT_SUPPORTED)
