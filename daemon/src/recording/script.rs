@@ -45,8 +45,10 @@ impl Script {
 
 /// How far a client has come in a script.
 ///
-/// Threads are matched in any order among each other, each with a recorded one by its first
-/// message; what one thread says must come in its recorded order.
+/// What one recorded thread said must come in its order; threads come in any order among each
+/// other. A client's thread goes on as the recorded one that it was before, where that fits; but a
+/// program that hands its work to a pool of threads may find another one free next time, so any
+/// recorded thread may go on whose next message this is.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     script: Arc<Script>,
@@ -88,42 +90,34 @@ impl Reading {
     /// Takes the client's next message, and returns its place.
     pub fn hear(&mut self, came: &Entry) -> Result<usize, Difference> {
         let live = came.header.thread;
-        let recorded = match self.played_by.get(&live) {
-            Some(&recorded) => recorded,
-            None => self.cast(came).ok_or_else(|| self.difference(live, 0, None, came))?,
+        let Some((recorded, place)) = self.cast(came) else {
+            return Err(self.difference(came));
         };
-        let at = self.spoken.get(&recorded).copied().unwrap_or(0);
-        let lines = &self.script.threads[&recorded];
-        let Some(&place) = lines.get(at) else {
-            return Err(self.difference(live, at, None, came));
-        };
-        if let Some(part) = compare(&self.script.entries[place], came) {
-            return Err(self.difference(live, at, Some((place, part)), came));
-        }
         self.played_by.insert(live, recorded);
-        self.spoken.insert(recorded, at + 1);
+        *self.spoken.entry(recorded).or_default() += 1;
         self.come[place] = true;
         self.rise();
         Ok(place)
     }
 
-    /// Finds the recorded thread that a new one is: the one of the same number, if its first
-    /// message is this; else any whose first message is; else the one of the same number, so
-    /// that the difference names what was expected.
-    fn cast(&self, came: &Entry) -> Option<u32> {
-        let taken: Vec<u32> = self.played_by.values().copied().collect();
-        let free = || {
-            let threads = self.script.threads.iter();
-            threads.filter(|(number, _)| !taken.contains(number))
-        };
-        let begins = |lines: &[usize]| compare(&self.script.entries[lines[0]], came).is_none();
+    /// Finds the recorded thread whose next message this is: the one that the client's thread was
+    /// before, else the one of the same number, else the one that spoke first.
+    fn cast(&self, came: &Entry) -> Option<(u32, usize)> {
         let live = came.header.thread;
-        free()
-            .find(|&(&number, lines)| number == live && begins(lines))
-            .or_else(|| free().find(|(_, lines)| begins(lines)))
-            .or_else(|| free().find(|&(&number, _)| number == live))
-            .or_else(|| free().next())
-            .map(|(&number, _)| number)
+        let fits =
+            |&(_, place): &(u32, usize)| compare(&self.script.entries[place], came).is_none();
+        let mut fitting: Vec<(u32, usize)> = self.next_lines().filter(fits).collect();
+        let before = self.played_by.get(&live);
+        fitting.sort_by_key(|&(thread, place)| (Some(&thread) != before, thread != live, place));
+        fitting.first().copied()
+    }
+
+    /// The next message of each recorded thread that has not said everything.
+    fn next_lines(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.script.threads.iter().filter_map(|(&thread, lines)| {
+            let at = self.spoken.get(&thread).copied().unwrap_or(0);
+            lines.get(at).map(|&place| (thread, place))
+        })
     }
 
     fn rise(&mut self) {
@@ -132,21 +126,22 @@ impl Reading {
         }
     }
 
-    fn difference(
-        &self,
-        thread: u32,
-        at: usize,
-        recorded: Option<(usize, String)>,
-        came: &Entry,
-    ) -> Difference {
-        let (recorded, part) = match recorded {
+    /// Says how a message differs from the next one of the recorded thread that is most likely
+    /// meant: that of the client's thread, else the one of the same number, else the earliest.
+    fn difference(&self, came: &Entry) -> Difference {
+        let live = came.header.thread;
+        let meant = self.played_by.get(&live).copied().unwrap_or(live);
+        let next = self.next_lines().min_by_key(|&(thread, place)| (thread != meant, place));
+        let (recorded, part) = match next {
             None => (None, "being there at all".into()),
-            Some((place, part)) => {
+            Some((_, place)) => {
                 let entry = &self.script.entries[place];
+                let part = compare(entry, came).unwrap_or_else(|| "its thread".into());
                 (Some(spell(&entry.header, &entry.payload)), part)
             }
         };
+        let message = next.map_or(0, |(thread, _)| self.spoken.get(&thread).copied().unwrap_or(0));
         let came = spell(&came.header, &came.payload);
-        Difference { thread, message: at + 1, recorded, came, part }
+        Difference { thread: live, message: message + 1, recorded, came, part }
     }
 }

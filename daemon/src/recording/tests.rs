@@ -147,6 +147,22 @@ fn threads_come_in_any_order_and_by_any_number() {
 }
 
 #[test]
+fn another_thread_of_a_pool_may_go_on() {
+    let entries = vec![
+        call(0x110, 5, 1, b"first"),
+        call(0x111, 6, 2, b"second"),
+        call(0x112, 5, 3, b"third"),
+        call(0x113, 6, 4, b"fourth"),
+    ];
+    let mut player = Player::new(vec![section("x", entries.clone())], "x");
+    for (entry, thread) in entries.into_iter().zip([5, 5, 6, 7]) {
+        let header = Header { thread, ..entry.header };
+        say(&mut player, &Entry { header, ..entry }).expect("the same, by another thread");
+    }
+    assert_eq!(player.progress(), (4, 4));
+}
+
+#[test]
 fn one_thread_keeps_its_order() {
     let entries = vec![call(0x110, 0, 1, b"first"), call(0x111, 0, 2, b"second")];
     let mut player = Player::new(vec![section("x", entries.clone())], "x");
