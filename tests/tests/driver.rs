@@ -130,8 +130,8 @@ fn a_client_is_answered_through_the_driver_as_by_the_simulated_device() {
     assert_eq!(answers[0], answers[1]);
 }
 
-/// Cases of host functions, which the host answers NOT_SUPPORTED over a driver: it does not call the
-/// guest back from a thread of the driver yet.
+/// Cases of host functions, which the host answers NOT_SUPPORTED over a driver: it does not call
+/// the guest back from a thread of the driver yet.
 const HOST_FUNCTIONS: [&str; 3] = [
     "a_host_function_is_called_in_stream_order",
     "a_host_function_runs_though_nobody_waits",

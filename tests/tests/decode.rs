@@ -1,0 +1,132 @@
+//! A language model over the published CUDA 13 backend and our libraries: it says on the simulated
+//! GPU what it says on the CPU, and a step of it waits for the host no more often than it must.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use vgpu_tests::client::{Way, over};
+use vgpu_tests::model::{self, Weights};
+use vgpu_tests::{Stage, Vgpud, run, stage};
+
+/// The simulated GPU takes seconds for a run; a busy two-core machine takes its time.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// What two probabilities may differ by: the CPU adds up in another order, and the GPU's kernels
+/// round to 16 bits where the CPU's do not. Seen was a tenth of it.
+const DIFFERENCE_MAX: f64 = 2e-3;
+
+/// Messages of one step that the client may wait for (the design's number).
+const WAITS_MAX: u64 = 3;
+
+struct Run {
+    directory: tempfile::TempDir,
+    model: PathBuf,
+}
+
+impl Run {
+    fn new(weights: Weights) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let model = directory.path().join("model.gguf");
+        let mut file = BufWriter::new(File::create(&model).expect("a file"));
+        model::write(&mut file, weights).expect("written");
+        drop(file);
+        Self { directory, model }
+    }
+
+    /// Where the libraries are to write their counts.
+    fn counts(&self, tokens: u64) -> PathBuf {
+        self.directory.path().join(format!("counts-{tokens}"))
+    }
+
+    /// Says so many tokens with so many layers on the GPU.
+    #[track_caller]
+    fn say(&self, host: &Vgpud, tokens: u64, layers: u32) -> Value {
+        let mut node = over(&Stage::dev(), Way::Preload, &host.link(), stage::node());
+        node.arg(stage::repository().join("tests/clients/node/decode.mjs")).arg(&self.model);
+        node.args([tokens.to_string(), layers.to_string()]);
+        node.env("VGPU_NODE_CLIENTS", stage::node_clients());
+        node.env("VGPU_STATS", format!("json:{}", self.counts(tokens).display()));
+        let done = run(&mut node, LIMIT).expect("the client starts and ends in time");
+        let all = format!("{}\n{}\nvgpud said:\n{}", done.stdout, done.stderr, host.log());
+        assert!(done.status.success(), "{}\n{all}", done.status);
+        let last = done.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: no JSON in\n{all}"))
+    }
+}
+
+fn host() -> Vgpud {
+    Vgpud::simulated(&Stage::dev(), &[]).expect("the staged vgpud starts")
+}
+
+/// The probabilities that were given to each token that was said.
+fn said(run: &Value) -> Vec<(u64, f64)> {
+    let tokens = run["tokens"].as_array().expect("tokens").iter();
+    let given = run["probabilities"].as_array().expect("probabilities").iter();
+    tokens
+        .zip(given)
+        .map(|(token, given)| {
+            let best = &given[0];
+            assert_eq!(&best[0], token, "the likeliest one is said");
+            (token.as_u64().expect("a number"), best[1].as_f64().expect("a number"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_model_says_on_the_simulated_gpu_what_it_says_on_the_cpu() {
+    for weights in [Weights::F32, Weights::F16, Weights::Q4_0] {
+        let (host, run) = (host(), Run::new(weights));
+        let cpu = said(&run.say(&host, 8, 0));
+        assert!(!host.log().contains("launch-not-run"), "{}", host.log());
+        let gpu = said(&run.say(&host, 8, 99));
+        // All kernels were run: none was only recorded.
+        assert!(!host.log().contains("launch-not-run"), "{}", host.log());
+        assert_eq!(cpu.len(), 8);
+        for (cpu, gpu) in cpu.iter().zip(&gpu) {
+            assert_eq!(cpu.0, gpu.0, "{weights:?}");
+            assert!((cpu.1 - gpu.1).abs() < DIFFERENCE_MAX, "{weights:?}: {cpu:?} {gpu:?}");
+        }
+    }
+}
+
+/// Sums what the libraries counted, by function: calls, posts, waits.
+#[track_caller]
+fn counts(path: &Path) -> BTreeMap<String, [u64; 3]> {
+    let text = std::fs::read_to_string(path).expect("the libraries wrote it");
+    let mut counts = BTreeMap::new();
+    for line in text.lines() {
+        let library: Value = serde_json::from_str(line).expect("a line of JSON");
+        for (name, of) in library["functions"].as_object().expect("functions") {
+            let of = ["calls", "posts", "waits"].map(|key| of[key].as_u64().expect("a number"));
+            let sum: &mut [u64; 3] = counts.entry(name.clone()).or_default();
+            sum.iter_mut().zip(of).for_each(|(sum, of)| *sum += of);
+        }
+    }
+    counts
+}
+
+#[test]
+fn a_step_of_a_model_is_one_graph_and_waits_at_most_three_times() {
+    const FEW: u64 = 6;
+    const STEPS: u64 = 8;
+    let (host, run) = (host(), Run::new(Weights::F32));
+    for tokens in [FEW, FEW + STEPS] {
+        run.say(&host, tokens, 99);
+    }
+    let (few, many) = (counts(&run.counts(FEW)), counts(&run.counts(FEW + STEPS)));
+    let more = |name: &str, figure: usize| {
+        let of = |counts: &BTreeMap<String, [u64; 3]>| counts.get(name).map_or(0, |of| of[figure]);
+        of(&many) - of(&few)
+    };
+    assert_eq!(more("cuGraphLaunch", 0), STEPS, "each step launches one graph");
+    assert_eq!(more("cuLaunchKernel", 0), 0, "and no kernel beside it");
+    let waits: u64 = many.keys().map(|name| more(name, 2)).sum();
+    assert!(waits <= STEPS * WAITS_MAX, "{waits} waits in {STEPS} steps: {many:?}");
+    assert!(waits >= STEPS, "what a step says has to be waited for");
+}
