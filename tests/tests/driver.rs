@@ -130,14 +130,6 @@ fn a_client_is_answered_through_the_driver_as_by_the_simulated_device() {
     assert_eq!(answers[0], answers[1]);
 }
 
-/// Cases of host functions, which the host answers NOT_SUPPORTED over a driver: it does not call
-/// the guest back from a thread of the driver yet.
-const HOST_FUNCTIONS: [&str; 3] = [
-    "a_host_function_is_called_in_stream_order",
-    "a_host_function_runs_though_nobody_waits",
-    "a_callback_learns_its_stream",
-];
-
 /// Every C function that the host calls, with its arguments: what a case sees through the driver is
 /// what it sees on the simulated device, be it right or not.
 #[test]
@@ -148,10 +140,6 @@ fn the_rules_come_out_the_same_through_the_driver() {
     let (expected, seen) = (rules_over(&plain), rules_over(&chain));
     assert!(expected.len() >= 150, "{} cases", expected.len());
     for (name, case) in &expected {
-        if HOST_FUNCTIONS.contains(&name.as_str()) {
-            assert_eq!(seen[name]["outcome"], "broken", "{name} is done now: compare it, too");
-            continue;
-        }
         assert_eq!(seen.get(name), Some(case), "{name}\n{}", chain.log());
     }
 }

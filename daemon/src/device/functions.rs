@@ -1,13 +1,15 @@
-//! Functions of the client's program that its streams have come to.
+//! Functions of the client's program in its streams.
 //!
-//! A device says that one is due; the client asks for it, runs it, and says when it has returned.
+//! A device says that one is launched, and that a stream has come to it; the client asks for it,
+//! runs it, and says when it has returned.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use vgpu_abi::cuda::Error;
+use vgpu_link::wire::control::DueFunction;
 
-/// Most functions that are due and not returned: 65,536. A real device has one for each stream.
+/// Most functions that are launched and not returned: 65,536.
 const FUNCTIONS_MAX: usize = 1 << 16;
 
 /// The functions of one client, shared by its device and its worker.
@@ -19,7 +21,9 @@ pub(crate) struct Functions {
 
 #[derive(Debug, Default)]
 struct State {
-    due: VecDeque<u64>,
+    /// How many no stream has come to.
+    ahead: usize,
+    due: VecDeque<DueFunction>,
     running: Vec<u64>,
     is_over: bool,
 }
@@ -30,24 +34,36 @@ impl Functions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a stream has come to a function.
+    /// Notes that a stream will come to a function.
     ///
     /// # Errors
-    /// OUT_OF_MEMORY if too many are due.
-    pub fn come_to(&self, ticket: u64) -> Result<(), Error> {
+    /// OUT_OF_MEMORY if too many have not returned.
+    pub fn launch(&self) -> Result<(), Error> {
         let mut state = self.lock();
-        if state.due.len() + state.running.len() >= FUNCTIONS_MAX {
+        if state.ahead + state.due.len() + state.running.len() >= FUNCTIONS_MAX {
             return Err(Error::OUT_OF_MEMORY);
         }
-        state.due.push_back(ticket);
-        self.changed.notify_all();
+        state.ahead += 1;
         Ok(())
     }
 
-    /// Says whether a function is due or runs.
+    /// Notes that no stream will come to a function that was launched.
+    pub fn withdraw(&self) {
+        self.lock().ahead -= 1;
+    }
+
+    /// Notes that a stream has come to a function that was launched, with the stream's result code.
+    pub fn come_to(&self, ticket: u64, status: u32) {
+        let mut state = self.lock();
+        state.ahead -= 1;
+        state.due.push_back(DueFunction { ticket, status });
+        self.changed.notify_all();
+    }
+
+    /// Says whether a function is launched and has not returned.
     pub fn are_pending(&self) -> bool {
         let state = self.lock();
-        let is_idle = state.due.is_empty() && state.running.is_empty();
+        let is_idle = state.ahead == 0 && state.due.is_empty() && state.running.is_empty();
         !(state.is_over || is_idle)
     }
 
@@ -58,12 +74,12 @@ impl Functions {
     }
 
     /// Waits for a function that is due, which then runs; `None` if the client is gone.
-    pub fn next(&self) -> Option<u64> {
+    pub fn next(&self) -> Option<DueFunction> {
         let mut state = self.lock();
         while !state.is_over {
-            if let Some(ticket) = state.due.pop_front() {
-                state.running.push(ticket);
-                return Some(ticket);
+            if let Some(function) = state.due.pop_front() {
+                state.running.push(function.ticket);
+                return Some(function);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -85,26 +101,40 @@ mod tests {
     fn a_function_is_pending_until_it_has_returned() {
         let functions = Functions::default();
         assert!(!functions.are_pending());
-        functions.come_to(1).expect("there is room");
-        functions.come_to(2).expect("there is room");
+        functions.launch().expect("there is room");
         assert!(functions.are_pending());
-        assert_eq!((functions.next(), functions.next()), (Some(1), Some(2)));
+        functions.launch().expect("there is room");
+        functions.come_to(1, 0);
+        functions.come_to(2, 700);
+        let due = [(1, 0), (2, 700)].map(|(ticket, status)| Some(DueFunction { ticket, status }));
+        assert_eq!([functions.next(), functions.next()], due);
         functions.returned(1);
         functions.returned(99);
         assert!(functions.are_pending());
         functions.returned(2);
+        assert!(!functions.are_pending());
+        functions.launch().expect("there is room");
+        functions.withdraw();
         assert!(!functions.are_pending());
     }
 
     #[test]
     fn the_end_of_the_client_lets_everybody_go_on() {
         let functions = Functions::default();
+        functions.launch().expect("there is room");
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| functions.next());
             functions.end();
             assert_eq!(waits.join().expect("no panic"), None);
         });
-        functions.come_to(1).expect("there is room");
+        functions.come_to(1, 0);
         assert!(!functions.are_pending());
+    }
+
+    #[test]
+    fn a_client_that_launches_too_many_is_refused() {
+        let functions = Functions::default();
+        while functions.launch().is_ok() {}
+        assert_eq!(functions.lock().ahead, FUNCTIONS_MAX);
     }
 }

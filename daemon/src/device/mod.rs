@@ -41,13 +41,9 @@ pub(crate) trait Devices {
     /// The copies to the client, which the device takes on and the worker sends.
     fn deliveries(&self) -> &Arc<Deliveries>;
 
-    /// The functions of the client's program, which streams of the device come to.
+    /// The functions of the client's program, which streams of the device come to. While one has
+    /// not returned, the worker holds what may wait for a stream.
     fn functions(&self) -> &Arc<Functions>;
-
-    /// Says whether all streams wait for such a function, so that the worker holds what comes.
-    fn is_held(&self) -> bool {
-        false
-    }
 
     /// Does a message of the driver API and fills in the answer, or returns what will.
     ///

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
-use vgpu_link::wire::control::{
-    Collect, DeviceState, DueFunction, NextFunction, Snapshot, opcode, status,
-};
+use vgpu_link::wire::control::{Collect, DeviceState, NextFunction, Snapshot, opcode, status};
 use vgpu_link::wire::{Header, Kind, Malformed, Payload, Request, cuda};
 use vgpu_link::{Bulk, LinkError, Receiver};
 
@@ -102,7 +100,7 @@ impl<'a> Session<'a> {
             }
             (Kind::Call | Kind::Post, number)
                 if number >= opcode::DRIVER_FIRST
-                    && (self.device.is_held() || !self.held.is_empty()) =>
+                    && (self.device.functions().are_pending() || !self.held.is_empty()) =>
             {
                 self.driver_held(header, payload, bulk)
             }
@@ -123,6 +121,9 @@ impl<'a> Session<'a> {
                 return self.refuse(header, error);
             }
             // Its context is broken: nothing is done there any more, and the next call says so.
+            (Kind::Post, Some(error)) if header.opcode == cuda::LaunchHostFunction::OPCODE => {
+                return self.function_of_broken(header, payload, error);
+            }
             (Kind::Post, Some(_)) => return Ok(()),
             (_, Some(error)) => return self.refuse(header, error),
             (_, None) => {}
@@ -150,6 +151,23 @@ impl<'a> Session<'a> {
         let ended = cuda::StreamEndCaptureReply::from_payload(&self.answer.payload);
         let graph = ended.map_err(malformed("answer"))?.graph;
         self.ask(header, cuda::GraphDestroy::OPCODE, &cuda::GraphDestroy { graph }.to_payload())
+    }
+
+    /// Comes to a function whose context is broken: callbacks are told (CUDA Driver API,
+    /// `cuStreamAddCallback`).
+    fn function_of_broken(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        error: Error,
+    ) -> Result<(), LinkError> {
+        let asked = cuda::LaunchHostFunction::from_payload(payload);
+        let ticket = asked.map_err(malformed("LaunchHostFunction"))?.ticket;
+        match self.device.functions().launch() {
+            Ok(()) => self.device.functions().come_to(ticket, error.code()),
+            Err(error) => self.replies.deferred().keep(header.context, error),
+        }
+        Ok(())
     }
 
     /// Lets the device do something that does not wait.
@@ -187,7 +205,7 @@ impl<'a> Session<'a> {
     fn next_function(&mut self, header: &Header, asked: NextFunction) -> Result<(), LinkError> {
         let functions = Arc::clone(self.device.functions());
         functions.returned(asked.done);
-        while !self.device.is_held()
+        while !self.device.functions().are_pending()
             && let Some(Message { header, payload, bulk }) = self.held.pop()
         {
             if header.opcode == Collect::OPCODE {
@@ -198,8 +216,8 @@ impl<'a> Session<'a> {
         }
         let (header, replies) = (*header, Arc::clone(&self.replies));
         let job: Job = Box::new(move |_| {
-            if let Some(ticket) = functions.next() {
-                let due = DueFunction { ticket, status: 0 }.to_payload();
+            if let Some(function) = functions.next() {
+                let due = function.to_payload();
                 // Fails if the client is gone, which the dispatch thread finds out as well.
                 let _ = replies.send(&header, status::DONE, &due, &[]);
             }

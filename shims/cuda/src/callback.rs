@@ -36,9 +36,11 @@ impl HostFunction {
         (!function.is_null()).then_some(Self { kind: Kind::Callback(function, stream), data })
     }
 
-    /// Calls it.
+    /// Calls it, with the stream's result code. A function of `cuLaunchHostFunc` is not told the
+    /// code, and not called if the context is broken (CUDA Driver API, `cuLaunchHostFunc`).
     pub(crate) fn run(self, status: u32) {
         match self.kind {
+            Kind::Function(_) if status != 0 => {}
             Kind::Function(function) => {
                 // SAFETY: the program gave the address of a function of this C type, as the
                 // documentation of CUhostFn asks; it is not NULL.

@@ -1,6 +1,8 @@
 """Errors that stay: a kernel that faults ends its context."""
 
-from ctypes import byref, c_uint32, c_uint64, c_void_p
+import ctypes
+import threading
+from ctypes import byref, c_int, c_uint32, c_uint64, c_void_p
 
 import kernels
 from rules import case
@@ -79,3 +81,27 @@ def a_bad_image_does_not_stay(world):
     world.true(world.cu.cuModuleLoadData(byref(module), b"nothing\0") != 0, "it was loaded")
     world.module(kernels.ALL)
     world.ok(world.cu.cuCtxSynchronize())
+
+
+@case
+def a_fault_is_told_to_callbacks(world):
+    """cuStreamAddCallback: with the error; cuLaunchHostFunc: not called in the event of one."""
+    world.primary()
+    seen, told = [], threading.Event()
+
+    def called(stream, status, data):
+        seen.append(status)
+        told.set()
+
+    callback = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p)(called)
+    function = ctypes.CFUNCTYPE(None, c_void_p)(lambda data: seen.append("a function"))
+    fault(world)
+    launched = world.cu.cuLaunchHostFunc(None, function, None)
+    added = world.cu.cuStreamAddCallback(None, callback, None, 0)
+    world.expect("ILLEGAL_ADDRESS", world.cu.cuCtxSynchronize())
+    # A driver that knows of the fault already refuses them.
+    for answer in (launched, added):
+        world.true(answer in (0, 700), f"answered {answer}")
+    if added == 0:
+        world.true(told.wait(20), "the callback was not called within 20 s")
+    world.equal(seen, [700] if added == 0 else [])

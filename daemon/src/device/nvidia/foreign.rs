@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libloading::os::unix::{Library as Opened, RTLD_LOCAL, RTLD_NOW};
 
+use crate::device::Functions;
 use crate::error::DaemonError;
 use crate::log;
 
@@ -98,6 +99,48 @@ impl<'a> Raw<'a> {
     pub fn address(self) -> *mut c_void {
         self.0
     }
+}
+
+/// A function of the client's program that a stream waits for: what the driver's callback is given.
+#[derive(Debug)]
+pub(super) struct Awaited(*mut Waited);
+
+#[derive(Debug)]
+struct Waited {
+    functions: Arc<Functions>,
+    ticket: u64,
+}
+
+impl Awaited {
+    /// Names a function that was launched.
+    pub fn new(functions: Arc<Functions>, ticket: u64) -> Self {
+        Self(Box::into_raw(Box::new(Waited { functions, ticket })))
+    }
+
+    /// The callback, for a stream that is given [`Awaited::address`] with it.
+    pub fn callback() -> Raw<'static> {
+        let callback: extern "C" fn(usize, u32, *mut c_void) = stream_came_to;
+        Raw(callback as *mut c_void, PhantomData)
+    }
+
+    /// What the callback is given. It belongs to the driver then, which calls back once.
+    pub fn address(&self) -> Raw<'static> {
+        Raw(self.0.cast(), PhantomData)
+    }
+
+    /// Takes it back from a driver that has refused it.
+    pub fn take_back(self) {
+        // SAFETY: `new` made it, and a driver that refuses a callback never calls it.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+/// Called by the driver, on a thread of its own, when a stream has come to a function. It need not
+/// wait until that has returned: what comes behind it is with the worker. Nothing here unwinds.
+extern "C" fn stream_came_to(_stream: usize, status: u32, awaited: *mut c_void) {
+    // SAFETY: it is what `Awaited::new` made, and a callback is called once.
+    let waited = unsafe { Box::from_raw(awaited.cast::<Waited>()) };
+    waited.functions.come_to(waited.ticket, status);
 }
 
 /// Copies a list that the library has just given: it says where it lies, and how long it is.

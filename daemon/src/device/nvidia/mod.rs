@@ -29,6 +29,7 @@ mod node;
 mod occupancy;
 mod pool;
 mod state;
+mod stream;
 mod virtual_memory;
 mod volume;
 

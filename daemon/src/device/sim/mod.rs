@@ -109,10 +109,6 @@ impl Devices for Sim {
         &self.functions
     }
 
-    fn is_held(&self) -> bool {
-        self.functions.are_pending()
-    }
-
     fn answer(
         &mut self,
         call: &Call,

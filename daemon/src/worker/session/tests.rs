@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vgpu_link::wire::control::{Collected, Delivery, DeviceStateReply, SnapshotReply};
+use vgpu_link::wire::control::{Collected, Delivery, DeviceStateReply, DueFunction, SnapshotReply};
 use vgpu_link::{Link, Sender, memory_pair};
 
 use super::*;
@@ -48,10 +48,6 @@ impl Devices for Played {
         &self.2
     }
 
-    fn is_held(&self) -> bool {
-        self.2.are_pending()
-    }
-
     fn answer(
         &mut self,
         _: &Call,
@@ -62,7 +58,8 @@ impl Devices for Played {
     ) -> Result<Option<Finish>, Malformed> {
         let act = self.0.remove(&opcode);
         if let Some(Act::Function(ticket)) = act {
-            self.2.come_to(ticket).expect("there is room");
+            self.2.launch().expect("there is room");
+            self.2.come_to(ticket, 0);
             return Ok(None);
         }
         answer.wait::<(), ()>(payload, |(), _| match act {
@@ -250,5 +247,23 @@ fn streams_wait_for_a_function_and_other_calls_go_on() {
         assert_eq!(collected(link), (1, vec![]), "behind the call that it came with");
         ask(link, Kind::Call, SLOW, 1);
         assert_eq!(answer(link), (SLOW, 0), "nothing is held any more");
+    });
+}
+
+#[test]
+fn a_function_in_a_broken_context_is_due_with_the_error() {
+    let launch = cuda::LaunchHostFunction::OPCODE;
+    let broken = Error::ILLEGAL_ADDRESS.code();
+    against([(cuda::MemsetD8Async::OPCODE, Act::Answer(broken))], |link| {
+        ask(link, Kind::Post, cuda::MemsetD8Async::OPCODE, 1);
+        let header = Header { context: 7, thread: 1, ..Header::new(Kind::Post, launch) };
+        let function = cuda::LaunchHostFunction { stream: 0, ticket: 5 };
+        link.send(&header, &function.to_payload(), &[]).expect("the worker reads");
+        let header = Header { thread: 9, ..Header::new(Kind::Call, NextFunction::OPCODE) };
+        link.send(&header, &NextFunction { done: 0 }.to_payload(), &[]).expect("the worker reads");
+        let mut payload = Vec::new();
+        link.receive(&mut payload, Bulk::Into(&mut [])).expect("it is due");
+        let due = DueFunction::from_payload(&payload).expect("it decodes");
+        assert_eq!(due, DueFunction { ticket: 5, status: broken });
     });
 }

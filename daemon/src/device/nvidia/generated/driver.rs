@@ -265,6 +265,7 @@ pub(crate) struct Driver {
         Option<unsafe extern "C" fn(*mut i32, usize, *mut c_void) -> u32>,
     occupancy_max_potential_cluster_size:
         Option<unsafe extern "C" fn(*mut i32, usize, *mut c_void) -> u32>,
+    stream_add_callback: Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void, u32) -> u32>,
     stream_begin_capture_to_graph:
         Option<unsafe extern "C" fn(usize, usize, *mut c_void, *mut c_void, usize, u32) -> u32>,
     stream_begin_capture_v2: Option<unsafe extern "C" fn(usize, u32) -> u32>,
@@ -492,6 +493,7 @@ impl Driver {
                 occupancy_max_active_clusters: library.find(b"cuOccupancyMaxActiveClusters\0"),
                 occupancy_max_potential_cluster_size: library
                     .find(b"cuOccupancyMaxPotentialClusterSize\0"),
+                stream_add_callback: library.find(b"cuStreamAddCallback\0"),
                 stream_begin_capture_to_graph: library.find(b"cuStreamBeginCaptureToGraph\0"),
                 stream_begin_capture_v2: library.find(b"cuStreamBeginCapture_v2\0"),
                 stream_create: library.find(b"cuStreamCreate\0"),
@@ -3171,6 +3173,23 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(cluster_size, func.0, (&raw mut config.0).cast()) })
+    }
+
+    /// Calls `cuStreamAddCallback`.
+    pub fn stream_add_callback(
+        &self,
+        stream: Pointer,
+        callback: Raw<'_>,
+        user_data: Raw<'_>,
+        flags: u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.stream_add_callback else {
+            missing("cuStreamAddCallback");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(stream.0, callback.address(), user_data.address(), flags) })
     }
 
     /// Calls `cuStreamBeginCaptureToGraph`.

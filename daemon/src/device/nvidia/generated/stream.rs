@@ -80,4 +80,12 @@ impl StreamCalls for Nvidia {
         self.driver.stream_get_priority(stream, &mut priority)?;
         Ok(cuda::StreamGetPriorityReply { priority })
     }
+
+    fn launch_host_function(
+        &mut self,
+        call: &Call,
+        r: cuda::LaunchHostFunction,
+    ) -> Result<(), Error> {
+        crate::device::nvidia::stream::launch_host_function(self, call, r)
+    }
 }

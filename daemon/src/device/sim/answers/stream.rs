@@ -41,7 +41,9 @@ impl StreamCalls for Sim {
 
     fn launch_host_function(&mut self, call: &Call, r: LaunchHostFunction) -> Result<(), Error> {
         self.check_not_captured(call, r.stream)?;
-        self.functions.come_to(r.ticket)
+        self.functions.launch()?;
+        self.functions.come_to(r.ticket, 0);
+        Ok(())
     }
 
     fn stream_query(&mut self, call: &Call, r: StreamQuery) -> Result<(), Error> {
