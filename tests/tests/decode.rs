@@ -130,3 +130,35 @@ fn a_step_of_a_model_is_one_graph_and_waits_at_most_three_times() {
     assert!(waits <= STEPS * WAITS_MAX, "{waits} waits in {STEPS} steps: {many:?}");
     assert!(waits >= STEPS, "what a step says has to be waited for");
 }
+
+#[test]
+fn a_recorded_run_is_played_without_a_device_and_what_differs_is_refused() {
+    let run = Run::new(Weights::F32);
+    let recording = run.directory.path().join("recording");
+    let named = recording.to_str().expect("UTF-8");
+    let host = Vgpud::simulated(&Stage::dev(), &["--record", named]).expect("vgpud starts");
+    let recorded = run.say(&host, 4, 99);
+    // Its workers add what they kept before it ends.
+    drop(host);
+    let replay = format!("replay={named}");
+    let play = || Vgpud::launch(&Stage::dev(), &["--device", &replay], None).expect("vgpud starts");
+    let host = play();
+    let played = run.say(&host, 4, 99);
+    assert_eq!(
+        (&played["tokens"], &played["probabilities"]),
+        (&recorded["tokens"], &recorded["probabilities"])
+    );
+    assert_eq!(counts(&run.counts(4))["cuGraphLaunch"][2], 0, "played or not, nothing more waits");
+    assert!(!host.log().contains("differs"), "{}", host.log());
+    drop(host);
+    // Other weights are other memory contents: the first copy of them is refused by name.
+    let host = play();
+    let other = Run::new(Weights::F16);
+    let mut node = over(&Stage::dev(), Way::Preload, &host.link(), stage::node());
+    node.arg(stage::repository().join("tests/clients/node/decode.mjs"));
+    node.arg(&other.model).args(["4", "99"]).env("VGPU_NODE_CLIENTS", stage::node_clients());
+    let done = vgpu_tests::run(&mut node, LIMIT).expect("the client starts and ends in time");
+    assert!(!done.status.success(), "{}", done.stdout);
+    let log = host.log();
+    assert!(log.contains("differs in") && log.contains("recorded was"), "{log}");
+}

@@ -106,7 +106,7 @@ pub(crate) fn configured(
         let at = index * size_of::<CUlaunchAttribute>();
         let id = list.value::<u32, Error>(at)?;
         if id != Id::IGNORE.0 {
-            attributes.push(LaunchAttribute { id, value: list.value::<_, Error>(at + 8)? });
+            attributes.push(limits::attribute(id, list.value::<_, Error>(at + 8)?));
         }
     }
     let launch = KernelLaunch {

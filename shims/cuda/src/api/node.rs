@@ -8,12 +8,13 @@ use vgpu_abi::cuda::{
 use vgpu_guest::convert::Memory;
 use vgpu_guest::wire::cuda::{
     GraphAddNode, GraphAttribute, GraphAttributeChange, GraphDestroyNode, GraphEdge,
-    GraphNodeChange, GraphNodeParams, LaunchAttribute, NodeParams,
+    GraphNodeChange, GraphNodeParams, NodeParams,
 };
 
 use super::graph::{edges, plain_edges};
 use super::node_params::{self, Version};
 use super::node_told;
+use crate::code::limits;
 use crate::{graphs, handles, host_copies, remote};
 
 fn add(
@@ -306,6 +307,6 @@ pub(crate) fn graph_kernel_node_set_attribute(
     for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(value.bytes) {
         *to = word.to_ne_bytes();
     }
-    let attribute = LaunchAttribute { id: attribute.0, value: bytes };
+    let attribute = limits::attribute(attribute.0, bytes);
     remote::call(&GraphAttributeChange { node: node.0, attribute })
 }

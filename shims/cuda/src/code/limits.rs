@@ -82,6 +82,29 @@ pub(crate) fn check(
     launch.attributes.iter().try_for_each(|one| check_attribute(one, launch, &attributes, device))
 }
 
+/// Takes up an attribute as the program spelled it, without what lies behind its value: the union
+/// has 64 bytes, programs fill in the few that the attribute has, and the rest, whatever was on
+/// their stack, is none of the host's business (CUDA Driver API, `CUlaunchAttributeValue`).
+pub(crate) fn attribute(id: u32, mut value: [u8; 64]) -> LaunchAttribute {
+    let bytes = match Id(id) {
+        Id::MEM_SYNC_DOMAIN_MAP => 2,
+        Id::COOPERATIVE
+        | Id::SYNCHRONIZATION_POLICY
+        | Id::CLUSTER_SCHEDULING_POLICY_PREFERENCE
+        | Id::PROGRAMMATIC_STREAM_SERIALIZATION
+        | Id::PRIORITY
+        | Id::MEM_SYNC_DOMAIN
+        | Id::PREFERRED_SHARED_MEMORY_CARVEOUT => 4,
+        Id::CLUSTER_DIMENSION | Id::PREFERRED_CLUSTER_DIMENSION | Id::LAUNCH_COMPLETION_EVENT => 12,
+        Id::PROGRAMMATIC_EVENT | Id::DEVICE_UPDATABLE_KERNEL_NODE => 16,
+        Id::ACCESS_POLICY_WINDOW => 32,
+        // Newer ones: how long they are, the host knows.
+        _ => value.len(),
+    };
+    value[bytes..].fill(0);
+    LaunchAttribute { id, value }
+}
+
 fn check_attribute(
     one: &LaunchAttribute,
     launch: &KernelLaunch,
@@ -136,4 +159,19 @@ fn check_cluster(cluster: &Dim3, grid: &Dim3, attributes: &Attributes) -> Result
 /// Blocks of a grid, or threads of a block.
 pub(crate) fn count(dim: &Dim3) -> u64 {
     [dim.x, dim.y, dim.z].into_iter().map(u64::from).fold(1, u64::saturating_mul)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_behind_the_value_of_an_attribute_stays_in_the_program() {
+        let sent =
+            |id: Id| attribute(id.0, [7; 64]).value.iter().filter(|&&byte| byte == 7).count();
+        assert_eq!(sent(Id::PROGRAMMATIC_STREAM_SERIALIZATION), 4);
+        assert_eq!(sent(Id::CLUSTER_DIMENSION), 12);
+        assert_eq!(sent(Id::ACCESS_POLICY_WINDOW), 32);
+        assert_eq!(sent(Id(1000)), 64, "of an unknown one everything may count");
+    }
 }
