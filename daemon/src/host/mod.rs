@@ -53,9 +53,9 @@ pub(crate) fn run(config: &Config) -> Result<(), DaemonError> {
         rest_until: None,
     };
     host.open_devices()?;
-    // Not being under systemd is no failure.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     log::event("ready", &[("device", &config.device.name()), ("gpus", &host.ledger.devices())]);
+    // Whoever is told may read the log. Not being under systemd is no failure.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let served = host.serve();
     let failed = host.stop();
     match config.device {
