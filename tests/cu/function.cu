@@ -114,9 +114,9 @@ static void the_blocks_of_a_cooperative_launch_wait_for_each_other()
     int supported = 0;
     OK(cudaDeviceGetAttribute(&supported, cudaDevAttrCooperativeLaunch, 0));
     if (!supported) {
-        (void)cudaLaunchCooperativeKernel(reinterpret_cast<const void *>(in_two_steps), dim3(4),
-                                          dim3(64), arguments, 0, nullptr);
-        ANSWERS(cudaErrorNotSupported, cudaDeviceSynchronize());
+        ANSWERS(cudaErrorNotSupported,
+                cudaLaunchCooperativeKernel(reinterpret_cast<const void *>(in_two_steps), dim3(4),
+                                            dim3(64), arguments, 0, nullptr));
         return;
     }
     OK(cudaLaunchCooperativeKernel(reinterpret_cast<const void *>(in_two_steps), dim3(4), dim3(64),
