@@ -92,9 +92,12 @@ inline int run_case(const Case *cases, size_t count, int argc, char **argv)
                 cases[i].run();
                 return 0;
             }
-    std::fprintf(stderr, "usage: %s CASE, one of:\n", argv[0]);
-    for (size_t i = 0; i < count; i++)
-        std::fprintf(stderr, "  %s\n", cases[i].name);
+    if (argc == 2 && std::strcmp(argv[1], "--list") == 0) {
+        for (size_t i = 0; i < count; i++)
+            std::printf("%s\n", cases[i].name);
+        return 0;
+    }
+    std::fprintf(stderr, "usage: %s CASE, or --list\n", argv[0]);
     return 64;
 }
 

@@ -108,7 +108,10 @@ ENDS = [f"{end}_{name}" for end in ("from", "to") for name in END]
 class Copy(ctypes.Structure):
     """CUDA_MEMCPY3D."""
 
-    _fields_ = [(name, c_uint64) for name in [*ENDS, "width", "rows", "slices"]]
+    _fields_ = [
+        (name, c_uint32 if name.endswith("_kind") else c_uint64)
+        for name in [*ENDS, "width", "rows", "slices"]
+    ]
 
 
 @case

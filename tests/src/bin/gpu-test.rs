@@ -23,6 +23,10 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     nvcc: Option<PathBuf>,
 
+    /// Directory with CUDA headers for a compiler that knows none; may be given several times
+    #[arg(long, value_name = "DIR")]
+    include: Vec<PathBuf>,
+
     /// Directory with genuine libraries, before the system's; may be given several times
     #[arg(long, value_name = "DIR")]
     libraries: Vec<PathBuf>,
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         stage: Stage::release(),
         out: arguments.out,
         nvcc: arguments.nvcc.or_else(find_nvcc),
+        includes: arguments.include,
         device: if arguments.rehearsal { "sim".into() } else { arguments.device },
         native: Native { libraries: arguments.libraries, rehearsal: arguments.rehearsal },
     };

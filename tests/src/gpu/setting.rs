@@ -37,6 +37,8 @@ pub struct Setting {
     pub out: PathBuf,
     /// The CUDA compiler.
     pub nvcc: Option<PathBuf>,
+    /// Directories with headers, for a compiler that does not know its own.
+    pub includes: Vec<PathBuf>,
     /// Which device vgpud serves.
     pub device: String,
     /// The genuine side.
