@@ -62,6 +62,7 @@ impl Samples<'_> {
             Form::Bytes(size) => format!("[{next}; {size}]"),
             Form::Text => format!("\"text {next}\".into()"),
             Form::ByteList(_) => format!("vec![{next}; 3]"),
+            Form::List(1, of) => format!("vec![{}]", self.value(of)),
             Form::List(_, of) => format!("vec![{}, {}]", self.value(of), self.value(of)),
             Form::Structure(name) => {
                 let found = self.vocabulary.structures.iter().find(|one| one.name == *name);
