@@ -5,7 +5,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vgpu_link::wire::control::{Collected, Delivery, DeviceStateReply, DueFunction, SnapshotReply};
+use vgpu_link::wire::Text;
+use vgpu_link::wire::control::{
+    Capabilities, Collected, Delivery, DeviceStateReply, DueFunction, SnapshotReply,
+};
 use vgpu_link::{Link, Sender, memory_pair};
 
 use super::*;
@@ -25,11 +28,21 @@ enum Act {
 
 /// Does what the script says for an opcode, once each; all else succeeds. The copy with ticket 1
 /// waits to be collected.
-struct Played(HashMap<u32, Act>, Arc<Deliveries>, Arc<Functions>);
+struct Played(HashMap<u32, Act>, Arc<Deliveries>, Arc<Functions>, SnapshotReply);
+
+fn no_devices() -> SnapshotReply {
+    SnapshotReply {
+        driver_version: 13000,
+        nvml_driver_version: Text::cut("999.1"),
+        nvml_version: Text::cut("13.999.1"),
+        capabilities: Capabilities::MEMORY,
+        devices: Vec::new(),
+    }
+}
 
 impl Devices for Played {
     fn snapshot(&self) -> &SnapshotReply {
-        unimplemented!("these tests do not ask for it")
+        &self.3
     }
 
     fn state(&self, _: u32) -> Result<DeviceStateReply, Error> {
@@ -80,7 +93,8 @@ fn against(
     client: impl FnOnce(&mut dyn Link),
 ) -> LinkError {
     let (mut near, far) = memory_pair();
-    let mut device = Played(script.into_iter().collect(), Arc::default(), Arc::default());
+    let script = script.into_iter().collect();
+    let mut device = Played(script, Arc::default(), Arc::default(), no_devices());
     device.1.take_on(1, 3, || Ok(Box::new(vec![7; 3]))).expect("there is room");
     thread::scope(|scope| {
         let session = scope.spawn(move || {
