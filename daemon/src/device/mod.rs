@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
-use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
+use vgpu_link::wire::control::{Capabilities, DeviceStateReply, SnapshotReply};
 
 use crate::desk::Usage;
 use crate::dispatch::{Answer, Call, Finish};
@@ -23,6 +23,10 @@ use crate::store::Store;
 use nvidia::{Genuine, Nvidia};
 pub(crate) use sim::ptx::Program;
 use sim::{Profile, Sim};
+
+/// The groups of functions that every device here does.
+const CAPABILITIES: Capabilities =
+    Capabilities(Capabilities::MEMORY.0 | Capabilities::MODULES.0 | Capabilities::GRAPHS.0);
 
 /// The devices of this host, as one client has them: what a worker asks for its client.
 pub(crate) trait Devices {

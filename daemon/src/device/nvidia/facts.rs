@@ -7,12 +7,13 @@ use std::sync::Arc;
 use vgpu_abi::cuda::Error;
 use vgpu_abi::nvml;
 use vgpu_link::wire::Text;
-use vgpu_link::wire::control::{Capabilities, DeviceFacts, SnapshotReply};
+use vgpu_link::wire::control::{DeviceFacts, SnapshotReply};
 use vgpu_link::wire::limits::DEVICES_MAX;
 
 use super::foreign::{Bytes, Library, Pointer, Raw};
 use super::generated::driver::Driver;
 use super::generated::nvml::Nvml;
+use crate::device::CAPABILITIES;
 use crate::error::DaemonError;
 
 /// Largest number that is asked for as an attribute: 199. CUDA 13 defines about 150; numbers that
@@ -90,7 +91,7 @@ impl Genuine {
             driver_version,
             nvml_driver_version: text(|to, room| nvml.system_get_driver_version(to, room))?,
             nvml_version: text(|to, room| nvml.system_get_nvml_version(to, room))?,
-            capabilities: Capabilities::MEMORY,
+            capabilities: CAPABILITIES,
             devices: facts,
         };
         Ok(Self { driver, nvml, snapshot, devices })

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use vgpu_abi::cuda::CUdevice_attribute;
 use vgpu_link::wire::Text;
-use vgpu_link::wire::control::{
-    Capabilities, Clocks, DeviceFacts, DeviceStateReply, SnapshotReply,
-};
+use vgpu_link::wire::control::{Clocks, DeviceFacts, DeviceStateReply, SnapshotReply};
 
 use crate::desk::Usage;
+use crate::device::CAPABILITIES;
 
 const DATA: &str = include_str!("h100.toml");
 
@@ -81,7 +80,7 @@ impl Profile {
             driver_version: data.driver_version,
             nvml_driver_version: Text::cut(&data.nvml_driver_version),
             nvml_version: Text::cut(&data.nvml_version),
-            capabilities: Capabilities::MEMORY,
+            capabilities: CAPABILITIES,
             devices,
         };
         Self { snapshot, state: data.state }
@@ -161,6 +160,8 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
+    use vgpu_link::wire::control::Capabilities;
+
     use super::*;
 
     #[test]
@@ -182,7 +183,13 @@ mod tests {
         for number in [19, 83, 89, 95, 103, 107, 110, 119, 120, 125, 127, 132] {
             assert_eq!(snapshot.devices[0].attribute(number), Some(0), "attribute {number}");
         }
-        assert!(!snapshot.capabilities.contains(Capabilities::GRAPHS));
+    }
+
+    #[test]
+    fn modules_and_graphs_are_announced() {
+        let capabilities = Profile::load(1).snapshot.capabilities;
+        assert!(capabilities.contains(Capabilities::MODULES));
+        assert!(capabilities.contains(Capabilities::GRAPHS));
     }
 
     #[test]
