@@ -116,12 +116,13 @@ fn every_case_of_every_program_is_run() {
     let tested: BTreeSet<&str> = CASES.iter().map(|(name, _)| *name).collect();
     assert_eq!(tested, NAMES.into_iter().collect(), "the programs of tests/cu");
     for (name, tested) in CASES {
-        let usage = Command::new(program(name, Major::Thirteen, Streams::Legacy))
+        let list = Command::new(program(name, Major::Thirteen, Streams::Legacy))
+            .arg("--list")
             .env("LD_LIBRARY_PATH", Stage::dev().libraries())
             .output()
             .expect("it starts");
-        let usage = String::from_utf8_lossy(&usage.stderr).into_owned();
-        let offered: BTreeSet<&str> = usage.lines().skip(1).map(str::trim).collect();
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        let offered: BTreeSet<&str> = list.lines().collect();
         assert_eq!(offered, tested.iter().copied().collect(), "the cases of {name}.cu");
     }
 }
