@@ -11,6 +11,7 @@ mod guest;
 mod layout;
 mod root;
 mod setting;
+mod speech;
 mod story;
 mod tree;
 
@@ -24,5 +25,6 @@ pub use guest::{ALWAYS, APT, Discovery, Files, Guest};
 pub use layout::{Layout, Parts};
 pub use root::{ROOT_PACKAGES, Release, tarball};
 pub use setting::Setting;
+pub use speech::{Speaker, Speech, Speeches};
 pub use story::{Plot, Story, story};
 pub use tree::{Change, Except, Tree};

@@ -67,6 +67,11 @@ fn screen(story: &Story) -> String {
     let numbers = [("before", before), ("installed", installed), ("rolled back and purged", after)];
     let numbers =
         numbers.map(|(when, tree)| format!("{when:<22} {}  {} paths", tree.digest(), tree.paths()));
+    let speeches = story.speeches.iter().flat_map(|both| {
+        [("on the CPU:", &both.cpu), ("on the GPU:", &both.gpu)].map(|(on, speech)| {
+            format!("{on:<15} {:?}, {} launches", speech.tokens, speech.launches)
+        })
+    });
     let libraries = story.with.mapped().into_iter().filter(|path| path.contains("/libcu"));
     [
         section("What vgpu-install said while apt installed the deb", &story.installer),
@@ -75,6 +80,7 @@ fn screen(story: &Story) -> String {
             story.with.backend_lines(),
         ),
         section("What the service made of it", found),
+        section("What a small random Llama said, 8 tokens by greedy choice", speeches),
         section("Which CUDA libraries it had loaded", libraries),
         section("What was changed on the disk", before.changes(installed)),
         section(
@@ -88,7 +94,8 @@ fn screen(story: &Story) -> String {
 }
 
 fn verdict(faults: &[String], suite: &str) -> String {
-    let good = "The GPU was found through our libraries, and not one byte of them is left.";
+    let good = "The GPU was found through our libraries, a model said the same on it as on the\n  \
+                CPU, and not one byte of ours is left.";
     let verdict = if faults.is_empty() {
         section("All as it has to be", [good])
     } else {
@@ -96,7 +103,7 @@ fn verdict(faults: &[String], suite: &str) -> String {
     };
     format!(
         "{verdict}\n  Real: Debian {suite} with systemd, the deb, the published CUDA backends with \
-         NVIDIA's\n  cudart beside them. Not real: the GPU (simulated), `ollama` and \
+         NVIDIA's\n  cudart beside them, node-llama-cpp. Not real: the GPU (simulated), `ollama` and \
          `llama-server`\n  (stand-ins that start the backend as Ollama does), the bundled cuBLAS \
          (empty).\n"
     )

