@@ -11,7 +11,7 @@ mod fat;
 mod info;
 pub(crate) mod ptx;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -70,7 +70,7 @@ fn symbol(name: u32, info: u8, other: u8, section: u16, size: u64) -> Vec<u8> {
 }
 
 /// Makes a cubin with one kernel, `simple`, and one constant, `seven`.
-pub(super) fn cubin(architecture: u32, exact: bool) -> Vec<u8> {
+pub(crate) fn cubin(architecture: u32, exact: bool) -> Vec<u8> {
     let parameter = |ordinal: u32, offset: u32, bytes: u32| {
         words(&[12 << 16 | 0x17 << 8 | 4, 0, offset << 16 | ordinal, bytes << 18])
     };

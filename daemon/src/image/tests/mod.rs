@@ -1,6 +1,6 @@
 //! Images made here, whole and broken.
 
-mod made;
+pub(crate) mod made;
 mod ptx;
 
 use super::{Image, ImageError, Parameter, Pointer, Space, read};

@@ -1,5 +1,4 @@
-//! Launches: checked as a device checks them, then computed where the kernel's PTX is known; the
-//! others are counted.
+//! Launches: checked as a device checks them, then computed. One that cannot be computed is refused.
 
 use vgpu_abi::cuda::{CUlaunchAttributeID as Id, Error};
 use vgpu_link::wire::cuda::{Dim3, KernelLaunch, LaunchAttribute};
@@ -116,6 +115,7 @@ impl Sim {
             return Err(Error::INVALID_VALUE);
         }
         self.examine_cluster(launch, &resolved)?;
+        resolved.entry()?;
         Ok(resolved)
     }
 
@@ -144,13 +144,7 @@ impl Sim {
         launch: &Launch,
     ) -> Result<(), Error> {
         let resolved = self.examine_launch(context, launch)?;
-        let entry = match resolved.loaded.entry(resolved.kernel) {
-            Ok(entry) => entry,
-            Err(why) => {
-                self.record_launch(&resolved, &why.to_string());
-                return Ok(());
-            }
-        };
+        let entry = resolved.entry()?;
         let module = self.module_launched(context, launch.function)?;
         let module = self.codes.modules.find(module).ok_or(Error::INVALID_HANDLE)?;
         let symbols = |name: &str| module.variables.get(name).map(|(address, _)| *address);
@@ -174,15 +168,6 @@ impl Sim {
         let is_function = self.codes.functions.find(handle).is_some();
         let function = if is_function { handle } else { self.function_of_kernel(context, handle)? };
         self.module_of_function(function).map(|(module, _)| module)
-    }
-
-    /// Counts a launch that is not run; the first one is said in the log.
-    fn record_launch(&mut self, resolved: &Resolved, why: &str) {
-        self.codes.not_run += 1;
-        if self.codes.not_run == 1 {
-            let name = &resolved.kernel().name;
-            log::event("launch-not-run", &[("kernel", name), ("because", &why)]);
-        }
     }
 
     /// Says how many clusters of a launch's shape the device holds at once.

@@ -13,7 +13,8 @@ pub(crate) use launch::Launch;
 pub(crate) use links::Refused;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::fmt::Display;
+use std::sync::{Arc, Once, OnceLock};
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
@@ -32,12 +33,15 @@ pub(crate) struct Loaded {
     names: HashMap<String, usize>,
     /// What its PTX does; read when a kernel is first launched.
     program: OnceLock<Result<Program, NotExecutable>>,
+    /// Of each kernel, whether the log has its refusal.
+    refused: Box<[Once]>,
 }
 
 impl Loaded {
     fn new(image: Image) -> Arc<Self> {
         let names = image.kernels.iter().enumerate().map(|(at, one)| (one.name.clone(), at));
-        Arc::new(Self { names: names.collect(), image, program: OnceLock::new() })
+        let refused = image.kernels.iter().map(|_| Once::new()).collect();
+        Arc::new(Self { names: names.collect(), image, program: OnceLock::new(), refused })
     }
 
     fn find(&self, name: &[u8]) -> Result<usize, Error> {
@@ -46,12 +50,24 @@ impl Loaded {
     }
 
     /// Finds what a kernel does.
-    fn entry(&self, kernel: usize) -> Result<&Entry, NotExecutable> {
-        let program = self.program.get_or_init(|| match &self.image.ptx {
-            Some(ptx) => Program::parse(ptx).map_err(NotExecutable::from),
-            None => Err(NotExecutable { what: "there is no PTX".to_owned(), line: 0 }),
-        });
-        program.as_ref().map_err(Clone::clone)?.entry(&self.image.kernels[kernel].name)
+    ///
+    /// NO_BINARY_FOR_GPU if the image has machine code only, NOT_SUPPORTED if its PTX cannot be
+    /// executed here; the log says why, once for each kernel.
+    fn entry(&self, kernel: usize) -> Result<&Entry, Error> {
+        let name = &self.image.kernels[kernel].name;
+        let refuse = |because: &dyn Display, code: Error| {
+            self.refused[kernel].call_once(|| {
+                log::event("launch-refused", &[("kernel", name), ("because", because)]);
+            });
+            code
+        };
+        let Some(ptx) = &self.image.ptx else {
+            return Err(refuse(&"it is machine code, without PTX", Error::NO_BINARY_FOR_GPU));
+        };
+        let read = || Program::parse(ptx).map_err(NotExecutable::from);
+        let program = self.program.get_or_init(read).as_ref();
+        let entry = program.map_err(Clone::clone).and_then(|program| program.entry(name));
+        entry.map_err(|why| refuse(&why, Error::NOT_SUPPORTED))
     }
 }
 
@@ -106,8 +122,6 @@ pub(crate) struct Codes {
     functions: Table<Function>,
     kernels: Table<LibraryKernel>,
     links: Table<links::Link>,
-    /// Launches that were recorded and not run.
-    pub not_run: u64,
 }
 
 impl Codes {
@@ -119,15 +133,6 @@ impl Codes {
             functions: Table::new(Kind::Function),
             kernels: Table::new(Kind::Kernel),
             links: Table::new(Kind::Link),
-            not_run: 0,
-        }
-    }
-}
-
-impl Drop for Codes {
-    fn drop(&mut self) {
-        if self.not_run > 0 {
-            log::event("launches-not-run", &[("count", &self.not_run)]);
         }
     }
 }
@@ -145,6 +150,11 @@ impl Resolved {
     /// What its image says of it.
     pub fn kernel(&self) -> &Kernel {
         &self.loaded.image.kernels[self.kernel]
+    }
+
+    /// What it does.
+    fn entry(&self) -> Result<&Entry, Error> {
+        self.loaded.entry(self.kernel)
     }
 }
 
