@@ -10,18 +10,12 @@ use crate::{captures, contexts, devices, work};
 /// Calls that tell how far earlier work is, beside those that wait for it.
 const ASKING: [u32; 2] = [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE];
 
-/// Posts whose end no program can see (`work`).
-const UNSEEN: [u32; 10] = [
+/// Posts that name no stream and whose end no program can see (`work`).
+const UNSEEN: [u32; 4] = [
     cuda::GraphExecDestroy::OPCODE,
     cuda::MemFreeV2::OPCODE,
     cuda::EventDestroyV2::OPCODE,
     cuda::StreamDestroyV2::OPCODE,
-    cuda::MemsetD8Async::OPCODE,
-    cuda::MemsetD16Async::OPCODE,
-    cuda::MemsetD32Async::OPCODE,
-    cuda::MemsetD2D8Async::OPCODE,
-    cuda::MemsetD2D16Async::OPCODE,
-    cuda::MemsetD2D32Async::OPCODE,
 ];
 
 /// Asks and waits; the calling thread needs a current context (CUDA Driver API, Context
@@ -47,14 +41,40 @@ pub(crate) fn post<R: Request>(request: &R) -> Result<(), Error> {
 
 /// As [`post`], for what gives work to one stream.
 pub(crate) fn post_to<R: Request>(stream: CUstream, request: &R) -> Result<(), Error> {
+    post_given(request, || work::give(stream))
+}
+
+/// As [`post_to`], for work whose end no program can see (`work`).
+pub(crate) fn post_unseen<R: Request>(stream: CUstream, request: &R) -> Result<(), Error> {
+    post_given(request, || work::give_unseen(stream))
+}
+
+fn post_given<R: Request>(
+    request: &R,
+    give: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
     ready()?;
     if captures::is_told_at_once::<R>() {
-        work::give(stream)?;
+        give()?;
         return ask(request).map(drop);
     }
     captures::check_request::<R>()?;
-    work::give(stream)?;
+    give()?;
     Ok(session::post(request)?)
+}
+
+/// Posts memory contents in parts, for a stream to do something with.
+pub(crate) fn post_parts<'a, R: Request>(
+    stream: CUstream,
+    parts: impl Iterator<Item = (R, &'a [u8])>,
+) -> Result<(), Error> {
+    work::give_unseen(stream)?;
+    Ok(session::post_parts(parts)?)
+}
+
+/// Tells the host to do all that comes later behind what a stream was given.
+pub(crate) fn settle(stream: CUstream) -> Result<(), Error> {
+    Ok(session::post(&cuda::StreamSettle { stream: stream.0 })?)
 }
 
 /// Asks and waits, with or without a current context.

@@ -16,7 +16,7 @@ use vgpu_guest::wire::cuda::{
     VolumeWithinAsync,
 };
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
-use vgpu_guest::{reach, reserve, session};
+use vgpu_guest::{reach, reserve};
 
 use crate::api::{capture, copy as line, stream as streams};
 use layout::Part;
@@ -186,7 +186,7 @@ fn to_device(
         match stream {
             Some(stream) => {
                 let request = VolumeToDeviceAsync { target, shape, stream: stream.0 };
-                session::post_parts(std::iter::once((request, &rows[..])))?;
+                remote::post_parts(stream, std::iter::once((request, &rows[..])))?;
             }
             None => {
                 let request = VolumeToDevice { target, shape };

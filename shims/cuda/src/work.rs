@@ -2,7 +2,8 @@
 //!
 //! A copy of a captured source and a set change nothing but device memory, in stream order: no
 //! program can tell whether they are done, except by an error, which comes with a later call. A
-//! stream that was given nothing else since it was last waited for need not be waited for again.
+//! stream that was given nothing else since it was last waited for need not be waited for again:
+//! the host is told to do all that comes later behind it, in whatever stream (docs/decisions/0024).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,6 +36,12 @@ impl Lane {
     fn is_legacy(self) -> bool {
         self.stream == CUstream::LEGACY.0
     }
+
+    /// Says whether who waits for this lane also waits for the other one, the streams that do not
+    /// block aside, which are waited for needlessly.
+    fn covers(self, other: Self) -> bool {
+        self == other || self.is_legacy() && self.context == other.context
+    }
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +54,17 @@ struct Work {
     lanes: HashMap<Lane, u64>,
     /// Up to when each lane was waited for.
     done: HashMap<Lane, u64>,
+    /// When a lane was last given what nobody sees the end of, unless that is settled.
+    unseen: HashMap<Lane, u64>,
+}
+
+/// What a synchronisation with a lane has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// To order what comes later behind what the lane was given.
+    Settle,
+    Wait,
 }
 
 impl Work {
@@ -65,6 +83,57 @@ impl Work {
             let legacy = Lane::legacy(lane.context);
             blocks && has_more(&legacy, done(lane)) && has_more(&legacy, done(legacy))
         }
+    }
+
+    fn need(&self, lane: Lane, blocks: bool) -> Need {
+        if self.is_pending(lane, blocks) {
+            Need::Wait
+        } else if self.unseen.keys().any(|other| lane.covers(*other)) {
+            Need::Settle
+        } else {
+            Need::Nothing
+        }
+    }
+
+    fn give(&mut self, lane: Lane, is_seen: bool) {
+        self.given += 1;
+        let lanes = if is_seen { &mut self.lanes } else { &mut self.unseen };
+        if lanes.len() >= LANES_MAX {
+            // As if it had been given to any of them.
+            self.anywhere = self.given;
+            lanes.clear();
+        }
+        lanes.insert(lane, self.given);
+    }
+
+    /// Takes up that a lane was waited for, or settled: what it was given up to then needs no
+    /// other.
+    fn settled(&mut self, lane: Lane, until: u64) {
+        self.unseen.retain(|other, at| !lane.covers(*other) || *at > until);
+    }
+
+    fn waited(&mut self, lane: Lane, until: u64) {
+        if self.done.len() >= LANES_MAX {
+            self.done.clear();
+        }
+        self.done.insert(lane, until);
+        // What was given to the lane is done; what came meanwhile is not.
+        if self.lanes.get(&lane).is_some_and(|at| *at <= until) {
+            self.lanes.remove(&lane);
+        }
+        self.settled(lane, until);
+    }
+
+    fn forget(&mut self, stream: u64) {
+        let gone = |lane: &Lane| lane.stream == stream;
+        // Its work goes on, and the legacy stream waits for it as before.
+        if self.lanes.keys().chain(self.unseen.keys()).any(gone) {
+            self.given += 1;
+            self.anywhere = self.given;
+        }
+        self.lanes.retain(|lane, _| !gone(lane));
+        self.unseen.retain(|lane, _| !gone(lane));
+        self.done.retain(|lane, _| !gone(lane));
     }
 }
 
@@ -90,15 +159,14 @@ fn lane(stream: CUstream) -> Result<(Lane, bool), Error> {
 /// Notes that a stream is given work whose end can be seen. Called before it is sent.
 pub(crate) fn give(stream: CUstream) -> Result<(), Error> {
     let (lane, _) = lane(stream)?;
-    let mut work = lock();
-    let work = work.get_or_insert_default();
-    work.given += 1;
-    if work.lanes.len() >= LANES_MAX {
-        // As if it had been given to any of them.
-        work.anywhere = work.given;
-        work.lanes.clear();
-    }
-    work.lanes.insert(lane, work.given);
+    lock().get_or_insert_default().give(lane, true);
+    Ok(())
+}
+
+/// Notes that a stream is given work whose end nobody can see. Called before it is sent.
+pub(crate) fn give_unseen(stream: CUstream) -> Result<(), Error> {
+    let (lane, _) = lane(stream)?;
+    lock().get_or_insert_default().give(lane, false);
     Ok(())
 }
 
@@ -110,28 +178,28 @@ pub(crate) fn give_anywhere() {
     work.anywhere = work.given;
 }
 
-/// Waits by `wait`, unless the stream has nothing to do whose end can be seen.
+/// Waits by `wait`, unless the stream has nothing to do whose end can be seen; `settle` then tells
+/// the host to do what comes later behind what the stream was given.
 pub(crate) fn wait_for(
     stream: CUstream,
     wait: impl FnOnce() -> Result<(), Error>,
+    settle: impl FnOnce() -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (lane, blocks) = lane(stream)?;
-    let until = {
-        let work = lock();
-        match &*work {
-            Some(work) if work.is_pending(lane, blocks) => work.given,
-            _ => return Ok(()),
-        }
+    let (need, until) = match &*lock() {
+        Some(work) => (work.need(lane, blocks), work.given),
+        None => (Need::Nothing, 0),
     };
-    wait()?;
-    if let Some(work) = &mut *lock() {
-        if work.done.len() >= LANES_MAX {
-            work.done.clear();
+    // Noted when it is sent, or done: another thread that synchronises meanwhile does so, too.
+    match need {
+        Need::Nothing => {}
+        Need::Settle => {
+            settle()?;
+            lock().get_or_insert_default().settled(lane, until);
         }
-        work.done.insert(lane, until);
-        // What was given to the lane is done; what came meanwhile is not.
-        if work.lanes.get(&lane).is_some_and(|at| *at <= until) {
-            work.lanes.remove(&lane);
+        Need::Wait => {
+            wait()?;
+            lock().get_or_insert_default().waited(lane, until);
         }
     }
     Ok(())
@@ -143,11 +211,10 @@ pub(crate) fn is_pending(stream: CUstream) -> Result<bool, Error> {
     Ok(lock().as_ref().is_some_and(|work| work.is_pending(lane, blocks)))
 }
 
-/// Forgets a stream that is gone.
+/// Forgets a stream that is gone, but not that it may still have something to do.
 pub(crate) fn forget(stream: CUstream) {
     if let Some(work) = &mut *lock() {
-        work.lanes.retain(|lane, _| lane.stream != stream.0);
-        work.done.retain(|lane, _| lane.stream != stream.0);
+        work.forget(stream.0);
     }
 }
 
@@ -165,6 +232,7 @@ mod tests {
             anywhere,
             lanes: given.iter().copied().collect(),
             done: done.iter().copied().collect(),
+            unseen: HashMap::new(),
         }
     }
 
@@ -199,5 +267,35 @@ mod tests {
         assert!(!work(&[(ONE, 3)], 0, &[(ONE, 3)]).is_pending(LEGACY, true));
         let elsewhere = Lane { context: 2, ..ONE };
         assert!(!work(&[(elsewhere, 3)], 0, &[]).is_pending(LEGACY, true));
+    }
+
+    #[test]
+    fn what_nobody_sees_the_end_of_is_settled_once_and_not_waited_for() {
+        let mut work = work(&[], 0, &[]);
+        work.give(ONE, false);
+        assert_eq!(work.need(ONE, false), Need::Settle);
+        assert_eq!(work.need(OTHER, true), Need::Nothing);
+        assert_eq!(work.need(LEGACY, true), Need::Settle, "it waits for all");
+        work.settled(ONE, 99);
+        assert_eq!(work.need(ONE, false), Need::Settle, "it came after what was settled");
+        work.settled(ONE, 100);
+        assert_eq!(work.need(ONE, false), Need::Nothing);
+        work.give(ONE, false);
+        work.give(ONE, true);
+        assert_eq!(work.need(ONE, false), Need::Wait);
+        work.waited(ONE, 102);
+        assert_eq!(work.need(ONE, false), Need::Nothing);
+        assert_eq!(work.need(LEGACY, true), Need::Nothing);
+    }
+
+    #[test]
+    fn the_legacy_stream_waits_for_a_stream_that_was_destroyed_at_work() {
+        let mut work = work(&[(ONE, 1)], 0, &[(ONE, 1)]);
+        work.give(ONE, true);
+        work.forget(ONE.stream);
+        assert_eq!(work.need(LEGACY, true), Need::Wait);
+        work.waited(LEGACY, work.given);
+        work.forget(OTHER.stream);
+        assert_eq!(work.need(LEGACY, true), Need::Nothing, "one that had nothing to do");
     }
 }

@@ -1,9 +1,9 @@
-//! Functions of the client's program in streams of the genuine driver.
+//! Streams of the genuine driver: functions of the client's program in them, and their order.
 
 use std::sync::Arc;
 
 use vgpu_abi::cuda::{CUstreamCaptureStatus as Status, Error};
-use vgpu_link::wire::cuda::LaunchHostFunction;
+use vgpu_link::wire::cuda::{LaunchHostFunction, StreamSettle};
 
 use super::Nvidia;
 use super::foreign::Awaited;
@@ -36,4 +36,16 @@ pub(super) fn launch_host_function(
         nvidia.functions.withdraw();
     }
     added
+}
+
+/// Waits for the stream before the next message is taken: the client goes on as if it had been
+/// synchronised. It has copies of captured sources and sets to do only, so that is soon.
+pub(super) fn stream_settle(
+    nvidia: &mut Nvidia,
+    call: &Call,
+    r: StreamSettle,
+) -> Result<(), Error> {
+    nvidia.enter(call)?;
+    let stream = nvidia.stream(call, r.stream)?;
+    nvidia.driver.stream_synchronize(stream)
 }

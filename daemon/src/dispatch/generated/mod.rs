@@ -236,6 +236,9 @@ pub fn dispatch(
         <cuda::StreamGetPriority as Request>::OPCODE => {
             answer.done(payload, |r, _| device.stream_get_priority(call, r))
         }
+        <cuda::StreamSettle as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.stream_settle(call, r))
+        }
         <cuda::EventCreate as Request>::OPCODE => {
             answer.done(payload, |r, _| device.event_create(call, r))
         }

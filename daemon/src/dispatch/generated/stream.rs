@@ -77,6 +77,12 @@ pub trait StreamCalls {
         Err(Error::NOT_SUPPORTED)
     }
 
+    /// Does `StreamSettle`.
+    fn stream_settle(&mut self, call: &Call, request: cuda::StreamSettle) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
     /// Does `LaunchHostFunction`.
     fn launch_host_function(
         &mut self,

@@ -34,11 +34,14 @@ pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), 
     check_own(source)?;
     captures::check_unsafe()?;
     let is_small = (1..=POSTED_BYTES_MAX).contains(&source.len());
-    if is_small && !work::is_pending(LEGACY)? && !session::has_copies()? {
-        // Captured when this returns, in order, and its range is right: nothing is to wait for.
+    let is_idle = !captures::any() && !work::is_pending(LEGACY)? && !session::has_copies()?;
+    if is_small && is_idle {
+        // Captured when this returns, and its range is right: nothing is to wait for. Streams that
+        // do not wait for the legacy one find it there all the same.
         let request = MemcpyHtoDAsyncV2 { dst_device: target, stream: LEGACY.0 };
         let mut reached = Reached::default();
         session::post_parts(reached.readable(source, request).into_iter())?;
+        remote::settle(LEGACY)?;
         return reached.check();
     }
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
@@ -111,7 +114,7 @@ pub(crate) fn send_behind(
     let request = |offset| MemcpyHtoDAsyncV2 { dst_device: target + offset, stream: stream.0 };
     let mut reached = Reached::default();
     let parts = parts.map_while(|(part, offset)| reached.readable(part, request(offset)));
-    session::post_parts(parts)?;
+    remote::post_parts(stream, parts)?;
     reached.check()
 }
 

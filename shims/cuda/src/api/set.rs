@@ -44,12 +44,10 @@ pub(crate) fn memset_d8_async(
     stream: CUstream,
 ) -> Result<(), Error> {
     check(target, 1, count.checked_mul(1), stream)?;
-    remote::post(&MemsetD8Async {
-        dst_device: target,
-        uc: value,
-        n: count as u64,
-        stream: stream.0,
-    })
+    remote::post_unseen(
+        stream,
+        &MemsetD8Async { dst_device: target, uc: value, n: count as u64, stream: stream.0 },
+    )
 }
 
 /// Sets rows of elements of 1 byte behind what the stream does already.
@@ -62,14 +60,17 @@ pub(crate) fn memset_d2_d8_async(
     stream: CUstream,
 ) -> Result<(), Error> {
     check(target, 1, extent(pitch, width.checked_mul(1), rows), stream)?;
-    remote::post(&MemsetD2D8Async {
-        dst_device: target,
-        dst_pitch: pitch as u64,
-        uc: value,
-        width: width as u64,
-        height: rows as u64,
-        stream: stream.0,
-    })
+    remote::post_unseen(
+        stream,
+        &MemsetD2D8Async {
+            dst_device: target,
+            dst_pitch: pitch as u64,
+            uc: value,
+            width: width as u64,
+            height: rows as u64,
+            stream: stream.0,
+        },
+    )
 }
 
 /// Sets elements of 2 bytes behind what the stream does already.
@@ -80,12 +81,10 @@ pub(crate) fn memset_d16_async(
     stream: CUstream,
 ) -> Result<(), Error> {
     check(target, 2, count.checked_mul(2), stream)?;
-    remote::post(&MemsetD16Async {
-        dst_device: target,
-        us: value,
-        n: count as u64,
-        stream: stream.0,
-    })
+    remote::post_unseen(
+        stream,
+        &MemsetD16Async { dst_device: target, us: value, n: count as u64, stream: stream.0 },
+    )
 }
 
 /// Sets rows of elements of 2 bytes behind what the stream does already.
@@ -98,14 +97,17 @@ pub(crate) fn memset_d2_d16_async(
     stream: CUstream,
 ) -> Result<(), Error> {
     check(target, 2, extent(pitch, width.checked_mul(2), rows), stream)?;
-    remote::post(&MemsetD2D16Async {
-        dst_device: target,
-        dst_pitch: pitch as u64,
-        us: value,
-        width: width as u64,
-        height: rows as u64,
-        stream: stream.0,
-    })
+    remote::post_unseen(
+        stream,
+        &MemsetD2D16Async {
+            dst_device: target,
+            dst_pitch: pitch as u64,
+            us: value,
+            width: width as u64,
+            height: rows as u64,
+            stream: stream.0,
+        },
+    )
 }
 
 /// Sets elements of 4 bytes behind what the stream does already.
@@ -116,12 +118,10 @@ pub(crate) fn memset_d32_async(
     stream: CUstream,
 ) -> Result<(), Error> {
     check(target, 4, count.checked_mul(4), stream)?;
-    remote::post(&MemsetD32Async {
-        dst_device: target,
-        ui: value,
-        n: count as u64,
-        stream: stream.0,
-    })
+    remote::post_unseen(
+        stream,
+        &MemsetD32Async { dst_device: target, ui: value, n: count as u64, stream: stream.0 },
+    )
 }
 
 /// Sets rows of elements of 4 bytes behind what the stream does already.
@@ -134,14 +134,17 @@ pub(crate) fn memset_d2_d32_async(
     stream: CUstream,
 ) -> Result<(), Error> {
     check(target, 4, extent(pitch, width.checked_mul(4), rows), stream)?;
-    remote::post(&MemsetD2D32Async {
-        dst_device: target,
-        dst_pitch: pitch as u64,
-        ui: value,
-        width: width as u64,
-        height: rows as u64,
-        stream: stream.0,
-    })
+    remote::post_unseen(
+        stream,
+        &MemsetD2D32Async {
+            dst_device: target,
+            dst_pitch: pitch as u64,
+            ui: value,
+            width: width as u64,
+            height: rows as u64,
+            stream: stream.0,
+        },
+    )
 }
 
 #[cfg(test)]

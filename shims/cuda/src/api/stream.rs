@@ -54,7 +54,7 @@ pub(crate) fn stream_synchronize(stream: CUstream) -> Result<(), Error> {
     handles::stream(stream)?;
     let wait = || remote::call(&StreamSynchronize { stream: stream.0 });
     // The host knows what may be synchronised during a capture.
-    if captures::any() { wait() } else { work::wait_for(stream, wait) }
+    if captures::any() { wait() } else { work::wait_for(stream, wait, || remote::settle(stream)) }
 }
 
 /// Asks whether the stream's work is done; NOT_READY if it is not.

@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x9a0e6e4332609c36;
+pub const HASH: u64 = 0xa30c43043ab887e0;
 
 /// Names the message of an opcode, for people.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -53,6 +53,7 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x144 => "cuStreamQuery",
         0x145 => "cuStreamWaitEvent",
         0x146 => "cuStreamGetPriority",
+        0x147 => "StreamSettle",
         0x160 => "cuEventCreate",
         0x161 => "cuEventDestroy_v2",
         0x162 => "cuEventRecord",
@@ -2050,6 +2051,28 @@ impl Payload for StreamGetPriorityReply {
 impl Request for StreamGetPriority {
     const OPCODE: u32 = 0x146;
     type Reply = StreamGetPriorityReply;
+}
+
+/// Asks to do all that comes later behind what a stream was given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamSettle {
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for StreamSettle {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { stream: reader.u64()? })
+    }
+}
+
+impl Request for StreamSettle {
+    const OPCODE: u32 = 0x147;
+    type Reply = ();
 }
 
 /// Asks for `cuEventCreate`.

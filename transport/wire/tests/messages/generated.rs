@@ -112,978 +112,971 @@ pub fn each(visitor: &mut impl Visit) {
     visitor.request(cuda::StreamWaitEvent { stream: 103, event: 104, flags: 105 });
     visitor.request(cuda::StreamGetPriority { stream: 106 });
     visitor.message(cuda::StreamGetPriorityReply { priority: 107 });
-    visitor.request(cuda::EventCreate { flags: 108 });
-    visitor.message(cuda::EventCreateReply { event: 109 });
-    visitor.request(cuda::EventDestroyV2 { event: 110 });
-    visitor.request(cuda::EventRecord { event: 111, stream: 112 });
-    visitor.request(cuda::EventRecordWithFlags { event: 113, stream: 114, flags: 115 });
-    visitor.request(cuda::EventSynchronize { event: 116 });
-    visitor.request(cuda::EventQuery { event: 117 });
-    visitor.request(cuda::EventElapsedTimeV2 { start: 118, end: 119 });
-    visitor.message(cuda::EventElapsedTimeV2Reply { p_milliseconds: 120.5 });
+    visitor.request(cuda::StreamSettle { stream: 108 });
+    visitor.request(cuda::EventCreate { flags: 109 });
+    visitor.message(cuda::EventCreateReply { event: 110 });
+    visitor.request(cuda::EventDestroyV2 { event: 111 });
+    visitor.request(cuda::EventRecord { event: 112, stream: 113 });
+    visitor.request(cuda::EventRecordWithFlags { event: 114, stream: 115, flags: 116 });
+    visitor.request(cuda::EventSynchronize { event: 117 });
+    visitor.request(cuda::EventQuery { event: 118 });
+    visitor.request(cuda::EventElapsedTimeV2 { start: 119, end: 120 });
+    visitor.message(cuda::EventElapsedTimeV2Reply { p_milliseconds: 121.5 });
     visitor.request(cuda::ModuleLoad {
-        image: cuda::Image { hash: [122; 32], bytes: 123 },
+        image: cuda::Image { hash: [123; 32], bytes: 124 },
+        options: vec![
+            cuda::JitOption { option: 127, value: 1 },
+            cuda::JitOption { option: 3, value: 4 },
+        ],
+    });
+    visitor.message(cuda::ModuleLoadReply {
+        missing: 5,
+        module: 6,
+        report: cuda::JitReport {
+            result: 8,
+            info_log: vec![9; 3],
+            error_log: vec![10; 3],
+            values: vec![
+                cuda::JitOption { option: 13, value: 14 },
+                cuda::JitOption { option: 16, value: 17 },
+            ],
+        },
+    });
+    visitor
+        .request(cuda::ImagePart { image: cuda::Image { hash: [19; 32], bytes: 20 }, offset: 21 });
+    visitor.request(cuda::ModuleUnload { hmod: 22 });
+    visitor.request(cuda::ModuleGetFunction { module: 23, name: vec![24; 3] });
+    visitor.message(cuda::ModuleGetFunctionReply {
+        function: 25,
+        facts: cuda::FunctionFacts {
+            attributes: vec![
+                cuda::FunctionAttribute { attribute: 29, value: 30 },
+                cuda::FunctionAttribute { attribute: 32, value: 33 },
+            ],
+            parameters: vec![
+                cuda::Parameter { offset: 36, bytes: 37 },
+                cuda::Parameter { offset: 39, bytes: 40 },
+            ],
+        },
+    });
+    visitor.request(cuda::ModuleGetGlobal { module: 41, name: vec![42; 3] });
+    visitor.message(cuda::ModuleGetGlobalReply { address: 43, bytes: 44 });
+    visitor.request(cuda::ModuleListFunctions { module: 45, first: 46 });
+    visitor.message(cuda::ModuleListFunctionsReply { count: 47, functions: vec![49, 50] });
+    visitor.request(cuda::FunctionDescribe { function: 51 });
+    visitor.message(cuda::FunctionDescribeReply {
+        name: vec![52; 3],
+        module: 53,
+        facts: cuda::FunctionFacts {
+            attributes: vec![
+                cuda::FunctionAttribute { attribute: 57, value: 58 },
+                cuda::FunctionAttribute { attribute: 60, value: 61 },
+            ],
+            parameters: vec![
+                cuda::Parameter { offset: 64, bytes: 65 },
+                cuda::Parameter { offset: 67, bytes: 68 },
+            ],
+        },
+    });
+    visitor.request(cuda::FuncSetAttribute { hfunc: 69, attrib: 70, value: 71 });
+    visitor.request(cuda::FuncSetCacheConfig { hfunc: 72, config: 73 });
+    visitor.request(cuda::FuncSetSharedMemConfig { hfunc: 74, config: 75 });
+    visitor.request(cuda::FuncLoad { function: 76 });
+    visitor.request(cuda::FuncIsLoaded { function: 77 });
+    visitor.message(cuda::FuncIsLoadedReply { state: 78 });
+    visitor.request(cuda::LibraryLoad {
+        image: cuda::Image { hash: [80; 32], bytes: 81 },
+        options: vec![
+            cuda::JitOption { option: 84, value: 85 },
+            cuda::JitOption { option: 87, value: 88 },
+        ],
+    });
+    visitor.message(cuda::LibraryLoadReply {
+        missing: 89,
+        library: 90,
+        report: cuda::JitReport {
+            result: 92,
+            info_log: vec![93; 3],
+            error_log: vec![94; 3],
+            values: vec![
+                cuda::JitOption { option: 97, value: 98 },
+                cuda::JitOption { option: 100, value: 101 },
+            ],
+        },
+    });
+    visitor.request(cuda::LibraryUnload { library: 102 });
+    visitor.request(cuda::LibraryGetKernel { library: 103, name: vec![104; 3] });
+    visitor.message(cuda::LibraryGetKernelReply {
+        kernel: 105,
+        parameters: vec![
+            cuda::Parameter { offset: 108, bytes: 109 },
+            cuda::Parameter { offset: 111, bytes: 112 },
+        ],
+    });
+    visitor.request(cuda::LibraryGetModule { library: 113 });
+    visitor.message(cuda::LibraryGetModuleReply { p_mod: 114 });
+    visitor.request(cuda::LibraryGetGlobal { library: 115, name: vec![116; 3] });
+    visitor.message(cuda::LibraryGetGlobalReply { address: 117, bytes: 118 });
+    visitor.request(cuda::LibraryListKernels { library: 119, first: 120 });
+    visitor.message(cuda::LibraryListKernelsReply { count: 121, kernels: vec![123, 124] });
+    visitor.request(cuda::KernelDescribe { kernel: 125 });
+    visitor.message(cuda::KernelDescribeReply {
+        name: vec![126; 3],
+        library: 127,
+        parameters: vec![
+            cuda::Parameter { offset: 3, bytes: 4 },
+            cuda::Parameter { offset: 6, bytes: 7 },
+        ],
+    });
+    visitor.request(cuda::KernelGetFunction { kernel: 8 });
+    visitor.message(cuda::KernelGetFunctionReply {
+        function: 9,
+        facts: cuda::FunctionFacts {
+            attributes: vec![
+                cuda::FunctionAttribute { attribute: 13, value: 14 },
+                cuda::FunctionAttribute { attribute: 16, value: 17 },
+            ],
+            parameters: vec![
+                cuda::Parameter { offset: 20, bytes: 21 },
+                cuda::Parameter { offset: 23, bytes: 24 },
+            ],
+        },
+    });
+    visitor.request(cuda::KernelAttributes { kernel: 25, device: 26 });
+    visitor.message(cuda::KernelAttributesReply {
+        attributes: vec![
+            cuda::FunctionAttribute { attribute: 29, value: 30 },
+            cuda::FunctionAttribute { attribute: 32, value: 33 },
+        ],
+    });
+    visitor.request(cuda::KernelSetAttribute { attrib: 34, val: 35, kernel: 36, dev: 37 });
+    visitor.request(cuda::KernelSetCacheConfig { kernel: 38, config: 39, dev: 40 });
+    visitor.request(cuda::OccupancyBlocks {
+        function: 41,
+        flags: 42,
+        shapes: vec![
+            cuda::BlockShape { threads: 45, shared_bytes: 46 },
+            cuda::BlockShape { threads: 48, shared_bytes: 49 },
+        ],
+    });
+    visitor.message(cuda::OccupancyBlocksReply { blocks: vec![51, 52] });
+    visitor.request(cuda::OccupancyAvailableDynamicSMemPerBlock {
+        func: 53,
+        num_blocks: 54,
+        block_size: 55,
+    });
+    visitor.message(cuda::OccupancyAvailableDynamicSMemPerBlockReply { dynamic_smem_size: 56 });
+    visitor.request(cuda::OccupancyClusters {
+        launch: cuda::KernelLaunch {
+            function: 58,
+            grid: cuda::Dim3 { x: 60, y: 61, z: 62 },
+            block: cuda::Dim3 { x: 64, y: 65, z: 66 },
+            shared_bytes: 67,
+            attributes: vec![
+                cuda::LaunchAttribute { id: 70, value: [71; 64] },
+                cuda::LaunchAttribute { id: 73, value: [74; 64] },
+            ],
+            arguments: vec![75; 3],
+        },
+        stream: 76,
+    });
+    visitor.message(cuda::OccupancyClustersReply { clusters: 77 });
+    visitor.request(cuda::OccupancyClusterSize {
+        launch: cuda::KernelLaunch {
+            function: 79,
+            grid: cuda::Dim3 { x: 81, y: 82, z: 83 },
+            block: cuda::Dim3 { x: 85, y: 86, z: 87 },
+            shared_bytes: 88,
+            attributes: vec![
+                cuda::LaunchAttribute { id: 91, value: [92; 64] },
+                cuda::LaunchAttribute { id: 94, value: [95; 64] },
+            ],
+            arguments: vec![96; 3],
+        },
+        stream: 97,
+    });
+    visitor.message(cuda::OccupancyClusterSizeReply { blocks: 98 });
+    visitor.request(cuda::LinkCreate {
+        options: vec![
+            cuda::JitOption { option: 101, value: 102 },
+            cuda::JitOption { option: 104, value: 105 },
+        ],
+    });
+    visitor.message(cuda::LinkCreateReply {
+        state: 106,
+        report: cuda::JitReport {
+            result: 108,
+            info_log: vec![109; 3],
+            error_log: vec![110; 3],
+            values: vec![
+                cuda::JitOption { option: 113, value: 114 },
+                cuda::JitOption { option: 116, value: 117 },
+            ],
+        },
+    });
+    visitor.request(cuda::LinkAdd {
+        state: 118,
+        kind: 119,
+        image: cuda::Image { hash: [121; 32], bytes: 122 },
+        name: "text 123".into(),
         options: vec![
             cuda::JitOption { option: 126, value: 127 },
             cuda::JitOption { option: 2, value: 3 },
         ],
     });
-    visitor.message(cuda::ModuleLoadReply {
-        missing: 4,
-        module: 5,
-        report: cuda::JitReport {
-            result: 7,
-            info_log: vec![8; 3],
-            error_log: vec![9; 3],
-            values: vec![
-                cuda::JitOption { option: 12, value: 13 },
-                cuda::JitOption { option: 15, value: 16 },
-            ],
-        },
-    });
-    visitor
-        .request(cuda::ImagePart { image: cuda::Image { hash: [18; 32], bytes: 19 }, offset: 20 });
-    visitor.request(cuda::ModuleUnload { hmod: 21 });
-    visitor.request(cuda::ModuleGetFunction { module: 22, name: vec![23; 3] });
-    visitor.message(cuda::ModuleGetFunctionReply {
-        function: 24,
-        facts: cuda::FunctionFacts {
-            attributes: vec![
-                cuda::FunctionAttribute { attribute: 28, value: 29 },
-                cuda::FunctionAttribute { attribute: 31, value: 32 },
-            ],
-            parameters: vec![
-                cuda::Parameter { offset: 35, bytes: 36 },
-                cuda::Parameter { offset: 38, bytes: 39 },
-            ],
-        },
-    });
-    visitor.request(cuda::ModuleGetGlobal { module: 40, name: vec![41; 3] });
-    visitor.message(cuda::ModuleGetGlobalReply { address: 42, bytes: 43 });
-    visitor.request(cuda::ModuleListFunctions { module: 44, first: 45 });
-    visitor.message(cuda::ModuleListFunctionsReply { count: 46, functions: vec![48, 49] });
-    visitor.request(cuda::FunctionDescribe { function: 50 });
-    visitor.message(cuda::FunctionDescribeReply {
-        name: vec![51; 3],
-        module: 52,
-        facts: cuda::FunctionFacts {
-            attributes: vec![
-                cuda::FunctionAttribute { attribute: 56, value: 57 },
-                cuda::FunctionAttribute { attribute: 59, value: 60 },
-            ],
-            parameters: vec![
-                cuda::Parameter { offset: 63, bytes: 64 },
-                cuda::Parameter { offset: 66, bytes: 67 },
-            ],
-        },
-    });
-    visitor.request(cuda::FuncSetAttribute { hfunc: 68, attrib: 69, value: 70 });
-    visitor.request(cuda::FuncSetCacheConfig { hfunc: 71, config: 72 });
-    visitor.request(cuda::FuncSetSharedMemConfig { hfunc: 73, config: 74 });
-    visitor.request(cuda::FuncLoad { function: 75 });
-    visitor.request(cuda::FuncIsLoaded { function: 76 });
-    visitor.message(cuda::FuncIsLoadedReply { state: 77 });
-    visitor.request(cuda::LibraryLoad {
-        image: cuda::Image { hash: [79; 32], bytes: 80 },
-        options: vec![
-            cuda::JitOption { option: 83, value: 84 },
-            cuda::JitOption { option: 86, value: 87 },
-        ],
-    });
-    visitor.message(cuda::LibraryLoadReply {
-        missing: 88,
-        library: 89,
-        report: cuda::JitReport {
-            result: 91,
-            info_log: vec![92; 3],
-            error_log: vec![93; 3],
-            values: vec![
-                cuda::JitOption { option: 96, value: 97 },
-                cuda::JitOption { option: 99, value: 100 },
-            ],
-        },
-    });
-    visitor.request(cuda::LibraryUnload { library: 101 });
-    visitor.request(cuda::LibraryGetKernel { library: 102, name: vec![103; 3] });
-    visitor.message(cuda::LibraryGetKernelReply {
-        kernel: 104,
-        parameters: vec![
-            cuda::Parameter { offset: 107, bytes: 108 },
-            cuda::Parameter { offset: 110, bytes: 111 },
-        ],
-    });
-    visitor.request(cuda::LibraryGetModule { library: 112 });
-    visitor.message(cuda::LibraryGetModuleReply { p_mod: 113 });
-    visitor.request(cuda::LibraryGetGlobal { library: 114, name: vec![115; 3] });
-    visitor.message(cuda::LibraryGetGlobalReply { address: 116, bytes: 117 });
-    visitor.request(cuda::LibraryListKernels { library: 118, first: 119 });
-    visitor.message(cuda::LibraryListKernelsReply { count: 120, kernels: vec![122, 123] });
-    visitor.request(cuda::KernelDescribe { kernel: 124 });
-    visitor.message(cuda::KernelDescribeReply {
-        name: vec![125; 3],
-        library: 126,
-        parameters: vec![
-            cuda::Parameter { offset: 2, bytes: 3 },
-            cuda::Parameter { offset: 5, bytes: 6 },
-        ],
-    });
-    visitor.request(cuda::KernelGetFunction { kernel: 7 });
-    visitor.message(cuda::KernelGetFunctionReply {
-        function: 8,
-        facts: cuda::FunctionFacts {
-            attributes: vec![
-                cuda::FunctionAttribute { attribute: 12, value: 13 },
-                cuda::FunctionAttribute { attribute: 15, value: 16 },
-            ],
-            parameters: vec![
-                cuda::Parameter { offset: 19, bytes: 20 },
-                cuda::Parameter { offset: 22, bytes: 23 },
-            ],
-        },
-    });
-    visitor.request(cuda::KernelAttributes { kernel: 24, device: 25 });
-    visitor.message(cuda::KernelAttributesReply {
-        attributes: vec![
-            cuda::FunctionAttribute { attribute: 28, value: 29 },
-            cuda::FunctionAttribute { attribute: 31, value: 32 },
-        ],
-    });
-    visitor.request(cuda::KernelSetAttribute { attrib: 33, val: 34, kernel: 35, dev: 36 });
-    visitor.request(cuda::KernelSetCacheConfig { kernel: 37, config: 38, dev: 39 });
-    visitor.request(cuda::OccupancyBlocks {
-        function: 40,
-        flags: 41,
-        shapes: vec![
-            cuda::BlockShape { threads: 44, shared_bytes: 45 },
-            cuda::BlockShape { threads: 47, shared_bytes: 48 },
-        ],
-    });
-    visitor.message(cuda::OccupancyBlocksReply { blocks: vec![50, 51] });
-    visitor.request(cuda::OccupancyAvailableDynamicSMemPerBlock {
-        func: 52,
-        num_blocks: 53,
-        block_size: 54,
-    });
-    visitor.message(cuda::OccupancyAvailableDynamicSMemPerBlockReply { dynamic_smem_size: 55 });
-    visitor.request(cuda::OccupancyClusters {
-        launch: cuda::KernelLaunch {
-            function: 57,
-            grid: cuda::Dim3 { x: 59, y: 60, z: 61 },
-            block: cuda::Dim3 { x: 63, y: 64, z: 65 },
-            shared_bytes: 66,
-            attributes: vec![
-                cuda::LaunchAttribute { id: 69, value: [70; 64] },
-                cuda::LaunchAttribute { id: 72, value: [73; 64] },
-            ],
-            arguments: vec![74; 3],
-        },
-        stream: 75,
-    });
-    visitor.message(cuda::OccupancyClustersReply { clusters: 76 });
-    visitor.request(cuda::OccupancyClusterSize {
-        launch: cuda::KernelLaunch {
-            function: 78,
-            grid: cuda::Dim3 { x: 80, y: 81, z: 82 },
-            block: cuda::Dim3 { x: 84, y: 85, z: 86 },
-            shared_bytes: 87,
-            attributes: vec![
-                cuda::LaunchAttribute { id: 90, value: [91; 64] },
-                cuda::LaunchAttribute { id: 93, value: [94; 64] },
-            ],
-            arguments: vec![95; 3],
-        },
-        stream: 96,
-    });
-    visitor.message(cuda::OccupancyClusterSizeReply { blocks: 97 });
-    visitor.request(cuda::LinkCreate {
-        options: vec![
-            cuda::JitOption { option: 100, value: 101 },
-            cuda::JitOption { option: 103, value: 104 },
-        ],
-    });
-    visitor.message(cuda::LinkCreateReply {
-        state: 105,
-        report: cuda::JitReport {
-            result: 107,
-            info_log: vec![108; 3],
-            error_log: vec![109; 3],
-            values: vec![
-                cuda::JitOption { option: 112, value: 113 },
-                cuda::JitOption { option: 115, value: 116 },
-            ],
-        },
-    });
-    visitor.request(cuda::LinkAdd {
-        state: 117,
-        kind: 118,
-        image: cuda::Image { hash: [120; 32], bytes: 121 },
-        name: "text 122".into(),
-        options: vec![
-            cuda::JitOption { option: 125, value: 126 },
-            cuda::JitOption { option: 1, value: 2 },
-        ],
-    });
     visitor.message(cuda::LinkAddReply {
-        missing: 3,
+        missing: 4,
         report: cuda::JitReport {
-            result: 5,
-            info_log: vec![6; 3],
-            error_log: vec![7; 3],
+            result: 6,
+            info_log: vec![7; 3],
+            error_log: vec![8; 3],
             values: vec![
-                cuda::JitOption { option: 10, value: 11 },
-                cuda::JitOption { option: 13, value: 14 },
+                cuda::JitOption { option: 11, value: 12 },
+                cuda::JitOption { option: 14, value: 15 },
             ],
         },
     });
-    visitor.request(cuda::LinkComplete { state: 15 });
+    visitor.request(cuda::LinkComplete { state: 16 });
     visitor.message(cuda::LinkCompleteReply {
-        bytes: 16,
+        bytes: 17,
         report: cuda::JitReport {
-            result: 18,
-            info_log: vec![19; 3],
-            error_log: vec![20; 3],
+            result: 19,
+            info_log: vec![20; 3],
+            error_log: vec![21; 3],
             values: vec![
-                cuda::JitOption { option: 23, value: 24 },
-                cuda::JitOption { option: 26, value: 27 },
+                cuda::JitOption { option: 24, value: 25 },
+                cuda::JitOption { option: 27, value: 28 },
             ],
         },
     });
-    visitor.request(cuda::LinkFetch { state: 28, offset: 29, byte_count: 30 });
-    visitor.request(cuda::LinkDestroy { state: 31 });
+    visitor.request(cuda::LinkFetch { state: 29, offset: 30, byte_count: 31 });
+    visitor.request(cuda::LinkDestroy { state: 32 });
     visitor.request(cuda::LaunchKernel {
-        stream: 32,
+        stream: 33,
         launch: cuda::KernelLaunch {
-            function: 34,
-            grid: cuda::Dim3 { x: 36, y: 37, z: 38 },
-            block: cuda::Dim3 { x: 40, y: 41, z: 42 },
-            shared_bytes: 43,
+            function: 35,
+            grid: cuda::Dim3 { x: 37, y: 38, z: 39 },
+            block: cuda::Dim3 { x: 41, y: 42, z: 43 },
+            shared_bytes: 44,
             attributes: vec![
-                cuda::LaunchAttribute { id: 46, value: [47; 64] },
-                cuda::LaunchAttribute { id: 49, value: [50; 64] },
+                cuda::LaunchAttribute { id: 47, value: [48; 64] },
+                cuda::LaunchAttribute { id: 50, value: [51; 64] },
             ],
-            arguments: vec![51; 3],
+            arguments: vec![52; 3],
         },
     });
-    visitor.request(cuda::MemAddressReserve { size: 52, alignment: 53, addr: 54, flags: 55 });
-    visitor.message(cuda::MemAddressReserveReply { ptr: 56 });
-    visitor.request(cuda::MemAddressFree { ptr: 57, size: 58 });
-    visitor.request(cuda::MemCreate { bytes: 59, device: 60 });
-    visitor.message(cuda::MemCreateReply { handle: 61 });
-    visitor.request(cuda::MemRelease { handle: 62 });
-    visitor.request(cuda::MemMap { ptr: 63, size: 64, offset: 65, handle: 66, flags: 67 });
-    visitor.request(cuda::MemUnmap { ptr: 68, size: 69 });
+    visitor.request(cuda::MemAddressReserve { size: 53, alignment: 54, addr: 55, flags: 56 });
+    visitor.message(cuda::MemAddressReserveReply { ptr: 57 });
+    visitor.request(cuda::MemAddressFree { ptr: 58, size: 59 });
+    visitor.request(cuda::MemCreate { bytes: 60, device: 61 });
+    visitor.message(cuda::MemCreateReply { handle: 62 });
+    visitor.request(cuda::MemRelease { handle: 63 });
+    visitor.request(cuda::MemMap { ptr: 64, size: 65, offset: 66, handle: 67, flags: 68 });
+    visitor.request(cuda::MemUnmap { ptr: 69, size: 70 });
     visitor.request(cuda::MemSetAccess {
-        start: 70,
-        bytes: 71,
+        start: 71,
+        bytes: 72,
         access: vec![
-            cuda::DeviceAccess { device: 74, flags: 75 },
-            cuda::DeviceAccess { device: 77, flags: 78 },
+            cuda::DeviceAccess { device: 75, flags: 76 },
+            cuda::DeviceAccess { device: 78, flags: 79 },
         ],
     });
-    visitor.request(cuda::MemGetAccess { address: 79, device: 80 });
-    visitor.message(cuda::MemGetAccessReply { flags: 81 });
-    visitor.request(cuda::MemGranularity { device: 82, recommended: 83 });
-    visitor.message(cuda::MemGranularityReply { bytes: 84 });
-    visitor.request(cuda::MemRetainHandle { address: 85 });
-    visitor.message(cuda::MemRetainHandleReply { handle: 86 });
-    visitor.request(cuda::DeviceGetDefaultMemPool { dev: 87 });
-    visitor.message(cuda::DeviceGetDefaultMemPoolReply { pool_out: 88 });
-    visitor.request(cuda::DeviceGetMemPool { dev: 89 });
-    visitor.message(cuda::DeviceGetMemPoolReply { pool: 90 });
-    visitor.request(cuda::DeviceSetMemPool { dev: 91, pool: 92 });
-    visitor.request(cuda::PoolCreate { device: 93, bytes_max: 94 });
-    visitor.message(cuda::PoolCreateReply { pool: 95 });
-    visitor.request(cuda::MemPoolDestroy { pool: 96 });
-    visitor.request(cuda::MemPoolTrimTo { pool: 97, min_bytes_to_keep: 98 });
-    visitor.request(cuda::PoolAttribute { pool: 99, attribute: 100 });
-    visitor.message(cuda::PoolAttributeReply { value: 101 });
-    visitor.request(cuda::PoolChange { pool: 102, attribute: 103, value: 104 });
+    visitor.request(cuda::MemGetAccess { address: 80, device: 81 });
+    visitor.message(cuda::MemGetAccessReply { flags: 82 });
+    visitor.request(cuda::MemGranularity { device: 83, recommended: 84 });
+    visitor.message(cuda::MemGranularityReply { bytes: 85 });
+    visitor.request(cuda::MemRetainHandle { address: 86 });
+    visitor.message(cuda::MemRetainHandleReply { handle: 87 });
+    visitor.request(cuda::DeviceGetDefaultMemPool { dev: 88 });
+    visitor.message(cuda::DeviceGetDefaultMemPoolReply { pool_out: 89 });
+    visitor.request(cuda::DeviceGetMemPool { dev: 90 });
+    visitor.message(cuda::DeviceGetMemPoolReply { pool: 91 });
+    visitor.request(cuda::DeviceSetMemPool { dev: 92, pool: 93 });
+    visitor.request(cuda::PoolCreate { device: 94, bytes_max: 95 });
+    visitor.message(cuda::PoolCreateReply { pool: 96 });
+    visitor.request(cuda::MemPoolDestroy { pool: 97 });
+    visitor.request(cuda::MemPoolTrimTo { pool: 98, min_bytes_to_keep: 99 });
+    visitor.request(cuda::PoolAttribute { pool: 100, attribute: 101 });
+    visitor.message(cuda::PoolAttributeReply { value: 102 });
+    visitor.request(cuda::PoolChange { pool: 103, attribute: 104, value: 105 });
     visitor.request(cuda::PoolSetAccess {
-        pool: 105,
+        pool: 106,
         access: vec![
-            cuda::DeviceAccess { device: 108, flags: 109 },
-            cuda::DeviceAccess { device: 111, flags: 112 },
+            cuda::DeviceAccess { device: 109, flags: 110 },
+            cuda::DeviceAccess { device: 112, flags: 113 },
         ],
     });
-    visitor.request(cuda::PoolGetAccess { pool: 113, device: 114 });
-    visitor.message(cuda::PoolGetAccessReply { flags: 115 });
-    visitor.request(cuda::MemAllocAsync { bytesize: 116, stream: 117 });
-    visitor.message(cuda::MemAllocAsyncReply { dptr: 118 });
-    visitor.request(cuda::MemAllocFromPoolAsync { bytesize: 119, pool: 120, stream: 121 });
-    visitor.message(cuda::MemAllocFromPoolAsyncReply { dptr: 122 });
-    visitor.request(cuda::MemFreeAsync { dptr: 123, stream: 124 });
+    visitor.request(cuda::PoolGetAccess { pool: 114, device: 115 });
+    visitor.message(cuda::PoolGetAccessReply { flags: 116 });
+    visitor.request(cuda::MemAllocAsync { bytesize: 117, stream: 118 });
+    visitor.message(cuda::MemAllocAsyncReply { dptr: 119 });
+    visitor.request(cuda::MemAllocFromPoolAsync { bytesize: 120, pool: 121, stream: 122 });
+    visitor.message(cuda::MemAllocFromPoolAsyncReply { dptr: 123 });
+    visitor.request(cuda::MemFreeAsync { dptr: 124, stream: 125 });
     visitor.request(cuda::VolumeToDevice {
-        target: cuda::VolumeSide {
-            array: 126,
-            address: 127,
-            x: 1,
-            y: 2,
-            z: 3,
-            pitch: 4,
-            height: 5,
-        },
-        shape: cuda::VolumeShape { width: 7, height: 8, depth: 9 },
+        target: cuda::VolumeSide { array: 127, address: 1, x: 2, y: 3, z: 4, pitch: 5, height: 6 },
+        shape: cuda::VolumeShape { width: 8, height: 9, depth: 10 },
     });
     visitor.request(cuda::VolumeToHost {
         source: cuda::VolumeSide {
-            array: 11,
-            address: 12,
-            x: 13,
-            y: 14,
-            z: 15,
-            pitch: 16,
-            height: 17,
+            array: 12,
+            address: 13,
+            x: 14,
+            y: 15,
+            z: 16,
+            pitch: 17,
+            height: 18,
         },
-        shape: cuda::VolumeShape { width: 19, height: 20, depth: 21 },
+        shape: cuda::VolumeShape { width: 20, height: 21, depth: 22 },
     });
     visitor.request(cuda::VolumeWithin {
         target: cuda::VolumeSide {
-            array: 23,
-            address: 24,
-            x: 25,
-            y: 26,
-            z: 27,
-            pitch: 28,
-            height: 29,
+            array: 24,
+            address: 25,
+            x: 26,
+            y: 27,
+            z: 28,
+            pitch: 29,
+            height: 30,
         },
         source: cuda::VolumeSide {
-            array: 31,
-            address: 32,
-            x: 33,
-            y: 34,
-            z: 35,
-            pitch: 36,
-            height: 37,
+            array: 32,
+            address: 33,
+            x: 34,
+            y: 35,
+            z: 36,
+            pitch: 37,
+            height: 38,
         },
-        shape: cuda::VolumeShape { width: 39, height: 40, depth: 41 },
+        shape: cuda::VolumeShape { width: 40, height: 41, depth: 42 },
     });
     visitor.request(cuda::VolumeToDeviceAsync {
         target: cuda::VolumeSide {
-            array: 43,
-            address: 44,
-            x: 45,
-            y: 46,
-            z: 47,
-            pitch: 48,
-            height: 49,
+            array: 44,
+            address: 45,
+            x: 46,
+            y: 47,
+            z: 48,
+            pitch: 49,
+            height: 50,
         },
-        shape: cuda::VolumeShape { width: 51, height: 52, depth: 53 },
-        stream: 54,
+        shape: cuda::VolumeShape { width: 52, height: 53, depth: 54 },
+        stream: 55,
     });
     visitor.request(cuda::VolumeToHostAsync {
         source: cuda::VolumeSide {
-            array: 56,
-            address: 57,
-            x: 58,
-            y: 59,
-            z: 60,
-            pitch: 61,
-            height: 62,
+            array: 57,
+            address: 58,
+            x: 59,
+            y: 60,
+            z: 61,
+            pitch: 62,
+            height: 63,
         },
-        shape: cuda::VolumeShape { width: 64, height: 65, depth: 66 },
-        stream: 67,
+        shape: cuda::VolumeShape { width: 65, height: 66, depth: 67 },
+        stream: 68,
     });
     visitor.request(cuda::VolumeWithinAsync {
         target: cuda::VolumeSide {
-            array: 69,
-            address: 70,
-            x: 71,
-            y: 72,
-            z: 73,
-            pitch: 74,
-            height: 75,
+            array: 70,
+            address: 71,
+            x: 72,
+            y: 73,
+            z: 74,
+            pitch: 75,
+            height: 76,
         },
         source: cuda::VolumeSide {
-            array: 77,
-            address: 78,
-            x: 79,
-            y: 80,
-            z: 81,
-            pitch: 82,
-            height: 83,
+            array: 78,
+            address: 79,
+            x: 80,
+            y: 81,
+            z: 82,
+            pitch: 83,
+            height: 84,
         },
-        shape: cuda::VolumeShape { width: 85, height: 86, depth: 87 },
-        stream: 88,
+        shape: cuda::VolumeShape { width: 86, height: 87, depth: 88 },
+        stream: 89,
     });
     visitor.request(cuda::ArrayCreate {
-        width: 89,
-        height: 90,
-        depth: 91,
-        format: 92,
-        channels: 93,
-        flags: 94,
+        width: 90,
+        height: 91,
+        depth: 92,
+        format: 93,
+        channels: 94,
+        flags: 95,
     });
-    visitor.message(cuda::ArrayCreateReply { array: 95 });
-    visitor.request(cuda::ArrayDestroy { array: 96 });
-    visitor.request(cuda::DeviceCanAccessPeer { dev: 97, peer_dev: 98 });
-    visitor.message(cuda::DeviceCanAccessPeerReply { can_access_peer: 99 });
-    visitor.request(cuda::DeviceGetP2PAttribute { attrib: 100, src_device: 101, dst_device: 102 });
-    visitor.message(cuda::DeviceGetP2PAttributeReply { value: 103 });
-    visitor.request(cuda::CtxEnablePeerAccess { peer_context: 104, flags: 105 });
-    visitor.request(cuda::CtxDisablePeerAccess { peer_context: 106 });
-    visitor.request(cuda::CtxSetFlags { flags: 107 });
-    visitor.request(cuda::DevicePrimaryCtxSetFlagsV2 { dev: 108, flags: 109 });
-    visitor.request(cuda::StreamBeginCaptureV2 { stream: 110, mode: 111 });
-    visitor.request(cuda::StreamEndCapture { stream: 112 });
-    visitor.message(cuda::StreamEndCaptureReply { graph: 113 });
-    visitor.request(cuda::StreamIsCapturing { stream: 114 });
-    visitor.message(cuda::StreamIsCapturingReply { capture_status: 115 });
-    visitor.request(cuda::CaptureInfo { stream: 116 });
+    visitor.message(cuda::ArrayCreateReply { array: 96 });
+    visitor.request(cuda::ArrayDestroy { array: 97 });
+    visitor.request(cuda::DeviceCanAccessPeer { dev: 98, peer_dev: 99 });
+    visitor.message(cuda::DeviceCanAccessPeerReply { can_access_peer: 100 });
+    visitor.request(cuda::DeviceGetP2PAttribute { attrib: 101, src_device: 102, dst_device: 103 });
+    visitor.message(cuda::DeviceGetP2PAttributeReply { value: 104 });
+    visitor.request(cuda::CtxEnablePeerAccess { peer_context: 105, flags: 106 });
+    visitor.request(cuda::CtxDisablePeerAccess { peer_context: 107 });
+    visitor.request(cuda::CtxSetFlags { flags: 108 });
+    visitor.request(cuda::DevicePrimaryCtxSetFlagsV2 { dev: 109, flags: 110 });
+    visitor.request(cuda::StreamBeginCaptureV2 { stream: 111, mode: 112 });
+    visitor.request(cuda::StreamEndCapture { stream: 113 });
+    visitor.message(cuda::StreamEndCaptureReply { graph: 114 });
+    visitor.request(cuda::StreamIsCapturing { stream: 115 });
+    visitor.message(cuda::StreamIsCapturingReply { capture_status: 116 });
+    visitor.request(cuda::CaptureInfo { stream: 117 });
     visitor.message(cuda::CaptureInfoReply {
-        status: 117,
-        id: 118,
-        graph: 119,
+        status: 118,
+        id: 119,
+        graph: 120,
         dependencies: vec![
-            cuda::GraphEdge { node: 122, data: [123; 8] },
-            cuda::GraphEdge { node: 125, data: [126; 8] },
+            cuda::GraphEdge { node: 123, data: [124; 8] },
+            cuda::GraphEdge { node: 126, data: [127; 8] },
         ],
     });
     visitor.request(cuda::CaptureToGraph {
-        stream: 127,
-        graph: 1,
+        stream: 1,
+        graph: 2,
         dependencies: vec![
-            cuda::GraphEdge { node: 4, data: [5; 8] },
-            cuda::GraphEdge { node: 7, data: [8; 8] },
+            cuda::GraphEdge { node: 5, data: [6; 8] },
+            cuda::GraphEdge { node: 8, data: [9; 8] },
         ],
     });
     visitor.request(cuda::CaptureDependencies {
-        stream: 9,
-        flags: 10,
+        stream: 10,
+        flags: 11,
         dependencies: vec![
-            cuda::GraphEdge { node: 13, data: [14; 8] },
-            cuda::GraphEdge { node: 16, data: [17; 8] },
+            cuda::GraphEdge { node: 14, data: [15; 8] },
+            cuda::GraphEdge { node: 17, data: [18; 8] },
         ],
     });
-    visitor.request(cuda::CaptureInvalidate { stream: 18, thread: 19 });
-    visitor.request(cuda::GraphCreate { flags: 20 });
-    visitor.message(cuda::GraphCreateReply { graph: 21 });
-    visitor.request(cuda::GraphClone { original_graph: 22 });
-    visitor.message(cuda::GraphCloneReply { graph_clone: 23 });
-    visitor.request(cuda::GraphDestroy { graph: 24 });
-    visitor.request(cuda::GraphNodes { graph: 25, first: 26 });
-    visitor.message(cuda::GraphNodesReply { count: 27, nodes: vec![29, 30] });
-    visitor.request(cuda::GraphEdges { graph: 31, first: 32 });
+    visitor.request(cuda::CaptureInvalidate { stream: 19, thread: 20 });
+    visitor.request(cuda::GraphCreate { flags: 21 });
+    visitor.message(cuda::GraphCreateReply { graph: 22 });
+    visitor.request(cuda::GraphClone { original_graph: 23 });
+    visitor.message(cuda::GraphCloneReply { graph_clone: 24 });
+    visitor.request(cuda::GraphDestroy { graph: 25 });
+    visitor.request(cuda::GraphNodes { graph: 26, first: 27 });
+    visitor.message(cuda::GraphNodesReply { count: 28, nodes: vec![30, 31] });
+    visitor.request(cuda::GraphEdges { graph: 32, first: 33 });
     visitor.message(cuda::GraphEdgesReply {
-        count: 33,
+        count: 34,
         edges: vec![
-            cuda::GraphLink { from: 36, to: 37, data: [38; 8] },
-            cuda::GraphLink { from: 40, to: 41, data: [42; 8] },
+            cuda::GraphLink { from: 37, to: 38, data: [39; 8] },
+            cuda::GraphLink { from: 41, to: 42, data: [43; 8] },
         ],
     });
-    visitor.request(cuda::GraphNodeEdges { node: 43, is_dependent: 44, first: 45 });
+    visitor.request(cuda::GraphNodeEdges { node: 44, is_dependent: 45, first: 46 });
     visitor.message(cuda::GraphNodeEdgesReply {
-        count: 46,
+        count: 47,
         edges: vec![
-            cuda::GraphEdge { node: 49, data: [50; 8] },
-            cuda::GraphEdge { node: 52, data: [53; 8] },
+            cuda::GraphEdge { node: 50, data: [51; 8] },
+            cuda::GraphEdge { node: 53, data: [54; 8] },
         ],
     });
     visitor.request(cuda::GraphAddEdges {
-        graph: 54,
+        graph: 55,
         edges: vec![
-            cuda::GraphLink { from: 57, to: 58, data: [59; 8] },
-            cuda::GraphLink { from: 61, to: 62, data: [63; 8] },
+            cuda::GraphLink { from: 58, to: 59, data: [60; 8] },
+            cuda::GraphLink { from: 62, to: 63, data: [64; 8] },
         ],
     });
     visitor.request(cuda::GraphRemoveEdges {
-        graph: 64,
+        graph: 65,
         edges: vec![
-            cuda::GraphLink { from: 67, to: 68, data: [69; 8] },
-            cuda::GraphLink { from: 71, to: 72, data: [73; 8] },
+            cuda::GraphLink { from: 68, to: 69, data: [70; 8] },
+            cuda::GraphLink { from: 72, to: 73, data: [74; 8] },
         ],
     });
     visitor.request(cuda::GraphAddNode {
-        graph: 74,
+        graph: 75,
         dependencies: vec![
-            cuda::GraphEdge { node: 77, data: [78; 8] },
-            cuda::GraphEdge { node: 80, data: [81; 8] },
+            cuda::GraphEdge { node: 78, data: [79; 8] },
+            cuda::GraphEdge { node: 81, data: [82; 8] },
         ],
         params: cuda::NodeParams {
-            kind: 83,
-            context: 84,
+            kind: 84,
+            context: 85,
             launch: vec![cuda::KernelLaunch {
-                function: 87,
-                grid: cuda::Dim3 { x: 89, y: 90, z: 91 },
-                block: cuda::Dim3 { x: 93, y: 94, z: 95 },
-                shared_bytes: 96,
+                function: 88,
+                grid: cuda::Dim3 { x: 90, y: 91, z: 92 },
+                block: cuda::Dim3 { x: 94, y: 95, z: 96 },
+                shared_bytes: 97,
                 attributes: vec![
-                    cuda::LaunchAttribute { id: 99, value: [100; 64] },
-                    cuda::LaunchAttribute { id: 102, value: [103; 64] },
+                    cuda::LaunchAttribute { id: 100, value: [101; 64] },
+                    cuda::LaunchAttribute { id: 103, value: [104; 64] },
                 ],
-                arguments: vec![104; 3],
+                arguments: vec![105; 3],
             }],
             copy: vec![cuda::NodeCopy {
                 from: cuda::NodeCopyEnd {
-                    kind: 108,
-                    address: 109,
-                    x_bytes: 110,
-                    y: 111,
-                    z: 112,
-                    level: 113,
-                    pitch: 114,
-                    height: 115,
+                    kind: 109,
+                    address: 110,
+                    x_bytes: 111,
+                    y: 112,
+                    z: 113,
+                    level: 114,
+                    pitch: 115,
+                    height: 116,
                 },
                 to: cuda::NodeCopyEnd {
-                    kind: 117,
-                    address: 118,
-                    x_bytes: 119,
-                    y: 120,
-                    z: 121,
-                    level: 122,
-                    pitch: 123,
-                    height: 124,
+                    kind: 118,
+                    address: 119,
+                    x_bytes: 120,
+                    y: 121,
+                    z: 122,
+                    level: 123,
+                    pitch: 124,
+                    height: 125,
                 },
-                width_bytes: 125,
-                height: 126,
-                depth: 127,
+                width_bytes: 126,
+                height: 127,
+                depth: 1,
             }],
             set: vec![cuda::NodeSet {
-                to: 3,
-                pitch: 4,
-                value: 5,
-                element_bytes: 6,
-                width: 7,
-                height: 8,
+                to: 4,
+                pitch: 5,
+                value: 6,
+                element_bytes: 7,
+                width: 8,
+                height: 9,
             }],
-            handle: 9,
+            handle: 10,
         },
     });
-    visitor.message(cuda::GraphAddNodeReply { node: 10 });
-    visitor.request(cuda::GraphNodeParams { node: 11 });
+    visitor.message(cuda::GraphAddNodeReply { node: 11 });
+    visitor.request(cuda::GraphNodeParams { node: 12 });
     visitor.message(cuda::GraphNodeParamsReply {
         params: cuda::NodeParams {
-            kind: 13,
-            context: 14,
+            kind: 14,
+            context: 15,
             launch: vec![cuda::KernelLaunch {
-                function: 17,
-                grid: cuda::Dim3 { x: 19, y: 20, z: 21 },
-                block: cuda::Dim3 { x: 23, y: 24, z: 25 },
-                shared_bytes: 26,
+                function: 18,
+                grid: cuda::Dim3 { x: 20, y: 21, z: 22 },
+                block: cuda::Dim3 { x: 24, y: 25, z: 26 },
+                shared_bytes: 27,
                 attributes: vec![
-                    cuda::LaunchAttribute { id: 29, value: [30; 64] },
-                    cuda::LaunchAttribute { id: 32, value: [33; 64] },
+                    cuda::LaunchAttribute { id: 30, value: [31; 64] },
+                    cuda::LaunchAttribute { id: 33, value: [34; 64] },
                 ],
-                arguments: vec![34; 3],
+                arguments: vec![35; 3],
             }],
             copy: vec![cuda::NodeCopy {
                 from: cuda::NodeCopyEnd {
-                    kind: 38,
-                    address: 39,
-                    x_bytes: 40,
-                    y: 41,
-                    z: 42,
-                    level: 43,
-                    pitch: 44,
-                    height: 45,
+                    kind: 39,
+                    address: 40,
+                    x_bytes: 41,
+                    y: 42,
+                    z: 43,
+                    level: 44,
+                    pitch: 45,
+                    height: 46,
                 },
                 to: cuda::NodeCopyEnd {
-                    kind: 47,
-                    address: 48,
-                    x_bytes: 49,
-                    y: 50,
-                    z: 51,
-                    level: 52,
-                    pitch: 53,
-                    height: 54,
+                    kind: 48,
+                    address: 49,
+                    x_bytes: 50,
+                    y: 51,
+                    z: 52,
+                    level: 53,
+                    pitch: 54,
+                    height: 55,
                 },
-                width_bytes: 55,
-                height: 56,
-                depth: 57,
+                width_bytes: 56,
+                height: 57,
+                depth: 58,
             }],
             set: vec![cuda::NodeSet {
-                to: 60,
-                pitch: 61,
-                value: 62,
-                element_bytes: 63,
-                width: 64,
-                height: 65,
+                to: 61,
+                pitch: 62,
+                value: 63,
+                element_bytes: 64,
+                width: 65,
+                height: 66,
             }],
-            handle: 66,
+            handle: 67,
         },
     });
     visitor.request(cuda::GraphNodeChange {
-        node: 67,
+        node: 68,
         params: cuda::NodeParams {
-            kind: 69,
-            context: 70,
+            kind: 70,
+            context: 71,
             launch: vec![cuda::KernelLaunch {
-                function: 73,
-                grid: cuda::Dim3 { x: 75, y: 76, z: 77 },
-                block: cuda::Dim3 { x: 79, y: 80, z: 81 },
-                shared_bytes: 82,
+                function: 74,
+                grid: cuda::Dim3 { x: 76, y: 77, z: 78 },
+                block: cuda::Dim3 { x: 80, y: 81, z: 82 },
+                shared_bytes: 83,
                 attributes: vec![
-                    cuda::LaunchAttribute { id: 85, value: [86; 64] },
-                    cuda::LaunchAttribute { id: 88, value: [89; 64] },
+                    cuda::LaunchAttribute { id: 86, value: [87; 64] },
+                    cuda::LaunchAttribute { id: 89, value: [90; 64] },
                 ],
-                arguments: vec![90; 3],
+                arguments: vec![91; 3],
             }],
             copy: vec![cuda::NodeCopy {
                 from: cuda::NodeCopyEnd {
-                    kind: 94,
-                    address: 95,
-                    x_bytes: 96,
-                    y: 97,
-                    z: 98,
-                    level: 99,
-                    pitch: 100,
-                    height: 101,
+                    kind: 95,
+                    address: 96,
+                    x_bytes: 97,
+                    y: 98,
+                    z: 99,
+                    level: 100,
+                    pitch: 101,
+                    height: 102,
                 },
                 to: cuda::NodeCopyEnd {
-                    kind: 103,
-                    address: 104,
-                    x_bytes: 105,
-                    y: 106,
-                    z: 107,
-                    level: 108,
-                    pitch: 109,
-                    height: 110,
+                    kind: 104,
+                    address: 105,
+                    x_bytes: 106,
+                    y: 107,
+                    z: 108,
+                    level: 109,
+                    pitch: 110,
+                    height: 111,
                 },
-                width_bytes: 111,
-                height: 112,
-                depth: 113,
+                width_bytes: 112,
+                height: 113,
+                depth: 114,
             }],
             set: vec![cuda::NodeSet {
-                to: 116,
-                pitch: 117,
-                value: 118,
-                element_bytes: 119,
-                width: 120,
-                height: 121,
+                to: 117,
+                pitch: 118,
+                value: 119,
+                element_bytes: 120,
+                width: 121,
+                height: 122,
             }],
-            handle: 122,
+            handle: 123,
         },
     });
-    visitor.request(cuda::GraphDestroyNode { node: 123 });
-    visitor.request(cuda::GraphNodeGetType { node: 124 });
-    visitor.message(cuda::GraphNodeGetTypeReply { kind: 125 });
-    visitor.request(cuda::GraphNodeFindInClone { original_node: 126, cloned_graph: 127 });
-    visitor.message(cuda::GraphNodeFindInCloneReply { node: 1 });
-    visitor.request(cuda::GraphChildGraphNodeGetGraph { node: 2 });
-    visitor.message(cuda::GraphChildGraphNodeGetGraphReply { graph: 3 });
-    visitor.request(cuda::GraphKernelNodeCopyAttributes { dst: 4, src: 5 });
-    visitor.request(cuda::GraphAttribute { node: 6, id: 7 });
-    visitor.message(cuda::GraphAttributeReply { value: [8; 64] });
+    visitor.request(cuda::GraphDestroyNode { node: 124 });
+    visitor.request(cuda::GraphNodeGetType { node: 125 });
+    visitor.message(cuda::GraphNodeGetTypeReply { kind: 126 });
+    visitor.request(cuda::GraphNodeFindInClone { original_node: 127, cloned_graph: 1 });
+    visitor.message(cuda::GraphNodeFindInCloneReply { node: 2 });
+    visitor.request(cuda::GraphChildGraphNodeGetGraph { node: 3 });
+    visitor.message(cuda::GraphChildGraphNodeGetGraphReply { graph: 4 });
+    visitor.request(cuda::GraphKernelNodeCopyAttributes { dst: 5, src: 6 });
+    visitor.request(cuda::GraphAttribute { node: 7, id: 8 });
+    visitor.message(cuda::GraphAttributeReply { value: [9; 64] });
     visitor.request(cuda::GraphAttributeChange {
-        node: 9,
-        attribute: cuda::LaunchAttribute { id: 11, value: [12; 64] },
+        node: 10,
+        attribute: cuda::LaunchAttribute { id: 12, value: [13; 64] },
     });
-    visitor.request(cuda::GraphInstantiate { graph: 13, flags: 14, upload: 15 });
-    visitor.message(cuda::GraphInstantiateReply { code: 16, result: 17, error_node: 18, exec: 19 });
-    visitor.request(cuda::GraphLaunch { graph_exec: 20, stream: 21 });
-    visitor.request(cuda::GraphUpload { graph_exec: 22, stream: 23 });
-    visitor.request(cuda::GraphExecDestroy { graph_exec: 24 });
-    visitor.request(cuda::GraphExecUpdate { exec: 25, graph: 26 });
+    visitor.request(cuda::GraphInstantiate { graph: 14, flags: 15, upload: 16 });
+    visitor.message(cuda::GraphInstantiateReply { code: 17, result: 18, error_node: 19, exec: 20 });
+    visitor.request(cuda::GraphLaunch { graph_exec: 21, stream: 22 });
+    visitor.request(cuda::GraphUpload { graph_exec: 23, stream: 24 });
+    visitor.request(cuda::GraphExecDestroy { graph_exec: 25 });
+    visitor.request(cuda::GraphExecUpdate { exec: 26, graph: 27 });
     visitor.message(cuda::GraphExecUpdateReply {
-        code: 27,
-        result: 28,
-        error_node: 29,
-        error_from_node: 30,
+        code: 28,
+        result: 29,
+        error_node: 30,
+        error_from_node: 31,
     });
     visitor.request(cuda::GraphExecNodeChange {
-        exec: 31,
-        node: 32,
+        exec: 32,
+        node: 33,
         params: cuda::NodeParams {
-            kind: 34,
-            context: 35,
+            kind: 35,
+            context: 36,
             launch: vec![cuda::KernelLaunch {
-                function: 38,
-                grid: cuda::Dim3 { x: 40, y: 41, z: 42 },
-                block: cuda::Dim3 { x: 44, y: 45, z: 46 },
-                shared_bytes: 47,
+                function: 39,
+                grid: cuda::Dim3 { x: 41, y: 42, z: 43 },
+                block: cuda::Dim3 { x: 45, y: 46, z: 47 },
+                shared_bytes: 48,
                 attributes: vec![
-                    cuda::LaunchAttribute { id: 50, value: [51; 64] },
-                    cuda::LaunchAttribute { id: 53, value: [54; 64] },
+                    cuda::LaunchAttribute { id: 51, value: [52; 64] },
+                    cuda::LaunchAttribute { id: 54, value: [55; 64] },
                 ],
-                arguments: vec![55; 3],
+                arguments: vec![56; 3],
             }],
             copy: vec![cuda::NodeCopy {
                 from: cuda::NodeCopyEnd {
-                    kind: 59,
-                    address: 60,
-                    x_bytes: 61,
-                    y: 62,
-                    z: 63,
-                    level: 64,
-                    pitch: 65,
-                    height: 66,
+                    kind: 60,
+                    address: 61,
+                    x_bytes: 62,
+                    y: 63,
+                    z: 64,
+                    level: 65,
+                    pitch: 66,
+                    height: 67,
                 },
                 to: cuda::NodeCopyEnd {
-                    kind: 68,
-                    address: 69,
-                    x_bytes: 70,
-                    y: 71,
-                    z: 72,
-                    level: 73,
-                    pitch: 74,
-                    height: 75,
+                    kind: 69,
+                    address: 70,
+                    x_bytes: 71,
+                    y: 72,
+                    z: 73,
+                    level: 74,
+                    pitch: 75,
+                    height: 76,
                 },
-                width_bytes: 76,
-                height: 77,
-                depth: 78,
+                width_bytes: 77,
+                height: 78,
+                depth: 79,
             }],
             set: vec![cuda::NodeSet {
-                to: 81,
-                pitch: 82,
-                value: 83,
-                element_bytes: 84,
-                width: 85,
-                height: 86,
+                to: 82,
+                pitch: 83,
+                value: 84,
+                element_bytes: 85,
+                width: 86,
+                height: 87,
             }],
-            handle: 87,
+            handle: 88,
         },
     });
-    visitor.request(cuda::GraphExecGetFlags { graph_exec: 88 });
-    visitor.message(cuda::GraphExecGetFlagsReply { flags: 89 });
-    visitor.request(cuda::GraphNodeSetEnabled { graph_exec: 90, node: 91, is_enabled: 92 });
-    visitor.request(cuda::GraphNodeGetEnabled { graph_exec: 93, node: 94 });
-    visitor.message(cuda::GraphNodeGetEnabledReply { is_enabled: 95 });
-    visitor.request(cuda::CopyToGuest { source: 96, bytes: 97, stream: 98, ticket: 99 });
-    visitor.request(cuda::LaunchHostFunction { stream: 100, ticket: 101 });
-    visitor.request(cublas::CreateHandle { major: 102 });
-    visitor.message(cublas::CreateHandleReply { handle: 103 });
-    visitor.request(cublas::DestroyHandle { handle: 104 });
+    visitor.request(cuda::GraphExecGetFlags { graph_exec: 89 });
+    visitor.message(cuda::GraphExecGetFlagsReply { flags: 90 });
+    visitor.request(cuda::GraphNodeSetEnabled { graph_exec: 91, node: 92, is_enabled: 93 });
+    visitor.request(cuda::GraphNodeGetEnabled { graph_exec: 94, node: 95 });
+    visitor.message(cuda::GraphNodeGetEnabledReply { is_enabled: 96 });
+    visitor.request(cuda::CopyToGuest { source: 97, bytes: 98, stream: 99, ticket: 100 });
+    visitor.request(cuda::LaunchHostFunction { stream: 101, ticket: 102 });
+    visitor.request(cublas::CreateHandle { major: 103 });
+    visitor.message(cublas::CreateHandleReply { handle: 104 });
+    visitor.request(cublas::DestroyHandle { handle: 105 });
     visitor.request(cublas::Multiply {
         setting: cublas::Setting {
-            handle: 106,
-            stream: 107,
-            workspace: 108,
-            workspace_bytes: 109,
-            math_mode: 110,
-            atomics_mode: 111,
-            sm_count_target: 112,
+            handle: 107,
+            stream: 108,
+            workspace: 109,
+            workspace_bytes: 110,
+            math_mode: 111,
+            atomics_mode: 112,
+            sm_count_target: 113,
         },
-        form: 113,
-        batch: 114,
-        count: 115,
-        transa: 116,
-        transb: 117,
-        m: 118,
-        n: 119,
-        k: 120,
-        alpha: cublas::Scalar { kind: 122, device: 123, value: [124; 16] },
-        a: cublas::Operand { address: 126, kind: 127, step: 1, stride: 2 },
-        b: cublas::Operand { address: 4, kind: 5, step: 6, stride: 7 },
-        beta: cublas::Scalar { kind: 9, device: 10, value: [11; 16] },
-        c: cublas::Operand { address: 13, kind: 14, step: 15, stride: 16 },
-        compute: 17,
-        algorithm: 18,
+        form: 114,
+        batch: 115,
+        count: 116,
+        transa: 117,
+        transb: 118,
+        m: 119,
+        n: 120,
+        k: 121,
+        alpha: cublas::Scalar { kind: 123, device: 124, value: [125; 16] },
+        a: cublas::Operand { address: 127, kind: 1, step: 2, stride: 3 },
+        b: cublas::Operand { address: 5, kind: 6, step: 7, stride: 8 },
+        beta: cublas::Scalar { kind: 10, device: 11, value: [12; 16] },
+        c: cublas::Operand { address: 14, kind: 15, step: 16, stride: 17 },
+        compute: 18,
+        algorithm: 19,
     });
     visitor.request(cublas::Vectors {
         setting: cublas::Setting {
-            handle: 20,
-            stream: 21,
-            workspace: 22,
-            workspace_bytes: 23,
-            math_mode: 24,
-            atomics_mode: 25,
-            sm_count_target: 26,
+            handle: 21,
+            stream: 22,
+            workspace: 23,
+            workspace_bytes: 24,
+            math_mode: 25,
+            atomics_mode: 26,
+            sm_count_target: 27,
         },
-        operation: 27,
-        form: 28,
-        n: 29,
-        alpha: cublas::Scalar { kind: 31, device: 32, value: [33; 16] },
-        x: cublas::Operand { address: 35, kind: 36, step: 37, stride: 38 },
-        y: cublas::Operand { address: 40, kind: 41, step: 42, stride: 43 },
-        compute: 44,
+        operation: 28,
+        form: 29,
+        n: 30,
+        alpha: cublas::Scalar { kind: 32, device: 33, value: [34; 16] },
+        x: cublas::Operand { address: 36, kind: 37, step: 38, stride: 39 },
+        y: cublas::Operand { address: 41, kind: 42, step: 43, stride: 44 },
+        compute: 45,
     });
     visitor.request(cublas::ReduceToDevice {
         setting: cublas::Setting {
-            handle: 46,
-            stream: 47,
-            workspace: 48,
-            workspace_bytes: 49,
-            math_mode: 50,
-            atomics_mode: 51,
-            sm_count_target: 52,
+            handle: 47,
+            stream: 48,
+            workspace: 49,
+            workspace_bytes: 50,
+            math_mode: 51,
+            atomics_mode: 52,
+            sm_count_target: 53,
         },
-        operation: 53,
-        form: 54,
-        n: 55,
-        x: cublas::Operand { address: 57, kind: 58, step: 59, stride: 60 },
-        y: cublas::Operand { address: 62, kind: 63, step: 64, stride: 65 },
-        compute: 66,
-        result_kind: 67,
-        result: 68,
+        operation: 54,
+        form: 55,
+        n: 56,
+        x: cublas::Operand { address: 58, kind: 59, step: 60, stride: 61 },
+        y: cublas::Operand { address: 63, kind: 64, step: 65, stride: 66 },
+        compute: 67,
+        result_kind: 68,
+        result: 69,
     });
     visitor.request(cublas::Reduce {
         setting: cublas::Setting {
-            handle: 70,
-            stream: 71,
-            workspace: 72,
-            workspace_bytes: 73,
-            math_mode: 74,
-            atomics_mode: 75,
-            sm_count_target: 76,
+            handle: 71,
+            stream: 72,
+            workspace: 73,
+            workspace_bytes: 74,
+            math_mode: 75,
+            atomics_mode: 76,
+            sm_count_target: 77,
         },
-        operation: 77,
-        form: 78,
-        n: 79,
-        x: cublas::Operand { address: 81, kind: 82, step: 83, stride: 84 },
-        y: cublas::Operand { address: 86, kind: 87, step: 88, stride: 89 },
-        compute: 90,
-        result_kind: 91,
+        operation: 78,
+        form: 79,
+        n: 80,
+        x: cublas::Operand { address: 82, kind: 83, step: 84, stride: 85 },
+        y: cublas::Operand { address: 87, kind: 88, step: 89, stride: 90 },
+        compute: 91,
+        result_kind: 92,
     });
-    visitor.message(cublas::ReduceReply { value: [92; 16] });
+    visitor.message(cublas::ReduceReply { value: [93; 16] });
     visitor.request(cublas::MultiplyVector {
         setting: cublas::Setting {
-            handle: 94,
-            stream: 95,
-            workspace: 96,
-            workspace_bytes: 97,
-            math_mode: 98,
-            atomics_mode: 99,
-            sm_count_target: 100,
+            handle: 95,
+            stream: 96,
+            workspace: 97,
+            workspace_bytes: 98,
+            math_mode: 99,
+            atomics_mode: 100,
+            sm_count_target: 101,
         },
-        batch: 101,
-        count: 102,
-        trans: 103,
-        m: 104,
-        n: 105,
-        alpha: cublas::Scalar { kind: 107, device: 108, value: [109; 16] },
-        a: cublas::Operand { address: 111, kind: 112, step: 113, stride: 114 },
-        x: cublas::Operand { address: 116, kind: 117, step: 118, stride: 119 },
-        beta: cublas::Scalar { kind: 121, device: 122, value: [123; 16] },
-        y: cublas::Operand { address: 125, kind: 126, step: 127, stride: 1 },
+        batch: 102,
+        count: 103,
+        trans: 104,
+        m: 105,
+        n: 106,
+        alpha: cublas::Scalar { kind: 108, device: 109, value: [110; 16] },
+        a: cublas::Operand { address: 112, kind: 113, step: 114, stride: 115 },
+        x: cublas::Operand { address: 117, kind: 118, step: 119, stride: 120 },
+        beta: cublas::Scalar { kind: 122, device: 123, value: [124; 16] },
+        y: cublas::Operand { address: 126, kind: 127, step: 1, stride: 2 },
     });
     visitor.request(cublas::AddOuter {
         setting: cublas::Setting {
-            handle: 3,
-            stream: 4,
-            workspace: 5,
-            workspace_bytes: 6,
-            math_mode: 7,
-            atomics_mode: 8,
-            sm_count_target: 9,
+            handle: 4,
+            stream: 5,
+            workspace: 6,
+            workspace_bytes: 7,
+            math_mode: 8,
+            atomics_mode: 9,
+            sm_count_target: 10,
         },
-        conjugate: 10,
-        m: 11,
-        n: 12,
-        alpha: cublas::Scalar { kind: 14, device: 15, value: [16; 16] },
-        x: cublas::Operand { address: 18, kind: 19, step: 20, stride: 21 },
-        y: cublas::Operand { address: 23, kind: 24, step: 25, stride: 26 },
-        a: cublas::Operand { address: 28, kind: 29, step: 30, stride: 31 },
+        conjugate: 11,
+        m: 12,
+        n: 13,
+        alpha: cublas::Scalar { kind: 15, device: 16, value: [17; 16] },
+        x: cublas::Operand { address: 19, kind: 20, step: 21, stride: 22 },
+        y: cublas::Operand { address: 24, kind: 25, step: 26, stride: 27 },
+        a: cublas::Operand { address: 29, kind: 30, step: 31, stride: 32 },
     });
     visitor.request(cublas::AddMatrices {
         setting: cublas::Setting {
-            handle: 33,
-            stream: 34,
-            workspace: 35,
-            workspace_bytes: 36,
-            math_mode: 37,
-            atomics_mode: 38,
-            sm_count_target: 39,
+            handle: 34,
+            stream: 35,
+            workspace: 36,
+            workspace_bytes: 37,
+            math_mode: 38,
+            atomics_mode: 39,
+            sm_count_target: 40,
         },
-        transa: 40,
-        transb: 41,
-        m: 42,
-        n: 43,
-        alpha: cublas::Scalar { kind: 45, device: 46, value: [47; 16] },
-        a: cublas::Operand { address: 49, kind: 50, step: 51, stride: 52 },
-        beta: cublas::Scalar { kind: 54, device: 55, value: [56; 16] },
-        b: cublas::Operand { address: 58, kind: 59, step: 60, stride: 61 },
-        c: cublas::Operand { address: 63, kind: 64, step: 65, stride: 66 },
+        transa: 41,
+        transb: 42,
+        m: 43,
+        n: 44,
+        alpha: cublas::Scalar { kind: 46, device: 47, value: [48; 16] },
+        a: cublas::Operand { address: 50, kind: 51, step: 52, stride: 53 },
+        beta: cublas::Scalar { kind: 55, device: 56, value: [57; 16] },
+        b: cublas::Operand { address: 59, kind: 60, step: 61, stride: 62 },
+        c: cublas::Operand { address: 64, kind: 65, step: 66, stride: 67 },
     });
     visitor.request(cublas::MultiplySymmetric {
         setting: cublas::Setting {
-            handle: 68,
-            stream: 69,
-            workspace: 70,
-            workspace_bytes: 71,
-            math_mode: 72,
-            atomics_mode: 73,
-            sm_count_target: 74,
+            handle: 69,
+            stream: 70,
+            workspace: 71,
+            workspace_bytes: 72,
+            math_mode: 73,
+            atomics_mode: 74,
+            sm_count_target: 75,
         },
-        hermitian: 75,
-        side: 76,
-        uplo: 77,
-        m: 78,
-        n: 79,
-        alpha: cublas::Scalar { kind: 81, device: 82, value: [83; 16] },
-        a: cublas::Operand { address: 85, kind: 86, step: 87, stride: 88 },
-        b: cublas::Operand { address: 90, kind: 91, step: 92, stride: 93 },
-        beta: cublas::Scalar { kind: 95, device: 96, value: [97; 16] },
-        c: cublas::Operand { address: 99, kind: 100, step: 101, stride: 102 },
+        hermitian: 76,
+        side: 77,
+        uplo: 78,
+        m: 79,
+        n: 80,
+        alpha: cublas::Scalar { kind: 82, device: 83, value: [84; 16] },
+        a: cublas::Operand { address: 86, kind: 87, step: 88, stride: 89 },
+        b: cublas::Operand { address: 91, kind: 92, step: 93, stride: 94 },
+        beta: cublas::Scalar { kind: 96, device: 97, value: [98; 16] },
+        c: cublas::Operand { address: 100, kind: 101, step: 102, stride: 103 },
     });
     visitor.request(cublas::AddSquare {
         setting: cublas::Setting {
-            handle: 104,
-            stream: 105,
-            workspace: 106,
-            workspace_bytes: 107,
-            math_mode: 108,
-            atomics_mode: 109,
-            sm_count_target: 110,
+            handle: 105,
+            stream: 106,
+            workspace: 107,
+            workspace_bytes: 108,
+            math_mode: 109,
+            atomics_mode: 110,
+            sm_count_target: 111,
         },
-        hermitian: 111,
-        of_two: 112,
-        uplo: 113,
-        trans: 114,
-        n: 115,
-        k: 116,
-        alpha: cublas::Scalar { kind: 118, device: 119, value: [120; 16] },
-        a: cublas::Operand { address: 122, kind: 123, step: 124, stride: 125 },
-        b: cublas::Operand { address: 127, kind: 1, step: 2, stride: 3 },
-        beta: cublas::Scalar { kind: 5, device: 6, value: [7; 16] },
-        c: cublas::Operand { address: 9, kind: 10, step: 11, stride: 12 },
+        hermitian: 112,
+        of_two: 113,
+        uplo: 114,
+        trans: 115,
+        n: 116,
+        k: 117,
+        alpha: cublas::Scalar { kind: 119, device: 120, value: [121; 16] },
+        a: cublas::Operand { address: 123, kind: 124, step: 125, stride: 126 },
+        b: cublas::Operand { address: 1, kind: 2, step: 3, stride: 4 },
+        beta: cublas::Scalar { kind: 6, device: 7, value: [8; 16] },
+        c: cublas::Operand { address: 10, kind: 11, step: 12, stride: 13 },
     });
     visitor.request(cublas::SolveTriangular {
         setting: cublas::Setting {
-            handle: 14,
-            stream: 15,
-            workspace: 16,
-            workspace_bytes: 17,
-            math_mode: 18,
-            atomics_mode: 19,
-            sm_count_target: 20,
+            handle: 15,
+            stream: 16,
+            workspace: 17,
+            workspace_bytes: 18,
+            math_mode: 19,
+            atomics_mode: 20,
+            sm_count_target: 21,
         },
-        batch: 21,
-        count: 22,
-        side: 23,
-        uplo: 24,
-        trans: 25,
-        diag: 26,
-        m: 27,
-        n: 28,
-        alpha: cublas::Scalar { kind: 30, device: 31, value: [32; 16] },
-        a: cublas::Operand { address: 34, kind: 35, step: 36, stride: 37 },
-        b: cublas::Operand { address: 39, kind: 40, step: 41, stride: 42 },
+        batch: 22,
+        count: 23,
+        side: 24,
+        uplo: 25,
+        trans: 26,
+        diag: 27,
+        m: 28,
+        n: 29,
+        alpha: cublas::Scalar { kind: 31, device: 32, value: [33; 16] },
+        a: cublas::Operand { address: 35, kind: 36, step: 37, stride: 38 },
+        b: cublas::Operand { address: 40, kind: 41, step: 42, stride: 43 },
     });
     visitor.request(cublas::MultiplyTriangular {
         setting: cublas::Setting {
-            handle: 44,
-            stream: 45,
-            workspace: 46,
-            workspace_bytes: 47,
-            math_mode: 48,
-            atomics_mode: 49,
-            sm_count_target: 50,
+            handle: 45,
+            stream: 46,
+            workspace: 47,
+            workspace_bytes: 48,
+            math_mode: 49,
+            atomics_mode: 50,
+            sm_count_target: 51,
         },
-        side: 51,
-        uplo: 52,
-        trans: 53,
-        diag: 54,
-        m: 55,
-        n: 56,
-        alpha: cublas::Scalar { kind: 58, device: 59, value: [60; 16] },
-        a: cublas::Operand { address: 62, kind: 63, step: 64, stride: 65 },
-        b: cublas::Operand { address: 67, kind: 68, step: 69, stride: 70 },
-        c: cublas::Operand { address: 72, kind: 73, step: 74, stride: 75 },
+        side: 52,
+        uplo: 53,
+        trans: 54,
+        diag: 55,
+        m: 56,
+        n: 57,
+        alpha: cublas::Scalar { kind: 59, device: 60, value: [61; 16] },
+        a: cublas::Operand { address: 63, kind: 64, step: 65, stride: 66 },
+        b: cublas::Operand { address: 68, kind: 69, step: 70, stride: 71 },
+        c: cublas::Operand { address: 73, kind: 74, step: 75, stride: 76 },
     });
     visitor.request(cublas::ScaleLines {
         setting: cublas::Setting {
-            handle: 77,
-            stream: 78,
-            workspace: 79,
-            workspace_bytes: 80,
-            math_mode: 81,
-            atomics_mode: 82,
-            sm_count_target: 83,
+            handle: 78,
+            stream: 79,
+            workspace: 80,
+            workspace_bytes: 81,
+            math_mode: 82,
+            atomics_mode: 83,
+            sm_count_target: 84,
         },
-        side: 84,
-        m: 85,
-        n: 86,
-        a: cublas::Operand { address: 88, kind: 89, step: 90, stride: 91 },
-        x: cublas::Operand { address: 93, kind: 94, step: 95, stride: 96 },
-        c: cublas::Operand { address: 98, kind: 99, step: 100, stride: 101 },
+        side: 85,
+        m: 86,
+        n: 87,
+        a: cublas::Operand { address: 89, kind: 90, step: 91, stride: 92 },
+        x: cublas::Operand { address: 94, kind: 95, step: 96, stride: 97 },
+        c: cublas::Operand { address: 99, kind: 100, step: 101, stride: 102 },
     });
 }

@@ -81,6 +81,10 @@ impl StreamCalls for Nvidia {
         Ok(cuda::StreamGetPriorityReply { priority })
     }
 
+    fn stream_settle(&mut self, call: &Call, r: cuda::StreamSettle) -> Result<(), Error> {
+        crate::device::nvidia::stream::stream_settle(self, call, r)
+    }
+
     fn launch_host_function(
         &mut self,
         call: &Call,

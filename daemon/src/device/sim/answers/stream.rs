@@ -4,7 +4,7 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda::{
     LaunchHostFunction, StreamCreate, StreamCreateReply, StreamCreateWithPriority,
     StreamCreateWithPriorityReply, StreamDestroyV2, StreamGetPriority, StreamGetPriorityReply,
-    StreamQuery, StreamSynchronize, StreamWaitEvent,
+    StreamQuery, StreamSettle, StreamSynchronize, StreamWaitEvent,
 };
 
 use super::super::queue::PRIORITIES;
@@ -37,6 +37,11 @@ impl StreamCalls for Sim {
 
     fn stream_synchronize(&mut self, call: &Call, r: StreamSynchronize) -> Result<Wait<()>, Error> {
         self.await_stream(call, r.stream).map(Wait::Done)
+    }
+
+    fn stream_settle(&mut self, call: &Call, r: StreamSettle) -> Result<(), Error> {
+        // What the stream was given is done.
+        self.check_stream(call.context, r.stream).map(drop)
     }
 
     fn launch_host_function(&mut self, call: &Call, r: LaunchHostFunction) -> Result<(), Error> {
