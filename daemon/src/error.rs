@@ -189,7 +189,9 @@ impl DaemonError {
                 "Run nvidia-smi on this machine as the same user: what it says holds for vgpud.",
             ),
             Self::NotOpened { .. } => Some("The worker's own words above say why."),
-            Self::Recording(_) => Some("Name a file that vgpud --record wrote."),
+            Self::Recording(_) => {
+                Some("Name a file that vgpud --record wrote, or a new one to record in.")
+            }
             Self::Replay { .. } | Self::Replayed { .. } => {
                 Some("Record anew if the client or its input was meant to change.")
             }

@@ -18,7 +18,7 @@ use vgpu_link::wire::control::{Capabilities, DeviceStateReply, SnapshotReply};
 use crate::desk::Usage;
 use crate::dispatch::{Answer, Call, Finish};
 use crate::error::DaemonError;
-use crate::recording::{self, Section};
+use crate::recording::{self, RecordingError, Section};
 use crate::store::Store;
 use nvidia::{Genuine, Nvidia};
 pub(crate) use sim::ptx::Program;
@@ -104,7 +104,15 @@ impl Source {
     pub fn open(&self) -> Result<Opened, DaemonError> {
         match self {
             Self::Sim { gpus } => Ok(Opened::Sim(Profile::load(*gpus))),
-            Self::Replay { file } => Ok(Opened::Recording(recording::read(file)?)),
+            Self::Replay { file } => {
+                let sections = recording::read(file)?;
+                match recording::snapshot(&sections) {
+                    Some(snapshot) if !snapshot.devices.is_empty() => {
+                        Ok(Opened::Recording(sections))
+                    }
+                    _ => Err(RecordingError::NoDevices { path: file.clone() }.into()),
+                }
+            }
             Self::Nvidia { cuda, nvml, cublas } => {
                 let genuine = Genuine::open(cuda, nvml)?;
                 Ok(Opened::Nvidia { genuine, cublas: cublas.clone() })

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::desk::{Ask, Tell};
 use crate::device::Source;
 use crate::error::DaemonError;
-use crate::log;
+use crate::{log, recording};
 use ledger::Ledger;
 use workers::Workers;
 
@@ -42,6 +42,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// [`DaemonError`] if it cannot listen or cannot go on.
 pub(crate) fn run(config: &Config) -> Result<(), DaemonError> {
     let signals = signals()?;
+    if let Some(file) = &config.record {
+        recording::begin(file)?;
+    }
     let listeners = sockets::open(config)?;
     let mut host = Host {
         listeners,
@@ -139,8 +142,8 @@ impl Host {
         let heard = found.map(|worker| worker.desk.receive::<Ask>()).transpose()?.flatten();
         match heard {
             Some((Ask::Open { totals }, _)) => {
-                self.ledger.open(totals);
-                Ok(None)
+                let is_open = self.ledger.open(totals);
+                Ok((!is_open).then(|| "without a device".into()))
             }
             _ => Ok(self.workers.take(pid).map(|worker| worker.end().0)),
         }

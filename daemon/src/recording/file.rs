@@ -27,9 +27,9 @@ const SECTION: &[u8; 4] = b"SECT";
 /// Longest name of a program, as in the handshake.
 const EXE_BYTES_MAX: u32 = 256;
 
-/// Most bytes of one section's entries, unpacked: 1 GiB. Recordings in the repository have a few
-/// megabytes; a damaged or hostile file must not fill the memory.
-const ENTRIES_BYTES_MAX: u64 = 1 << 30;
+/// Most bytes of a recording's entries, unpacked: 1 GiB. Recordings in the repository have a few
+/// megabytes; a damaged or hostile file must not fill the memory, nor a client that is recorded.
+pub(super) const ENTRIES_BYTES_MAX: u64 = 1 << 30;
 
 /// What one client said and heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,18 @@ pub(crate) enum RecordingError {
         /// The file.
         path: PathBuf,
     },
+    /// There is more than a worker holds.
+    #[error("the recording {} has more than 1 GiB", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No client was told of devices.
+    #[error("the recording {} tells of no devices", path.display())]
+    NoDevices {
+        /// The file.
+        path: PathBuf,
+    },
     /// A section is not whole, or not what it should be.
     #[error("section {section} of the recording {} is damaged: {what}", path.display())]
     Damaged {
@@ -83,6 +95,15 @@ pub(crate) enum RecordingError {
     },
 }
 
+/// Counts the bytes of an entry as it is written.
+pub(super) fn entry_bytes(entry: &Entry) -> u64 {
+    let bulk = match &entry.bulk {
+        Contents::Whole(bytes) => bytes.len(),
+        Contents::Hash(hash) => hash.len(),
+    };
+    (HEADER_BYTES + entry.payload.len() + 1 + bulk) as u64
+}
+
 /// Writes one entry.
 pub(super) fn write_entry(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
     out.write_all(&entry.header.to_bytes())?;
@@ -99,24 +120,46 @@ pub(super) fn write_entry(out: &mut impl Write, entry: &Entry) -> io::Result<()>
     }
 }
 
-/// Appends a section to a recording, which it begins if there is none: in one piece, for the
-/// workers of several clients may be doing the same.
+/// Opens a recording to add to it, and keeps others from doing the same; begins it if there is
+/// none. Returns its length, too.
+fn open(path: &Path) -> Result<(File, u64), RecordingError> {
+    let failed = |source| RecordingError::File { verb: "writing", path: path.into(), source };
+    let mut options = File::options();
+    let mut file = options.read(true).append(true).create(true).open(path).map_err(failed)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(io::Error::from)
+        .map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if length == 0 {
+        file.write_all(MAGIC).map_err(failed)?;
+        return Ok((file, MAGIC.len() as u64));
+    }
+    let mut magic = [0; MAGIC.len()];
+    match file.read_exact(&mut magic) {
+        Ok(()) if &magic == MAGIC => Ok((file, length)),
+        _ => Err(RecordingError::NotARecording { path: path.into() }),
+    }
+}
+
+/// Begins a recording, or finds that one can be added to: before a client comes whose words would
+/// be lost.
+///
+/// # Errors
+/// [`RecordingError`] if it cannot be written, or is something else.
+pub(crate) fn begin(path: &Path) -> Result<(), RecordingError> {
+    open(path).map(drop)
+}
+
+/// Appends a section to a recording: whole or not at all, for the workers of several clients may be
+/// doing the same.
 pub(super) fn append(
     path: &Path,
     session: u64,
     exe: &str,
     packed: &[u8],
 ) -> Result<(), RecordingError> {
-    let failed = |source| RecordingError::File { verb: "writing", path: path.into(), source };
-    let mut options = File::options();
-    let mut file = options.append(true).create(true).open(path).map_err(failed)?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
-        .map_err(io::Error::from)
-        .map_err(failed)?;
+    let (mut file, length) = open(path)?;
     let mut section = Vec::with_capacity(packed.len() + 64);
-    if file.metadata().map_err(failed)?.len() == 0 {
-        section.extend_from_slice(MAGIC);
-    }
     let exe = &exe.as_bytes()[..exe.len().min(EXE_BYTES_MAX as usize)];
     section.extend_from_slice(SECTION);
     section.extend_from_slice(&session.to_le_bytes());
@@ -124,7 +167,12 @@ pub(super) fn append(
     section.extend_from_slice(exe);
     section.extend_from_slice(&(packed.len() as u64).to_le_bytes());
     section.extend_from_slice(packed);
-    file.write_all(&section).map_err(failed)
+    file.write_all(&section).map_err(|source| {
+        // Half of a section would make the others unreadable. If this fails as well, reading says
+        // that it is cut off.
+        let _ = file.set_len(length);
+        RecordingError::File { verb: "writing", path: path.into(), source }
+    })
 }
 
 /// Reads a recording.
@@ -133,7 +181,14 @@ pub(super) fn append(
 /// [`RecordingError`] if it cannot be read, or is not what it should be.
 pub(crate) fn read(path: &Path) -> Result<Vec<Section>, RecordingError> {
     let failed = |source| RecordingError::File { verb: "reading", path: path.into(), source };
-    let bytes = std::fs::read(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(ENTRIES_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let too_long = || RecordingError::TooLong { path: path.into() };
+    if bytes.len() as u64 > ENTRIES_BYTES_MAX {
+        return Err(too_long());
+    }
+    let mut room = ENTRIES_BYTES_MAX;
     let mut rest = bytes
         .strip_prefix(MAGIC.as_slice())
         .ok_or_else(|| RecordingError::NotARecording { path: path.into() })?;
@@ -142,7 +197,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Section>, RecordingError> {
         let number = sections.len() + 1;
         let damaged = |what| RecordingError::Damaged { path: path.into(), section: number, what };
         let (session, exe, packed) = section(&mut rest).map_err(damaged)?;
-        let entries = unpack(packed).map_err(|broken| match broken {
+        let entries = unpack(packed, &mut room).map_err(|broken| match broken {
+            Broken::TooLong => too_long(),
             Broken::Entry(what) => damaged(what),
             Broken::Frame(source) => {
                 RecordingError::Frame { path: path.into(), section: number, source }
@@ -178,19 +234,19 @@ fn section<'a>(rest: &mut &'a [u8]) -> Result<(u64, String, &'a [u8]), &'static 
 }
 
 enum Broken {
+    TooLong,
     Entry(&'static str),
     Frame(Malformed),
 }
 
-fn unpack(packed: &[u8]) -> Result<Vec<Entry>, Broken> {
+/// Unpacks entries of at most `room` bytes, which are taken off it.
+fn unpack(packed: &[u8], room: &mut u64) -> Result<Vec<Entry>, Broken> {
     let mut bytes = Vec::new();
     DeflateDecoder::new(packed)
-        .take(ENTRIES_BYTES_MAX + 1)
+        .take(*room + 1)
         .read_to_end(&mut bytes)
         .map_err(|_| Broken::Entry("its entries do not unpack"))?;
-    if bytes.len() as u64 > ENTRIES_BYTES_MAX {
-        return Err(Broken::Entry("it unpacks to more than 1 GiB"));
-    }
+    *room = room.checked_sub(bytes.len() as u64).ok_or(Broken::TooLong)?;
     let mut rest = bytes.as_slice();
     let mut entries = Vec::new();
     while !rest.is_empty() {

@@ -13,7 +13,7 @@ mod tape;
 mod tests;
 
 pub(crate) use difference::Difference;
-pub(crate) use file::{RecordingError, Section, read};
+pub(crate) use file::{RecordingError, Section, begin, read};
 pub(crate) use player::Player;
 pub(crate) use tape::{Tape, TapedReceiver, TapedSender};
 

@@ -1,6 +1,5 @@
 //! Making a recording: halves of a link that keep what passes.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -10,51 +9,72 @@ use flate2::write::DeflateEncoder;
 use vgpu_link::wire::Header;
 use vgpu_link::{Closer, LinkError, Receiver, Sender};
 
-use super::{Entry, file};
+use super::{Entry, RecordingError, file};
 use crate::log;
 
-/// Records one client's conversation, and adds it to the file when it is dropped.
+/// Records one client's conversation, and adds it to the file when that is over.
 #[derive(Debug)]
 pub(crate) struct Tape {
     path: PathBuf,
     session: u64,
     exe: String,
-    packed: Mutex<DeflateEncoder<Vec<u8>>>,
+    /// `None` when it is over.
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    packed: DeflateEncoder<Vec<u8>>,
+    /// Bytes of the entries; beyond what can be read again nothing is kept.
+    bytes: u64,
 }
 
 impl Tape {
     /// Begins a section.
     pub fn new(path: PathBuf, session: u64, exe: String) -> Arc<Self> {
-        let packed = Mutex::new(DeflateEncoder::new(Vec::new(), Compression::default()));
-        Arc::new(Self { path, session, exe, packed })
+        let packed = DeflateEncoder::new(Vec::new(), Compression::default());
+        let kept = Mutex::new(Some(Kept { packed, bytes: 0 }));
+        Arc::new(Self { path, session, exe, kept })
     }
 
     fn keep(&self, header: &Header, payload: &[u8], bulk: &[u8]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Kept { packed, bytes }) = &mut *kept else { return };
         let entry = Entry::new(header, payload, bulk);
-        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        // Into memory: it cannot fail.
-        file::write_entry(&mut *packed, &entry).expect("writing to memory");
+        *bytes += file::entry_bytes(&entry);
+        if *bytes <= file::ENTRIES_BYTES_MAX {
+            // Into memory: it cannot fail.
+            file::write_entry(packed, &entry).expect("writing to memory");
+        }
+    }
+
+    /// Adds what was said so far to the file; what is said later is not kept. A thread that waits
+    /// for the device may still hold the tape when the worker ends.
+    pub fn finish(&self) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(kept) = kept else { return };
+        if let Err(error) = self.add(kept) {
+            let because = log::chain(&error);
+            log::event("not-recorded", &[("session", &self.session), ("because", &because)]);
+        }
+    }
+
+    fn add(&self, Kept { packed, bytes }: Kept) -> Result<(), RecordingError> {
+        if bytes > file::ENTRIES_BYTES_MAX {
+            return Err(RecordingError::TooLong { path: self.path.clone() });
+        }
+        let packed = packed.finish().map_err(|source| RecordingError::File {
+            verb: "packing",
+            path: self.path.clone(),
+            source,
+        })?;
+        file::append(&self.path, self.session, &self.exe, &packed)
     }
 }
 
 impl Drop for Tape {
     fn drop(&mut self) {
-        let packed = self.packed.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let ended = packed.flush().and_then(|()| {
-            packed.try_finish()?;
-            Ok(std::mem::take(packed.get_mut()))
-        });
-        let ended = ended.map_err(|source| super::RecordingError::File {
-            verb: "packing",
-            path: self.path.clone(),
-            source,
-        });
-        let added =
-            ended.and_then(|packed| file::append(&self.path, self.session, &self.exe, &packed));
-        if let Err(error) = added {
-            let because = log::chain(&error);
-            log::event("not-recorded", &[("session", &self.session), ("because", &because)]);
-        }
+        self.finish();
     }
 }
 

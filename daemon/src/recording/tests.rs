@@ -67,6 +67,43 @@ fn what_is_recorded_is_read_again_for_each_client() {
 }
 
 #[test]
+fn what_was_said_is_added_though_somebody_still_holds_the_tape() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("recording");
+    let tape = Tape::new(path.clone(), 7, "one".into());
+    let (mut guest, host) = memory_pair();
+    let (sender, _receiver) = Box::new(host).split();
+    // A thread that waits for the device has the sender when the worker ends.
+    let mut held = TapedSender { inner: sender, tape: tape.clone() };
+    held.send(&said(Kind::Reply, 0x110, 3, 1), b"answer", &[]).expect("sent");
+    tape.finish();
+    held.send(&said(Kind::Reply, 0x110, 3, 2), b"too late", &[]).expect("sent");
+    drop((tape, held));
+    guest.receive(&mut Vec::new(), Bulk::Into(&mut [])).expect("heard");
+    let sections = read(&path).expect("a recording");
+    let lengths: Vec<usize> = sections.iter().map(|one| one.entries.len()).collect();
+    assert_eq!(lengths, [1]);
+}
+
+#[test]
+fn what_is_no_recording_is_not_added_to() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("notes");
+    for text in [&b"not ours"[..], b"short"] {
+        std::fs::write(&path, text).expect("written");
+        assert!(matches!(begin(&path), Err(RecordingError::NotARecording { .. })));
+        record(&path, "one", 1);
+        assert_eq!(std::fs::read(&path).expect("it is there"), text, "it is as it was");
+    }
+    assert!(matches!(begin(directory.path()), Err(RecordingError::File { .. })));
+    let new = directory.path().join("new");
+    begin(&new).expect("a new one");
+    begin(&new).expect("one that is there");
+    record(&new, "one", 1);
+    assert_eq!(read(&new).expect("a recording").len(), 1);
+}
+
+#[test]
 fn a_damaged_recording_is_refused_and_nothing_panics() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("recording");

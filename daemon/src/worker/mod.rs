@@ -8,6 +8,7 @@ mod replies;
 mod session;
 mod stop;
 mod waiters;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use crate::store::Store;
 use bank::HostBank;
 use replies::Replies;
 use session::Session;
+use watch::Watch;
 
 /// How long a client may take to introduce itself (design: links).
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
@@ -50,6 +52,8 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         return Ok(());
     };
     stop.cut_off(&client)?;
+    // What is recorded is recorded to its end.
+    let watch = options.record.is_none().then(|| Watch::start(&client, session)).transpose()?;
     let mut link = Box::new(unix_link(client));
     // Kept to the end: the host process ends and collects a worker whose desk is closed.
     let mut device = None;
@@ -66,7 +70,8 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         Ok::<_, DaemonError>((lent, program, tape))
     });
     let (mut sender, mut receiver) = link.split();
-    if let Ok((_, _, Some(tape))) = &met {
+    let tape = met.as_ref().ok().and_then(|(_, _, tape)| tape.clone());
+    if let Some(tape) = &tape {
         sender = Box::new(TapedSender { inner: sender, tape: Arc::clone(tape) });
         receiver = Box::new(TapedReceiver::new(receiver, Arc::clone(tape)));
     }
@@ -82,6 +87,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         Err(DaemonError::Link(error)) => Err(error),
         Err(error) => return Err(error),
     };
+    drop(watch);
     match ended {
         Err(LinkError::Closed) if stop.is_asked() => {
             replies.goodbye(Reason::Stopping, "the host is being stopped");
@@ -90,6 +96,9 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         Err(error) => {
             log::event("parted", &[("session", &session), ("because", &log::chain(&error))]);
         }
+    }
+    if let Some(tape) = tape {
+        tape.finish();
     }
     Ok(())
 }

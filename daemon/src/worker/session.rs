@@ -215,14 +215,14 @@ impl<'a> Session<'a> {
             }
         }
         let (header, replies) = (*header, Arc::clone(&self.replies));
-        let job: Job = Box::new(move |_| {
+        let wait = move |_: &mut Answer| {
             if let Some(function) = functions.next() {
                 let due = function.to_payload();
                 // Fails if the client is gone, which the dispatch thread finds out as well.
                 let _ = replies.send(&header, status::DONE, &due, &[]);
             }
-        });
-        if self.waiters.run(header.thread, job).is_err() {
+        };
+        if self.aside(header.thread, wait).is_err() {
             // Without a thread for it no function would ever return.
             self.replies.close();
         }
@@ -243,8 +243,7 @@ impl<'a> Session<'a> {
             return send();
         }
         // Fails if the client is gone, which the dispatch thread finds out as well.
-        let job: Job = Box::new(move |_| drop(send()));
-        if let Err(job) = self.waiters.run(header.thread, job) {
+        if let Err(job) = self.aside(header.thread, move |_| drop(send())) {
             job(&mut self.answer);
         }
         Ok(())
@@ -253,16 +252,29 @@ impl<'a> Session<'a> {
     /// Lets another thread complete the answer; where there is none, this one does.
     fn later(&mut self, header: &Header, context: u64, finish: Finish) {
         let (header, replies) = (*header, Arc::clone(&self.replies));
-        let job: Job = Box::new(move |answer| {
-            let unanswered = Unanswered(&replies);
+        let wait = move |answer: &mut Answer| {
             finish(answer);
             // Fails if the client is gone, which the dispatch thread finds out as well.
             let _ = replies.conclude(&header, context, answer);
-            std::mem::forget(unanswered);
-        });
-        if let Err(job) = self.waiters.run(header.thread, job) {
+        };
+        if let Err(job) = self.aside(header.thread, wait) {
             job(&mut self.answer);
         }
+    }
+
+    /// Leaves work to another thread; gives it back if there is none.
+    fn aside(
+        &self,
+        thread: u32,
+        work: impl FnOnce(&mut Answer) + Send + 'static,
+    ) -> Result<(), Job> {
+        let replies = Arc::clone(&self.replies);
+        let job: Job = Box::new(move |answer| {
+            let unanswered = Unanswered(&replies);
+            work(answer);
+            std::mem::forget(unanswered);
+        });
+        self.waiters.run(thread, job)
     }
 
     fn refuse(&self, call: &Header, error: Error) -> Result<(), LinkError> {

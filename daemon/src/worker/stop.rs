@@ -3,12 +3,17 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::net::Shutdown;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::watch;
 use crate::error::DaemonError;
+
+/// How long a worker may take to end when it was asked to; the host process waits for two seconds.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 struct State {
@@ -19,7 +24,8 @@ struct State {
 /// Ends the worker's wait for its client when a signal asks for it.
 ///
 /// The signal only shuts the reading half of the connection: the worker finishes what it is
-/// doing, finds the end of its input, and says goodbye itself, so no two threads ever send.
+/// doing, finds the end of its input, and says goodbye itself, so no two threads ever send. One
+/// that does not end so in time is ended, also where the host process is gone.
 #[derive(Debug)]
 pub(crate) struct Stop {
     state: Arc<Mutex<State>>,
@@ -46,6 +52,9 @@ impl Stop {
                         // Nobody is served: there is nothing to end in good order.
                         None => std::process::exit(0),
                     }
+                    drop(state);
+                    std::thread::sleep(STOP_LIMIT);
+                    watch::end();
                 }
             })
             .map_err(failed)?;

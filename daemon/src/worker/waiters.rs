@@ -12,6 +12,10 @@ use crate::dispatch::Answer;
 /// moment, hold up the others as long as they do.
 const THREADS_MAX: usize = 256;
 
+/// Most that guest threads may have left for later: 65,536. Ours ask for at most 64 MiB in pieces
+/// before they wait; a client that asks on and on must not fill the memory.
+const LEFT_MAX: usize = 1 << 16;
+
 /// Stack of a thread that waits: 256 KiB, for a call into a driver.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -35,6 +39,8 @@ struct State {
     left: HashMap<u32, VecDeque<Job>>,
     /// Guest threads whose work nobody has begun.
     fresh: VecDeque<u32>,
+    /// How many jobs are left, those that are being done among them.
+    jobs: usize,
     idle: usize,
     threads: usize,
     is_over: bool,
@@ -54,17 +60,22 @@ impl Waiters {
     /// Does a job behind what the guest thread left before.
     ///
     /// # Errors
-    /// Gives the job back if no thread is free and none can be started.
+    /// Gives the job back if no thread is free and none can be started, or too much is left.
     pub fn run(&self, thread: u32, job: Job) -> Result<(), Job> {
         let mut state = self.shared.lock();
+        if state.jobs >= LEFT_MAX {
+            return Err(job);
+        }
         if let Some(left) = state.left.get_mut(&thread) {
             left.push_back(job);
+            state.jobs += 1;
             return Ok(());
         }
         if state.idle <= state.fresh.len() && !self.start_another(&mut state) {
             return Err(job);
         }
         state.left.insert(thread, VecDeque::from([job]));
+        state.jobs += 1;
         state.fresh.push_back(thread);
         self.shared.changed.notify_one();
         Ok(())
@@ -114,6 +125,7 @@ impl Shared {
                 drop(state);
                 job(&mut answer);
                 state = self.lock();
+                state.jobs -= 1;
             }
             state.left.remove(&thread);
         }
@@ -188,5 +200,24 @@ mod tests {
         let finished: Vec<u32> =
             gates.iter().map(|_| is_done.recv_timeout(LIMIT).unwrap()).collect();
         assert_eq!(finished.len(), THREADS_MAX);
+    }
+
+    #[test]
+    fn a_client_that_leaves_more_and_more_is_not_taken_on() {
+        let waiters = Waiters::new();
+        let (done, is_done) = mpsc::channel();
+        let (go, gate) = mpsc::channel();
+        accepted(waiters.run(7, job(0, gate, &done)));
+        for _ in 1..LEFT_MAX {
+            accepted(waiters.run(7, Box::new(|_| {})));
+        }
+        assert!(waiters.run(7, Box::new(|_| {})).is_err());
+        assert!(waiters.run(8, Box::new(|_| {})).is_err(), "for all threads together");
+        go.send(()).unwrap();
+        assert_eq!(is_done.recv_timeout(LIMIT), Ok(0));
+        while waiters.has_left(7) {
+            std::thread::yield_now();
+        }
+        accepted(waiters.run(8, Box::new(|_| {})));
     }
 }

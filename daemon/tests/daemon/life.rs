@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use vgpu_link::wire::control::Reason;
-use vgpu_link::wire::cuda;
+use vgpu_link::wire::cuda::{self, Dim3, Image, KernelLaunch};
 use vgpu_link::{LinkError, unix_link};
 
 use crate::process::{Client, LIMIT, Vgpud, kill, pid_in, welcomed};
@@ -183,6 +183,7 @@ fn what_cannot_be_served_is_said_with_a_remedy() {
             &["/none/libcuda.so.1", "driver_dir", "--device sim"][..],
         ),
         (&["--device", "voodoo"], 1, &["no device called", "try:"]),
+        (&["--device", "sim", "--record", "/none/x"], 1, &["/none/x", "because:", "try:"]),
         (&["--config", "/nonexistent.toml"], 1, &["/nonexistent.toml", "because:", "try:"]),
         (&["--device", "sim", "--listen", "udp:1"], 1, &["udp:1", "try:"]),
         (&["--device", "sim", "--listen", "unix:/nonexistent/s"], 1, &["/nonexistent/s", "try:"]),
@@ -252,4 +253,50 @@ fn the_host_process_maps_no_library_of_a_device() {
     for library in ["libcuda", "libcublas", "libnvidia"] {
         assert!(!maps.contains(library), "{maps}");
     }
+}
+
+#[test]
+fn a_recording_of_nobody_cannot_be_played_and_says_so_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("recording");
+    std::fs::write(&file, "VGPUREC1").expect("written");
+    let socket = format!("unix:{}", directory.path().join("vgpud.sock").display());
+    let device = format!("replay={}", file.display());
+    let (code, said) = fails(&["--device", &device, "--listen", &socket]);
+    assert_eq!(code, 1);
+    assert!(said.contains("tells of no devices") && said.contains("try:"), "{said}");
+}
+
+/// A client is killed while its kernel runs on and on: the worker cannot read that it is gone, and
+/// once held the client's memory for as long as the kernel took, minutes on the simulated device.
+#[test]
+fn a_client_that_goes_while_its_kernel_runs_takes_its_worker_with_it() {
+    let daemon = Vgpud::start(&[]);
+    let (mut observer, mut holder) = (daemon.client(), daemon.client());
+    hold(&mut holder, 64 * MIB);
+    let kernel = endless(&mut holder);
+    let launch = KernelLaunch {
+        function: kernel,
+        grid: Dim3 { x: 1, y: 1, z: 1 },
+        block: Dim3 { x: 1, y: 1, z: 1 },
+        shared_bytes: 0,
+        attributes: Vec::new(),
+        arguments: Vec::new(),
+    };
+    holder.post_with(&cuda::LaunchKernel { stream: 0, launch }, &[]);
+    drop(holder);
+    daemon.wait_for(&["vgpud: gone", "freed=67108864", "signal: 9"]);
+    assert_eq!(observer.state(0).memory_used, 0);
+}
+
+/// Loads a kernel that does not end, and returns its handle.
+fn endless(client: &mut Client) -> u64 {
+    const PTX: &[u8] = b".version 8.0\n.target sm_80\n.address_size 64\n\
+        .visible .entry endless() { $again: bra $again; }\0";
+    let image = Image { hash: *blake3::hash(PTX).as_bytes(), bytes: PTX.len() as u64 };
+    let load = cuda::ModuleLoad { image: image.clone(), options: Vec::new() };
+    client.post_with(&cuda::ImagePart { image, offset: 0 }, PTX);
+    let module = client.call(&load).expect("it is there").module;
+    let name = b"endless".to_vec();
+    client.call(&cuda::ModuleGetFunction { module, name }).expect("a kernel").function
 }
