@@ -4,6 +4,7 @@
 #include <string.h>
 
 int cublasCreate_v2(void **handle);
+size_t cublasGetCudartVersion(void);
 const char *cublasGetStatusName(int status);
 const char *cublasGetStatusString(int status);
 
@@ -14,6 +15,7 @@ const char *cublasGetStatusString(int status);
 int main(void)
 {
     void *handle = &handle;
+    EXPECT(cublasGetCudartVersion() == 12000 || cublasGetCudartVersion() == 13000);
     EXPECT(cublasCreate_v2(&handle) == 1);
     EXPECT(handle == &handle);
     EXPECT(strcmp(cublasGetStatusName(0), "CUBLAS_STATUS_SUCCESS") == 0);

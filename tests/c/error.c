@@ -89,6 +89,24 @@ static void what_is_no_variable_is_refused(void)
             cudaMemcpyToSymbol(&no_symbol, &bytes, 4, 0, cudaMemcpyDeviceToHost));
 }
 
+static void a_node_that_copies_a_variable_the_wrong_way_is_refused(void)
+{
+    static int no_symbol;
+    int place = 0;
+    cudaGraph_t graph = NULL;
+    cudaGraphNode_t node;
+    OK(cudaGraphCreate(&graph, 0));
+    ANSWERS(cudaErrorInvalidMemcpyDirection,
+            cudaGraphAddMemcpyNodeToSymbol(&node, graph, NULL, 0, &no_symbol, &place, 4, 0,
+                                           cudaMemcpyDeviceToHost));
+    ANSWERS(cudaErrorInvalidMemcpyDirection,
+            cudaGraphAddMemcpyNodeFromSymbol(&node, graph, NULL, 0, &place, &no_symbol, 4, 0,
+                                             cudaMemcpyHostToDevice));
+    ANSWERS(cudaErrorInvalidSymbol,
+            cudaGraphAddMemcpyNodeFromSymbol(&node, graph, NULL, 0, &place, &no_symbol, 4, 0,
+                                             cudaMemcpyDeviceToHost));
+}
+
 /* What the stubs of kernels call; no public header declares it for C. */
 cudaError_t __cudaGetKernel(cudaKernel_t *, const void *);
 
@@ -156,4 +174,5 @@ CASES(CASE(a_genuine_runtime_refuses_our_driver),
       CASE(errors_have_names_and_texts),
       CASE(what_is_not_implemented_says_so_and_becomes_the_last_error),
       CASE(what_is_no_kernel_is_refused), CASE(what_is_no_variable_is_refused),
+      CASE(a_node_that_copies_a_variable_the_wrong_way_is_refused),
       CASE(without_a_driver_it_is_insufficient), CASE(without_a_host_there_is_no_device))

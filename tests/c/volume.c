@@ -64,6 +64,18 @@ static void a_part_of_a_volume_is_copied(void)
             }
 }
 
+static void a_volume_that_no_memory_can_hold_is_refused_whole(void)
+{
+    unsigned char *memory = NULL, byte = 7;
+    OK(cudaMalloc((void **)&memory, 64));
+    OK(cudaMemset(memory, 0, 64));
+    struct cudaPitchedPtr place = {memory, (size_t)1 << 62, 1, 2};
+    ANSWERS(cudaErrorInvalidValue, cudaMemset3D(place, 9, (struct cudaExtent){1, 1, 2}));
+    OK(cudaMemcpy(&byte, memory, 1, cudaMemcpyDeviceToHost));
+    EXPECT(byte == 0);
+    OK(cudaFree(memory));
+}
+
 static void a_copy_needs_one_place_at_each_side(void)
 {
     struct cudaMemcpy3DParms copy = {0};
@@ -160,5 +172,6 @@ static void memory_of_a_pool_is_allocated_in_stream_order(void)
 }
 
 CASES(CASE(slices_are_copied_there_and_back), CASE(a_part_of_a_volume_is_copied),
+      CASE(a_volume_that_no_memory_can_hold_is_refused_whole),
       CASE(a_copy_needs_one_place_at_each_side), CASE(slices_are_copied_between_devices),
       CASE(an_array_keeps_its_elements), CASE(memory_of_a_pool_is_allocated_in_stream_order))

@@ -42,7 +42,8 @@
         }                                                                                          \
     } while (0)
 
-/* Memory of the device that holds what a list of the program holds. */
+/* Memory of the device that holds what a list of the program holds, for every stream: sets, and
+ * copies of pageable memory, may return before they are done, and not all streams wait for them. */
 template <typename T> struct Device {
     T *at = nullptr;
     size_t count;
@@ -51,11 +52,13 @@ template <typename T> struct Device {
     {
         OK(cudaMalloc(&at, count * sizeof(T)));
         OK(cudaMemset(at, 0, count * sizeof(T)));
+        OK(cudaStreamSynchronize(nullptr));
     }
     explicit Device(const std::vector<T> &values) : count(values.size())
     {
         OK(cudaMalloc(&at, count * sizeof(T)));
         OK(cudaMemcpy(at, values.data(), count * sizeof(T), cudaMemcpyHostToDevice));
+        OK(cudaStreamSynchronize(nullptr));
     }
     Device(const Device &) = delete;
     ~Device() { OK(cudaFree(at)); }

@@ -127,15 +127,67 @@ static void the_functions_behind_the_brackets_launch_too()
 static void a_kernel_handle_is_launched_like_its_stub()
 {
     cudaKernel_t kernel;
-    cudaFunction_t function;
     Device<int> counter(1);
     void *arguments[] = {&counter.at};
     OK(cudaGetKernel(&kernel, reinterpret_cast<const void *>(count_launch)));
     OK(cudaLaunchKernel(reinterpret_cast<const void *>(kernel), dim3(1), dim3(1), arguments, 0, 0));
+    EQUAL(counter.read()[0], 1);
+}
+
+/* cuLaunchKernel, whose header the runtime's programs do without. */
+typedef int (*LaunchKernel)(cudaFunction_t, unsigned, unsigned, unsigned, unsigned, unsigned,
+                            unsigned, unsigned, cudaStream_t, void **, void **);
+
+static void the_driver_launches_the_function_behind_a_stub()
+{
+    cudaFunction_t function;
+    void *entry = nullptr;
+    Device<int> counter(1);
+    void *arguments[] = {&counter.at};
     OK(cudaGetFuncBySymbol(&function, reinterpret_cast<const void *>(count_launch)));
-    OK(cudaLaunchKernel(reinterpret_cast<const void *>(function), dim3(1), dim3(1), arguments, 0,
-                        0));
-    EQUAL(counter.read()[0], 2);
+    OK(cudaGetDriverEntryPointByVersion("cuLaunchKernel", &entry, 12000, cudaEnableDefault,
+                                        nullptr));
+    EXPECT(entry != nullptr);
+    EQUAL(reinterpret_cast<LaunchKernel>(entry)(function, 1, 1, 1, 1, 1, 1, 0, nullptr, arguments,
+                                                nullptr),
+          0);
+    EQUAL(counter.read()[0], 1);
+}
+
+/* Writes what it is given to where it is told. */
+static const char store[] = ".version 7.5\n"
+                            ".target sm_75\n"
+                            ".address_size 64\n"
+                            ".visible .entry store(.param .u64 place, .param .u32 value)\n"
+                            "{\n"
+                            "    .reg .u32 %v;\n"
+                            "    .reg .u64 %p;\n"
+                            "    ld.param.u64 %p, [place];\n"
+                            "    ld.param.u32 %v, [value];\n"
+                            "    cvta.to.global.u64 %p, %p;\n"
+                            "    st.global.u32 [%p], %v;\n"
+                            "    ret;\n"
+                            "}\n";
+
+static void kernels_of_a_library_are_found_listed_and_launched()
+{
+    cudaLibrary_t library;
+    cudaKernel_t found, listed[3] = {};
+    unsigned count = 0;
+    Device<int> out(1);
+    int value = 77;
+    void *arguments[] = {&out.at, &value};
+    OK(cudaLibraryLoadData(&library, store, nullptr, nullptr, 0, nullptr, nullptr, 0));
+    OK(cudaLibraryGetKernel(&found, library, "store"));
+    OK(cudaLibraryGetKernelCount(&count, library));
+    EQUAL(count, 1);
+    OK(cudaLibraryEnumerateKernels(listed, 3, library));
+    EXPECT(listed[0] == found && listed[1] == nullptr);
+    OK(cudaLaunchKernel(reinterpret_cast<const void *>(found), dim3(1), dim3(1), arguments, 0, 0));
+    EQUAL(out.read()[0], 77);
+    ANSWERS(cudaErrorInvalidDeviceFunction,
+            cudaLaunchKernel(nullptr, dim3(1), dim3(1), arguments, 0, 0));
+    OK(cudaLibraryUnload(library));
 }
 
 static void launches_of_one_stream_come_one_after_the_other()
@@ -194,6 +246,8 @@ CASES(CASE(two_vectors_are_added), CASE(a_grid_strides_over_more_than_it_has_thr
       CASE(parameters_of_every_size_arrive), CASE(blocks_and_threads_have_three_dimensions),
       CASE(the_functions_behind_the_brackets_launch_too),
       CASE(a_kernel_handle_is_launched_like_its_stub),
+      CASE(the_driver_launches_the_function_behind_a_stub),
+      CASE(kernels_of_a_library_are_found_listed_and_launched),
       CASE(launches_of_one_stream_come_one_after_the_other),
       CASE(arguments_are_taken_before_the_launch_returns),
       CASE(a_shape_that_no_kernel_can_have_is_refused), CASE(kernels_work_after_a_reset))

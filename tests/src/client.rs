@@ -1,7 +1,7 @@
 //! Environments in which an unmodified client finds our libraries.
 
 use std::ffi::{OsStr, OsString};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use crate::Stage;
 use crate::stage::LIBRARIES;
@@ -58,4 +58,14 @@ pub fn over(stage: &Stage, way: Way, link: &str, program: impl AsRef<OsStr>) -> 
         }
     };
     command
+}
+
+/// Fails the test, with what the program and its host said, unless the program ended well.
+///
+/// # Panics
+/// If it did not.
+#[track_caller]
+pub fn assert_passed(what: &str, output: &Output, host_log: &str) {
+    let (status, text) = (output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(status.success(), "{what}: {status}\n{text}\nthe host says:\n{host_log}");
 }

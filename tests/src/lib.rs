@@ -10,7 +10,9 @@ pub mod profile;
 pub mod stage;
 pub mod stand_in;
 pub mod system;
+pub mod toolkit;
 
 pub use host::Vgpud;
 pub use stage::Stage;
 pub use system::{Finished, run};
+pub use toolkit::Major;

@@ -29,3 +29,15 @@ pub fn boundary(
     version::enter(version);
     vgpu_guest::boundary(counter, body)
 }
+
+/// Runs the body of an exported function of the library of `version` that answers no status;
+/// `otherwise` is answered when the body panics.
+pub fn boundary_value<T>(
+    version: i32,
+    counter: &'static Counter,
+    otherwise: T,
+    body: impl FnOnce() -> T,
+) -> T {
+    version::enter(version);
+    vgpu_guest::boundary_value(counter, otherwise, body)
+}

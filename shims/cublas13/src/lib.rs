@@ -15,3 +15,7 @@ fn boundary(
 ) -> Result<(), Error> {
     vgpu_cublas::boundary(VERSION, counter, body)
 }
+
+fn boundary_value<T>(counter: &'static Counter, otherwise: T, body: impl FnOnce() -> T) -> T {
+    vgpu_cublas::boundary_value(VERSION, counter, otherwise, body)
+}

@@ -16,12 +16,13 @@ pub fn from_driver(code: u32) -> Result<()> {
 
 /// Tells whether the process cannot recover from an error.
 ///
-/// Of these the documentation says that "any further CUDA work will return the same error" (CUDA
+/// Of these the documentation says that the process "must be terminated and relaunched" (CUDA
 /// Runtime API, "Data types used by CUDA Runtime", cudaError).
 pub fn is_sticky(error: Error) -> bool {
     matches!(
         error,
-        Error::ILLEGAL_ADDRESS
+        Error::CONTAINED
+            | Error::ILLEGAL_ADDRESS
             | Error::LAUNCH_TIMEOUT
             | Error::ASSERT
             | Error::HARDWARE_STACK_ERROR
@@ -31,6 +32,8 @@ pub fn is_sticky(error: Error) -> bool {
             | Error::INVALID_PC
             | Error::LAUNCH_FAILURE
             | Error::TENSOR_MEMORY_LEAK
+            | Error::MPS_CLIENT_TERMINATED
+            | Error::EXTERNAL_DEVICE
     )
 }
 

@@ -1,7 +1,7 @@
 //! `libcudart.so.13`: the exported names of the CUDA runtime 13; the bodies are in `vgpu_cudart`.
 
 use vgpu_cudart::result::Result;
-use vgpu_guest::Counter;
+use vgpu_guest::{Counter, boundary_value};
 
 #[path = "generated/exports.rs"]
 mod exports;

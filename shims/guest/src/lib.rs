@@ -36,7 +36,7 @@ pub mod session;
 mod testing;
 pub mod visible;
 
-pub use boundary::{Fault, boundary, boundary_uninitialised, unimplemented};
+pub use boundary::{Fault, boundary, boundary_uninitialised, boundary_value, unimplemented};
 pub use count::Counter;
 pub use session::Failure;
 pub use vgpu_link::wire;

@@ -9,12 +9,12 @@
 mod programs;
 
 use std::collections::BTreeSet;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use vgpu_tests::client::{Way, over};
-use vgpu_tests::{Stage, Vgpud};
+use vgpu_tests::client::{Way, assert_passed, over};
+use vgpu_tests::{Major, Stage, Vgpud};
 
-use programs::{Major, NAMES, Streams, program};
+use programs::{NAMES, Streams, program};
 
 fn check(name: &str, case: &str, streams: Streams) {
     let stage = Stage::dev();
@@ -26,11 +26,6 @@ fn check(name: &str, case: &str, streams: Streams) {
             .expect("the program starts");
         assert_passed(&format!("{name} {case} with {major:?}, {streams:?}"), &output, &host.log());
     }
-}
-
-fn assert_passed(what: &str, output: &Output, log: &str) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what}: {}\n{text}\nthe host says:\n{log}", output.status);
 }
 
 macro_rules! cases {
@@ -81,6 +76,8 @@ cases! {
         blocks_and_threads_have_three_dimensions,
         the_functions_behind_the_brackets_launch_too,
         a_kernel_handle_is_launched_like_its_stub,
+        the_driver_launches_the_function_behind_a_stub,
+        kernels_of_a_library_are_found_listed_and_launched,
         launches_of_one_stream_come_one_after_the_other,
         arguments_are_taken_before_the_launch_returns,
         a_shape_that_no_kernel_can_have_is_refused,

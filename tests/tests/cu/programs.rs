@@ -6,42 +6,11 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use vgpu_tests::Stage;
 use vgpu_tests::stage::{self, repository};
+use vgpu_tests::{Major, Stage};
 
 /// The programs.
 pub const NAMES: [&str; 6] = ["compute", "function", "graph", "launch", "order", "symbol"];
-
-/// A major of the CUDA toolkit, whose headers and runtime belong together; the compiler is that
-/// of 13 for both, for none of 12 is published as a Python package.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Major {
-    Twelve,
-    Thirteen,
-}
-
-impl Major {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Twelve, Self::Thirteen];
-
-    fn soname(self) -> &'static str {
-        match self {
-            Self::Twelve => "libcudart.so.12",
-            Self::Thirteen => "libcudart.so.13",
-        }
-    }
-
-    /// Where its headers lie; those of C++ must be of the same major.
-    fn headers(self) -> Vec<PathBuf> {
-        match self {
-            Self::Twelve => vec![
-                stage::cache().join("nvcc/nvidia/cuda_cccl/include"),
-                stage::headers().join("nvidia/cuda_runtime/include"),
-            ],
-            Self::Thirteen => vec![stage::headers().join("nvidia/cu13/include")],
-        }
-    }
-}
 
 /// What stream 0 means to a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +41,19 @@ pub fn program(name: &str, major: Major, streams: Streams) -> PathBuf {
     made
 }
 
+/// Where the headers of a major lie. Those of C++ must be of the same major; the compiler is that
+/// of 13 for both, for none of 12 is published as a Python package.
+fn headers(major: Major) -> Vec<PathBuf> {
+    let runtime = major.package().join("include");
+    match major {
+        Major::Twelve => vec![stage::cache().join("nvcc/nvidia/cuda_cccl/include"), runtime],
+        Major::Thirteen => vec![runtime],
+    }
+}
+
 fn compile(source: &Path, libraries: &Path, made: &Path, major: Major, streams: Streams) {
     let mut nvcc = Command::new(stage::nvcc());
-    for headers in major.headers() {
+    for headers in headers(major) {
         nvcc.arg("-I").arg(headers);
     }
     if streams == Streams::PerThread {

@@ -10,13 +10,13 @@ mod programs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use vgpu_tests::client::{Way, over};
+use vgpu_tests::client::{Way, assert_passed, over};
 use vgpu_tests::stage::repository;
-use vgpu_tests::{Stage, Vgpud, profile};
+use vgpu_tests::{Major, Stage, Vgpud, profile};
 
-use programs::{Major, PER_THREAD, program};
+use programs::{PER_THREAD, program};
 
 /// Runs a case of a program for both majors, each with a host of its own.
 fn check(name: &str, case: &str) {
@@ -29,11 +29,6 @@ fn check(name: &str, case: &str) {
             .expect("the program starts");
         assert_passed(&format!("{name} {case} with {major:?}"), &output, &host.log());
     }
-}
-
-fn assert_passed(what: &str, output: &Output, log: &str) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what}: {}\n{text}\nthe host says:\n{log}", output.status);
 }
 
 macro_rules! cases {
@@ -121,10 +116,12 @@ cases! {
         what_is_not_implemented_says_so_and_becomes_the_last_error,
         what_is_no_kernel_is_refused,
         what_is_no_variable_is_refused,
+        a_node_that_copies_a_variable_the_wrong_way_is_refused,
     ;
     "volume":
         slices_are_copied_there_and_back,
         a_part_of_a_volume_is_copied,
+        a_volume_that_no_memory_can_hold_is_refused_whole,
         a_copy_needs_one_place_at_each_side,
         slices_are_copied_between_devices,
         an_array_keeps_its_elements,

@@ -4,36 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use vgpu_tests::Stage;
-use vgpu_tests::stage::{self, repository};
-
-/// A major of the CUDA toolkit, whose headers and runtime belong together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Major {
-    Twelve,
-    Thirteen,
-}
-
-impl Major {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Twelve, Self::Thirteen];
-
-    /// The name of its runtime.
-    pub fn soname(self) -> &'static str {
-        match self {
-            Self::Twelve => "libcudart.so.12",
-            Self::Thirteen => "libcudart.so.13",
-        }
-    }
-
-    /// The public package with the headers and NVIDIA's own runtime.
-    pub fn package(self) -> PathBuf {
-        stage::headers().join(match self {
-            Self::Twelve => "nvidia/cuda_runtime",
-            Self::Thirteen => "nvidia/cu13",
-        })
-    }
-}
+use vgpu_tests::stage::repository;
+use vgpu_tests::{Major, Stage};
 
 /// What the names of programs end with that were compiled for per-thread default streams: the
 /// headers then call the `_ptsz` and `_ptds` functions.

@@ -76,10 +76,11 @@ fn imports(target: Target, text: &str) -> String {
     out.push_str("use vgpu_guest::Counter;\n");
     let boundary = format!("{}::boundary", target.entry);
     let uninitialised = format!("{}::boundary_uninitialised", target.entry);
+    let value = format!("{}::boundary_value", target.entry);
     for (word, path) in [
         ("boundary(", boundary.as_str()),
         ("boundary_uninitialised(", uninitialised.as_str()),
-        ("boundary_value(", "vgpu_guest::boundary::boundary_value"),
+        ("boundary_value(", value.as_str()),
         ("convert::", "vgpu_guest::convert"),
         ("cuda::", "vgpu_guest::wire::cuda"),
     ] {

@@ -61,7 +61,7 @@ pub fn graph_add_memcpy_node1_d(
     kind: cudaMemcpyKind,
 ) -> Result<()> {
     let (driver, context) = primary::context()?;
-    let copy = line(target.into(), source.into(), bytes, kind)?;
+    let copy = line(target.into(), source.into(), bytes, Kind::new(kind)?)?;
     driver.graph_add_memcpy_node(node.into(), graph, dependencies.into(), count, &copy, context)
 }
 
@@ -74,7 +74,7 @@ pub fn graph_memcpy_node_set_params1_d(
     kind: cudaMemcpyKind,
 ) -> Result<()> {
     let driver = primary::current()?;
-    let copy = line(target.into(), source.into(), bytes, kind)?;
+    let copy = line(target.into(), source.into(), bytes, Kind::new(kind)?)?;
     driver.graph_memcpy_node_set_params(node, &copy)
 }
 
@@ -89,7 +89,7 @@ pub fn graph_exec_memcpy_node_set_params1_d(
     kind: cudaMemcpyKind,
 ) -> Result<()> {
     let (driver, context) = primary::context()?;
-    let copy = line(target.into(), source.into(), bytes, kind)?;
+    let copy = line(target.into(), source.into(), bytes, Kind::new(kind)?)?;
     driver.graph_exec_memcpy_node_set_params(exec, node, &copy, context)
 }
 
@@ -231,8 +231,8 @@ pub fn graph_exec_memset_node_set_params(
 }
 
 /// Describes a copy of bytes as one of a single row.
-fn line(target: Address, source: Address, bytes: usize, kind: cudaMemcpyKind) -> Result<Copy3D> {
-    let (to, from) = Kind::new(kind)?.sides();
+fn line(target: Address, source: Address, bytes: usize, kind: Kind) -> Result<Copy3D> {
+    let (to, from) = kind.sides();
     if target == Address::NULL || source == Address::NULL {
         return Err(Error::INVALID_VALUE);
     }
@@ -252,6 +252,7 @@ fn into_symbol(
     offset: usize,
     kind: cudaMemcpyKind,
 ) -> Result<Copy3D> {
+    let kind = symbol::kind_into(kind)?;
     line(symbol::part(symbol, bytes, offset)?, source.into(), bytes, kind)
 }
 
@@ -262,5 +263,6 @@ fn out_of_symbol(
     offset: usize,
     kind: cudaMemcpyKind,
 ) -> Result<Copy3D> {
+    let kind = symbol::kind_out_of(kind)?;
     line(target.into(), symbol::part(symbol, bytes, offset)?, bytes, kind)
 }

@@ -86,11 +86,11 @@ pub fn library_get_kernel_count(library: CodeLibrary) -> Result<u32> {
 /// Lists the first kernels of a library, as many as there is room for.
 pub fn library_enumerate_kernels(kernels: &mut [Kernel], library: CodeLibrary) -> Result<()> {
     let driver = primary::current()?;
-    let count = u32::try_from(kernels.len()).map_err(|_| Error::INVALID_VALUE)?;
-    driver.library_enumerate_kernels(Address::of(kernels), count, library)?;
-    // Places beyond the last kernel hold what the program left there: nothing is given by it,
-    // for the driver refuses what is no kernel.
-    kernels.iter().for_each(|kernel| code::give(Code::Kernel(*kernel)));
+    let room = u32::try_from(kernels.len()).map_err(|_| Error::INVALID_VALUE)?;
+    driver.library_enumerate_kernels(Address::of(kernels), room, library)?;
+    // What the program left in places beyond the last kernel is no handle, and may be a stub.
+    let listed = library_get_kernel_count(library)? as usize;
+    kernels.iter().take(listed).for_each(|kernel| code::give(Code::Kernel(*kernel)));
     Ok(())
 }
 

@@ -5,7 +5,6 @@ use vgpu_abi::cudart::cudaDeviceP2PAttr;
 use crate::driver;
 use crate::primary;
 use crate::result::{Error, Result};
-use crate::thread;
 
 /// Tells whether `device` can reach the memory of `peer`; never so of a device and itself.
 pub fn device_can_access_peer(device: i32, peer: i32) -> Result<i32> {
@@ -39,7 +38,7 @@ pub fn device_enable_peer_access(peer: i32, flags: u32) -> Result<()> {
         return Err(Error::INVALID_VALUE);
     }
     let driver = primary::current()?;
-    if peer == thread::device() {
+    if peer == primary::device()? {
         return Err(Error::INVALID_DEVICE);
     }
     driver.ctx_enable_peer_access(primary::of(peer)?, 0)

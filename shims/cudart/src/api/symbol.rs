@@ -101,10 +101,7 @@ fn write(
     kind: cudaMemcpyKind,
     order: Order,
 ) -> Result<()> {
-    let kind = Kind::new(kind)?;
-    if !matches!(kind, Kind::HostToDevice | Kind::DeviceToDevice | Kind::Default) {
-        return Err(Error::INVALID_MEMCPY_DIRECTION);
-    }
+    let kind = kind_into(kind)?;
     linear(part(symbol, count, offset)?, source.into(), count, kind, order)
 }
 
@@ -116,11 +113,30 @@ fn read(
     kind: cudaMemcpyKind,
     order: Order,
 ) -> Result<()> {
-    let kind = Kind::new(kind)?;
-    if !matches!(kind, Kind::DeviceToHost | Kind::DeviceToDevice | Kind::Default) {
-        return Err(Error::INVALID_MEMCPY_DIRECTION);
-    }
+    let kind = kind_out_of(kind)?;
     linear(target.into(), part(symbol, count, offset)?, count, kind, order)
+}
+
+/// Reads the kind of a copy into a variable.
+///
+/// # Errors
+/// `INVALID_MEMCPY_DIRECTION` for one that goes elsewhere.
+pub(super) fn kind_into(kind: cudaMemcpyKind) -> Result<Kind> {
+    match Kind::new(kind)? {
+        Kind::HostToHost | Kind::DeviceToHost => Err(Error::INVALID_MEMCPY_DIRECTION),
+        kind => Ok(kind),
+    }
+}
+
+/// Reads the kind of a copy out of a variable.
+///
+/// # Errors
+/// As [`kind_into`].
+pub(super) fn kind_out_of(kind: cudaMemcpyKind) -> Result<Kind> {
+    match Kind::new(kind)? {
+        Kind::HostToHost | Kind::HostToDevice => Err(Error::INVALID_MEMCPY_DIRECTION),
+        kind => Ok(kind),
+    }
 }
 
 /// Returns where a part of a variable lies on the thread's device.

@@ -87,7 +87,8 @@ fn set(place: cudaPitchedPtr, value: i32, extent: cudaExtent, order: Order) -> R
         (height, depth)
     };
     let slice_bytes = place.pitch.checked_mul(place.ysize).ok_or(Error::INVALID_VALUE)?;
-    if width > place.pitch || (slices > 1 && height > place.ysize) {
+    let is_addressable = slice_bytes.checked_mul(slices).is_some();
+    if width > place.pitch || (slices > 1 && (height > place.ysize || !is_addressable)) {
         return Err(Error::INVALID_VALUE);
     }
     let (value, pitch) = (value as u8, place.pitch);

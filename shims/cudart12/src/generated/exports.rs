@@ -12,9 +12,9 @@ use std::ffi::{c_char, c_void};
 
 use crate::boundary;
 use crate::boundary_uninitialised;
+use crate::boundary_value;
 use vgpu_abi::cudart12::*;
 use vgpu_guest::Counter;
-use vgpu_guest::boundary::boundary_value;
 use vgpu_guest::convert;
 
 use vgpu_cudart::api;

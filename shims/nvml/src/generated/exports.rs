@@ -13,8 +13,8 @@ use std::ffi::c_char;
 use vgpu_abi::nvml::*;
 use vgpu_guest::Counter;
 use vgpu_guest::boundary;
-use vgpu_guest::boundary::boundary_value;
 use vgpu_guest::boundary_uninitialised;
+use vgpu_guest::boundary_value;
 use vgpu_guest::convert;
 
 use crate::api;
