@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::device::Source;
 use crate::inspect::KernelsOptions;
+use crate::recording::RecordingOptions;
 use crate::store::Place;
 
 /// Gives guests without a GPU the use of this machine's.
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Worker(WorkerOptions),
     /// Lists the kernels that a device gets from a library, fat binary, cubin or PTX file.
     Kernels(KernelsOptions),
+    /// Lists the frames that were recorded, client by client.
+    Recording(RecordingOptions),
 }
 
 /// What the host process tells a worker at its start.

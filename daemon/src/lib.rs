@@ -40,6 +40,7 @@ pub fn main() -> ExitCode {
     let ended = match arguments.command {
         Some(cli::Command::Worker(options)) => worker::run(&options),
         Some(cli::Command::Kernels(options)) => inspect::run(&options),
+        Some(cli::Command::Recording(options)) => recording::list(&options),
         None => config::Config::load(&arguments).and_then(|config| host::run(&config)),
     };
     match ended {

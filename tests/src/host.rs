@@ -1,12 +1,15 @@
 //! A host daemon for one test: started from the stage, on a socket of its own, ended with it.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Stage;
@@ -17,6 +20,9 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long the daemon may take to end its workers when it is asked to.
 const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long an event that is due may take to appear in the log.
+const LOG_LIMIT: Duration = Duration::from_secs(20);
 
 /// Chooses what a test's host is: unset, the simulated device; `chain`, a host whose "genuine
 /// driver" is a copy of our own libraries, over a second host with the simulated device.
@@ -126,6 +132,41 @@ impl Vgpud {
         match &self.below {
             Some((below, _)) => format!("{own}\nthe host below:\n{}", below.log()),
             None => own,
+        }
+    }
+
+    /// Waits until it has logged an event so many times, and returns the log.
+    ///
+    /// # Errors
+    /// If it does not in time; with what it logged.
+    pub fn logged(&self, event: &str, times: usize) -> Result<String> {
+        let path = self.directory.path().join("log");
+        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC);
+        let watch = watch.map_err(io::Error::from).map_err(at("watching", &path))?;
+        let watched = inotify::add_watch(&watch, &path, WatchFlags::MODIFY);
+        watched.map_err(io::Error::from).map_err(at("watching", &path))?;
+        let deadline = Instant::now() + LOG_LIMIT;
+        let begin = format!("vgpud: {event} ");
+        loop {
+            let log = self.log();
+            if log.lines().filter(|line| line.starts_with(&begin)).count() >= times {
+                return Ok(log);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let what = format!("{times} × {begin}");
+                return Err(Error::Missing { what, place: "its log".into(), output: log });
+            }
+            let left = Timespec {
+                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            match poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&left)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(at("watching", &path)(error.into())),
+            }
+            // What changed is read from the log itself.
+            while rustix::io::read(&watch, &mut [0; 4096]).is_ok_and(|read| read > 0) {}
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod cu;
 pub mod gpu;
 pub mod host;
 pub mod model;

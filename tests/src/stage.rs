@@ -171,6 +171,11 @@ pub fn deb(package: &str) -> PathBuf {
     present(place("VGPU_DEB", "deb").join(name), "cargo xtask deb")
 }
 
+/// A directory for what tests make once and keep, below the target directory; it may not be there.
+pub fn scratch(name: &str) -> PathBuf {
+    target().join("tmp").join(name)
+}
+
 /// The repository's root.
 pub fn repository() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -179,11 +184,12 @@ pub fn repository() -> PathBuf {
 
 /// What a variable names, or the usual place below the checkout's target directory.
 fn place(variable: &str, usual: &str) -> PathBuf {
-    let target = || {
-        let named = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-        repository().join(named).join(usual)
-    };
-    env::var_os(variable).map_or_else(target, PathBuf::from)
+    env::var_os(variable).map_or_else(|| target().join(usual), PathBuf::from)
+}
+
+/// The checkout's own target directory.
+fn target() -> PathBuf {
+    repository().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 fn present(path: PathBuf, made_by: &str) -> PathBuf {

@@ -70,6 +70,12 @@ const PARTS: &[Part] = &[
     Part { name: "compliance", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "decode", groups: &[Clients], stages: DEV, what: What::File },
+    Part {
+        name: "recordings",
+        groups: &[Clients, Headers, Compiler],
+        stages: DEV,
+        what: What::File,
+    },
     Part { name: "driver", groups: &[], stages: DEV, what: What::File },
     Part { name: "chain", groups: &[Clients, Headers], stages: DEV, what: What::Chain },
     Part { name: "elf", groups: &[Release], stages: BOTH, what: What::File },

@@ -4,7 +4,10 @@ use std::fmt;
 
 use vgpu_link::wire::{Header, Kind};
 
-use super::Entry;
+use super::{Contents, Entry};
+
+/// So many bytes are shown to people.
+const SHOWN_BYTES_MAX: usize = 64;
 
 /// Says which message differs from the recording, what was recorded, and what came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +45,12 @@ pub(super) fn spell(header: &Header, payload: &[u8]) -> String {
         Kind::Reply => "reply",
     };
     let name = vgpu_link::wire::name(header.opcode).unwrap_or("of an unknown opcode");
-    let shown: String = payload.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
-    let more = if payload.len() > 64 { "…" } else { "" };
     format!(
-        "{kind} {name} ({:#x}) in context {:#x} with payload [{shown}{more}] and {} bytes of bulk",
-        header.opcode, header.context, header.bulk_bytes
+        "{kind} {name} ({:#x}) in context {:#x} with payload [{}] and {} bytes of bulk",
+        header.opcode,
+        header.context,
+        shown(payload),
+        header.bulk_bytes
     )
 }
 
@@ -74,5 +78,22 @@ pub(super) fn compare(recorded: &Entry, came: &Entry) -> Option<String> {
         let (one, two) = (one.bulk_bytes, two.bulk_bytes);
         return Some(format!("the length of its memory contents ({one} bytes, {two} bytes)"));
     }
-    (recorded.bulk != came.bulk).then(|| "its memory contents".into())
+    (recorded.bulk != came.bulk).then(|| match (&recorded.bulk, &came.bulk) {
+        (Contents::Whole(one), Contents::Whole(two)) => {
+            let at = one.iter().zip(two).position(|(one, two)| one != two).unwrap_or(0);
+            format!(
+                "byte {at} of its memory contents ({}, {})",
+                shown(&one[at..]),
+                shown(&two[at..])
+            )
+        }
+        _ => "its memory contents".into(),
+    })
+}
+
+/// The first bytes, in hexadecimal.
+fn shown(bytes: &[u8]) -> String {
+    let more = if bytes.len() > SHOWN_BYTES_MAX { "…" } else { "" };
+    let shown = bytes.iter().take(SHOWN_BYTES_MAX).map(|byte| format!("{byte:02x}"));
+    shown.collect::<String>() + more
 }

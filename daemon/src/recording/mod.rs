@@ -6,6 +6,7 @@
 
 mod difference;
 mod file;
+mod list;
 mod player;
 mod script;
 mod tape;
@@ -14,6 +15,7 @@ mod tests;
 
 pub(crate) use difference::Difference;
 pub(crate) use file::{RecordingError, Section, begin, read};
+pub(crate) use list::{RecordingOptions, list};
 pub(crate) use player::Player;
 pub(crate) use tape::{Tape, TapedReceiver, TapedSender};
 

@@ -18,15 +18,19 @@ pub(crate) struct Answer {
     pub bulk: Vec<u8>,
 }
 
+/// Most ways of reading the sections that are kept in mind; the unlikeliest are forgotten.
+const READINGS_MAX: usize = 256;
+
 /// Plays the host to one client.
 ///
-/// Several clients of one program may have been recorded, and come in another order: all sections
-/// whose messages and answers have been the same so far are kept in mind.
+/// Several clients of one program may have been recorded, and come in another order; and a message
+/// may fit in several places: all readings whose messages and answers have been the same so far
+/// are kept in mind, the likeliest first.
 #[derive(Debug)]
 pub(crate) struct Player {
     readings: Vec<Reading>,
-    /// Calls that wait, as they came, with their places in each reading.
-    waiting: Vec<(Header, Vec<usize>)>,
+    /// Calls that wait, as they came.
+    waiting: Vec<Header>,
 }
 
 impl Player {
@@ -42,17 +46,22 @@ impl Player {
     /// Takes the client's next message.
     ///
     /// # Errors
-    /// [`Difference`] if no section goes on with it: what the first one that was left has.
+    /// [`Difference`] if no reading goes on with it: what the likeliest one has.
     pub fn hear(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), Difference> {
         let came = Entry::new(header, payload, bulk);
-        let heard: Vec<_> = self.readings.iter_mut().map(|reading| reading.hear(&came)).collect();
-        if let Some(difference) = first_if_all_failed(&heard) {
-            return Err(difference);
+        let (mut first, before) = (None, self.readings.len());
+        for reading in std::mem::take(&mut self.readings) {
+            match reading.hear(&came) {
+                Ok(readings) => self.readings.extend(readings),
+                Err(difference) => first = first.or(Some(difference)),
+            }
         }
-        let stays: Vec<bool> = heard.iter().map(Result::is_ok).collect();
-        self.retain(&stays);
+        if self.readings.is_empty() {
+            return Err(first.unwrap_or_else(nobody));
+        }
+        self.forget(before.max(READINGS_MAX));
         if header.kind == Kind::Call {
-            self.waiting.push((*header, heard.into_iter().filter_map(Result::ok).collect()));
+            self.waiting.push(*header);
         }
         Ok(())
     }
@@ -65,8 +74,8 @@ impl Player {
         while at < self.waiting.len() {
             match self.answer(at) {
                 Some(answer) => {
-                    self.agree(at);
                     self.waiting.remove(at);
+                    self.readings.iter_mut().for_each(|reading| reading.answered(at));
                     answers.push(answer);
                 }
                 None => at += 1,
@@ -81,52 +90,41 @@ impl Player {
         first.map_or((0, 0), |reading| (reading.spoken(), reading.script().messages()))
     }
 
-    fn answer(&self, waiting: usize) -> Option<Answer> {
-        let (asked, places) = &self.waiting[waiting];
-        let reading = self.readings.first()?;
-        let (at, recorded) = reading.script().answer(*places.first()?)?;
-        if !reading.has_reached(at) {
-            return None;
-        }
-        let header = Header { sequence: asked.sequence, thread: asked.thread, ..recorded.header };
-        let Contents::Whole(bulk) = &recorded.bulk else { return None };
-        Some(Answer { header, payload: recorded.payload.clone(), bulk: bulk.clone() })
-    }
-
-    /// Drops the readings that have another answer to a call than the one that is given.
-    fn agree(&mut self, waiting: usize) {
-        let places = &self.waiting[waiting].1;
-        let given = |reading: &Reading, place: usize| {
-            let answer = reading.script().answer(place).map(|(_, entry)| entry);
-            answer.map(|entry| (entry.header.status, entry.payload.clone(), entry.bulk.clone()))
+    /// Returns the answer to a call from the likeliest reading in which it is due, and drops the
+    /// readings that have another answer to it.
+    fn answer(&mut self, waiting: usize) -> Option<Answer> {
+        let asked = self.waiting[waiting];
+        let due = self.readings.iter().find(|reading| reading.is_due(waiting))?;
+        let recorded = due.answer(waiting)?.clone();
+        let same = |answer: &Entry| {
+            let status = answer.header.status == recorded.header.status;
+            status && answer.payload == recorded.payload && answer.bulk == recorded.bulk
         };
-        let first = given(&self.readings[0], places[0]);
-        let agrees = |(reading, &place): (&Reading, &usize)| given(reading, place) == first;
-        let stays: Vec<bool> = self.readings.iter().zip(places).map(agrees).collect();
-        self.retain(&stays);
+        self.readings.retain(|reading| reading.answer(waiting).is_some_and(same));
+        let header = Header { sequence: asked.sequence, thread: asked.thread, ..recorded.header };
+        let Contents::Whole(bulk) = recorded.bulk else { return None };
+        Some(Answer { header, payload: recorded.payload, bulk })
     }
 
-    fn retain(&mut self, stays: &[bool]) {
-        fn keep<T>(list: &mut Vec<T>, stays: &[bool]) {
-            let mut stays = stays.iter();
-            list.retain(|_| stays.next().copied().unwrap_or(false));
+    /// Forgets readings that go on like a likelier one, and those beyond so many.
+    fn forget(&mut self, most: usize) {
+        let mut kept: Vec<Reading> = Vec::new();
+        for reading in self.readings.drain(..) {
+            if kept.len() < most && !kept.iter().any(|one| one.goes_on_like(&reading)) {
+                kept.push(reading);
+            }
         }
-        keep(&mut self.readings, stays);
-        self.waiting.iter_mut().for_each(|(_, places)| keep(places, stays));
+        self.readings = kept;
     }
 }
 
-fn first_if_all_failed(heard: &[Result<usize, Difference>]) -> Option<Difference> {
-    if heard.is_empty() {
-        return Some(Difference {
-            thread: 0,
-            message: 1,
-            recorded: None,
-            came: "a client".into(),
-            part: "being there at all".into(),
-        });
+/// Nobody of this name was recorded.
+fn nobody() -> Difference {
+    Difference {
+        thread: 0,
+        message: 1,
+        recorded: None,
+        came: "a client".into(),
+        part: "being there at all".into(),
     }
-    let mut failed = heard.iter().filter_map(|one| one.as_ref().err());
-    let first = failed.next()?;
-    (failed.count() + 1 == heard.len()).then(|| first.clone())
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use vgpu_link::wire::Kind;
+
 use super::difference::{compare, spell};
 use super::{Difference, Entry, Section};
 
@@ -33,7 +35,7 @@ impl Script {
     }
 
     /// Returns the answer to a message, and its place in the recording.
-    pub fn answer(&self, question: usize) -> Option<(usize, &Entry)> {
+    fn answer(&self, question: usize) -> Option<(usize, &Entry)> {
         self.answers.get(&question).map(|&at| (at, &self.entries[at]))
     }
 
@@ -43,31 +45,40 @@ impl Script {
     }
 }
 
-/// How far a client has come in a script.
+/// How far a client has come in a script, as one way of reading it.
 ///
 /// What one recorded thread said must come in its order; threads come in any order among each
 /// other. A client's thread goes on as the recorded one that it was before, where that fits; but a
 /// program that hands its work to a pool of threads may find another one free next time, so any
-/// recorded thread may go on whose next message this is.
+/// recorded thread may go on whose next message this is. Where several may, for a program that
+/// says the same again and again, only what comes later tells which it was: each is a reading.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     script: Arc<Script>,
     /// The recorded thread that each of the client's is.
     played_by: HashMap<u32, u32>,
     /// How many messages of each recorded thread have come.
-    spoken: HashMap<u32, usize>,
+    spoken: BTreeMap<u32, usize>,
     /// Which entries have come.
     come: Vec<bool>,
     /// Before this place, all of the client's messages have come.
     low: usize,
+    /// The places of the calls that wait for their answers, as they came.
+    waiting: Vec<usize>,
 }
 
 impl Reading {
     /// Starts at the beginning.
     pub fn new(script: Arc<Script>) -> Self {
         let come = script.entries.iter().map(|entry| !entry.is_clients()).collect();
-        let mut reading =
-            Self { script, played_by: HashMap::new(), spoken: HashMap::new(), come, low: 0 };
+        let mut reading = Self {
+            script,
+            played_by: HashMap::new(),
+            spoken: BTreeMap::new(),
+            come,
+            low: 0,
+            waiting: Vec::new(),
+        };
         reading.rise();
         reading
     }
@@ -82,34 +93,60 @@ impl Reading {
         self.spoken.values().sum()
     }
 
-    /// Says whether everything that was said before a place of the recording has been said.
-    pub fn has_reached(&self, place: usize) -> bool {
-        place <= self.low
+    /// Returns the recorded answer to one of the calls that wait.
+    pub fn answer(&self, waiting: usize) -> Option<&Entry> {
+        self.script.answer(self.waiting[waiting]).map(|(_, answer)| answer)
     }
 
-    /// Takes the client's next message, and returns its place.
-    pub fn hear(&mut self, came: &Entry) -> Result<usize, Difference> {
-        let live = came.header.thread;
-        let Some((recorded, place)) = self.cast(came) else {
+    /// Says whether everything that was said before the answer to a call has been said.
+    pub fn is_due(&self, waiting: usize) -> bool {
+        self.script.answer(self.waiting[waiting]).is_some_and(|(place, _)| place <= self.low)
+    }
+
+    /// Notes that one of the calls that wait is answered.
+    pub fn answered(&mut self, waiting: usize) {
+        self.waiting.remove(waiting);
+    }
+
+    /// Says whether everything that may come now is the same in another reading.
+    pub fn goes_on_like(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.script, &other.script)
+            && self.spoken == other.spoken
+            && self.waiting == other.waiting
+    }
+
+    /// Takes the client's next message: how the script may be read then, the likeliest way first.
+    pub fn hear(self, came: &Entry) -> Result<Vec<Self>, Difference> {
+        let lines = self.fitting(came);
+        let Some((&first, others)) = lines.split_first() else {
             return Err(self.difference(came));
         };
-        self.played_by.insert(live, recorded);
+        let others: Vec<Self> =
+            others.iter().map(|&line| self.clone().going_on(came, line)).collect();
+        Ok(std::iter::once(self.going_on(came, first)).chain(others).collect())
+    }
+
+    fn going_on(mut self, came: &Entry, (recorded, place): (u32, usize)) -> Self {
+        self.played_by.insert(came.header.thread, recorded);
         *self.spoken.entry(recorded).or_default() += 1;
         self.come[place] = true;
         self.rise();
-        Ok(place)
+        if came.header.kind == Kind::Call {
+            self.waiting.push(place);
+        }
+        self
     }
 
-    /// Finds the recorded thread whose next message this is: the one that the client's thread was
-    /// before, else the one of the same number, else the one that spoke first.
-    fn cast(&self, came: &Entry) -> Option<(u32, usize)> {
+    /// Finds the recorded threads whose next message this is: first the one that the client's
+    /// thread was before, then the one of the same number, then those that spoke first.
+    fn fitting(&self, came: &Entry) -> Vec<(u32, usize)> {
         let live = came.header.thread;
         let fits =
             |&(_, place): &(u32, usize)| compare(&self.script.entries[place], came).is_none();
         let mut fitting: Vec<(u32, usize)> = self.next_lines().filter(fits).collect();
         let before = self.played_by.get(&live);
         fitting.sort_by_key(|&(thread, place)| (Some(&thread) != before, thread != live, place));
-        fitting.first().copied()
+        fitting
     }
 
     /// The next message of each recorded thread that has not said everything.

@@ -137,6 +137,11 @@ fn the_same_conversation_is_answered_as_it_was() {
 
 #[test]
 fn a_difference_names_the_message_and_what_was_recorded() {
+    let short = entry(said(Kind::Post, 0x143, 0, 2), b"1234", b"abc");
+    let other = entry(said(Kind::Post, 0x143, 0, 2), b"1234", b"abd");
+    let mut player = Player::new(vec![section("x", vec![short])], "x");
+    let difference = say(&mut player, &other).expect_err("another");
+    assert_eq!(difference.part, "byte 2 of its memory contents (63, 64)");
     let entries = vec![call(0x110, 0, 1, b"same"), call(0x143, 0, 2, b"1234")];
     let cases = [
         (call(0x143, 0, 2, b"1x34"), "byte 1 of its payload"),
@@ -197,6 +202,31 @@ fn another_thread_of_a_pool_may_go_on() {
         say(&mut player, &Entry { header, ..entry }).expect("the same, by another thread");
     }
     assert_eq!(player.progress(), (4, 4));
+}
+
+/// Seen with Node.js, whose pool computed equal steps of a model on any of its threads: the thread
+/// of the first step was taken for the one that it had been before, in the third.
+#[test]
+fn which_of_two_equal_messages_came_is_told_by_what_comes_later() {
+    let step = |thread: u32, sequence: u32, position: &[u8]| {
+        [
+            entry(said(Kind::Post, 0x123, thread, 0), b"the same token", &[]),
+            call(0x124, thread, sequence, position),
+            reply(0x124, thread, sequence, position),
+        ]
+    };
+    let recorded = [step(1, 1, b"first"), step(2, 2, b"second"), step(1, 3, b"third")];
+    let mut player = Player::new(vec![section("x", recorded.concat())], "x");
+    for (number, thread) in [(0, 8), (1, 8), (2, 9)] {
+        let [token, asked, answer] = recorded[number].clone();
+        for said in [token, asked] {
+            let header = Header { thread, ..said.header };
+            let heard = say(&mut player, &Entry { header, ..said.clone() }).expect("the same");
+            let due = said.header.kind == Kind::Call;
+            assert_eq!(heard, if due { vec![answer.payload.clone()] } else { vec![] });
+        }
+    }
+    assert_eq!(player.progress(), (6, 6));
 }
 
 #[test]

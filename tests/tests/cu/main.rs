@@ -6,15 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-mod programs;
-
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use vgpu_tests::client::{Way, assert_passed, over};
+use vgpu_tests::cu::{NAMES, Streams, program};
 use vgpu_tests::{Major, Stage, Vgpud};
-
-use programs::{NAMES, Streams, program};
 
 fn check(name: &str, case: &str, streams: Streams) {
     let stage = Stage::dev();

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use vgpu_tests::stage::{self, repository};
-use vgpu_tests::{Major, Stage};
+use crate::stage::{self, repository};
+use crate::{Major, Stage};
 
 /// The programs.
 pub const NAMES: [&str; 6] = ["compute", "function", "graph", "launch", "order", "symbol"];
@@ -22,9 +22,12 @@ pub enum Streams {
 }
 
 /// The path of a program, compiled if it is older than its source.
+///
+/// # Panics
+/// If the compiler or the stage is not there, or the program cannot be compiled.
 pub fn program(name: &str, major: Major, streams: Streams) -> PathBuf {
     static COMPILING: Mutex<()> = Mutex::new(());
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cu");
+    let directory = stage::scratch("cu");
     let _one_at_a_time = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
     // The linker looks for the name without a version.
     let libraries = directory.join(format!("{major:?}"));
