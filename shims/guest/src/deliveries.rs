@@ -5,7 +5,7 @@
 //! answer behind them is handed to the thread that asked.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use vgpu_link::wire::limits::COLLECTED_MAX;
 
@@ -18,11 +18,13 @@ pub const COPIES_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     state: Mutex<State>,
+    /// Told when the contents of a copy are in their place.
+    arrived: Condvar,
 }
 
 /// Where the contents of a copy belong.
 #[derive(Debug)]
-pub(crate) enum Place {
+enum Place {
     /// Memory of the program.
     Into(Destination),
     /// Nowhere any more; as many bytes come all the same.
@@ -30,25 +32,61 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Returns how many bytes are expected.
-    pub(crate) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         match self {
             Self::Into(place) => place.bytes(),
             Self::Nowhere(bytes) => *bytes,
         }
     }
 
-    fn reaches(&self, address: u64, bytes: u64) -> bool {
-        let Self::Into(place) = self else { return false };
-        let end = |address: u64, bytes: u64| address.saturating_add(bytes);
-        place.address() < end(address, bytes)
-            && address < end(place.address(), place.bytes() as u64)
+    /// The program's memory that it is, first address and length; none where it is nowhere.
+    fn extent(&self) -> (u64, u64) {
+        match self {
+            Self::Into(place) => (place.address(), place.bytes() as u64),
+            Self::Nowhere(_) => (0, 0),
+        }
+    }
+}
+
+fn overlap((one, bytes): (u64, u64), (other, other_bytes): (u64, u64)) -> bool {
+    one < other.saturating_add(other_bytes) && other < one.saturating_add(bytes)
+}
+
+/// A copy whose contents come now: its place stays the program's until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Arriving<'a> {
+    deliveries: &'a Deliveries,
+    ticket: u64,
+    place: Place,
+}
+
+impl Arriving<'_> {
+    /// Returns how many bytes are expected.
+    pub(crate) fn bytes(&self) -> usize {
+        self.place.bytes()
+    }
+
+    /// Lets `read` put the contents into their place.
+    pub(crate) fn fill<T>(mut self, read: impl FnOnce(&mut [u8]) -> T) -> T {
+        match std::mem::replace(&mut self.place, Place::Nowhere(0)) {
+            Place::Into(place) => place.fill(read),
+            Place::Nowhere(bytes) => read(&mut vec![0; bytes]),
+        }
+    }
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        self.deliveries.lock().arriving.remove(&self.ticket);
+        self.deliveries.arrived.notify_all();
     }
 }
 
 #[derive(Debug, Default)]
 struct State {
     places: HashMap<u64, Place>,
+    /// The memory that is being filled.
+    arriving: HashMap<u64, (u64, u64)>,
     bytes: usize,
     last_ticket: u64,
 }
@@ -62,7 +100,8 @@ impl Deliveries {
     /// Returns how many bytes are under way; `None` if no copy is.
     pub(crate) fn bytes(&self) -> Option<usize> {
         let state = self.lock();
-        (!state.places.is_empty()).then_some(state.bytes)
+        let is_none = state.places.is_empty() && state.arriving.is_empty();
+        (!is_none).then_some(state.bytes)
     }
 
     /// Says whether there is room for copies of so many bytes, in so many parts.
@@ -82,26 +121,41 @@ impl Deliveries {
         ticket
     }
 
-    /// Hands out the place of a copy, which is then under way no more.
-    pub(crate) fn take(&self, ticket: u64) -> Option<Place> {
+    /// Takes up that the contents of a copy come now.
+    pub(crate) fn arrive(&self, ticket: u64) -> Option<Arriving<'_>> {
         let mut state = self.lock();
         let place = state.places.remove(&ticket)?;
         state.bytes -= place.bytes();
-        Some(place)
+        state.arriving.insert(ticket, place.extent());
+        drop(state);
+        Some(Arriving { deliveries: self, ticket, place })
     }
 
     /// Says whether a copy is under way into any of `bytes` bytes from `address`.
     pub(crate) fn reach(&self, address: u64, bytes: u64) -> bool {
-        self.lock().places.values().any(|place| place.reaches(address, bytes))
+        let state = self.lock();
+        state.places.values().any(|place| overlap(place.extent(), (address, bytes)))
+            || state.is_arriving((address, bytes))
     }
 
-    /// Drops what comes for any of `bytes` bytes from `address`: the memory is about to go.
+    /// Drops what comes for any of `bytes` bytes from `address`: the memory is about to go. What
+    /// comes there at this moment is waited for.
     pub(crate) fn give_up(&self, address: u64, bytes: u64) {
-        for place in self.lock().places.values_mut() {
-            if place.reaches(address, bytes) {
+        let mut state = self.lock();
+        for place in state.places.values_mut() {
+            if overlap(place.extent(), (address, bytes)) {
                 *place = Place::Nowhere(place.bytes());
             }
         }
+        // Whoever fills it waits for the host only, and ends with the connection.
+        let gone = |state: &mut State| state.is_arriving((address, bytes));
+        drop(self.arrived.wait_while(state, gone));
+    }
+}
+
+impl State {
+    fn is_arriving(&self, memory: (u64, u64)) -> bool {
+        self.arriving.values().any(|arriving| overlap(*arriving, memory))
     }
 }
 
@@ -121,8 +175,8 @@ mod tests {
         assert!(deliveries.has_room(COPIES_BYTES_MAX - 150, COLLECTED_MAX - 2));
         assert!(!deliveries.has_room(COPIES_BYTES_MAX - 149, 1));
         assert!(!deliveries.has_room(1, COLLECTED_MAX - 1));
-        assert_eq!(deliveries.take(first).map(|place| place.bytes()), Some(100));
-        assert!(deliveries.take(first).is_none());
+        assert_eq!(deliveries.arrive(first).map(|place| place.bytes()), Some(100));
+        assert!(deliveries.arrive(first).is_none());
         assert_eq!(deliveries.bytes(), Some(50));
     }
 
@@ -143,5 +197,27 @@ mod tests {
         deliveries.give_up(0x1080, 1);
         assert!(!deliveries.reach(0x1000, 0x100));
         assert_eq!(deliveries.bytes(), Some(0x100), "its contents come all the same");
+    }
+
+    /// A thread frees memory while another one, which leads, puts the contents of a copy there.
+    #[test]
+    fn memory_that_is_being_filled_is_waited_for_before_it_goes() {
+        let deliveries = Deliveries::default();
+        let ticket = deliveries.expect(at(0x1000, 0x100));
+        let arriving = deliveries.arrive(ticket).expect("it is expected");
+        assert!(deliveries.reach(0x10ff, 1) && !deliveries.reach(0x1100, 1));
+        deliveries.give_up(0x1100, 1);
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                deliveries.give_up(0x1000, 1);
+                tell.send(()).expect("the test listens");
+            });
+            let early = told.recv_timeout(std::time::Duration::from_millis(20));
+            assert!(early.is_err(), "it is still written");
+            drop(arriving);
+            told.recv_timeout(std::time::Duration::from_secs(20)).expect("it is free");
+        });
+        assert_eq!(deliveries.bytes(), None);
     }
 }

@@ -11,7 +11,7 @@ use vgpu_link::wire::control::{Collect, Collected};
 use vgpu_link::wire::{Header, Kind, Payload, Request};
 use vgpu_link::{LAST_WORDS_LIMIT, LinkError, Receiver};
 
-use crate::deliveries::{Deliveries, Place};
+use crate::deliveries::Deliveries;
 
 /// Says why an answer did not come.
 #[derive(Debug)]
@@ -313,7 +313,7 @@ fn deliver(
     let mut left = header.bulk_bytes as usize;
     for delivery in &collected.deliveries {
         let bytes = delivery.bytes as usize;
-        let place = deliveries.take(delivery.ticket).ok_or_else(|| unexpected(header))?;
+        let place = deliveries.arrive(delivery.ticket).ok_or_else(|| unexpected(header))?;
         // The host could not make the copy, and reports why as the error of a post.
         if bytes == 0 {
             continue;
@@ -321,10 +321,7 @@ fn deliver(
         if bytes != place.bytes() || bytes > left {
             return Err(LinkError::BulkMismatch { bytes, room: place.bytes().min(left) });
         }
-        match place {
-            Place::Into(place) => place.fill(|place| receiver.bulk(place))?,
-            Place::Nowhere(bytes) => receiver.bulk(&mut vec![0; bytes])?,
-        }
+        place.fill(|place| receiver.bulk(place))?;
         left -= bytes;
     }
     if left == 0 { Ok(()) } else { Err(LinkError::BulkMismatch { bytes: left, room: 0 }) }
