@@ -172,6 +172,7 @@ DRIVER = {
     "cuLibraryLoadData": "ppppuppu",
     "cuLibraryUnload": "p",
     "cuLibraryGetKernel": "ppp",
+    "cuLibraryGetGlobal": "pppp",
     "cuKernelGetFunction": "pp",
     "cuFuncGetAttribute": "pip",
     "cuFuncSetAttribute": "pii",

@@ -1,8 +1,8 @@
 //! The way to the host, with the driver API's rules about who may ask.
 
 use vgpu_abi::cuda::{CUstream, Error};
-use vgpu_guest::session;
 use vgpu_guest::wire::{Request, cuda};
+use vgpu_guest::{Failure, session};
 
 use crate::api::host_function;
 use crate::{captures, contexts, devices, work};
@@ -18,10 +18,37 @@ const UNSEEN: [u32; 4] = [
     cuda::StreamDestroyV2::OPCODE,
 ];
 
+/// Calls that are answered when their work is in the legacy stream, not when it is done: "the
+/// function is asynchronous with respect to the host" (CUDA Driver API, API synchronization
+/// behavior).
+const LEAVING: [u32; 2] = [cuda::MemcpyDtoDV2::OPCODE, cuda::VolumeWithin::OPCODE];
+
+/// The same, where no program can see the end of the work (`work`).
+const LEAVING_UNSEEN: [u32; 6] = [
+    cuda::MemsetD8V2::OPCODE,
+    cuda::MemsetD16V2::OPCODE,
+    cuda::MemsetD32V2::OPCODE,
+    cuda::MemsetD2D8V2::OPCODE,
+    cuda::MemsetD2D16V2::OPCODE,
+    cuda::MemsetD2D32V2::OPCODE,
+];
+
 /// Asks and waits; the calling thread needs a current context (CUDA Driver API, Context
 /// Management: most functions work on it).
 pub(crate) fn call<R: Request>(request: &R) -> Result<R::Reply, Error> {
     ready()?;
+    if LEAVING.contains(&R::OPCODE) {
+        work::give(CUstream::LEGACY)?;
+    } else if LEAVING_UNSEEN.contains(&R::OPCODE) {
+        work::give_unseen(CUstream::LEGACY)?;
+    }
+    ask(request)
+}
+
+/// As [`call`], for what gives a stream work whose end no program can see (`work`).
+pub(crate) fn call_unseen<R: Request>(stream: CUstream, request: &R) -> Result<R::Reply, Error> {
+    ready()?;
+    work::give_unseen(stream)?;
     ask(request)
 }
 
@@ -79,8 +106,14 @@ pub(crate) fn settle(stream: CUstream) -> Result<(), Error> {
 
 /// Asks and waits, with or without a current context.
 pub(crate) fn call_without_context<R: Request>(request: &R) -> Result<R::Reply, Error> {
-    devices::known()?;
+    ready_without_context()?;
     ask(request)
+}
+
+/// Asks without waiting, with or without a current context.
+pub(crate) fn post_without_context<R: Request>(request: &R) -> Result<(), Error> {
+    ready_without_context()?;
+    Ok(session::post(request)?)
 }
 
 /// Asks; a call that synchronises also brings the contents of copies that are complete then.
@@ -91,6 +124,12 @@ fn ask<R: Request>(request: &R) -> Result<R::Reply, Error> {
     } else {
         session::call(request)
     };
+    noticed(answered)
+}
+
+/// Takes up what an answer says beyond its own call: that a capture has failed, or that the
+/// context is broken.
+fn noticed<T>(answered: Result<T, Failure>) -> Result<T, Error> {
     answered.map_err(Error::from).inspect_err(|error| {
         captures::notice(*error);
         contexts::note_broken(*error);
@@ -101,7 +140,7 @@ fn ask<R: Request>(request: &R) -> Result<R::Reply, Error> {
 pub(crate) fn send_parts<'a, R: Request>(
     parts: impl Iterator<Item = (R, &'a [u8])>,
 ) -> Result<(), Error> {
-    session::send_parts(parts)?;
+    noticed(session::send_parts(parts))?;
     Ok(session::collect()?)
 }
 
@@ -109,17 +148,22 @@ pub(crate) fn send_parts<'a, R: Request>(
 pub(crate) fn fetch_parts<'a, R: Request>(
     parts: impl Iterator<Item = (R, &'a mut [u8])>,
 ) -> Result<(), Error> {
-    session::fetch_parts(parts)?;
+    noticed(session::fetch_parts(parts))?;
     Ok(session::collect()?)
 }
 
 /// Checks that the driver is initialised and that the thread's current context is alive.
 pub(crate) fn ready() -> Result<(), Error> {
-    devices::known()?;
-    host_function::check_not_within()?;
+    ready_without_context()?;
     match contexts::current()?.1.broken {
         // What broke it has been told: posts, which are not answered, must not seem to be done.
         Some(error) => Err(error),
         None => Ok(()),
     }
+}
+
+/// Checks that the driver is initialised, and that no function in a stream asks.
+pub(crate) fn ready_without_context() -> Result<(), Error> {
+    devices::known()?;
+    host_function::check_not_within()
 }

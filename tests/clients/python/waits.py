@@ -64,6 +64,8 @@ def load():
         write(ctypes.c_uint64(target.value + at * 40_000), part, PER_THREAD)
         check(cuda.cuStreamSynchronize(PER_THREAD))
     small = allocate(65_536)
+    check(cuda.cuMemsetD8_v2(small, 9, ctypes.c_size_t(65_536)))
+    check(cuda.cuStreamSynchronize(None))
     check(cuda.cuMemcpyHtoD_v2(small, pattern(3, 65_536), ctypes.c_size_t(65_536)))
     back = ctypes.create_string_buffer(50 * 40_000)
     check(cuda.cuMemcpyDtoH_v2(back, target, ctypes.c_size_t(len(back))))
@@ -171,7 +173,8 @@ def functions():
     def first(data):
         began.set()
         # Another thread of the program goes on meanwhile, and lets this one go.
-        seen.append(["first", data, go.wait(60), cuda.cuCtxSynchronize()])
+        named = cuda.cuCtxSynchronize_v2(context), cuda.cuDevicePrimaryCtxReset_v2(0)
+        seen.append(["first", data, go.wait(60), cuda.cuCtxSynchronize(), *named])
 
     @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p)
     def second(stream_, status, data):

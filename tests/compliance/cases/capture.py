@@ -325,6 +325,19 @@ def a_global_capture_forbids_allocation(world):
 
 
 @case
+def memory_that_a_capture_kept_is_freed_after_it(world):
+    """cuStreamBeginCapture, mode GLOBAL: what was refused was not done."""
+    world.primary()
+    place = world.memory()
+    stream = begin(world, GLOBAL)
+    world.expect("STREAM_CAPTURE_UNSUPPORTED", world.cu.cuMemFree_v2(place))
+    graph = c_void_p()
+    world.expect("STREAM_CAPTURE_INVALIDATED", world.cu.cuStreamEndCapture(stream, byref(graph)))
+    world.ok(world.cu.cuMemsetD8_v2(place, 1, 16))
+    world.ok(world.cu.cuMemFree_v2(place))
+
+
+@case
 def a_relaxed_capture_allows_allocation(world):
     """cuStreamBeginCapture, mode RELAXED."""
     world.primary()

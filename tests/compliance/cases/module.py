@@ -378,6 +378,23 @@ def a_library_is_independent_of_contexts(world):
 
 
 @case
+def a_variable_of_a_library_is_reached_after_a_reset(world):
+    """cuLibraryGetGlobal, cuDevicePrimaryCtxReset: a library outlives a context."""
+    library, place, size = c_void_p(), c_uint64(), c_size_t()
+    world.primary()
+    world.ok(world.cu.cuLibraryLoadData(byref(library), kernels.ALL, None, None, 0, None, None, 0))
+    name = b"vgpu_test_counter"
+    for _ in range(2):
+        world.ok(world.cu.cuLibraryGetGlobal(byref(place), byref(size), library, name))
+        world.equal(world.read(place.value, 4), struct.pack("<I", 7))
+        world.ok(world.cu.cuDevicePrimaryCtxReset_v2(world.device()))
+        world.primary()
+    places = [world.memory(4) for _ in range(4)]
+    for place in places:
+        world.ok(world.cu.cuMemFree_v2(place))
+
+
+@case
 def a_kernel_of_a_library_computes(world):
     """cuKernelGetFunction, and a CUkernel in place of a CUfunction."""
     world.primary()

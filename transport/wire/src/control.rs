@@ -48,6 +48,8 @@ pub(crate) fn name(opcode: u32) -> Option<&'static str> {
         opcode::GOODBYE => "Goodbye",
         opcode::SNAPSHOT => "Snapshot",
         opcode::DEVICE_STATE => "DeviceState",
+        opcode::COLLECT => "Collect",
+        opcode::NEXT_FUNCTION => "NextFunction",
         _ => return None,
     })
 }

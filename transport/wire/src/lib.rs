@@ -24,5 +24,5 @@ pub use text::Text;
 
 /// Names the message of an opcode, for people.
 pub fn name(opcode: u32) -> Option<&'static str> {
-    control::name(opcode).or_else(|| cuda::name(opcode))
+    control::name(opcode).or_else(|| cuda::name(opcode)).or_else(|| cublas::name(opcode))
 }

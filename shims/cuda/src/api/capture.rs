@@ -81,7 +81,13 @@ pub(crate) fn stream_end_capture(stream: CUstream) -> Result<CUgraph, Error> {
         captures::end(context, stream);
         let graph = ended.as_ref().ok().map(|ended| CUgraph(ended.graph));
         host_copies::end_capture(graph, captures::any());
-        answered(|answered| answered.remove(&(context, stream.0)));
+        answered(|answered| {
+            answered.remove(&(context, stream.0));
+            if !captures::any() {
+                // Those of streams that had joined.
+                answered.clear();
+            }
+        });
     }
     Ok(CUgraph(ended?.graph))
 }

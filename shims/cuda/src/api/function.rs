@@ -7,7 +7,6 @@ use vgpu_abi::cuda::{
     CUdevice, CUfunc_cache, CUfunction, CUfunction_attribute as Attribute,
     CUfunctionLoadingState as LoadingState, CUmodule, CUsharedconfig, Error,
 };
-use vgpu_guest::session;
 use vgpu_guest::wire::cuda::{
     FuncIsLoaded, FuncLoad, FuncSetAttribute, FuncSetCacheConfig, FuncSetSharedMemConfig,
     FunctionDescribe,
@@ -90,7 +89,7 @@ pub(crate) fn func_get_module(handle: CUfunction) -> Result<CUmodule, Error> {
         return Ok(CUmodule(module));
     }
     let context = known.context.ok_or(Error::INVALID_HANDLE)?;
-    let module = session::call(&FunctionDescribe { function: handle.0 })?.module;
+    let module = remote::call_without_context(&FunctionDescribe { function: handle.0 })?.module;
     code::insert_owner(module, Owner { context: Some(context), library: known.library });
     Ok(CUmodule(module))
 }

@@ -6,7 +6,6 @@ use vgpu_abi::cuda::{
     CUdevice, CUfunc_cache, CUfunction, CUfunction_attribute as Attribute, CUkernel, CUlibrary,
     Error,
 };
-use vgpu_guest::session;
 use vgpu_guest::wire::cuda::{KernelGetFunction, KernelSetAttribute, KernelSetCacheConfig};
 
 use crate::api::function::{check_cache, parameter};
@@ -22,7 +21,7 @@ pub(crate) fn kernel_get_function(handle: CUkernel) -> Result<CUfunction, Error>
     if let Some(function) = code::of_kernel(handle.0, context) {
         return Ok(CUfunction(function));
     }
-    let reply = session::call(&KernelGetFunction { kernel: handle.0 })?;
+    let reply = remote::call_without_context(&KernelGetFunction { kernel: handle.0 })?;
     let name = known.name.to_bytes().to_vec();
     let function = Function::new(name, reply.facts, context, [None, known.library])?;
     code::insert_of_kernel(handle.0, context, reply.function, function);
@@ -48,13 +47,16 @@ pub(crate) fn kernel_set_attribute(
 ) -> Result<(), Error> {
     let ordinal = devices::known()?.host_ordinal(device)?;
     let known = kernel(handle.0)?;
-    session::call(&KernelSetAttribute {
+    remote::call_without_context(&KernelSetAttribute {
         attrib: attribute.0,
         val: value,
         kernel: handle.0,
         dev: ordinal as i32,
     })?;
     known.changed(device, attribute, value);
+    for function in code::all_of_kernel(handle.0, device) {
+        function.changed(device, attribute, value);
+    }
     Ok(())
 }
 
@@ -68,7 +70,7 @@ pub(crate) fn kernel_set_cache_config(
     kernel(handle.0)?;
     check_cache(config)?;
     let dev = ordinal as i32;
-    Ok(session::post(&KernelSetCacheConfig { kernel: handle.0, config: config.0, dev })?)
+    remote::post_without_context(&KernelSetCacheConfig { kernel: handle.0, config: config.0, dev })
 }
 
 /// Returns the kernel's name, which stays until its library is unloaded.

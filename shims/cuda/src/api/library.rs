@@ -6,7 +6,6 @@ use vgpu_abi::cuda::{
     CUdeviceptr, CUkernel, CUlibrary, CUlibraryOption as LibraryOption, CUmodule, Error,
 };
 use vgpu_guest::convert::{Memory, Readable};
-use vgpu_guest::session;
 use vgpu_guest::wire::cuda::{
     LibraryGetGlobal, LibraryGetKernel, LibraryGetModule, LibraryListKernels, LibraryLoad,
     LibraryUnload,
@@ -86,7 +85,7 @@ pub(crate) fn library_unload(library: CUlibrary) -> Result<(), Error> {
     devices::known()?;
     code::check_library(library.0)?;
     code::remove_owner(library.0);
-    Ok(session::post(&LibraryUnload { library: library.0 })?)
+    remote::post_without_context(&LibraryUnload { library: library.0 })
 }
 
 /// Finds a kernel by its name; the host is asked once for each.
@@ -98,7 +97,7 @@ pub(crate) fn library_get_kernel(library: CUlibrary, name: &CStr) -> Result<CUke
         return Ok(CUkernel(known));
     }
     let request = LibraryGetKernel { library: library.0, name: limited(name)? };
-    let reply = session::call(&request)?;
+    let reply = remote::call_without_context(&request)?;
     let kernel = Function::kernel(request.name, reply.parameters, library.0)?;
     code::insert(reply.kernel, kernel);
     Ok(CUkernel(reply.kernel))
@@ -124,7 +123,7 @@ pub(crate) fn library_get_global(
     code::check_library(library.0)?;
     let (context, _) = contexts::current()?;
     let name = limited(name.to_bytes())?;
-    let reply = session::call(&LibraryGetGlobal { library: library.0, name })?;
+    let reply = remote::call_without_context(&LibraryGetGlobal { library: library.0, name })?;
     code::insert_variable(library.0, reply.address, reply.bytes, context);
     Ok((reply.address, reply.bytes as usize))
 }
@@ -133,7 +132,8 @@ pub(crate) fn library_get_global(
 pub(crate) fn library_get_kernel_count(library: CUlibrary) -> Result<u32, Error> {
     devices::known()?;
     code::check_library(library.0)?;
-    Ok(session::call(&LibraryListKernels { library: library.0, first: u32::MAX })?.count)
+    Ok(remote::call_without_context(&LibraryListKernels { library: library.0, first: u32::MAX })?
+        .count)
 }
 
 /// Lists as many kernels of a library as there is room for.
@@ -146,7 +146,7 @@ pub(crate) fn library_enumerate_kernels(
     let mut filled = 0;
     while filled < kernels.len() {
         let request = LibraryListKernels { library: library.0, first: filled as u32 };
-        let listed = session::call(&request)?.kernels;
+        let listed = remote::call_without_context(&request)?.kernels;
         if listed.is_empty() {
             break;
         }

@@ -15,7 +15,7 @@ use crate::code::jit::Options;
 use crate::code::upload::with_image;
 use crate::remote;
 
-/// Longest name of an input, as the messages hold it; a longer one is cut, it is for messages.
+/// Longest name of an input: 4,096 bytes, as a path. It is for messages only.
 const NAME_BYTES_MAX: usize = 4096;
 
 /// Largest result of a link: 2 GiB, as the largest image.
@@ -51,7 +51,7 @@ pub(crate) fn link_create_v2(
 ) -> Result<CUlinkState, Error> {
     remote::ready()?;
     let options = Options::read(count, options, values)?;
-    let reply = session::call(&LinkCreate { options: options.sent.clone() })?;
+    let reply = remote::call_without_context(&LinkCreate { options: options.sent.clone() })?;
     options.answer(&reply.report)?;
     let link = Link { options, result: Vec::new() };
     lock().get_or_insert_default().insert(reply.state, link);
@@ -114,7 +114,8 @@ pub(crate) fn link_add_file_v2(
         contents.pop();
     }
     let name = path.to_string_lossy();
-    add(state, kind, &contents, name.get(..NAME_BYTES_MAX).unwrap_or(&name), &options)
+    let shown = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
+    add(state, kind, &contents, shown, &options)
 }
 
 /// As [`link_add_file_v2`], under its old name.
@@ -157,7 +158,7 @@ fn add(
 pub(crate) fn link_complete(state: CUlinkState) -> Result<(*mut c_void, usize), Error> {
     remote::ready()?;
     let options = options_of(state)?;
-    let reply = session::call(&LinkComplete { state: state.0 })?;
+    let reply = remote::call_without_context(&LinkComplete { state: state.0 })?;
     options.answer(&reply.report)?;
     if reply.bytes > RESULT_BYTES_MAX {
         return Err(Error::OUT_OF_MEMORY);

@@ -89,8 +89,9 @@ pub(crate) fn mem_free_v2(start: CUdeviceptr) -> Result<(), Error> {
     if code::is_variable(start) {
         return Err(Error::INVALID_VALUE);
     }
-    ranges::remove(start)?;
-    remote::post(&MemFreeV2 { dptr: start })
+    let range = ranges::remove(start)?;
+    // Refused beside a capture, say: then it is still allocated.
+    remote::post(&MemFreeV2 { dptr: start }).inspect_err(|_| ranges::restore(vec![range]))
 }
 
 /// Returns the beginning and the length of the allocation that holds an address; none is

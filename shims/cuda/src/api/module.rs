@@ -4,7 +4,6 @@ use std::ffi::CStr;
 
 use vgpu_abi::cuda::{CUdeviceptr, CUfunction, CUmodule, Error};
 use vgpu_guest::convert::{Memory, Readable};
-use vgpu_guest::session;
 use vgpu_guest::wire::cuda::{
     ModuleGetFunction, ModuleGetGlobal, ModuleListFunctions, ModuleLoad, ModuleUnload,
 };
@@ -73,7 +72,7 @@ pub(crate) fn module_get_function(module: CUmodule, name: &CStr) -> Result<CUfun
         return Ok(CUfunction(known));
     }
     let request = ModuleGetFunction { module: module.0, name: limited(name)? };
-    let reply = session::call(&request)?;
+    let reply = remote::call_without_context(&request)?;
     let owners = [Some(module.0), owner.library];
     let function = Function::new(request.name, reply.facts, context, owners)?;
     code::insert(reply.function, function);
@@ -95,7 +94,7 @@ pub(crate) fn module_get_global_v2(
     remote::ready()?;
     let context = code::module(module.0)?.context.ok_or(Error::INVALID_HANDLE)?;
     let name = limited(name.to_bytes())?;
-    let reply = session::call(&ModuleGetGlobal { module: module.0, name })?;
+    let reply = remote::call_without_context(&ModuleGetGlobal { module: module.0, name })?;
     code::insert_variable(module.0, reply.address, reply.bytes, context);
     Ok((reply.address, reply.bytes as usize))
 }
@@ -104,7 +103,8 @@ pub(crate) fn module_get_global_v2(
 pub(crate) fn module_get_function_count(module: CUmodule) -> Result<u32, Error> {
     remote::ready()?;
     code::module(module.0)?;
-    Ok(session::call(&ModuleListFunctions { module: module.0, first: u32::MAX })?.count)
+    Ok(remote::call_without_context(&ModuleListFunctions { module: module.0, first: u32::MAX })?
+        .count)
 }
 
 /// Lists as many functions of a module as there is room for.
@@ -117,7 +117,7 @@ pub(crate) fn module_enumerate_functions(
     let mut filled = 0;
     while filled < functions.len() {
         let request = ModuleListFunctions { module: module.0, first: filled as u32 };
-        let listed = session::call(&request)?.functions;
+        let listed = remote::call_without_context(&request)?.functions;
         if listed.is_empty() {
             break;
         }

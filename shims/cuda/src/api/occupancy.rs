@@ -5,7 +5,6 @@ use vgpu_abi::cuda::{
     CUlaunchConfig, CUoccupancy_flags as Flags, CUoccupancyB2DSize, Error,
 };
 use vgpu_guest::convert::Pointing;
-use vgpu_guest::session;
 use vgpu_guest::wire::cuda::{
     BlockShape, KernelLaunch, OccupancyAvailableDynamicSMemPerBlock, OccupancyBlocks,
     OccupancyClusterSize, OccupancyClusters,
@@ -58,7 +57,7 @@ fn blocks(
     }
     let shapes = vec![BlockShape { threads, shared_bytes }];
     let asked = OccupancyBlocks { function: handle.0, flags, shapes };
-    let blocks = *session::call(&asked)?.blocks.first().ok_or(Error::UNKNOWN)?;
+    let blocks = *remote::call_without_context(&asked)?.blocks.first().ok_or(Error::UNKNOWN)?;
     known.keep_occupancy(shape, blocks);
     Ok(blocks)
 }
@@ -128,7 +127,7 @@ pub(crate) fn occupancy_max_potential_block_size_with_flags(
         })
         .collect();
     let asked = OccupancyBlocks { function: handle.0, flags, shapes: shapes.clone() };
-    let answered = session::call(&asked)?.blocks;
+    let answered = remote::call_without_context(&asked)?.blocks;
     let (mut best, mut size, mut held) = (0, 0, 0);
     for (shape, blocks) in shapes.iter().zip(answered) {
         let threads = shape.threads.saturating_mul(blocks);
@@ -165,7 +164,8 @@ pub(crate) fn occupancy_max_active_clusters(
     remote::ready()?;
     let (shape, stream) = launch::configured(&config, handle)?;
     launch::on_stream(handle, stream)?;
-    Ok(session::call(&OccupancyClusters { launch: shape, stream: stream.0 })?.clusters)
+    Ok(remote::call_without_context(&OccupancyClusters { launch: shape, stream: stream.0 })?
+        .clusters)
 }
 
 /// Returns how many blocks the largest cluster of a launch's shape may have.
@@ -176,5 +176,6 @@ pub(crate) fn occupancy_max_potential_cluster_size(
     remote::ready()?;
     let (shape, stream) = launch::configured(&config, handle)?;
     launch::on_stream(handle, stream)?;
-    Ok(session::call(&OccupancyClusterSize { launch: shape, stream: stream.0 })?.blocks)
+    Ok(remote::call_without_context(&OccupancyClusterSize { launch: shape, stream: stream.0 })?
+        .blocks)
 }

@@ -44,10 +44,9 @@ pub(crate) fn mem_free_host(memory: Memory<'_>) -> Result<(), Error> {
     if let Some(pinned::Place { start, bytes, .. }) = pinned::find(memory.address())
         && session::has_copies_into(start, bytes)?
     {
-        // Whatever comes of it, nothing is written there after this.
-        let synchronised = remote::call(&CtxSynchronize);
+        remote::call(&CtxSynchronize)?;
+        // What other threads and contexts have begun since: nothing is written there after this.
         session::give_up_copies_into(start, bytes)?;
-        synchronised?;
     }
     pinned::free(memory.address())
 }

@@ -139,7 +139,7 @@ pub(crate) fn mem_alloc_async(bytes: usize, stream: CUstream) -> Result<CUdevice
     let device = contexts::find(context)?.device;
     let pool = device_get_mem_pool(device)?;
     let request = MemAllocAsync { bytesize: bytes as u64, stream: stream.0 };
-    allocate(bytes, pool, stream, || Ok(remote::call(&request)?.dptr))
+    allocate(bytes, pool, stream, || Ok(remote::call_unseen(stream, &request)?.dptr))
 }
 
 /// Allocates from a pool, behind what the stream does already.
@@ -151,7 +151,7 @@ pub(crate) fn mem_alloc_from_pool_async(
     remote::ready()?;
     handles::stream(stream)?;
     let request = MemAllocFromPoolAsync { bytesize: bytes as u64, pool: pool.0, stream: stream.0 };
-    allocate(bytes, pool, stream, || Ok(remote::call(&request)?.dptr))
+    allocate(bytes, pool, stream, || Ok(remote::call_unseen(stream, &request)?.dptr))
 }
 
 fn allocate(
@@ -184,6 +184,7 @@ pub(crate) fn mem_free_async(start: CUdeviceptr, stream: CUstream) -> Result<(),
         return Ok(());
     }
     capture::check_not_capturing(stream)?;
-    ranges::remove_pooled(start)?;
-    remote::post(&MemFreeAsync { dptr: start, stream: stream.0 })
+    let range = ranges::remove_pooled(start)?;
+    let request = MemFreeAsync { dptr: start, stream: stream.0 };
+    remote::post_to(stream, &request).inspect_err(|_| ranges::restore(vec![range]))
 }

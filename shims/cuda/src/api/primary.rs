@@ -3,7 +3,7 @@
 //! One per device and process, shared by all who retain it. The guest counts them; the host makes
 //! the context for the first and destroys it after the last.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgpu_abi::cuda::{CUcontext, CUdevice, Error};
 use vgpu_guest::wire::cuda::{
@@ -17,10 +17,16 @@ use crate::{contexts, devices, remote};
 /// Held while a count and the host's context change together.
 static CHANGE: Mutex<()> = Mutex::new(());
 
+fn change() -> Result<MutexGuard<'static, ()>, Error> {
+    // First, for who holds it may wait for a stream that waits for a function which asks here.
+    remote::ready_without_context()?;
+    Ok(CHANGE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// Retains the primary context of a device, and makes it for the first.
 pub(crate) fn device_primary_ctx_retain(device: CUdevice) -> Result<CUcontext, Error> {
     let dev = host_device(device)?;
-    let _change = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _change = change()?;
     let primary = contexts::primary(device);
     if primary.retained > 0 {
         contexts::change_primary(device, |primary| primary.retained += 1);
@@ -38,7 +44,7 @@ pub(crate) fn device_primary_ctx_retain(device: CUdevice) -> Result<CUcontext, E
 /// Gives a retained context back; the last one destroys it.
 pub(crate) fn device_primary_ctx_release_v2(device: CUdevice) -> Result<(), Error> {
     let dev = host_device(device)?;
-    let _change = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _change = change()?;
     let primary = contexts::primary(device);
     if primary.retained == 0 {
         return Err(Error::INVALID_CONTEXT);
@@ -60,7 +66,7 @@ pub(crate) fn device_primary_ctx_release_v2(device: CUdevice) -> Result<(), Erro
 /// retaining it again.
 pub(crate) fn device_primary_ctx_reset_v2(device: CUdevice) -> Result<(), Error> {
     let dev = host_device(device)?;
-    let _change = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _change = change()?;
     let primary = contexts::primary(device);
     if primary.retained > 0 {
         remote::call_without_context(&DevicePrimaryCtxResetV2 { dev })?;
@@ -88,7 +94,7 @@ pub(crate) fn device_primary_ctx_reset(device: CUdevice) -> Result<(), Error> {
 pub(crate) fn device_primary_ctx_set_flags_v2(device: CUdevice, flags: u32) -> Result<(), Error> {
     let dev = host_device(device)?;
     context::check_flags(flags)?;
-    let _change = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _change = change()?;
     remote::call_without_context(&DevicePrimaryCtxSetFlagsV2 { dev, flags })?;
     contexts::change_primary(device, |primary| primary.flags = flags);
     contexts::change_flags(contexts::primary(device).handle, flags);

@@ -26,12 +26,13 @@ fn check(
     ranges::check(target, bytes.ok_or(Error::INVALID_VALUE)? as u64)
 }
 
-/// Counts the bytes from the first row's beginning to the last row's end.
-pub(super) fn extent(pitch: usize, width_bytes: Option<usize>, rows: usize) -> Option<usize> {
-    match (width_bytes?, rows) {
+/// Counts the bytes from the first row's beginning to the last row's end; rows lie at multiples of
+/// an element's size.
+fn extent(pitch: usize, width: usize, element_bytes: usize, rows: usize) -> Option<usize> {
+    match (width.checked_mul(element_bytes)?, rows) {
         (0, _) | (_, 0) => Some(0),
         (width, 1) => Some(width),
-        (width, _) if width > pitch => None,
+        (width, _) if width > pitch || !pitch.is_multiple_of(element_bytes) => None,
         (width, rows) => pitch.checked_mul(rows - 1)?.checked_add(width),
     }
 }
@@ -59,7 +60,7 @@ pub(crate) fn memset_d2_d8_async(
     rows: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    check(target, 1, extent(pitch, width.checked_mul(1), rows), stream)?;
+    check(target, 1, extent(pitch, width, 1, rows), stream)?;
     remote::post_unseen(
         stream,
         &MemsetD2D8Async {
@@ -96,7 +97,7 @@ pub(crate) fn memset_d2_d16_async(
     rows: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    check(target, 2, extent(pitch, width.checked_mul(2), rows), stream)?;
+    check(target, 2, extent(pitch, width, 2, rows), stream)?;
     remote::post_unseen(
         stream,
         &MemsetD2D16Async {
@@ -133,7 +134,7 @@ pub(crate) fn memset_d2_d32_async(
     rows: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    check(target, 4, extent(pitch, width.checked_mul(4), rows), stream)?;
+    check(target, 4, extent(pitch, width, 4, rows), stream)?;
     remote::post_unseen(
         stream,
         &MemsetD2D32Async {
@@ -153,11 +154,13 @@ mod tests {
 
     #[test]
     fn the_extent_of_rows_ends_with_the_last_one() {
-        assert_eq!(extent(16, Some(8), 3), Some(40));
-        assert_eq!(extent(0, Some(8), 1), Some(8));
-        assert_eq!(extent(4, Some(8), 2), None);
-        assert_eq!(extent(16, Some(0), 3), Some(0));
-        assert_eq!(extent(16, None, 3), None);
-        assert_eq!(extent(usize::MAX, Some(8), 3), None);
+        assert_eq!(extent(16, 8, 1, 3), Some(40));
+        assert_eq!(extent(0, 4, 2, 1), Some(8));
+        assert_eq!(extent(4, 8, 1, 2), None);
+        assert_eq!(extent(16, 0, 4, 3), Some(0));
+        assert_eq!(extent(16, usize::MAX, 4, 3), None);
+        assert_eq!(extent(usize::MAX, 8, 1, 3), None);
+        assert_eq!(extent(18, 4, 4, 1), Some(16));
+        assert_eq!(extent(18, 4, 4, 2), None, "the second row would cut elements");
     }
 }

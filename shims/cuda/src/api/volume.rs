@@ -94,70 +94,38 @@ fn in_two_dimensions<'call>(copy: &Pointing<'call, CUDA_MEMCPY2D>) -> Parsed<'ca
     Ok((target, source, Shape { width: it.WidthInBytes, height: it.Height, depth: 1 }))
 }
 
+/// Reads one of the two structures of a copy of slices, whose fields have the same names.
+macro_rules! three_dimensions {
+    ($copy:ident) => {{
+        let it = $copy.value();
+        check_levels(it.srcLOD, it.dstLOD)?;
+        let layout = |x, y, z, pitch, height| Layout { x, y, z, pitch, height };
+        let source = side(
+            it.srcMemoryType,
+            $copy.memory(|it| it.srcHost, 0),
+            $copy.memory(|it| device(it.srcDevice), 0),
+            it.srcArray,
+            layout(it.srcXInBytes, it.srcY, it.srcZ, it.srcPitch, it.srcHeight),
+        )?;
+        let target = side(
+            it.dstMemoryType,
+            $copy.memory(|it| it.dstHost, 0),
+            $copy.memory(|it| device(it.dstDevice), 0),
+            it.dstArray,
+            layout(it.dstXInBytes, it.dstY, it.dstZ, it.dstPitch, it.dstHeight),
+        )?;
+        Ok((target, source, Shape { width: it.WidthInBytes, height: it.Height, depth: it.Depth }))
+    }};
+}
+
 fn in_three_dimensions<'call>(copy: &Pointing<'call, CUDA_MEMCPY3D>) -> Parsed<'call> {
-    let it = copy.value();
-    check_levels(it.srcLOD, it.dstLOD)?;
-    let source = side(
-        it.srcMemoryType,
-        copy.memory(|it| it.srcHost, 0),
-        copy.memory(|it| device(it.srcDevice), 0),
-        it.srcArray,
-        Layout {
-            x: it.srcXInBytes,
-            y: it.srcY,
-            z: it.srcZ,
-            pitch: it.srcPitch,
-            height: it.srcHeight,
-        },
-    )?;
-    let target = side(
-        it.dstMemoryType,
-        copy.memory(|it| it.dstHost, 0),
-        copy.memory(|it| device(it.dstDevice), 0),
-        it.dstArray,
-        Layout {
-            x: it.dstXInBytes,
-            y: it.dstY,
-            z: it.dstZ,
-            pitch: it.dstPitch,
-            height: it.dstHeight,
-        },
-    )?;
-    Ok((target, source, Shape { width: it.WidthInBytes, height: it.Height, depth: it.Depth }))
+    three_dimensions!(copy)
 }
 
 fn between_contexts<'call>(copy: &Pointing<'call, CUDA_MEMCPY3D_PEER>) -> Parsed<'call> {
-    let it = copy.value();
-    check_levels(it.srcLOD, it.dstLOD)?;
-    contexts::find(it.srcContext.0)?;
-    contexts::find(it.dstContext.0)?;
-    let source = side(
-        it.srcMemoryType,
-        copy.memory(|it| it.srcHost, 0),
-        copy.memory(|it| device(it.srcDevice), 0),
-        it.srcArray,
-        Layout {
-            x: it.srcXInBytes,
-            y: it.srcY,
-            z: it.srcZ,
-            pitch: it.srcPitch,
-            height: it.srcHeight,
-        },
-    )?;
-    let target = side(
-        it.dstMemoryType,
-        copy.memory(|it| it.dstHost, 0),
-        copy.memory(|it| device(it.dstDevice), 0),
-        it.dstArray,
-        Layout {
-            x: it.dstXInBytes,
-            y: it.dstY,
-            z: it.dstZ,
-            pitch: it.dstPitch,
-            height: it.dstHeight,
-        },
-    )?;
-    Ok((target, source, Shape { width: it.WidthInBytes, height: it.Height, depth: it.Depth }))
+    contexts::find(copy.value().srcContext.0)?;
+    contexts::find(copy.value().dstContext.0)?;
+    three_dimensions!(copy)
 }
 
 /// Both levels "must be set to 0" (CUDA Driver API, `CUDA_MEMCPY3D`): there are no mipmaps.

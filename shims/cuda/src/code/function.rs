@@ -5,12 +5,11 @@ use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vgpu_abi::cuda::{CUdevice, CUfunction_attribute as Attribute, Error};
-use vgpu_guest::session;
 use vgpu_guest::wire::cuda::{
     FunctionAttribute, FunctionDescribe, FunctionFacts, KernelAttributes, KernelDescribe, Parameter,
 };
 
-use crate::{code, contexts, devices};
+use crate::{code, contexts, devices, remote};
 
 /// A size of block and its dynamic shared memory, with the flags of the question.
 pub(crate) type Shape = (i32, u64, u32);
@@ -122,7 +121,7 @@ impl Function {
         }
         let ordinal = devices::known()?.host_ordinal(device)?;
         let request = KernelAttributes { kernel: handle, device: ordinal as i32 };
-        let learnt = Arc::new(collect(session::call(&request)?.attributes));
+        let learnt = Arc::new(collect(remote::call_without_context(&request)?.attributes));
         lock(&self.attributes).insert(device, Arc::clone(&learnt));
         Ok(learnt)
     }
@@ -182,7 +181,7 @@ pub(crate) fn function(handle: u64) -> Result<Arc<Function>, Error> {
     if !code::is_listed(handle) {
         return Err(Error::INVALID_HANDLE);
     }
-    let described = session::call(&FunctionDescribe { function: handle })?;
+    let described = remote::call_without_context(&FunctionDescribe { function: handle })?;
     let module = described.module;
     let context = code::module(module)?.context.ok_or(Error::INVALID_HANDLE)?;
     let function = Function::new(described.name, described.facts, context, [Some(module), None])?;
@@ -197,7 +196,7 @@ pub(crate) fn kernel(handle: u64) -> Result<Arc<Function>, Error> {
     if !code::is_listed(handle) {
         return Err(Error::INVALID_HANDLE);
     }
-    let described = session::call(&KernelDescribe { kernel: handle })?;
+    let described = remote::call_without_context(&KernelDescribe { kernel: handle })?;
     let function = Function::kernel(described.name, described.parameters, described.library)?;
     Ok(code::insert(handle, function))
 }

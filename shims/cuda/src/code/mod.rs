@@ -15,12 +15,12 @@ pub(crate) mod upload;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use vgpu_abi::cuda::{CUcontext, Error};
+use vgpu_abi::cuda::{CUcontext, CUdevice, Error};
 use vgpu_guest::reserve;
 
 pub(crate) use function::Function;
 
-use crate::ranges;
+use crate::{contexts, ranges};
 
 static CODE: RwLock<Option<Code>> = RwLock::new(None);
 
@@ -41,8 +41,8 @@ struct Code {
     /// What was looked up, by owner and name; the functions of kernels by kernel and context.
     names: HashMap<(u64, Vec<u8>), u64>,
     of_kernels: HashMap<(u64, u64), u64>,
-    /// First addresses of the variables that were looked up, with their owner.
-    variables: HashMap<u64, u64>,
+    /// First addresses of the variables that were looked up, with their owner and context.
+    variables: HashMap<u64, (u64, u64)>,
     /// Handles that the host listed, with their owner: not yet described.
     listed: HashMap<u64, u64>,
 }
@@ -89,6 +89,8 @@ pub(crate) fn forget_context(context: CUcontext) {
         code.forget(|_, owner| owner.context == Some(context.0));
         code.functions.retain(|_, function| function.context != Some(context.0));
         code.of_kernels.retain(|(_, of), _| *of != context.0);
+        // Those of libraries, which stay: the host makes them anew, and may give their addresses.
+        code.variables.retain(|_, (_, of)| *of != context.0);
     }
 }
 
@@ -105,7 +107,7 @@ impl Code {
             self.functions.retain(|_, function| !function.belongs_to(handle));
             self.names.retain(|(owner, _), _| *owner != handle);
             self.listed.retain(|_, owner| *owner != handle);
-            self.variables.retain(|start, owner| {
+            self.variables.retain(|start, (owner, _)| {
                 if *owner == handle {
                     // Gone already with its context, if that ended first.
                     let _ = ranges::remove(*start);
@@ -128,7 +130,8 @@ pub(crate) fn named(owner: u64, name: &[u8]) -> Option<u64> {
 /// from, and may not free.
 pub(crate) fn insert_variable(owner: u64, start: u64, bytes: u64, context: u64) {
     let mut code = write();
-    if code.get_or_insert_default().variables.insert(start, owner).is_none() {
+    let known = code.get_or_insert_default().variables.insert(start, (owner, context));
+    if known != Some((owner, context)) {
         // Where the program has memory of its own nothing can be done: the address is given.
         let _ = reserve::reserve(start, bytes);
         ranges::insert(start, bytes, context);
@@ -154,6 +157,17 @@ pub(crate) fn is_listed(handle: u64) -> bool {
 /// Finds the function of a kernel in a context, if it was asked for before.
 pub(crate) fn of_kernel(kernel: u64, context: u64) -> Option<u64> {
     read().as_ref().and_then(|code| code.of_kernels.get(&(kernel, context)).copied())
+}
+
+/// Lists the functions of a kernel on a device.
+pub(crate) fn all_of_kernel(kernel: u64, device: CUdevice) -> Vec<Arc<Function>> {
+    let code = read();
+    let Some(code) = code.as_ref() else { return Vec::new() };
+    let is_meant = |(of, context): &(u64, u64)| {
+        *of == kernel && contexts::find(*context).is_ok_and(|context| context.device == device)
+    };
+    let handles = code.of_kernels.iter().filter(|(key, _)| is_meant(key)).map(|(_, handle)| handle);
+    handles.filter_map(|handle| code.functions.get(handle).cloned()).collect()
 }
 
 /// Takes up a function or kernel; one that is known keeps what is known of it.

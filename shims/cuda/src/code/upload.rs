@@ -6,6 +6,8 @@ use vgpu_guest::wire::Request;
 use vgpu_guest::wire::cuda::{Image, ImagePart};
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
 
+use crate::remote;
+
 /// Asks for something that needs an image on the host; sends the image if it says that it lacks
 /// it, and asks again. The parts are read from where the program has the image, never copied.
 pub(crate) fn with_image<R: Request>(
@@ -15,7 +17,7 @@ pub(crate) fn with_image<R: Request>(
 ) -> Result<R::Reply, Error> {
     let image = Image { hash: *blake3::hash(bytes).as_bytes(), bytes: bytes.len() as u64 };
     let request = ask(image.clone());
-    let reply = session::call(&request)?;
+    let reply = remote::call_without_context(&request)?;
     if !is_missing(&reply) {
         return Ok(reply);
     }
@@ -24,7 +26,7 @@ pub(crate) fn with_image<R: Request>(
     session::post_parts(
         parts.map(|(part, offset)| (ImagePart { image: image.clone(), offset }, part)),
     )?;
-    let reply = session::call(&request)?;
+    let reply = remote::call_without_context(&request)?;
     // A host that has just taken it all and lacks it had no room for it.
     if is_missing(&reply) { Err(Error::OUT_OF_MEMORY) } else { Ok(reply) }
 }
