@@ -4,9 +4,10 @@
 //! `memcpy`, the loading of the same libraries without a GPU, `ldconfig -p`. The figures are
 //! medians. Nothing here passes or fails by a figure; only a client that does not work fails.
 
-mod discovery;
+pub(crate) mod discovery;
 mod install;
 mod machine;
+mod memory;
 mod table;
 
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub fn measure() -> Result<Value> {
     let host = Vgpud::start(&stage)?;
     note("calls and copies");
     let client = client(&stage, &host)?;
+    note("memory of an idle client");
+    let memory = memory::measure(&stage, &host)?;
     note("discovery by the real backend");
     let discovery = discovery::measure(&stage, &host)?;
     note("scan, plan, apply and rollback on a Debian root");
@@ -41,6 +44,7 @@ pub fn measure() -> Result<Value> {
         "machine": machine::describe(),
         "link": "unix",
         "client": client,
+        "memory": memory,
         "discovery": discovery,
         "install": install,
     }))
@@ -67,7 +71,7 @@ fn parse(program: &str, printed: &str) -> Result<Value> {
 }
 
 /// The median of several times, in milliseconds.
-fn median_ms(mut times: Vec<Duration>) -> f64 {
+pub(crate) fn median_ms(mut times: Vec<Duration>) -> f64 {
     times.sort_unstable();
     times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }

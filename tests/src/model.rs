@@ -1,4 +1,4 @@
-//! A language model of our own: small, random, always the same, in the GGUF format.
+//! A language model of our own: random, always the same, in the GGUF format.
 //!
 //! It says nothing sensible, but it is computed as any Llama is: the published backends load it,
 //! and two runs of one backend can be compared token by token.
@@ -8,26 +8,36 @@
 
 use std::io::{self, Write};
 
-/// Width of the model: 256, one row of every block format of ggml.
-const WIDTH: u64 = 256;
-
-/// Width of the feed-forward part.
-const WIDTH_FEED_FORWARD: u64 = 512;
-
-/// Attention heads; each is 64 wide, as in many models.
-const HEADS: u64 = 4;
-
-/// Heads of keys and values: fewer, as in all newer models.
-const HEADS_KV: u64 = 2;
-
 /// Tokens: three special ones, 256 bytes, and 61 letters.
 const TOKENS: u64 = 320;
 
-/// Layers.
-const LAYERS: u64 = 2;
-
 /// Bytes to which tensors are aligned (`general.alignment`, by default).
 const ALIGNMENT: usize = 32;
+
+/// How large a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Numbers of one token's vector; a multiple of 256, one row of every block format of ggml.
+    width: u64,
+    /// Width of the feed-forward part.
+    feed_forward: u64,
+    /// Attention heads; each is 64 wide, as in many models.
+    heads: u64,
+    /// Heads of keys and values: fewer, as in all newer models.
+    heads_kv: u64,
+    /// Layers.
+    layers: u64,
+}
+
+impl Shape {
+    /// One that a simulated device computes in seconds: 1.6 million weights.
+    pub const SMALL: Self =
+        Self { width: 256, feed_forward: 512, heads: 4, heads_kv: 2, layers: 2 };
+
+    /// One that keeps a GPU busy: as Llama 3.2 with 1B, but for the vocabulary.
+    pub const LARGE: Self =
+        Self { width: 2048, feed_forward: 8192, heads: 32, heads_kv: 8, layers: 16 };
+}
 
 /// How the weights of the matrices are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +57,15 @@ impl Weights {
             Self::F32 => 0,
             Self::F16 => 1,
             Self::Q4_0 => 2,
+        }
+    }
+
+    /// Bytes of so many weights.
+    fn bytes(self, count: u64) -> u64 {
+        match self {
+            Self::F32 => count * 4,
+            Self::F16 => count * 2,
+            Self::Q4_0 => count / 32 * 18,
         }
     }
 
@@ -70,13 +89,13 @@ impl Weights {
     }
 }
 
-/// Writes the model; the same one for the same weights.
+/// Writes the model; the same one for the same shape and weights.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(out: &mut impl Write, weights: Weights) -> io::Result<()> {
-    let tensors = tensors(weights);
-    let keys = keys();
+pub fn write(out: &mut impl Write, shape: Shape, weights: Weights) -> io::Result<()> {
+    let tensors = tensors(shape, weights);
+    let keys = keys(shape);
     let mut head = Vec::new();
     head.extend_from_slice(b"GGUF");
     head.extend_from_slice(&3_u32.to_le_bytes());
@@ -90,13 +109,15 @@ pub fn write(out: &mut impl Write, weights: Weights) -> io::Result<()> {
         tensor.shape.iter().for_each(|length| head.extend_from_slice(&length.to_le_bytes()));
         head.extend_from_slice(&tensor.kind.number().to_le_bytes());
         head.extend_from_slice(&offset.to_le_bytes());
-        offset += tensor.bytes.len().next_multiple_of(ALIGNMENT) as u64;
+        offset += tensor.kind.bytes(tensor.count()).next_multiple_of(ALIGNMENT as u64);
     }
     pad(&mut head);
     out.write_all(&head)?;
-    for mut tensor in tensors {
-        pad(&mut tensor.bytes);
-        out.write_all(&tensor.bytes)?;
+    let mut random = fastrand::Rng::with_seed(20);
+    for tensor in tensors {
+        let mut bytes = tensor.bytes(&mut random);
+        pad(&mut bytes);
+        out.write_all(&bytes)?;
     }
     Ok(())
 }
@@ -105,47 +126,55 @@ struct Tensor {
     name: String,
     shape: Vec<u64>,
     kind: Weights,
-    bytes: Vec<u8>,
 }
 
-fn tensors(weights: Weights) -> Vec<Tensor> {
-    let mut random = fastrand::Rng::with_seed(20);
-    let mut all = Vec::new();
-    let mut matrix = |name: String, columns: u64, rows: u64| {
-        // Random rows of this size keep a vector's length about the same.
-        let size = (3.0 / columns as f32).sqrt();
-        let bytes = weights.make(&mut random, columns * rows, size);
-        all.push(Tensor { name, shape: vec![columns, rows], kind: weights, bytes });
-    };
-    let width_kv = WIDTH / HEADS * HEADS_KV;
-    matrix("token_embd.weight".into(), WIDTH, TOKENS);
-    matrix("output.weight".into(), WIDTH, TOKENS);
-    for layer in 0..LAYERS {
-        let matrices = [
-            ("attn_q", WIDTH, WIDTH),
-            ("attn_k", WIDTH, width_kv),
-            ("attn_v", WIDTH, width_kv),
-            ("attn_output", WIDTH, WIDTH),
-            ("ffn_gate", WIDTH, WIDTH_FEED_FORWARD),
-            ("ffn_up", WIDTH, WIDTH_FEED_FORWARD),
-            ("ffn_down", WIDTH_FEED_FORWARD, WIDTH),
-        ];
-        for (name, columns, rows) in matrices {
-            matrix(format!("blk.{layer}.{name}.weight"), columns, rows);
+impl Tensor {
+    fn count(&self) -> u64 {
+        self.shape.iter().product()
+    }
+
+    /// Random weights of a matrix; ones of a vector, which scales.
+    fn bytes(&self, random: &mut fastrand::Rng) -> Vec<u8> {
+        match self.shape[..] {
+            // Random rows of this size keep a vector's length about the same.
+            [columns, _] => self.kind.make(random, self.count(), (3.0 / columns as f32).sqrt()),
+            _ => (0..self.count()).flat_map(|_| 1_f32.to_le_bytes()).collect(),
         }
     }
-    let layers = (0..LAYERS).flat_map(|layer| {
-        ["attn_norm", "ffn_norm"].map(|name| format!("blk.{layer}.{name}.weight"))
+}
+
+fn tensors(shape: Shape, weights: Weights) -> Vec<Tensor> {
+    let Shape { width, feed_forward, heads, heads_kv, layers } = shape;
+    let width_kv = width / heads * heads_kv;
+    let matrix =
+        |name: String, columns, rows| Tensor { name, shape: vec![columns, rows], kind: weights };
+    let vector = |name| Tensor { name, shape: vec![width], kind: Weights::F32 };
+    let ends = ["token_embd", "output"].map(|name| matrix(format!("{name}.weight"), width, TOKENS));
+    let matrices = (0..layers).flat_map(|layer| {
+        [
+            ("attn_q", width, width),
+            ("attn_k", width, width_kv),
+            ("attn_v", width, width_kv),
+            ("attn_output", width, width),
+            ("ffn_gate", width, feed_forward),
+            ("ffn_up", width, feed_forward),
+            ("ffn_down", feed_forward, width),
+        ]
+        .map(|(name, columns, rows)| matrix(format!("blk.{layer}.{name}.weight"), columns, rows))
     });
-    for name in layers.chain(["output_norm.weight".into()]) {
-        let bytes = (0..WIDTH).flat_map(|_| 1_f32.to_le_bytes()).collect();
-        all.push(Tensor { name, shape: vec![WIDTH], kind: Weights::F32, bytes });
-    }
-    all
+    let norms = (0..layers).flat_map(|layer| {
+        ["attn_norm", "ffn_norm"].map(|name| vector(format!("blk.{layer}.{name}.weight")))
+    });
+    ends.into_iter()
+        .chain(matrices)
+        .chain(norms)
+        .chain([vector("output_norm.weight".into())])
+        .collect()
 }
 
 /// The keys and values, encoded.
-fn keys() -> Vec<Vec<u8>> {
+fn keys(shape: Shape) -> Vec<Vec<u8>> {
+    let Shape { width, feed_forward, heads, heads_kv, layers } = shape;
     let number = |key: &str, value: u64| {
         let mut out = Vec::new();
         text(&mut out, key);
@@ -168,12 +197,12 @@ fn keys() -> Vec<Vec<u8>> {
         word("general.architecture", "llama"),
         word("general.name", "vgpu-test"),
         number("llama.context_length", 512),
-        number("llama.embedding_length", WIDTH),
-        number("llama.block_count", LAYERS),
-        number("llama.feed_forward_length", WIDTH_FEED_FORWARD),
-        number("llama.attention.head_count", HEADS),
-        number("llama.attention.head_count_kv", HEADS_KV),
-        number("llama.rope.dimension_count", WIDTH / HEADS),
+        number("llama.embedding_length", width),
+        number("llama.block_count", layers),
+        number("llama.feed_forward_length", feed_forward),
+        number("llama.attention.head_count", heads),
+        number("llama.attention.head_count_kv", heads_kv),
+        number("llama.rope.dimension_count", width / heads),
         number("llama.vocab_size", TOKENS),
         epsilon,
         word("tokenizer.ggml.model", "llama"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vgpu_tests::client::{Way, over};
-use vgpu_tests::model::{self, Weights};
+use vgpu_tests::model::{self, Shape, Weights};
 use vgpu_tests::{Stage, Vgpud, run, stage};
 
 /// The simulated GPU takes seconds for a run; a busy two-core machine takes its time.
@@ -34,7 +34,7 @@ impl Run {
         let directory = tempfile::tempdir().expect("a directory");
         let model = directory.path().join("model.gguf");
         let mut file = BufWriter::new(File::create(&model).expect("a file"));
-        model::write(&mut file, weights).expect("written");
+        model::write(&mut file, Shape::SMALL, weights).expect("written");
         drop(file);
         Self { directory, model }
     }

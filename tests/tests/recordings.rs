@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use vgpu_tests::client::{Way, over};
 use vgpu_tests::cu::{Streams, program};
-use vgpu_tests::model::{self, Weights};
+use vgpu_tests::model::{self, Shape, Weights};
 use vgpu_tests::{Major, Stage, Vgpud, run, stage};
 
 /// Set to 1, the recordings are made anew before they are played.
@@ -126,7 +126,7 @@ fn ggmls_backend_says_to_a_recording_what_it_said_and_a_step_waits_at_most_three
     let directory = tempfile::tempdir().expect("a directory");
     let model = directory.path().join("model.gguf");
     let mut file = BufWriter::new(File::create(&model).expect("a file"));
-    model::write(&mut file, Weights::F32).expect("written");
+    model::write(&mut file, Shape::SMALL, Weights::F32).expect("written");
     drop(file);
     let recorded = check("ggml-decode", |link| {
         let mut node = over(&Stage::dev(), Way::Preload, link, stage::node());

@@ -1,12 +1,14 @@
 // Runs a model with node-llama-cpp's published CUDA backend and prints what it said as JSON: the
-// tokens, and the probabilities that it gave to the likeliest ones.
+// tokens, the probabilities that it gave to the likeliest ones, and the seconds that the prompt
+// and all tokens after the first took.
 //
-// decode.mjs MODEL TOKENS LAYERS: so many tokens, with so many layers on the GPU.
+// decode.mjs MODEL TOKENS LAYERS [PROMPT]: so many tokens, with so many layers on the GPU, after a
+// prompt of so many tokens.
 
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const [modelPath, count, gpuLayers] = process.argv.slice(2);
+const [modelPath, count, gpuLayers, promptLength] = process.argv.slice(2);
 const packages = join(process.env.VGPU_NODE_CLIENTS, "node_modules");
 const entry = join(packages, "node-llama-cpp", "dist", "index.js");
 const { getLlama } = await import(pathToFileURL(entry));
@@ -20,20 +22,30 @@ const llama = await getLlama({
   logger: (level, message) => log.push(`${level}: ${message}`),
 });
 const model = await llama.loadModel({ modelPath, gpuLayers: Number(gpuLayers) });
-const context = await model.createContext({ contextSize: 256, batchSize: 64, threads: 1 });
+let prompt = model.tokenize("abc def 42", false);
+if (promptLength) {
+  prompt = Array.from({ length: Number(promptLength) }, (_, at) => prompt[at % prompt.length]);
+}
+const contextSize = Math.max(256, prompt.length + Number(count));
+const batchSize = Math.max(64, prompt.length);
+const context = await model.createContext({ contextSize, batchSize, threads: 1 });
 const sequence = context.getSequence();
-const prompt = model.tokenize("abc def 42", false);
 const tokens = [];
 const probabilities = [];
+const began = performance.now();
+let first = began;
 const generated = sequence.evaluateWithMetadata(
   prompt,
   { probabilities: true, confidence: true },
   { temperature: 0, yieldEogToken: true },
 );
 for await (const one of generated) {
+  if (tokens.length === 0) first = performance.now();
   tokens.push(one.token);
   probabilities.push([...one.probabilities.entries()].slice(0, 8));
   if (tokens.length >= Number(count)) break;
 }
-console.log(JSON.stringify({ prompt, tokens, probabilities, log: log.filter((line) => !line.startsWith("debug")) }));
+const seconds = { prompt: (first - began) / 1e3, tokens: (performance.now() - first) / 1e3 };
+const told = log.filter((line) => !line.startsWith("debug"));
+console.log(JSON.stringify({ prompt, tokens, probabilities, seconds, log: told }));
 await llama.dispose();

@@ -21,9 +21,7 @@ const CHILDREN: usize = 12;
 pub(super) fn measure(stage: &Stage, host: &Vgpud) -> Result<Value> {
     let with = || {
         let program = stage.test_program("ggml-probe");
-        let mut probe = over(stage, Way::SearchPath, &host.link(), program);
-        ggml(&mut probe).arg("--backend").arg(stage::ggml_cuda13().join("libggml-cuda.so"));
-        finds_the_device(probe)
+        finds_the_device(over(stage, Way::SearchPath, &host.link(), program), profile::NAME)
     };
     with()?; // Reads the files of the backend from the disk, once for all rounds.
     let alone = rounds(&with)?;
@@ -60,19 +58,21 @@ fn ggml(probe: &mut Command) -> &mut Command {
     probe.arg("--list-devices")
 }
 
-fn rounds(one: &dyn Fn() -> Result<Duration>) -> Result<Vec<Duration>> {
+pub(crate) fn rounds(one: &dyn Fn() -> Result<Duration>) -> Result<Vec<Duration>> {
     (0..ROUNDS).map(|_| one()).collect()
 }
 
-/// A discovery that did not find the device is no measurement.
-fn finds_the_device(mut probe: Command) -> Result<Duration> {
+/// Times one discovery by `ggml-probe`, whose environment leads to the libraries. One that did not
+/// find the device is no measurement.
+pub(crate) fn finds_the_device(mut probe: Command, device: &str) -> Result<Duration> {
+    ggml(&mut probe).arg("--backend").arg(stage::ggml_cuda13().join("libggml-cuda.so"));
     let done = run(&mut probe, LIMIT)?;
     let took = done.took;
     let output = format!("{}{}", done.stdout, done.stderr);
-    if done.success()?.contains(profile::NAME) {
+    if done.success()?.contains(device) {
         Ok(took)
     } else {
         let place = "the backend's list of devices".into();
-        Err(Error::Missing { what: profile::NAME.into(), place, output })
+        Err(Error::Missing { what: device.into(), place, output })
     }
 }

@@ -21,6 +21,16 @@ pub(super) fn render(document: &Value) -> String {
     let calls = &document["client"]["calls"];
     row(&mut text, "sync call, median", us(&calls["sync_call_ns"]), "");
     row(&mut text, "async submit, median", us(&calls["async_submit_ns"]), "");
+    for (name, key) in [
+        ("1,000 launches, submitted and done", "launches_1000_ns"),
+        ("one graph of 1,000 launches", "graph_1000_ns"),
+    ] {
+        row(&mut text, name, us(&calls[key]), "");
+    }
+    let memory = &document["memory"];
+    let waiting = format!("{} of one that waits for a client", kib(&memory["waiting_worker_kib"]));
+    row(&mut text, "memory added to a process of the guest", kib(&memory["guest_kib"]), "");
+    row(&mut text, "memory of an idle client's worker", kib(&memory["worker_kib"]), &waiting);
     for copy in document["client"]["copies"].as_array().into_iter().flatten() {
         let size = size(copy["bytes"].as_u64().unwrap_or_default());
         let plain = format!("plain memcpy {}", rate(&copy["memcpy_gb_s"]));
@@ -59,6 +69,10 @@ fn us(nanoseconds: &Value) -> String {
 
 fn ms(milliseconds: &Value) -> String {
     format!("{:.1} ms", milliseconds.as_f64().unwrap_or(f64::NAN))
+}
+
+fn kib(kib: &Value) -> String {
+    format!("{:.1} MiB", kib.as_f64().unwrap_or(f64::NAN) / 1024.0)
 }
 
 fn rate(gigabytes: &Value) -> String {

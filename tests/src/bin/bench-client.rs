@@ -160,15 +160,38 @@ fn copies(bytes: usize) -> Result<Value, DriverError> {
     }))
 }
 
-fn measure() -> Result<Value, DriverError> {
+/// Memory that no other process has, in KiB (`proc_pid_smaps(5)`).
+fn private_kib() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let lines = text.lines().filter(|line| line.starts_with("Private_"));
+    lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
+}
+
+/// Has a context and does nothing with it until standard input ends; says first how much memory
+/// that added to this process.
+fn idle() -> Result<Value, DriverError> {
+    let before = private_kib();
     let context = CudaContext::new(0)?;
+    context.synchronize()?;
+    println!("{}", json!({ "memory_kib": private_kib().saturating_sub(before) }));
+    let ended = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    Ok(json!({ "ended": ended.is_ok() }))
+}
+
+fn measure() -> Result<Value, DriverError> {
+    let before = private_kib();
+    let context = CudaContext::new(0)?;
+    context.synchronize()?;
+    let memory = private_kib().saturating_sub(before);
     let calls = calls(&context)?;
     let copies = SIZES.iter().map(|bytes| copies(*bytes)).collect::<Result<Vec<_>, _>>()?;
-    Ok(json!({ "device": context.name()?, "calls": calls, "copies": copies }))
+    Ok(json!({ "device": context.name()?, "memory_kib": memory, "calls": calls, "copies": copies }))
 }
 
 fn main() -> ExitCode {
-    match measure() {
+    let measured =
+        if std::env::args().nth(1).as_deref() == Some("idle") { idle() } else { measure() };
+    match measured {
         Ok(measured) => {
             println!("{measured}");
             ExitCode::SUCCESS

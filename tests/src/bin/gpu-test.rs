@@ -39,7 +39,7 @@ struct Arguments {
     #[arg(long, conflicts_with_all = ["device", "libraries"])]
     rehearsal: bool,
 
-    /// Steps to run: programs, models, compliance, figures; all without
+    /// Steps to run: programs, models, compliance, figures, speed; all without
     steps: Vec<String>,
 }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use vgpu_tests::model::{self, Weights};
+use vgpu_tests::model::{self, Shape, Weights};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     };
     let written = File::create(file).and_then(|file| {
         let mut file = BufWriter::new(file);
-        model::write(&mut file, weights)?;
+        model::write(&mut file, Shape::SMALL, weights)?;
         file.flush()
     });
     match written {

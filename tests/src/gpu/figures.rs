@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Outcome, Setting, Subject};
+use crate::bench::discovery::{finds_the_device, rounds};
+use crate::bench::median_ms;
 use crate::system::{Result, run};
 
 /// The program measures for about half a second each of some twenty figures.
@@ -26,6 +28,21 @@ fn row(name: &str, native: Option<f64>, ours: Option<f64>, unit: &str) -> String
         |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2} {unit}"));
     let ratio = native.zip(ours).map_or("–".into(), |(one, two)| format!("{:.3}", two / one));
     format!("| {name} | {} | {} | {ratio} |", cell(native), cell(ours))
+}
+
+/// The median of one discovery by the published backend, in milliseconds.
+fn discovery(setting: &Setting, subject: Subject) -> Result<f64> {
+    let host = match subject {
+        Subject::Native => setting.native_host()?,
+        Subject::Ours => Some(setting.host(&[])?),
+    };
+    let once = || {
+        let program = setting.stage.test_program("ggml-probe");
+        finds_the_device(setting.command(subject, host.as_ref(), program), "CUDA0")
+    };
+    // Reads the files from the disk.
+    once()?;
+    Ok(median_ms(rounds(&once)?))
 }
 
 /// Measures both, and writes the table.
@@ -57,7 +74,21 @@ pub(super) fn compare(setting: &Setting) -> Result<Outcome> {
             lines.push(row(&name, one[key].as_f64(), two[key].as_f64(), "GB/s"));
         }
     }
+    let memory = |of: &Value| of["memory_kib"].as_f64().map(|kib| kib / 1024.0);
+    lines.push(row("memory added to the process", memory(&native), memory(&ours), "MiB"));
+    let found = [Subject::Native, Subject::Ours].map(|subject| discovery(setting, subject));
+    let [native_ms, ours_ms] = found;
+    let (native_ms, ours_ms) = (native_ms?, ours_ms?);
+    lines.push(row("discovery by ggml's backend", Some(native_ms), Some(ours_ms), "ms"));
     let says = format!("device {}", native["device"]);
     let held = native.is_object() && ours.is_object();
-    Ok(Outcome::of(held, says, lines, json!({ "native": native, "ours": ours })))
+    Ok(Outcome::of(
+        held,
+        says,
+        lines,
+        json!({
+            "native": { "client": native, "discovery_ms": native_ms },
+            "ours": { "client": ours, "discovery_ms": ours_ms },
+        }),
+    ))
 }

@@ -11,6 +11,7 @@ mod models;
 mod programs;
 mod report;
 mod setting;
+mod speed;
 
 pub use report::{Outcome, State};
 pub use setting::{Native, Setting, Subject};
@@ -31,6 +32,7 @@ const STEPS: &[Step] = &[
     Step { name: "models", run: models::compare },
     Step { name: "compliance", run: compliance::compare },
     Step { name: "figures", run: figures::compare },
+    Step { name: "speed", run: speed::compare },
 ];
 
 /// Runs the steps, those whose names are given or all, and writes `report.json`, `report.md` and

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, Setting, Subject};
 use crate::Vgpud;
-use crate::model::{self, Weights};
+use crate::model::{self, Shape, Weights};
 use crate::stage;
 use crate::system::{Result, at, run};
 
@@ -66,7 +66,8 @@ pub(super) fn compare(setting: &Setting) -> Result<Outcome> {
     for (name, weights) in [("f32", Weights::F32), ("f16", Weights::F16), ("q4_0", Weights::Q4_0)] {
         let path = setting.out.join(format!("{name}.gguf"));
         let file = File::create(&path).map_err(at("creating", &path))?;
-        model::write(&mut BufWriter::new(file), weights).map_err(at("writing", &path))?;
+        model::write(&mut BufWriter::new(file), Shape::SMALL, weights)
+            .map_err(at("writing", &path))?;
         let one = decode(setting, Subject::Native, native.as_ref(), &path)?;
         let again = decode(setting, Subject::Native, native.as_ref(), &path)?;
         let record = recordings.join(format!("decode-{name}.vgpurec"));

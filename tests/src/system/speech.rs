@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use super::{Bind, Container, Error, Result, error::at};
-use crate::model::{self, Weights};
+use crate::model::{self, Shape, Weights};
 
 /// Longest time for one run: measured 6 s, most of it Node's.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -80,7 +80,7 @@ impl Speaker {
         let path = root.join(MODEL.trim_start_matches('/'));
         let written = File::create(&path).and_then(|file| {
             let mut file = BufWriter::new(file);
-            model::write(&mut file, Weights::F16)?;
+            model::write(&mut file, Shape::SMALL, Weights::F16)?;
             file.flush()
         });
         written.map_err(at("writing", path))
