@@ -17,6 +17,7 @@ mod image;
 mod inspect;
 mod log;
 pub mod mark;
+mod narrow;
 mod recording;
 mod store;
 mod worker;

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use goblin::elf::{Elf, SectionHeader, Sym, section_header, sym};
 
 use super::info::{self, Fact, KernelInfo};
-use super::{ImageError, Kernel, Pointer, Reach, Space, THREADS_MAX, Target, Variable, u16_at};
+use super::{
+    ImageError, Kernel, Pointer, Reach, Space, THREADS_MAX, Target, UNPACKED_BYTES_MAX, Variable,
+    u16_at,
+};
 
 /// ELF's number for NVIDIA's devices.
 const EM_CUDA: u16 = 190;
@@ -145,7 +148,7 @@ impl<'a> Cubin<'a> {
     }
 
     fn variables(&self) -> Result<Vec<Variable>, ImageError> {
-        let mut variables = Vec::new();
+        let (mut variables, mut initial_bytes) = (Vec::new(), 0_u64);
         for symbol in self.elf.syms.iter() {
             let Some(header) = self.elf.section_headers.get(symbol.st_shndx) else { continue };
             let section = self.elf.shdr_strtab.get_at(header.sh_name).unwrap_or_default();
@@ -165,6 +168,11 @@ impl<'a> Cubin<'a> {
             let initial = match header.sh_type {
                 section_header::SHT_NOBITS => None,
                 _ => {
+                    // Many symbols may name the same bytes.
+                    initial_bytes = initial_bytes.saturating_add(symbol.st_size);
+                    if initial_bytes > UNPACKED_BYTES_MAX as u64 {
+                        return Err(ImageError::invalid("the variables are too large together", 0));
+                    }
                     let range = symbol.st_value as usize..end as usize;
                     Some(self.contents_of(header)?.get(range).ok_or_else(outside)?.to_vec())
                 }

@@ -15,6 +15,9 @@ use super::{ImageError, UNPACKED_BYTES_MAX, u16_at, u32_at, u64_at};
 /// First four bytes of a fat binary.
 pub(super) const MAGIC: u32 = 0xba55_ed50;
 
+/// Most entries: some twenty times as many as there are architectures and kinds of code for each.
+const ENTRIES_MAX: usize = 1024;
+
 /// Smallest header of an entry.
 const ENTRY_BYTES: usize = 64;
 
@@ -71,6 +74,9 @@ pub(super) fn entries(bytes: &[u8]) -> Result<Vec<Entry<'_>>, ImageError> {
     let mut entries = Vec::new();
     let mut at = header;
     while at < end {
+        if entries.len() == ENTRIES_MAX {
+            return Err(ImageError::invalid("the fat binary has too many entries", at));
+        }
         let (entry, next) = entry(&bytes[..end], at)?;
         entries.push(entry);
         at = next;

@@ -2,6 +2,10 @@
 
 use super::lexer::{Lexer, Number, Token};
 use crate::image::{ImageError, Pointer, UNPACKED_BYTES_MAX};
+use crate::narrow;
+
+/// Most braces inside one another in first values: more than arrays have dimensions.
+const DEPTH_MAX: usize = 16;
 
 /// A declared variable or parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +20,8 @@ pub(crate) struct Declared {
     pub bytes: u64,
     /// Elements of a vector type; 1 for all others.
     pub vector: u64,
+    /// Whether it is a register, as a function's parameter may be.
+    pub is_register: bool,
     /// What it holds at first, and where addresses belong.
     pub initial: Option<(Vec<u8>, Vec<Pointer>)>,
 }
@@ -70,7 +76,8 @@ impl Declared {
             sizes.push(size);
         }
         let (name, kind) = (name.to_owned(), kind.to_owned());
-        let mut declared = Self { name, kind, alignment, bytes: 0, vector, initial: None };
+        let mut declared =
+            Self { name, kind, alignment, bytes: 0, vector, is_register: false, initial: None };
         if lexer.take(b'=')? {
             declared.initialise(lexer, &mut sizes, element / vector)?;
         }
@@ -93,12 +100,14 @@ impl Declared {
         let float = self.kind.starts_with(".f");
         let mut values =
             Values { element: element as usize, float, bytes: vec![], pointers: vec![] };
-        let inner: u64 = sizes.iter().skip(1).product::<u64>().max(1) * self.vector;
-        values.read(lexer, &sizes.iter().map(|&size| size as usize).collect::<Vec<_>>())?;
+        let inner = sizes.iter().skip(1).try_fold(element * self.vector, |all, &size| {
+            all.checked_mul(size.max(1)).ok_or_else(|| lexer.error("a variable is too large"))
+        })?;
+        values.read(lexer, &sizes.iter().map(|&size| size as usize).collect::<Vec<_>>(), 0)?;
         let given = values.bytes.len() as u64;
         if let Some(first) = sizes.first_mut().filter(|first| **first == 0) {
             // An array without a size has as many elements as are given.
-            *first = given.div_ceil((inner * element).max(1));
+            *first = given.div_ceil(inner.max(1));
         }
         let room = sizes.iter().try_fold(element * self.vector, |all, &size| all.checked_mul(size));
         if room.is_none_or(|room| room < given || room > UNPACKED_BYTES_MAX as u64) {
@@ -119,13 +128,21 @@ struct Values {
 
 impl Values {
     /// Reads one value, or a list of them for an array of these sizes.
-    fn read(&mut self, lexer: &mut Lexer<'_>, sizes: &[usize]) -> Result<(), ImageError> {
+    fn read(
+        &mut self,
+        lexer: &mut Lexer<'_>,
+        sizes: &[usize],
+        depth: usize,
+    ) -> Result<(), ImageError> {
         if !lexer.take(b'{')? {
             return self.value(lexer);
         }
+        if depth >= DEPTH_MAX {
+            return Err(lexer.error("the braces are nested too deep"));
+        }
         let begin = self.bytes.len();
         while !lexer.take(b'}')? {
-            self.read(lexer, sizes.get(1..).unwrap_or_default())?;
+            self.read(lexer, sizes.get(1..).unwrap_or_default(), depth + 1)?;
             if !lexer.take(b',')? {
                 lexer.expect(b'}')?;
                 break;
@@ -157,7 +174,7 @@ impl Values {
                 match width {
                     4 => (number as f32).to_bits().into(),
                     8 => number.to_bits(),
-                    _ => half::f16::from_f64(number).to_bits().into(),
+                    _ => narrow::half(number).to_bits().into(),
                 }
             }
             _ => return Err(lexer.error(&format!("{word} does not fit the type"))),
@@ -173,7 +190,8 @@ impl Values {
         let mut addend = if lexer.take(b'+')? { lexer.count()? } else { 0 };
         if generic {
             lexer.expect(b')')?;
-            addend += if lexer.take(b'+')? { lexer.count()? } else { 0 };
+            let more = if lexer.take(b'+')? { lexer.count()? } else { 0 };
+            addend = addend.wrapping_add(more);
         }
         if self.element != 8 {
             return Err(lexer.error("an address needs 64 bits"));

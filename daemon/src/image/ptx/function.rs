@@ -76,11 +76,12 @@ fn declarations(lexer: &mut Lexer<'_>) -> Result<Vec<Declared>, ImageError> {
         return Ok(all);
     }
     while !lexer.take(b')')? {
-        match lexer.word()? {
-            ".param" | ".reg" => {}
+        let is_register = match lexer.word()? {
+            ".param" => false,
+            ".reg" => true,
             _ => return Err(lexer.error("a parameter has no space")),
-        }
-        let declared = Declared::read(lexer)?;
+        };
+        let declared = Declared { is_register, ..Declared::read(lexer)? };
         if declared.bytes > PARAMETER_BYTES_MAX || all.len() >= PARAMETERS_MAX {
             return Err(lexer.error("the parameters are too large"));
         }

@@ -5,13 +5,16 @@ mod declare;
 mod function;
 mod lexer;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub(crate) use declare::Declared;
 pub(crate) use function::Function;
 pub(crate) use lexer::{Lexer, Number, Token, integer};
 
-use super::{ImageError, Kernel, Parameter, Reach, Space, THREADS_MAX, Target, Variable};
+use super::{
+    ImageError, Kernel, Parameter, Reach, Space, THREADS_MAX, Target, UNPACKED_BYTES_MAX, Variable,
+};
 
 /// Registers of a PTX kernel before it is compiled, at most: what leaves room for two blocks of
 /// 512 threads on a multiprocessor. The real number is the compiler's.
@@ -30,6 +33,8 @@ pub(crate) struct Module {
     pub shared: Vec<Declared>,
     /// Kernels and other functions.
     pub functions: Vec<Function>,
+    /// Bytes of all variables' first values.
+    initial_bytes: usize,
 }
 
 /// Newest major version of PTX that is read: 9, that of CUDA 13.
@@ -52,11 +57,16 @@ impl Module {
             variables: Vec::new(),
             shared: Vec::new(),
             functions: Vec::new(),
+            initial_bytes: 0,
         };
         let mut lexer = Lexer::new(&source, 0);
         while let Some(word) = next_word(&mut lexer)? {
             module.statement(&mut lexer, word)?;
         }
+        // A declaration may come before its definition; the latter counts.
+        let functions = module.functions.iter().filter(|function| function.body.is_some());
+        let defined: HashSet<String> = functions.map(|function| function.name.clone()).collect();
+        module.functions.retain(|one| one.body.is_some() || !defined.contains(&one.name));
         if module.target.number == 0 {
             return Err(lexer.error("there is no .target"));
         }
@@ -118,7 +128,7 @@ impl Module {
             ".global" | ".const" | ".shared" => {
                 loop {
                     let declared = Declared::read(lexer)?;
-                    self.variable(word, declared, external);
+                    self.variable(lexer, word, declared, external)?;
                     if !lexer.take(b',')? {
                         break;
                     }
@@ -126,30 +136,42 @@ impl Module {
                 lexer.expect(b';')
             }
             ".entry" | ".func" => {
-                let function = Function::read(lexer, word == ".entry", &self.source)?;
-                // A declaration may come before its definition; the latter counts.
-                self.functions.retain(|known| known.name != function.name || known.body.is_some());
-                self.functions.push(function);
+                self.functions.push(Function::read(lexer, word == ".entry", &self.source)?);
                 Ok(())
             }
             _ => Err(lexer.error(&format!("{word} is not known here"))),
         }
     }
 
-    fn variable(&mut self, word: &str, declared: Declared, external: bool) {
+    fn variable(
+        &mut self,
+        lexer: &Lexer<'_>,
+        word: &str,
+        declared: Declared,
+        external: bool,
+    ) -> Result<(), ImageError> {
         let space = match word {
-            ".shared" => return self.shared.push(declared),
+            ".shared" => {
+                self.shared.push(declared);
+                return Ok(());
+            }
             ".const" => Space::Constant,
             _ => Space::Global,
         };
         // What another module defines is no variable of this one.
         if external {
-            return;
+            return Ok(());
+        }
+        // A short text can ask for much: `x[100000000] = {1}`.
+        self.initial_bytes += declared.initial.as_ref().map_or(0, |(bytes, _)| bytes.len());
+        if self.initial_bytes > UNPACKED_BYTES_MAX {
+            return Err(lexer.error("the variables' first values are too large together"));
         }
         let Declared { name, alignment, bytes, initial, .. } = declared;
         let (initial, pointers) =
             initial.map_or((None, Vec::new()), |(bytes, at)| (Some(bytes), at));
         self.variables.push(Variable { name, bytes, alignment, space, initial, pointers });
+        Ok(())
     }
 
     /// Describes the kernels as a device's compiler would make them.

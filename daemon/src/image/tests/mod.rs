@@ -141,6 +141,14 @@ fn a_frame_that_grows_beyond_what_it_declares_is_refused() {
 }
 
 #[test]
+fn a_fat_binary_of_very_many_entries_is_refused() {
+    let entry = (1, 80, 0, PTX.as_bytes(), Packed::No);
+    read(&fat(&[entry; 1024]), (9, 0)).expect("as many as there may be");
+    let refused = read(&fat(&[entry; 1025]), (9, 0)).expect_err("one more");
+    assert!(refused.to_string().contains("too many entries"), "{refused}");
+}
+
+#[test]
 fn nothing_and_other_things_are_no_images() {
     for bytes in [&b""[..], b"\0", b"hello", b"\x7fELF", &[0x50, 0xed, 0x55, 0xba], &[0xff; 64]] {
         let refused = read(bytes, (9, 0)).expect_err("no image");

@@ -8,6 +8,8 @@ use num_complex::{Complex32, Complex64};
 use vgpu_abi::cublas::cudaDataType_t as Data;
 use vgpu_abi::cuda::Error;
 
+use crate::narrow;
+
 /// What arithmetic is done in. Every type that memory holds is exact in one of these.
 pub(super) trait Number: LinalgScalar + Neg<Output = Self> + PartialEq {
     /// Makes one of a real and an imaginary part.
@@ -96,8 +98,8 @@ pub(super) fn read<T: Number>(kind: Data, bytes: &[u8]) -> T {
 pub(super) fn write<T: Number>(kind: Data, value: T, bytes: &mut [u8]) {
     let (real, imaginary) = value.parts();
     match kind {
-        Data::R_16F => bytes.copy_from_slice(&f16::from_f64(real).to_le_bytes()),
-        Data::R_16BF => bytes.copy_from_slice(&bf16::from_f64(real).to_le_bytes()),
+        Data::R_16F => bytes.copy_from_slice(&narrow::half(real).to_le_bytes()),
+        Data::R_16BF => bytes.copy_from_slice(&narrow::brain(real).to_le_bytes()),
         // Sums of 32-bit integers wrap; here they are exact up to 2^53.
         Data::R_32I => bytes.copy_from_slice(&(real as i64 as i32).to_le_bytes()),
         Data::R_64I => bytes.copy_from_slice(&(real as i64).to_le_bytes()),

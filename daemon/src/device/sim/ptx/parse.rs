@@ -3,6 +3,9 @@
 use crate::image::ImageError;
 use crate::image::ptx::{Declared, Lexer, Token, integer};
 
+/// Most braces and parentheses inside one another in an operand: one more than there are.
+const DEPTH_MAX: usize = 2;
+
 /// A statement.
 #[derive(Debug)]
 pub(super) enum Statement<'a> {
@@ -184,7 +187,7 @@ impl<'a> Statements<'a> {
     ) -> Result<Raw<'a>, ImageError> {
         let mut operands = Vec::new();
         while !self.lexer.take(b';')? {
-            operands.push(self.operand()?);
+            operands.push(self.operand(0)?);
             if !self.lexer.take(b',')? {
                 self.lexer.expect(b';')?;
                 break;
@@ -193,7 +196,10 @@ impl<'a> Statements<'a> {
         Ok(Raw { guard, name, operands })
     }
 
-    fn operand(&mut self) -> Result<Operand<'a>, ImageError> {
+    fn operand(&mut self, depth: usize) -> Result<Operand<'a>, ImageError> {
+        if depth > DEPTH_MAX {
+            return Err(self.lexer.error("operands are nested too deep"));
+        }
         Ok(match self.lexer.next()? {
             Token::Word(word) => {
                 if self.lexer.take(b'|')? {
@@ -206,8 +212,8 @@ impl<'a> Statements<'a> {
             }
             Token::Mark(b'-') => Operand::Minus(self.lexer.word()?),
             Token::Mark(b'!') => Operand::Not(self.lexer.word()?),
-            Token::Mark(b'{') => Operand::Vector(self.list(b'}')?),
-            Token::Mark(b'(') => Operand::List(self.list(b')')?),
+            Token::Mark(b'{') => Operand::Vector(self.list(b'}', depth)?),
+            Token::Mark(b'(') => Operand::List(self.list(b')', depth)?),
             Token::Mark(b'[') => self.address()?,
             _ => return Err(self.lexer.error("an operand cannot begin so")),
         })
@@ -227,10 +233,10 @@ impl<'a> Statements<'a> {
         Ok(if negative { count.wrapping_neg() } else { count })
     }
 
-    fn list(&mut self, end: u8) -> Result<Vec<Operand<'a>>, ImageError> {
+    fn list(&mut self, end: u8, depth: usize) -> Result<Vec<Operand<'a>>, ImageError> {
         let mut all = Vec::new();
         while !self.lexer.take(end)? {
-            all.push(self.operand()?);
+            all.push(self.operand(depth + 1)?);
             if !self.lexer.take(b',')? {
                 self.lexer.expect(end)?;
                 break;

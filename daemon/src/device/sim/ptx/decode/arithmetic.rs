@@ -90,6 +90,7 @@ impl<'m> Builder<'m> {
         let how = singles(name);
         let strict = name.take("NaN");
         let kind = name.kind()?;
+        check_modifiers(operation, kind, how)?;
         let shift = matches!(operation, "shl" | "shr");
         if operands.len() == 2 {
             let f = match kind {
@@ -103,8 +104,7 @@ impl<'m> Builder<'m> {
         let f = match kind {
             Kind::F32 if strict => float::strict(operation, how),
             Kind::F32 => float::two(operation, how),
-            Kind::F64 if how.rounding == Rounding::Nearest => float::double_two(operation),
-            Kind::F64 => None,
+            Kind::F64 => float::double_two(operation),
             Kind::F16 | Kind::F16x2 | Kind::Bf16 | Kind::Bf16x2 if strict => {
                 half::strict(operation, kind)
             }
@@ -151,9 +151,10 @@ impl<'m> Builder<'m> {
         let how = singles(name);
         let positive = name.take("relu");
         let kind = name.kind()?;
+        check_modifiers("fma", kind, how)?;
         let f = match kind {
             Kind::F32 if !positive => Some(float::multiply_add(how)),
-            Kind::F64 if how.rounding == Rounding::Nearest => Some(float::double_multiply_add as _),
+            Kind::F64 if !positive => Some(float::double_multiply_add as _),
             _ => half::multiply_add(kind, how.saturate, positive),
         };
         self.three(operands, [kind; 3], f.ok_or_else(no_function)?)
@@ -249,6 +250,24 @@ fn differences64() -> Carrying {
 
 pub(super) fn no_function() -> super::NotExecutable {
     super::NotExecutable { what: String::new(), line: 0 }
+}
+
+/// Makes sure that what singles know of rounding, flushing and limits is not asked of other types
+/// in a way that would be passed over.
+fn check_modifiers(operation: &str, kind: Kind, how: Singles) -> Decoded<()> {
+    let is_half = matches!(kind, Kind::F16 | Kind::F16x2 | Kind::Bf16 | Kind::Bf16x2);
+    let is_near = how.rounding == Rounding::Nearest;
+    let is_known = match kind {
+        Kind::F32 => true,
+        // Approximations have no other form.
+        Kind::F64 if matches!(operation, "rcp" | "rsqrt") => is_near && !how.saturate,
+        // What is flushed is what is nearly 0, and becomes 1.
+        _ if is_half && operation == "ex2" => is_near && !how.saturate,
+        _ if is_half => is_near && !how.flush,
+        Kind::S32 if matches!(operation, "add" | "sub") => is_near && !how.flush,
+        _ => is_near && !how.flush && !how.saturate,
+    };
+    if is_known { Ok(()) } else { unknown("") }
 }
 
 /// Reads how singles are to be treated.

@@ -1,8 +1,10 @@
 //! Branches, calls, barriers and ends (PTX ISA, "Control Flow Instructions", "Parallel
 //! Synchronization and Communication Instructions").
 
-use super::{Builder, DEPTH_MAX, Decoded, Kind, Name, unknown};
-use crate::device::sim::ptx::code::{Access, Act, Barrier, NONE, Op, Reduce, Space, Warp};
+use super::{Builder, DEPTH_MAX, Decoded, Kind, Name, place, unknown};
+use crate::device::sim::ptx::code::{
+    Access, Act, Barrier, LOCAL_WINDOW, NONE, Op, Reduce, Space, Warp,
+};
 use crate::device::sim::ptx::parse::Operand;
 use crate::device::sim::ptx::scope::Named;
 use crate::image::ptx::{Declared, Function};
@@ -64,8 +66,7 @@ impl<'m> Builder<'m> {
             [Operand::Word(callee), Operand::List(arguments)] => (*callee, arguments.as_slice()),
             _ => return unknown("an indirect call"),
         };
-        let module = self.module;
-        let Some(function) = module.functions.iter().find(|known| known.name == callee) else {
+        let Some(function) = self.functions.get(callee).copied() else {
             return unknown(format!("a call of {callee}"));
         };
         match (function.body.is_some(), callee) {
@@ -119,9 +120,18 @@ impl<'m> Builder<'m> {
         for (parameter, argument) in function.parameters.iter().zip(arguments) {
             names.push((parameter, self.argument(parameter, argument)?));
         }
+        let mut loads = Vec::new();
         for (result, target) in function.returns.iter().zip(results) {
             let Operand::Word(target) = target else { return unknown("") };
-            let Some(named) = self.scopes.find(target) else { return unknown("") };
+            let named = match self.scopes.find(target) {
+                Some(Named::Register { slot, .. }) if !result.is_register => {
+                    let (access, named) = self.passed(result)?;
+                    loads.push(Op::Load1 { access, d: slot });
+                    named
+                }
+                Some(named) => named,
+                None => return unknown(""),
+            };
             names.push((result, named));
         }
         let before = self.scopes.open_function();
@@ -134,8 +144,11 @@ impl<'m> Builder<'m> {
         for at in std::mem::replace(&mut self.returns, outer_returns) {
             self.code.instructions[at].op = Op::Branch { to: end };
         }
+        for load in loads {
+            self.emit(load)?;
+        }
         if guard.0 != NONE {
-            self.code.instructions[over].op = Op::Branch { to: end };
+            self.code.instructions[over].op = Op::Branch { to: self.here() };
         }
         self.scopes.return_to(before);
         Ok(())
@@ -150,9 +163,26 @@ impl<'m> Builder<'m> {
         let kind = parameter.kind.strip_prefix('.').and_then(Kind::read);
         let Some(kind) = kind else { return unknown("") };
         let a = self.source(argument, kind)?;
+        if !parameter.is_register {
+            let (access, named) = self.passed(parameter)?;
+            self.emit(Op::Store1 { access, a })?;
+            return Ok(named);
+        }
         let slot = self.registers(1)?;
         self.emit(Op::Move { d: slot, a })?;
         Ok(Named::Register { slot, kind })
+    }
+
+    /// Makes a place for what is passed in a register and taken from memory.
+    fn passed(&mut self, declared: &Declared) -> Decoded<(Access, Named)> {
+        let kind = declared.kind.strip_prefix('.').and_then(Kind::read);
+        let kind = kind.filter(|kind| u64::from(kind.bytes()) == declared.bytes);
+        let Some(kind) = kind else { return unknown("") };
+        let at = place(&mut self.code.local_bytes, declared)?;
+        let address = LOCAL_WINDOW + u64::from(at);
+        let base = self.number(address);
+        let access = Access { space: Space::Generic, kind, base, offset: 0 };
+        Ok((access, Named::Parameter(address)))
     }
 
     fn barrier(&mut self, name: &mut Name<'m>, operands: &[Operand<'m>]) -> Decoded<()> {

@@ -10,9 +10,10 @@ use super::{Builder, Decoded, Kind, Name, unknown};
 use crate::device::sim::ptx::code::{Combine, F1, F2, F3, Op, Slot};
 use crate::device::sim::ptx::kind::{Value as _, flush, saturate};
 use crate::device::sim::ptx::parse::Operand;
+use crate::narrow::{brain, half};
 
 /// Registers that change while a thread runs.
-const CLOCKS: [&str; 5] = ["%clock", "%clock64", "%clock_hi", "%globaltimer", "%globaltimer_lo"];
+const CLOCKS: [&str; 4] = ["%clock", "%clock64", "%globaltimer", "%globaltimer_lo"];
 
 impl<'m> Builder<'m> {
     pub(super) fn convert(&mut self, name: &mut Name<'m>, operands: &[Operand<'m>]) -> Decoded<()> {
@@ -154,13 +155,15 @@ impl<'m> Builder<'m> {
 
     fn cvt(&mut self, name: &mut Name<'m>, operands: &[Operand<'m>]) -> Decoded<()> {
         let to_integer = name.take_of(&["rni", "rzi", "rmi", "rpi"]);
+        // The middle between two goes away from zero, which only this type knows.
+        if name.take("rna") {
+            if !name.take("tf32") || name.kind()? != Kind::F32 {
+                return unknown("");
+            }
+            return self.one(operands, Kind::F32, to_tf32);
+        }
         let how = singles(name);
         let positive = name.take("relu");
-        if name.take("tf32") {
-            let f: F1 = |a| (u64::from(u32::of(a)) + 0x1000) & 0xffff_e000;
-            name.kind()?;
-            return self.one(operands, Kind::F32, f);
-        }
         if name.take("e4m3x2") && !positive {
             // Two floats of 8 bits: 4 of exponent, 3 of fraction.
             if name.kind()? != Kind::F16x2 {
@@ -169,8 +172,10 @@ impl<'m> Builder<'m> {
             return self.one(operands, Kind::B16, |a| eight_bits(a >> 8) << 16 | eight_bits(a));
         }
         let (to, from) = (name.kind()?, name.kind()?);
-        if let (Kind::F16x2 | Kind::Bf16x2, Kind::F32, Rounding::Nearest) = (to, from, how.rounding)
-        {
+        if let (Kind::F16x2 | Kind::Bf16x2, Kind::F32) = (to, from) {
+            if how.rounding != Rounding::Nearest || how.flush || how.saturate {
+                return unknown("");
+            }
             let f: F2 = match (to, positive) {
                 (Kind::F16x2, false) => {
                     |a, b| f16::from_f32(f32::of(a)).slot() << 16 | f16::from_f32(f32::of(b)).slot()
@@ -187,6 +192,7 @@ impl<'m> Builder<'m> {
         }
         let f = match (to.is_integer(), from.is_integer()) {
             (true, true) => between_integers(to, from, how.saturate),
+            (false, true) if how.saturate => None,
             (false, true) => from_integer(to, from, how.rounding),
             (true, false) => to_whole(to, from, to_integer.unwrap_or("rzi"), how.flush),
             (false, false) => match to_integer {
@@ -196,6 +202,14 @@ impl<'m> Builder<'m> {
             },
         };
         self.one(operands, from, f.ok_or_else(no_function)?)
+    }
+}
+
+/// A single with a fraction of 10 bits; the middle between two goes away from zero.
+fn to_tf32(slot: u64) -> u64 {
+    match f32::of(slot) {
+        value if value.is_nan() => 0x7fff_ffff,
+        value => (u64::from(value.to_bits()) + 0x1000) & 0xffff_e000,
     }
 }
 
@@ -215,14 +229,22 @@ pub(super) fn flushed(slot: u64) -> f32 {
     flush(f32::of(slot))
 }
 
+/// A whole number, which fills a register that is wider than its type with its sign (PTX ISA,
+/// "Operand Size Exceeding Instruction-Type Size").
+macro_rules! widened {
+    ($value:expr) => {
+        $value as i64 as u64
+    };
+}
+
 fn between_integers(to: Kind, from: Kind, clamp: bool) -> Option<F1> {
     if clamp {
         return by_kind!(from, S => by_kind!(to, D => (|a| {
             let value = i128::from(S::of(a)).clamp(i128::from(D::MIN), i128::from(D::MAX));
-            (value as D).slot()
+            widened!(value as D)
         }) as F1))?;
     }
-    by_kind!(from, S => by_kind!(to, D => (|a| (S::of(a) as D).slot()) as F1))?
+    by_kind!(from, S => by_kind!(to, D => (|a| widened!(S::of(a) as D)) as F1))?
 }
 
 fn from_integer(to: Kind, from: Kind, rounding: Rounding) -> Option<F1> {
@@ -244,33 +266,45 @@ fn from_integer(to: Kind, from: Kind, rounding: Rounding) -> Option<F1> {
         (Kind::F32, Rounding::Up) => single!(|nearest, missing| toward(nearest, missing, true)),
         (Kind::F64, Rounding::Nearest) => by_kind!(from, S => |a| (S::of(a) as f64).slot()),
         (Kind::F16, Rounding::Nearest) => {
-            by_kind!(from, S => |a| f16::from_f64(S::of(a) as f64).slot())
+            by_kind!(from, S => |a| half(S::of(a) as f64).slot())
         }
-        (Kind::Bf16, Rounding::Nearest) => {
-            by_kind!(from, S => |a| bf16::from_f64(S::of(a) as f64).slot())
+        // Longer ones would be rounded twice.
+        (Kind::Bf16, Rounding::Nearest) if from.bytes() <= 4 => {
+            by_kind!(from, S => |a| brain(S::of(a) as f64).slot())
         }
         _ => None,
     }
 }
 
-/// Rounds to a whole number and stops at the ends of the type; what is no number becomes 0.
+/// Rounds to a whole number and stops at the ends of the type. What is no number becomes 0, but
+/// where one side has 64 bits it becomes the highest bit of the result's type.
 fn to_whole(to: Kind, from: Kind, way: &str, ftz: bool) -> Option<F1> {
+    macro_rules! whole {
+        ($to:ty, $value:expr, $long:expr) => {
+            match $value {
+                value if value.is_nan() && ($long || <$to>::BITS == 64) => {
+                    widened!((1_u64 << (<$to>::BITS - 1)) as $to)
+                }
+                value => widened!(value as $to),
+            }
+        };
+    }
     macro_rules! way {
-        ($of:expr) => {
+        ($of:expr, $long:expr) => {
             match way {
-                "rni" => by_kind!(to, D => |a| ($of(a).round_ties_even() as D).slot()),
-                "rzi" => by_kind!(to, D => |a| ($of(a).trunc() as D).slot()),
-                "rmi" => by_kind!(to, D => |a| ($of(a).floor() as D).slot()),
-                _ => by_kind!(to, D => |a| ($of(a).ceil() as D).slot()),
+                "rni" => by_kind!(to, D => |a| whole!(D, $of(a).round_ties_even(), $long)),
+                "rzi" => by_kind!(to, D => |a| whole!(D, $of(a).trunc(), $long)),
+                "rmi" => by_kind!(to, D => |a| whole!(D, $of(a).floor(), $long)),
+                _ => by_kind!(to, D => |a| whole!(D, $of(a).ceil(), $long)),
             }
         };
     }
     match from {
-        Kind::F32 if ftz => way!(flushed),
-        Kind::F32 => way!(f32::of),
-        Kind::F64 => way!(f64::of),
-        Kind::F16 => way!(half_single),
-        Kind::Bf16 => way!(brain_single),
+        Kind::F32 if ftz => way!(flushed, false),
+        Kind::F32 => way!(f32::of, false),
+        Kind::F64 => way!(f64::of, true),
+        Kind::F16 => way!(half_single, false),
+        Kind::Bf16 => way!(brain_single, false),
         _ => None,
     }
 }
@@ -310,10 +344,13 @@ fn whole_float(kind: Kind, way: &str, ftz: bool, saturated: bool) -> Option<F1> 
 fn between_floats(to: Kind, from: Kind, how: super::float::Singles) -> Option<F1> {
     let nearest = how.rounding == Rounding::Nearest;
     Some(match (to, from, how.saturate) {
+        (Kind::F32, Kind::F32, true) if how.flush => |a| saturate(flushed(a)).slot(),
         (Kind::F32, Kind::F32, true) => |a| saturate(f32::of(a)).slot(),
         (Kind::F16, Kind::F32, true) => |a| f16::from_f32(saturate(f32::of(a))).slot(),
         (_, _, true) => return None,
         (Kind::F32, Kind::F16, _) => |a| f16::of(a).to_f32().slot(),
+        // The other types' least numbers are no subnormal singles.
+        (Kind::F32, Kind::Bf16, _) if how.flush => |a| flush(brain_single(a)).slot(),
         (Kind::F32, Kind::Bf16, _) => |a| bf16::of(a).to_f32().slot(),
         (Kind::F64, Kind::F16, _) => |a| f16::of(a).to_f64().slot(),
         (Kind::F64, Kind::F32, _) if how.flush => |a| f64::from(flushed(a)).slot(),
@@ -322,7 +359,7 @@ fn between_floats(to: Kind, from: Kind, how: super::float::Singles) -> Option<F1
         (Kind::F32, Kind::F32, _) | (Kind::F64, Kind::F64, _) => |a| a,
         (Kind::F32, Kind::F64, _) if nearest && how.flush => |a| flush(f64::of(a) as f32).slot(),
         (Kind::F32, Kind::F64, _) if nearest => |a| (f64::of(a) as f32).slot(),
-        (Kind::F32, Kind::F64, _) if how.rounding == Rounding::Zero => |a| {
+        (Kind::F32, Kind::F64, _) if how.rounding == Rounding::Zero && !how.flush => |a| {
             let nearest = f64::of(a) as f32;
             toward_zero(nearest, f64::of(a) - f64::from(nearest)).slot()
         },
@@ -334,9 +371,10 @@ fn between_floats(to: Kind, from: Kind, how: super::float::Singles) -> Option<F1
             let beyond = nearest.to_f32().abs() > f32::of(a).abs();
             nearest.slot() - u64::from(beyond)
         },
-        (Kind::F16, Kind::F64, _) if nearest => |a| f16::from_f64(f64::of(a)).slot(),
+        (Kind::F16, Kind::F64, _) if nearest => |a| half(f64::of(a)).slot(),
+        (Kind::Bf16, Kind::F32, _) if nearest && how.flush => |a| bf16::from_f32(flushed(a)).slot(),
         (Kind::Bf16, Kind::F32, _) if nearest => |a| bf16::from_f32(f32::of(a)).slot(),
-        (Kind::Bf16, Kind::F64, _) if nearest => |a| bf16::from_f64(f64::of(a)).slot(),
+        (Kind::Bf16, Kind::F64, _) if nearest => |a| brain(f64::of(a)).slot(),
         (Kind::Bf16, Kind::F16, _) if nearest => |a| bf16::from_f32(half_single(a)).slot(),
         (Kind::F16, Kind::Bf16, _) if nearest => |a| f16::from_f32(brain_single(a)).slot(),
         _ => return None,

@@ -60,7 +60,8 @@ pub(super) fn toward(nearest: f32, missing: f64, up: bool) -> f32 {
 
 /// Moves a nearest result one step toward zero, if the exact one lies there.
 pub(super) fn toward_zero(nearest: f32, missing: f64) -> f32 {
-    toward(nearest, missing, nearest < 0.0)
+    // By the sign, not by a comparison: what is too small for a single is -0 at the nearest.
+    toward(nearest, missing, nearest.is_sign_negative())
 }
 
 fn sum_missing(a: f32, b: f32) -> f64 {
@@ -113,25 +114,41 @@ pub(super) fn two(operation: &str, how: Singles) -> Option<F2> {
             // The sign of the remainder, seen from the divisor.
             (f64::from(a) - quotient * f64::from(b)) * f64::from(b).signum()
         }),
-        // Rust's drop what is no number, as PTX's do.
         "min" => singles!(how, F2, |a, b| lesser(a, b)),
-        "max" => singles!(how, F2, |a, b| -lesser(-a, -b)),
+        "max" => singles!(how, F2, |a, b| greater(a, b)),
         "copysign" => singles!(how, F2, |a, b| b.copysign(a)),
         _ => return None,
     })
 }
 
-/// The lesser number, where -0 is less than +0.
-fn lesser(a: f32, b: f32) -> f32 {
-    match () {
-        () if a.is_nan() && b.is_nan() => f32::from_bits(0x7fff_ffff),
-        () if a.is_nan() => b,
-        () if b.is_nan() => a,
-        () if a == b && a.is_sign_negative() => a,
-        () if b <= a => b,
-        () => a,
-    }
+/// Makes functions for the lesser and the greater of two numbers, where -0 is less than +0, and
+/// what is no number does not count.
+macro_rules! extremes {
+    ($kind:ty, $none:expr, $lesser:ident, $greater:ident) => {
+        pub(super) fn $lesser(a: $kind, b: $kind) -> $kind {
+            match () {
+                () if a.is_nan() && b.is_nan() => $none,
+                () if a.is_nan() => b,
+                () if b.is_nan() => a,
+                () if a < b || a == b && a.is_sign_negative() => a,
+                () => b,
+            }
+        }
+
+        pub(super) fn $greater(a: $kind, b: $kind) -> $kind {
+            match () {
+                () if a.is_nan() && b.is_nan() => $none,
+                () if a.is_nan() => b,
+                () if b.is_nan() => a,
+                () if a > b || a == b && a.is_sign_positive() => a,
+                () => b,
+            }
+        }
+    };
 }
+
+extremes!(f32, f32::from_bits(0x7fff_ffff), lesser, greater);
+extremes!(f64, f64::from_bits(0x7fff_ffff_ffff_ffff), lesser_double, greater_double);
 
 /// The lesser or greater of two singles, and no number if one of them is none.
 pub(super) fn strict(operation: &str, how: Singles) -> Option<F2> {
@@ -140,7 +157,7 @@ pub(super) fn strict(operation: &str, how: Singles) -> Option<F2> {
             if a.is_nan() || b.is_nan() { f32::from_bits(0x7fff_ffff) } else { lesser(a, b) }
         }),
         "max" => singles!(how, F2, |a, b| {
-            if a.is_nan() || b.is_nan() { f32::from_bits(0x7fff_ffff) } else { -lesser(-a, -b) }
+            if a.is_nan() || b.is_nan() { f32::from_bits(0x7fff_ffff) } else { greater(a, b) }
         }),
         _ => return None,
     })
@@ -170,8 +187,8 @@ pub(super) fn double_two(operation: &str) -> Option<F2> {
         "sub" => |a, b| (f64::of(a) - f64::of(b)).slot(),
         "mul" => |a, b| (f64::of(a) * f64::of(b)).slot(),
         "div" => |a, b| (f64::of(a) / f64::of(b)).slot(),
-        "min" => |a, b| f64::of(a).min(f64::of(b)).slot(),
-        "max" => |a, b| f64::of(a).max(f64::of(b)).slot(),
+        "min" => |a, b| lesser_double(f64::of(a), f64::of(b)).slot(),
+        "max" => |a, b| greater_double(f64::of(a), f64::of(b)).slot(),
         "copysign" => |a, b| f64::of(b).copysign(f64::of(a)).slot(),
         _ => return None,
     })
@@ -191,7 +208,8 @@ pub(super) fn test(question: &str, double: bool) -> Option<F1> {
                 "infinite" => |a| <$t>::of(a).is_infinite().slot(),
                 "number" => |a| (!<$t>::of(a).is_nan()).slot(),
                 "notanumber" => |a| <$t>::of(a).is_nan().slot(),
-                "normal" => |a| <$t>::of(a).is_normal().slot(),
+                // "As a special case, positive and negative zero are considered normal numbers."
+                "normal" => |a| (<$t>::of(a).is_normal() || <$t>::of(a) == 0.0).slot(),
                 "subnormal" => |a| <$t>::of(a).is_subnormal().slot(),
                 _ => return None,
             }

@@ -3,7 +3,7 @@
 use super::arithmetic::{atomic, no_function};
 use super::{Builder, Decoded, Kind, Name, unknown};
 use crate::device::sim::ptx::code::{
-    Access, F1, LOCAL_WINDOW, Op, SHARED_WINDOW, Slot, Space, WINDOW_BYTES,
+    Access, F1, F3, LOCAL_WINDOW, Op, SHARED_WINDOW, Slot, Space, WINDOW_BYTES,
 };
 use crate::device::sim::ptx::kind::Value as _;
 use crate::device::sim::ptx::parse::Operand;
@@ -113,15 +113,22 @@ impl<'m> Builder<'m> {
         if name.take_of(&["shared", "shared::cta"]).is_none() || !name.take("global") {
             return unknown("");
         }
+        let has_policy = name.take("L2::cache_hint");
         order(name);
         let [to, from, bytes, rest @ ..] = operands else { return unknown("") };
+        // How to cache what is read makes no difference here.
+        let rest = match rest {
+            [rest @ .., _policy] if has_policy => rest,
+            rest => rest,
+        };
         let Operand::Word(bytes) = bytes else { return unknown("") };
         let Some(bytes) = bytes.parse().ok().filter(|bytes| [4_u8, 8, 16].contains(bytes)) else {
             return unknown("");
         };
         // Fewer bytes may be read than are written; the rest is zero.
         let read = match rest {
-            [count, ..] => self.source(count, Kind::U32)?,
+            [count] => self.count_to_read(count, bytes)?,
+            [_, _, ..] => return unknown(""),
             [] => self.number(u64::from(bytes)),
         };
         let from = self.access(from, Space::Global, Kind::B8)?;
@@ -129,6 +136,22 @@ impl<'m> Builder<'m> {
         let offset = self.number(from.offset as u64);
         let list = self.list(&[from.base, offset, read]);
         self.emit(Op::Copy { access, bytes, list })
+    }
+
+    /// How many bytes of a copy are read: a number, or a predicate that says whether none is.
+    fn count_to_read(&mut self, count: &Operand<'m>, bytes: u8) -> Decoded<Slot> {
+        let name = match count {
+            Operand::Word(name) | Operand::Not(name) => self.scopes.find(name),
+            _ => None,
+        };
+        if !matches!(name, Some(Named::Register { kind: Kind::Pred, .. })) {
+            return self.source(count, Kind::U32);
+        }
+        let (ignored, b, d) = (self.source(count, Kind::Pred)?, bytes.into(), self.registers(1)?);
+        let (b, zero) = (self.number(b), self.number(0));
+        let f: F3 = |none, all, ignored| if ignored != 0 { none } else { all };
+        self.emit(Op::Three { f, d, a: zero, b, c: ignored })?;
+        Ok(d)
     }
 
     fn cvta(&mut self, name: &mut Name<'m>, operands: &[Operand<'m>]) -> Decoded<()> {

@@ -12,7 +12,7 @@ mod name;
 mod operand;
 mod warp;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::NotExecutable;
 use super::code::{Code, Instruction, LOCAL_WINDOW, NONE, Op, PARAMETER_WINDOW, Slot};
@@ -25,6 +25,10 @@ use name::Name;
 /// Most instructions of a kernel with all that it calls: ten times the largest of the ggml
 /// backends.
 const INSTRUCTIONS_MAX: usize = 1 << 20;
+
+/// Most statements of a kernel with all that it calls: not each becomes an instruction, and a
+/// function that does nothing can be called very often by few lines.
+const STATEMENTS_MAX: usize = 4 * INSTRUCTIONS_MAX;
 
 /// Most bytes of shared or local memory that a kernel declares, as devices have it.
 const MEMORY_BYTES_MAX: u64 = 1 << 20;
@@ -51,6 +55,9 @@ pub(super) fn kernel(module: &Module, name: &str) -> Decoded<Code> {
 /// A kernel on its way from text to instructions.
 struct Builder<'m> {
     module: &'m Module,
+    /// The module's functions and variables by name.
+    functions: HashMap<&'m str, &'m Function>,
+    variables: HashSet<&'m str>,
     scopes: Scopes<'m>,
     code: Code,
     /// Shared variables that were met, and where they are.
@@ -73,6 +80,8 @@ struct Builder<'m> {
     calls: Vec<&'m str>,
     /// Branches to the end of the innermost function that was called.
     returns: Vec<usize>,
+    /// Statements that were decoded.
+    statements: usize,
 }
 
 impl<'m> Builder<'m> {
@@ -91,6 +100,8 @@ impl<'m> Builder<'m> {
         };
         Self {
             module,
+            functions: module.functions.iter().map(|one| (one.name.as_str(), one)).collect(),
+            variables: module.variables.iter().map(|one| one.name.as_str()).collect(),
             scopes: Scopes::new(),
             code,
             shared: HashMap::new(),
@@ -103,6 +114,7 @@ impl<'m> Builder<'m> {
             tables: Vec::new(),
             calls: Vec::new(),
             returns: Vec::new(),
+            statements: 0,
         }
     }
 
@@ -181,6 +193,10 @@ impl<'m> Builder<'m> {
     }
 
     fn statement(&mut self, statement: Statement<'m>) -> Decoded<()> {
+        self.statements += 1;
+        if self.statements > STATEMENTS_MAX {
+            return unknown("the kernel is too long");
+        }
         match statement {
             Statement::Open => self.scopes.open(),
             Statement::Close if self.scopes.close() => {}
@@ -270,8 +286,8 @@ impl<'m> Builder<'m> {
             | "isspacep" | "discard" | "applypriority" | "createpolicy" => {
                 self.memory(name, operands)
             }
-            "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "bar" | "barrier"
-            | "membar" | "fence" | "nanosleep" | "pmevent" | "griddepcontrol" | "setmaxnreg" => {
+            "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "bar" | "barrier" | "membar"
+            | "fence" | "nanosleep" | "pmevent" | "griddepcontrol" | "setmaxnreg" => {
                 self.control(name, operands)
             }
             "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" | "ldmatrix"

@@ -112,9 +112,7 @@ impl<'m> Builder<'m> {
             }
             Some(Named::Parameter(at)) => self.number(at.wrapping_add(offset)),
             Some(Named::Register { .. }) => return unknown(format!("a sum with {name}")),
-            None if self.module.variables.iter().any(|known| known.name == name) => {
-                self.symbol(name, offset)
-            }
+            None if self.variables.contains(name) => self.symbol(name, offset),
             None => return unknown(format!("the name {name}")),
         })
     }

@@ -43,23 +43,20 @@ impl Block<'_> {
         let (mut met, mut left, mut active) = (false, waiting, None);
         while left != 0 {
             let first = left.trailing_zeros() as usize;
-            let at = self.threads[threads.start + first].at;
-            let here = (first..LANES).filter(|lane| {
-                left >> lane & 1 == 1 && self.threads[threads.start + lane].at == at
-            });
+            let (warp, at, named) = self.awaited(threads.start + first);
+            let together = |lane: &usize| {
+                let (other, its, mask) = self.awaited(threads.start + lane);
+                // Waits that do nothing else are for a mask, wherever they stand.
+                let is_sync = matches!((warp.act, other.act), (Act::Sync, Act::Sync));
+                mask == named && (its == at || is_sync)
+            };
+            let here = (first..LANES).filter(|lane| left >> lane & 1 == 1).filter(together);
             let here = here.fold(0, |mask, lane| mask | 1 << lane);
             left &= !here;
-            let Op::Warp(warp) = self.code.instructions[at as usize].op else {
-                unreachable!("the thread waits for its warp");
-            };
             if matches!(warp.act, Act::Active) {
                 active.get_or_insert((warp, here));
                 continue;
             }
-            let named = match warp.mask {
-                NONE => u32::MAX,
-                mask => self.value(threads.start + first, mask) as u32,
-            };
             if here & named == live & named && here & named != 0 {
                 self.act(warp, Party { first: threads.start, mask: here & named })?;
                 met = true;
@@ -71,6 +68,19 @@ impl Block<'_> {
             met = true;
         }
         Ok(met)
+    }
+
+    /// What a thread waits for, at which instruction, and for which lanes.
+    fn awaited(&self, thread: usize) -> (Warp, u32, u32) {
+        let at = self.threads[thread].at;
+        let Op::Warp(warp) = self.code.instructions[at as usize].op else {
+            unreachable!("the thread waits for its warp");
+        };
+        let named = match warp.mask {
+            NONE => u32::MAX,
+            mask => self.value(thread, mask) as u32,
+        };
+        (warp, at, named)
     }
 
     fn act(&mut self, warp: Warp, party: Party) -> Result<(), Fault> {

@@ -8,6 +8,7 @@ use super::{Block, LANES};
 use crate::device::sim::ptx::Fault;
 use crate::device::sim::ptx::code::{Element, Multiply, Slot, Space};
 use crate::device::sim::ptx::kind::Value as _;
+use crate::narrow::half;
 
 /// Rows and columns of the matrices that are loaded and moved.
 const SIDE: usize = 8;
@@ -158,7 +159,7 @@ impl Block<'_> {
                 let value = match multiply.c {
                     Element::F16 => {
                         let (low, high) = (sums[2 * at], sums[2 * at + 1]);
-                        f16::from_f64(high).slot() << 16 | f16::from_f64(low).slot()
+                        half(high).slot() << 16 | half(low).slot()
                     }
                     Element::S32 if multiply.saturate => (sums[at] as i32).slot(),
                     Element::S32 => (sums[at] as i64 as i32).slot(),

@@ -1,9 +1,11 @@
 //! Kernels are run, and their results compared with what Rust computes.
 
+mod edges;
 mod faults;
 mod kernels;
 mod matrices;
 mod numbers;
+mod threads;
 
 use std::collections::BTreeMap;
 

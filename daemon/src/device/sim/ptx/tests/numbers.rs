@@ -6,7 +6,18 @@ use super::{Buffers, run};
 /// Runs one instruction, or a few, on three values, which are there as registers of every type:
 /// `%h1` to `%h3`, `%r1`, `%d1`, `%f1`, `%g1`. The result is what it leaves in the given register.
 #[track_caller]
-fn evaluate(instructions: &str, result: &str, values: [u64; 3]) -> u64 {
+pub(super) fn evaluate(instructions: &str, result: &str, values: [u64; 3]) -> u64 {
+    let mut memory = Buffers::default();
+    let ptx = on_three(instructions, result);
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).chain([0; 8]).collect();
+    let at = memory.add(bytes);
+    run(&ptx, "k", &mut memory, ([1; 3], [1; 3], 0), &[Long(at)]).expect("it ends");
+    let bytes = &memory.by_address[&at][24..];
+    u64::from_le_bytes(bytes.try_into().expect("8 bytes"))
+}
+
+/// The kernel `k` that does so.
+pub(super) fn on_three(instructions: &str, result: &str) -> String {
     let mut loads = String::new();
     for at in 1..=3 {
         let from = 8 * (at - 1);
@@ -21,18 +32,12 @@ fn evaluate(instructions: &str, result: &str, values: [u64; 3]) -> u64 {
         b'g' => "st.global.f64",
         _ => "st.global.b64",
     };
-    let ptx = format!(
+    format!(
         ".version 8.0\n.target sm_90\n.visible .entry k(.param .u64 at) {{\n\
          .reg .b16 %h<9>; .reg .b32 %r<9>; .reg .b64 %d<9>; .reg .f32 %f<9>; .reg .f64 %g<9>;\n\
          .reg .pred %p<9>; .reg .b64 %in;\nld.param.u64 %in, [at];\n{loads}{instructions}\n\
          {store} [%in+24], {result};\nret; }}\n"
-    );
-    let mut memory = Buffers::default();
-    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).chain([0; 8]).collect();
-    let at = memory.add(bytes);
-    run(&ptx, "k", &mut memory, ([1; 3], [1; 3], 0), &[Long(at)]).expect("it ends");
-    let bytes = &memory.by_address[&at][24..];
-    u64::from_le_bytes(bytes.try_into().expect("8 bytes"))
+    )
 }
 
 /// Whole numbers: instruction on `%r` or `%d`, values, result.
@@ -121,7 +126,7 @@ fn long_numbers_are_as_the_manual_says() {
     }
 }
 
-fn single(value: f32) -> u64 {
+pub(super) fn single(value: f32) -> u64 {
     value.to_bits().into()
 }
 
@@ -179,7 +184,7 @@ fn conversions_to_whole_numbers_stop_at_the_ends() {
         ("cvt.rzi.u32.f32 %r4, %f1;", single(-1.0), 0),
         ("cvt.rzi.s32.f32 %r4, %f1;", single(f32::NAN), 0),
         ("cvt.sat.u8.s32 %r4, %r1;", 300, 255),
-        ("cvt.sat.s8.s32 %r4, %r1;", u64::from((-300_i32) as u32), 0x80),
+        ("cvt.sat.s8.s32 %r4, %r1;", u64::from((-300_i32) as u32), (-128_i32) as u32),
         ("cvt.rn.f16x2.f32 %r4, %f1, 0f3F800000;", single(2.0), 0x4000_3c00),
         ("cvt.rn.bf16x2.f32 %r4, %f1, 0f3F800000;", single(2.0), 0x4000_3f80),
     ] {
