@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Hash, IMAGE_BYTES_MAX};
+use super::{Hash, IMAGE_BYTES_MAX, accounted};
 use crate::error::DaemonError;
 
 /// Begins the names of files that are being written.
@@ -74,7 +74,8 @@ impl Directory {
     fn make_room(&self, bytes: u64) {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = self.list().unwrap_or_default();
         files.sort();
-        let mut held: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        let bytes = accounted(bytes);
+        let mut held: u64 = files.iter().map(|(_, bytes, _)| accounted(*bytes)).sum();
         let now = SystemTime::now();
         for (used, size, path) in files {
             let is_unfinished =
@@ -83,7 +84,7 @@ impl Directory {
             let in_the_way = held.saturating_add(bytes) > self.bytes_max && !is_unfinished;
             // Several workers may do this at once: the file may be gone.
             if (in_the_way || (is_unfinished && is_left)) && fs::remove_file(path).is_ok() {
-                held -= size;
+                held -= accounted(size);
             }
         }
     }

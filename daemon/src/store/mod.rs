@@ -35,6 +35,15 @@ const INCOMING_MAX: usize = 16;
 /// Most bytes of images that are not complete yet, of one client: 1 GiB, two of the largest.
 const INCOMING_BYTES_MAX: usize = 1 << 30;
 
+/// What each image counts at least, so that many small ones do not take more than they may: 64 KiB,
+/// beside which a file system's block, a name and a list's entry are small.
+const ACCOUNTED_BYTES_MIN: u64 = 64 << 10;
+
+/// What an image counts.
+fn accounted(bytes: u64) -> u64 {
+    bytes.max(ACCOUNTED_BYTES_MIN)
+}
+
 /// Says where images are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -134,7 +143,7 @@ impl Store {
         }
         self.memory.push_back((hash, bytes.into()));
         let held = |memory: &VecDeque<(Hash, Arc<[u8]>)>| {
-            memory.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>()
+            memory.iter().map(|(_, bytes)| accounted(bytes.len() as u64)).sum::<u64>()
         };
         while self.memory.len() > 1 && held(&self.memory) > MEMORY_BYTES_MAX {
             self.memory.pop_front();

@@ -78,10 +78,13 @@ fn a_damaged_file_is_missing_and_can_be_sent_again() {
     assert!(store.find(&image).is_some());
 }
 
+/// Half of what each image counts at least: so much is asked for below, in three images.
+const HALF: u64 = ACCOUNTED_BYTES_MIN / 2;
+
 #[test]
 fn the_images_that_were_not_used_for_longest_make_room() {
     let root = tempfile::tempdir().expect("a directory");
-    let mut store = Store::open(&place(root.path(), 100));
+    let mut store = Store::open(&place(root.path(), 5 * HALF));
     let all: Vec<[u8; 40]> = (1..=3).map(|value| [value; 40]).collect();
     let age = |bytes: &[u8], seconds| {
         let name: String = image(bytes).hash.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -96,7 +99,23 @@ fn the_images_that_were_not_used_for_longest_make_room() {
     send(&mut store, &image(&all[2]), &all[2]);
     let kept: Vec<bool> = all.iter().map(|bytes| store.find(&image(bytes)).is_some()).collect();
     assert_eq!(kept, [true, false, true]);
-    assert!(!store.takes(101) && store.takes(100));
+    assert!(!store.takes(5 * HALF + 1) && store.takes(5 * HALF));
+}
+
+/// A file of one byte takes a block of the disk: a million of them would take 4 GiB.
+#[test]
+fn many_small_images_take_no_more_room_than_a_few_large_ones() {
+    let root = tempfile::tempdir().expect("a directory");
+    for place in [place(root.path(), 8 * ACCOUNTED_BYTES_MIN), Place::default()] {
+        let mut store = Store::open(&place);
+        let most = if place.directory.is_some() { 8 } else { 4096 };
+        for number in 0..most as u32 + 10 {
+            let bytes = number.to_le_bytes();
+            send(&mut store, &image(&bytes), &bytes);
+        }
+        let files = fs::read_dir(root.path().join("images")).expect("listed").count();
+        assert_eq!(if place.directory.is_some() { files } else { store.memory.len() }, most);
+    }
 }
 
 #[test]

@@ -140,6 +140,16 @@ impl Contexts {
         self.table.insert(Context::new(ordinal))
     }
 
+    /// Takes from all contexts the access to the memory of one that has ended: a primary one comes
+    /// back under the same handle.
+    pub fn forget_peer(&mut self, ended: u64) {
+        for handle in self.table.handles_of(|context| context.peers.contains(&ended)) {
+            if let Some(context) = self.table.find_mut(handle) {
+                context.peers.remove(&ended);
+            }
+        }
+    }
+
     /// Destroys a created context. A primary one is released, not destroyed.
     pub fn destroy(&mut self, handle: u64) -> Result<(), Error> {
         self.find(handle)?;

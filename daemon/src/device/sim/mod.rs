@@ -182,6 +182,7 @@ impl Sim {
     /// Ends what belonged to a context that has ended.
     fn bury_context(&mut self, context: u64) {
         self.leave_captures(|lane| lane.is_of(context));
+        self.contexts.forget_peer(context);
         self.blas.end_context(context);
         for event in self.queues.end_context(context) {
             self.captures.forget_event(event);

@@ -141,6 +141,13 @@ fn peers_are_enabled_once_and_between_devices_only() {
     };
     assert_eq!(disable(peer), Ok(()));
     assert_eq!(disable(peer), Err(Error::PEER_ACCESS_NOT_ENABLED));
+    let enable = CtxEnablePeerAccess { peer_context: peer, flags: 0 };
+    client.sim.ctx_enable_peer_access(&own, enable.clone()).expect("enabled");
+    let reset = DevicePrimaryCtxResetV2 { dev: 1 };
+    client.sim.device_primary_ctx_reset_v2(&own, reset).expect("ended");
+    client.sim.device_primary_ctx_retain(&own, DevicePrimaryCtxRetain { dev: 1 }).expect("back");
+    let again = client.sim.ctx_enable_peer_access(&own, enable);
+    assert_eq!(again, Ok(()), "access ends with the context, though its handle comes back");
     let at = client.alloc(100).expect("room");
     client.write(at, b"over").expect("in range");
     client.call = Call { context: peer, thread: 0 };

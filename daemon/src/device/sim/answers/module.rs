@@ -15,6 +15,9 @@ use crate::log;
 /// Most handles in one answer, as the messages say.
 pub(super) const LISTED_MAX: usize = 4096;
 
+/// Longest report on an image: enough for a sentence that quotes something.
+const REPORT_BYTES_MAX: usize = 4096;
+
 impl ModuleCalls for Sim {
     fn module_load(&mut self, call: &Call, r: ModuleLoad) -> Result<ModuleLoadReply, Error> {
         self.check(call)?;
@@ -76,19 +79,26 @@ impl Sim {
     }
 }
 
+/// Cuts what is said of an image: it may quote a word of it, however long that is.
+fn cut(text: &str) -> &str {
+    let end = text.char_indices().map(|(at, _)| at).find(|&at| at >= REPORT_BYTES_MAX);
+    &text[..end.unwrap_or(text.len())]
+}
+
 /// Says how the reading of an image went, as the just-in-time compiler says it.
 pub(super) fn report(read: &Result<(), ImageError>) -> JitReport {
     let (result, error_log) = match read {
         Ok(()) => (0, Vec::new()),
         Err(error) => {
-            log::event("image-unusable", &[("because", error)]);
+            let why = cut(&error.to_string()).to_owned();
+            log::event("image-unusable", &[("because", &why)]);
             let code = match error {
                 ImageError::Invalid { .. } => Error::INVALID_IMAGE,
                 ImageError::NoBinary { .. } => Error::NO_BINARY_FOR_GPU,
                 ImageError::NewPtx { .. } => Error::UNSUPPORTED_PTX_VERSION,
                 ImageError::Ptx { .. } => Error::INVALID_PTX,
             };
-            (code.code(), error.to_string().into_bytes())
+            (code.code(), why.into_bytes())
         }
     };
     JitReport { result, info_log: Vec::new(), error_log, values: Vec::new() }

@@ -13,7 +13,7 @@ use vgpu_link::wire::cublas::{
 
 use super::super::memory::Memory;
 use super::number::Number;
-use super::place::{Place, factor};
+use super::place::{Place, check_work, factor};
 use super::product::{add, load, member, turn};
 
 fn zero<T: Number>() -> T {
@@ -32,6 +32,7 @@ pub(super) fn multiply_vector<T: Number>(
     memory: &mut Memory,
     asked: &MultiplyVector,
 ) -> Result<(), Error> {
+    check_work(asked.count, [asked.m, asked.n, 1])?;
     let trans = Operation(asked.trans);
     let (of_x, of_y) = if trans == Operation::N { (asked.n, asked.m) } else { (asked.m, asked.n) };
     let a = Place::matrix(&asked.a, asked.m, asked.n)?;
@@ -42,20 +43,21 @@ pub(super) fn multiply_vector<T: Number>(
     for at in 0..asked.count {
         let [a, x, y] = [(a, &asked.a), (x, &asked.x), (y, &asked.y)]
             .map(|(place, operand)| member(memory, place, operand, asked.batch, at));
+        let y = y?.present(memory)?;
         let sum = if alpha == zero() {
             Array2::from_elem((1, of_y as usize), zero())
         } else {
             let x = x?.load::<T>(memory)?.reversed_axes();
             product(&load(memory, a?, trans)?, &x).reversed_axes()
         };
-        add(memory, y?, alpha, sum, beta)?;
+        add(memory, y, alpha, sum, beta)?;
     }
     Ok(())
 }
 
 /// `A = alpha x yᵀ + A`, or with the conjugates of y.
 pub(super) fn add_outer<T: Number>(memory: &mut Memory, asked: &AddOuter) -> Result<(), Error> {
-    let a = Place::matrix(&asked.a, asked.m, asked.n)?;
+    let a = Place::matrix(&asked.a, asked.m, asked.n)?.present(memory)?;
     let x = Place::vector(&asked.x, asked.m)?.load::<T>(memory)?.reversed_axes();
     let y = Place::vector(&asked.y, asked.n)?.load::<T>(memory)?;
     let y = if asked.conjugate == 0 { y } else { y.mapv_into(T::conjugate) };
@@ -68,7 +70,7 @@ pub(super) fn add_matrices<T: Number>(
     memory: &mut Memory,
     asked: &AddMatrices,
 ) -> Result<(), Error> {
-    let c = Place::matrix(&asked.c, asked.m, asked.n)?;
+    let c = Place::matrix(&asked.c, asked.m, asked.n)?.present(memory)?;
     let mut sum = Array2::from_elem((asked.m as usize, asked.n as usize), zero::<T>());
     for (operand, operation, scalar) in
         [(&asked.a, asked.transa, &asked.alpha), (&asked.b, asked.transb, &asked.beta)]
@@ -108,6 +110,7 @@ pub(super) fn multiply_symmetric<T: Number>(
 ) -> Result<(), Error> {
     let is_left = cublasSideMode_t(asked.side) == cublasSideMode_t::LEFT;
     let order = if is_left { asked.m } else { asked.n };
+    check_work(1, [asked.m, asked.n, order])?;
     let half = Place::matrix(&asked.a, order, order)?.load::<T>(memory)?;
     let whole = Array2::from_shape_fn(half.dim(), |(row, column)| {
         match (is_in_half(asked.uplo, row, column), asked.hermitian != 0) {
@@ -126,6 +129,7 @@ pub(super) fn multiply_symmetric<T: Number>(
 /// `C = alpha op(A) op(B)ᵀ + beta C` in one half of C, with B = A or another.
 pub(super) fn add_square<T: Number>(memory: &mut Memory, asked: &AddSquare) -> Result<(), Error> {
     let (n, k, trans) = (asked.n, asked.k, Operation(asked.trans));
+    check_work(1, [n, n, k])?;
     let (rows, columns) = if trans == Operation::N { (n, k) } else { (k, n) };
     let is_hermitian = asked.hermitian != 0;
     let a = load::<T>(memory, Place::matrix(&asked.a, rows, columns)?, trans)?;
@@ -136,7 +140,7 @@ pub(super) fn add_square<T: Number>(memory: &mut Memory, asked: &AddSquare) -> R
     };
     let b = turn(b, if is_hermitian { Operation::C } else { Operation::T });
     let (alpha, beta): (T, T) = (factor(memory, &asked.alpha)?, factor(memory, &asked.beta)?);
-    let c = Place::matrix(&asked.c, n, n)?;
+    let c = Place::matrix(&asked.c, n, n)?.present(memory)?;
     let mut sum = product(&a, &b).mapv_into(|value| alpha * value);
     if beta != zero() {
         sum.zip_mut_with(&c.load::<T>(memory)?, |sum, old| *sum = *sum + beta * *old);
@@ -176,6 +180,7 @@ pub(super) fn multiply_triangular<T: Number>(
 ) -> Result<(), Error> {
     let is_left = cublasSideMode_t(asked.side) == cublasSideMode_t::LEFT;
     let order = if is_left { asked.m } else { asked.n };
+    check_work(1, [asked.m, asked.n, order])?;
     let a = Place::matrix(&asked.a, order, order)?.load::<T>(memory)?;
     let (a, _) = triangle(&a, asked.uplo, asked.diag, Operation(asked.trans));
     let b = Place::matrix(&asked.b, asked.m, asked.n)?.load::<T>(memory)?;
@@ -191,11 +196,12 @@ pub(super) fn solve_triangular<T: Number>(
 ) -> Result<(), Error> {
     let is_left = cublasSideMode_t(asked.side) == cublasSideMode_t::LEFT;
     let order = if is_left { asked.m } else { asked.n };
+    check_work(asked.count, [asked.m, asked.n, order])?;
     let a = Place::matrix(&asked.a, order, order)?;
     let b = Place::matrix(&asked.b, asked.m, asked.n)?;
     let alpha: T = factor(memory, &asked.alpha)?;
     for at in 0..asked.count {
-        let b = member(memory, b, &asked.b, asked.batch, at)?;
+        let b = member(memory, b, &asked.b, asked.batch, at)?.present(memory)?;
         if alpha == zero() {
             let zeros = Array2::from_elem((asked.m as usize, asked.n as usize), zero::<T>());
             b.store(memory, &zeros)?;

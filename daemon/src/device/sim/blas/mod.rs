@@ -7,6 +7,8 @@ mod matrix;
 mod number;
 mod place;
 mod product;
+#[cfg(test)]
+mod tests;
 mod vector;
 
 use num_complex::{Complex32, Complex64};

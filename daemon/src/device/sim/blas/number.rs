@@ -75,6 +75,19 @@ pub(super) fn size_of_kind(kind: Data) -> Result<usize, Error> {
     }
 }
 
+/// Refuses types that only results have.
+pub(super) fn check_operand(kind: Data) -> Result<(), Error> {
+    if kind == Data::R_64I { Err(Error::NOT_SUPPORTED) } else { size_of_kind(kind).map(drop) }
+}
+
+/// Refuses types that no result has.
+pub(super) fn check_result(kind: Data) -> Result<(), Error> {
+    match kind {
+        Data::R_8I | Data::C_8I => Err(Error::NOT_SUPPORTED),
+        _ => size_of_kind(kind).map(drop),
+    }
+}
+
 /// Reads one element, which has as many bytes as [`size_of_kind`] says.
 pub(super) fn read<T: Number>(kind: Data, bytes: &[u8]) -> T {
     let single = |at: usize| f64::from(f32::from_le_bytes(array(&bytes[at..])));
@@ -94,7 +107,7 @@ pub(super) fn read<T: Number>(kind: Data, bytes: &[u8]) -> T {
     T::of(real, imaginary)
 }
 
-/// Writes one element, rounded to what its type holds.
+/// Writes one element of a type that results have, rounded to what it holds.
 pub(super) fn write<T: Number>(kind: Data, value: T, bytes: &mut [u8]) {
     let (real, imaginary) = value.parts();
     match kind {
@@ -112,7 +125,7 @@ pub(super) fn write<T: Number>(kind: Data, value: T, bytes: &mut [u8]) {
             bytes[..8].copy_from_slice(&real.to_le_bytes());
             bytes[8..].copy_from_slice(&imaginary.to_le_bytes());
         }
-        // Integers of 8 bits are never a result.
+        // A double: of the others `check_result` knows.
         _ => bytes.copy_from_slice(&real.to_le_bytes()),
     }
 }

@@ -12,6 +12,26 @@ use super::number::{self, Number};
 /// device holds them a second time while it computes.
 const ELEMENTS_MAX: i64 = 1 << 28;
 
+/// Most times that one element stands for a vector: 2^24, since there is no memory behind them.
+const REPEATED_MAX: i64 = 1 << 24;
+
+/// Most products of one call: 2^40, some minutes' work, after which nobody waits any more.
+const PRODUCTS_MAX: u128 = 1 << 40;
+
+/// What each matrix of a batch counts at least, in products.
+const PRODUCTS_MIN: u128 = 1 << 20;
+
+/// Checks that a call ends: so many matrices, each of three lengths that are multiplied.
+///
+/// # Errors
+/// NOT_SUPPORTED for what is beyond the simulated device.
+pub(super) fn check_work(count: i64, lengths: [i64; 3]) -> Result<(), Error> {
+    let length = |length: i64| u128::from(length.max(0).unsigned_abs());
+    let each = lengths.into_iter().map(length).fold(1, u128::saturating_mul);
+    let all = each.max(PRODUCTS_MIN).saturating_mul(length(count));
+    if all > PRODUCTS_MAX { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
+}
+
 /// A matrix in device memory, column by column; a vector is a matrix of one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
@@ -38,6 +58,7 @@ impl Place {
         if rows.checked_mul(columns).is_none_or(|elements| elements > ELEMENTS_MAX) {
             return Err(Error::NOT_SUPPORTED);
         }
+        number::check_operand(Data(operand.kind))?;
         let size = |size: i64| usize::try_from(size).map_err(|_| Error::INVALID_VALUE);
         Ok(Self {
             address: operand.address,
@@ -56,6 +77,9 @@ impl Place {
     /// As for [`Place::matrix`].
     pub fn vector(operand: &Operand, n: i64) -> Result<Self, Error> {
         let step = operand.step.checked_abs().ok_or(Error::INVALID_VALUE)?;
+        if step == 0 && n > REPEATED_MAX {
+            return Err(Error::NOT_SUPPORTED);
+        }
         let forwards = Operand { step: step.max(1), ..operand.clone() };
         let place = Self::matrix(&forwards, 1, n)?;
         // An increment of 0 names one element n times.
@@ -97,12 +121,25 @@ impl Place {
         at * self.step
     }
 
+    /// Checks that there is memory, before anything is computed for it.
+    ///
+    /// # Errors
+    /// As for [`Place::load`].
+    pub fn present(self, memory: &Memory) -> Result<Self, Error> {
+        memory.read(self.address, self.extent()?).map_err(|_| Error::ILLEGAL_ADDRESS)?;
+        Ok(self)
+    }
+
     /// Reads all elements.
     ///
     /// # Errors
     /// ILLEGAL_ADDRESS where there is no memory, as for a kernel that reads there.
     pub fn load<T: Number>(&self, memory: &Memory) -> Result<Array2<T>, Error> {
         let size = number::size_of_kind(self.kind)?;
+        if self.rows == 0 {
+            // However far its columns lie from each other.
+            return Ok(Array2::from_elem((0, self.columns), T::of(0.0, 0.0)));
+        }
         let bytes =
             memory.read(self.address, self.extent()?).map_err(|_| Error::ILLEGAL_ADDRESS)?;
         let mut elements = Vec::with_capacity(self.rows * self.columns);
@@ -125,6 +162,7 @@ impl Place {
         values: &Array2<T>,
         keep: impl Fn(usize, usize) -> bool,
     ) -> Result<(), Error> {
+        number::check_result(self.kind)?;
         let size = number::size_of_kind(self.kind)?;
         let extent = self.extent()?;
         let bytes = memory.write(self.address, extent).map_err(|_| Error::ILLEGAL_ADDRESS)?;
@@ -152,6 +190,7 @@ impl Place {
 /// ILLEGAL_ADDRESS if it lies on the device where there is no memory.
 pub(super) fn factor<T: Number>(memory: &Memory, scalar: &Scalar) -> Result<T, Error> {
     let kind = Data(scalar.kind);
+    number::check_operand(kind)?;
     let size = number::size_of_kind(kind)?;
     if scalar.device == 0 {
         return Ok(number::read(kind, &scalar.value[..size]));

@@ -9,7 +9,7 @@ use vgpu_link::wire::cublas::{Multiply, Operand};
 
 use super::super::memory::Memory;
 use super::number::Number;
-use super::place::{Place, factor};
+use super::place::{Place, check_work, factor};
 
 /// Does what a message asks for.
 ///
@@ -29,6 +29,7 @@ pub(super) fn multiply(memory: &mut Memory, asked: &Multiply) -> Result<(), Erro
 }
 
 fn multiply_as<T: Number>(memory: &mut Memory, asked: &Multiply) -> Result<(), Error> {
+    check_work(asked.count, [asked.m, asked.n, asked.k])?;
     let (transa, transb) = (cublasOperation_t(asked.transa), cublasOperation_t(asked.transb));
     let turned = |operation, rows, columns| {
         if operation == cublasOperation_t::N { (rows, columns) } else { (columns, rows) }
@@ -44,7 +45,7 @@ fn multiply_as<T: Number>(memory: &mut Memory, asked: &Multiply) -> Result<(), E
         let place = |memory: &Memory, place, operand: &Operand| {
             member(memory, place, operand, asked.batch, at)
         };
-        let c = place(memory, c, &asked.c)?;
+        let c = place(memory, c, &asked.c)?.present(memory)?;
         let mut sum = Array2::from_elem((asked.m as usize, asked.n as usize), T::of(0.0, 0.0));
         if alpha != T::of(0.0, 0.0) && asked.k > 0 {
             let a = load(memory, place(memory, a, &asked.a)?, transa)?;
@@ -76,6 +77,7 @@ pub(super) fn member(
 
 /// Finds a matrix by the list of addresses that stands on the device.
 fn listed(memory: &Memory, place: Place, list: &Operand, at: i64) -> Result<Place, Error> {
+    // A batch is limited before it is begun, so that the product is small.
     let address = list.address.checked_add_signed(at * 8).ok_or(Error::ILLEGAL_ADDRESS)?;
     let bytes = memory.read(address, 8).map_err(|_| Error::ILLEGAL_ADDRESS)?;
     let mut address = [0; 8];

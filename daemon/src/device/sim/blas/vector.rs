@@ -66,6 +66,7 @@ pub(super) fn reduce(memory: &Memory, asked: &Reduce) -> Result<[u8; 16], Error>
         _ => reduce_as::<f32>(memory, asked)?,
     };
     let kind = Data(asked.result_kind);
+    number::check_result(kind)?;
     let mut value = [0; 16];
     number::write(kind, result, &mut value[..number::size_of_kind(kind)?]);
     Ok(value)

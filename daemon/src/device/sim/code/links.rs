@@ -66,8 +66,13 @@ impl Sim {
         if let Err(error) = image::read(&bytes, self.profile.capability()) {
             return Ok(Some(Err(Refused::Image(error))));
         }
+        let linked_bytes = self.codes.linked_bytes + bytes.len() as u64;
+        if linked_bytes > self.codes.held_bytes_max {
+            return Err(Error::OUT_OF_MEMORY);
+        }
         let link = self.codes.links.find_mut(handle).ok_or(Error::INVALID_HANDLE)?;
         link.input = Some(bytes);
+        self.codes.linked_bytes = linked_bytes;
         Ok(Some(Ok(())))
     }
 
@@ -96,6 +101,8 @@ impl Sim {
 
     /// Ends a link with what came of it.
     pub(in super::super) fn end_link(&mut self, handle: u64) -> Result<(), Error> {
-        self.codes.links.remove(handle).map(drop).ok_or(Error::INVALID_HANDLE)
+        let link = self.codes.links.remove(handle).ok_or(Error::INVALID_HANDLE)?;
+        self.codes.linked_bytes -= link.input.map_or(0, |input| input.len() as u64);
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ pub(crate) use links::Refused;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::{Arc, Once, OnceLock, Weak};
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
@@ -25,10 +25,18 @@ use super::ptx::{Entry, NotExecutable, Program};
 use crate::image::{self, Image, ImageError, Kernel};
 use crate::log;
 
+/// Most bytes of images that one client holds unpacked, and the same again in links: 2 GiB, several
+/// times what the largest ggml backend has. A short image can unpack to a very long one.
+const HELD_BYTES_MAX: u64 = 2 << 30;
+
 /// What was loaded: an image as this device has it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     image: Image,
+    /// Bytes of the image as it came.
+    bytes: u64,
+    /// Bytes that it takes here, about.
+    weight: u64,
     /// Places of kernels by name.
     names: HashMap<String, usize>,
     /// What its PTX does; read when a kernel is first launched.
@@ -38,10 +46,11 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    fn new(image: Image) -> Arc<Self> {
+    fn new(image: Image, bytes: u64) -> Arc<Self> {
         let names = image.kernels.iter().enumerate().map(|(at, one)| (one.name.clone(), at));
         let refused = image.kernels.iter().map(|_| Once::new()).collect();
-        Arc::new(Self { names: names.collect(), image, program: OnceLock::new(), refused })
+        let (names, weight) = (names.collect(), weight(&image));
+        Arc::new(Self { names, image, bytes, weight, program: OnceLock::new(), refused })
     }
 
     fn find(&self, name: &[u8]) -> Result<usize, Error> {
@@ -69,6 +78,20 @@ impl Loaded {
         let entry = program.map_err(Clone::clone).and_then(|program| program.entry(name));
         entry.map_err(|why| refuse(&why, Error::NOT_SUPPORTED))
     }
+}
+
+/// About how many bytes an image takes when it is read.
+fn weight(image: &Image) -> u64 {
+    let text = image.ptx.as_ref().map_or(0, |ptx| ptx.len());
+    let variables = image.variables.iter().map(|of| {
+        let pointers = size_of_val(of.pointers.as_slice());
+        of.name.len() + of.initial.as_ref().map_or(0, Vec::len) + pointers + size_of_val(of)
+    });
+    let kernels = image
+        .kernels
+        .iter()
+        .map(|of| 2 * of.name.len() + size_of_val(of.parameters.as_slice()) + size_of_val(of));
+    (text + variables.chain(kernels).sum::<usize>()) as u64
 }
 
 /// Where each variable lies: its address and size by name.
@@ -122,6 +145,12 @@ pub(crate) struct Codes {
     functions: Table<Function>,
     kernels: Table<LibraryKernel>,
     links: Table<links::Link>,
+    /// Bytes that all links hold.
+    linked_bytes: u64,
+    /// Most bytes of what is loaded, and of links.
+    held_bytes_max: u64,
+    /// What is loaded, by the hash of its image.
+    loaded: HashMap<[u8; 32], Weak<Loaded>>,
 }
 
 impl Codes {
@@ -133,6 +162,9 @@ impl Codes {
             functions: Table::new(Kind::Function),
             kernels: Table::new(Kind::Kernel),
             links: Table::new(Kind::Link),
+            linked_bytes: 0,
+            held_bytes_max: HELD_BYTES_MAX,
+            loaded: HashMap::new(),
         }
     }
 }
@@ -159,7 +191,8 @@ impl Resolved {
 }
 
 impl Sim {
-    /// Reads an image that the store has; `None` if it has it not.
+    /// Reads an image that the store has; `None` if it has it not. One that is loaded already is
+    /// loaded once.
     pub(super) fn read_image(
         &mut self,
         named: &cuda::Image,
@@ -167,8 +200,24 @@ impl Sim {
         if !self.images.takes(named.bytes) {
             return Err(Error::OUT_OF_MEMORY);
         }
+        let loaded = self.codes.loaded.get(&named.hash).and_then(Weak::upgrade);
+        if let Some(loaded) = loaded.filter(|loaded| loaded.bytes == named.bytes) {
+            return Ok(Some(Ok(loaded)));
+        }
         let Some(bytes) = self.images.find(named) else { return Ok(None) };
-        Ok(Some(image::read(&bytes, self.profile.capability()).map(Loaded::new)))
+        let image = match image::read(&bytes, self.profile.capability()) {
+            Ok(image) => image,
+            Err(error) => return Ok(Some(Err(error))),
+        };
+        let loaded = Loaded::new(image, named.bytes);
+        self.codes.loaded.retain(|_, one| one.strong_count() > 0);
+        let others = self.codes.loaded.values().filter_map(Weak::upgrade);
+        let held = others.map(|one| one.weight).sum::<u64>() + loaded.weight;
+        if held > self.codes.held_bytes_max {
+            return Err(Error::OUT_OF_MEMORY);
+        }
+        self.codes.loaded.insert(named.hash, Arc::downgrade(&loaded));
+        Ok(Some(Ok(loaded)))
     }
 
     /// Makes a module of an image in a context, with its variables.

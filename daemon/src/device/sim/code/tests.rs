@@ -114,6 +114,59 @@ fn an_image_that_cannot_be_read_says_why_in_the_error_log() {
 }
 
 #[test]
+fn a_report_that_quotes_the_image_stays_short() {
+    let mut client = Client::new();
+    let text = format!(".version 8.0\n.target sm_90\n.global .u33{} x;", "é".repeat(100_000));
+    let log = client.module(&text).expect("an answer").report.error_log;
+    assert!(log.len() < 5000, "{} bytes", log.len());
+    let text = format!(".version {}", "9".repeat(300_000));
+    let log = client.module(&text).expect("an answer").report.error_log;
+    assert!((100..5000).contains(&log.len()), "{} bytes", log.len());
+}
+
+/// A line of PTX can ask for many megabytes of first values.
+#[test]
+fn images_that_grow_do_not_fill_the_memory_of_the_host() {
+    let mut client = Client::new();
+    client.sim.codes.held_bytes_max = 5 << 20;
+    let text = |number: u32| {
+        format!(".version 8.0\n.target sm_90\n.global .b8 x{number}[1000000] = {{1}};")
+    };
+    let first = client.module(&text(0)).expect("the first").module;
+    for _ in 0..10 {
+        client.module(&text(0)).expect("the same one costs nothing more");
+    }
+    let loaded = (1..20).filter(|&number| client.module(&text(number)).is_ok()).count();
+    assert_eq!(loaded, 4, "with the first they make five");
+    client.sim.module_unload(&client.call, ModuleUnload { hmod: first }).expect("unloaded");
+    assert_eq!(client.module(&text(30)).map(drop), Err(Error::OUT_OF_MEMORY), "ten are left of it");
+}
+
+#[test]
+fn links_do_not_fill_the_memory_of_the_host() {
+    let mut client = Client::new();
+    client.sim.codes.held_bytes_max = 3 * PTX.len() as u64 + 3;
+    client.module(PTX).expect("the image is there");
+    let begin = |client: &mut Client| {
+        let create = LinkCreate { options: Vec::new() };
+        let state = client.sim.link_create(&client.call, create).expect("a link").state;
+        let (image, name) = (image(PTX.as_bytes()), String::new());
+        let add = LinkAdd { state, kind: 1, image, name, options: Vec::new() };
+        (state, client.sim.link_add(&client.call, add).map(|reply| reply.report.result))
+    };
+    let states: Vec<u64> = (0..3)
+        .map(|_| begin(&mut client))
+        .map(|(state, added)| {
+            assert_eq!(added, Ok(0));
+            state
+        })
+        .collect();
+    assert_eq!(begin(&mut client).1, Err(Error::OUT_OF_MEMORY));
+    client.sim.link_destroy(&client.call, LinkDestroy { state: states[0] }).expect("ended");
+    assert_eq!(begin(&mut client).1, Ok(0), "what a link held is free again");
+}
+
+#[test]
 fn variables_lie_in_device_memory_with_their_first_contents_until_the_module_goes() {
     let mut client = Client::new();
     let before = client.used();

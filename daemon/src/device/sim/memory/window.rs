@@ -60,7 +60,7 @@ impl Windows {
     }
 
     /// Finds addresses to reserve: those wished for, if they are free and aligned.
-    pub fn place_reservation<I: Iterator<Item = (u64, u64)>>(
+    pub fn place_reservation<I: DoubleEndedIterator<Item = (u64, u64)>>(
         &mut self,
         bytes: u64,
         alignment: u64,
@@ -77,7 +77,7 @@ impl Windows {
 }
 
 impl Window {
-    fn is_free<I: Iterator<Item = (u64, u64)>>(
+    fn is_free<I: DoubleEndedIterator<Item = (u64, u64)>>(
         &self,
         first: u64,
         bytes: u64,
@@ -85,7 +85,7 @@ impl Window {
     ) -> bool {
         let end = first.checked_add(bytes).filter(|&end| end <= self.range.end);
         let Some(end) = end.filter(|_| first >= self.range.start) else { return false };
-        occupied(self.range.start..end).last().is_none_or(|(at, bytes)| at + bytes <= first)
+        occupied(self.range.start..end).next_back().is_none_or(|(at, bytes)| at + bytes <= first)
     }
 
     /// Finds room: behind the cursor, else in the first gap.

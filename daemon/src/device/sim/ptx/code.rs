@@ -18,7 +18,7 @@ pub(super) type F3 = fn(u64, u64, u64) -> u64;
 pub(super) type F4 = fn(u64, u64, u64, u64) -> u64;
 
 /// First addresses of the windows in which generic addresses name memory that is not global.
-/// Global addresses of the simulated devices end below 0x4300_0000_0000.
+/// Global addresses of the simulated devices end below 0x5500_0000_0000.
 pub(super) const SHARED_WINDOW: u64 = 0x7e00_0000_0000;
 pub(super) const LOCAL_WINDOW: u64 = 0x7d00_0000_0000;
 pub(super) const PARAMETER_WINDOW: u64 = 0x7c00_0000_0000;
