@@ -47,6 +47,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     pub sim_gpus: Option<u32>,
 
+    /// Version of CUDA that the driver of --device sim says it is for, such as 12.8
+    #[arg(long, value_name = "VERSION")]
+    pub sim_driver: Option<String>,
+
     /// Records every conversation in this file, for --device replay=FILE
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -90,6 +94,10 @@ pub(crate) struct WorkerOptions {
     #[arg(long)]
     pub sim_gpus: Option<u32>,
 
+    /// What their driver announces, as `cuDriverGetVersion` does.
+    #[arg(long)]
+    pub sim_driver: Option<i32>,
+
     /// The genuine driver and NVML.
     #[arg(long, num_args = 2)]
     pub genuine: Vec<PathBuf>,
@@ -119,7 +127,12 @@ impl WorkerOptions {
     /// Spells the devices to open as arguments.
     pub fn arguments(source: &Source) -> Vec<OsString> {
         match source {
-            Source::Sim { gpus } => vec!["--sim-gpus".into(), gpus.to_string().into()],
+            Source::Sim { gpus, driver } => {
+                let driver =
+                    driver.map(|driver| ["--sim-driver".into(), driver.to_string().into()]);
+                let gpus = ["--sim-gpus".into(), gpus.to_string().into()];
+                gpus.into_iter().chain(driver.into_iter().flatten()).collect()
+            }
             Source::Replay { file } => vec!["--replay".into(), file.into()],
             Source::Nvidia { cuda, nvml, cublas } => {
                 let cublas = cublas.iter().flat_map(|path| ["--cublas-dir".into(), path.into()]);
@@ -149,7 +162,7 @@ impl WorkerOptions {
                 nvml: nvml.clone(),
                 cublas: self.cublas_dir.clone(),
             },
-            (None, _) => Source::Sim { gpus: self.sim_gpus.unwrap_or(1) },
+            (None, _) => Source::Sim { gpus: self.sim_gpus.unwrap_or(1), driver: self.sim_driver },
         }
     }
 }

@@ -67,6 +67,7 @@ struct File {
     group: Option<String>,
     clients_max: Option<u32>,
     sim_gpus: Option<u32>,
+    sim_driver: Option<String>,
     images: Option<PathBuf>,
     images_mib: Option<u32>,
 }
@@ -84,6 +85,8 @@ impl Config {
         let clients_max = arguments.clients_max.or(file.clients_max);
         let sim_gpus = arguments.sim_gpus.or(file.sim_gpus).unwrap_or(1);
         let sim_gpus = within("sim_gpus", sim_gpus, SIM_GPUS_MAX)?;
+        let sim_driver = arguments.sim_driver.as_deref().or(file.sim_driver.as_deref());
+        let sim = Source::Sim { gpus: sim_gpus, driver: sim_driver.map(cuda_version).transpose()? };
         let driver_dir = arguments.driver_dir.as_ref().or(file.driver_dir.as_ref());
         let cublas_dir = arguments.cublas_dir.as_deref().or(file.cublas_dir.as_deref());
         let cublas_dir = cublas_dir.map(absolute).transpose()?;
@@ -102,7 +105,7 @@ impl Config {
                 clients_max.unwrap_or(DEFAULT_CLIENTS_MAX),
                 CLIENTS_MAX,
             )? as usize,
-            device: source(device, sim_gpus, driver_dir.map(PathBuf::as_path), cublas_dir)?,
+            device: source(device, sim, driver_dir.map(PathBuf::as_path), cublas_dir)?,
             images: Place {
                 directory: images.map(absolute).transpose()?.or_else(cache_directory),
                 bytes_max: u64::from(images_mib) << 20,
@@ -138,7 +141,7 @@ impl File {
 /// itself.
 fn source(
     device: Option<&str>,
-    sim_gpus: u32,
+    sim: Source,
     driver_dir: Option<&Path>,
     cublas: Option<PathBuf>,
 ) -> Result<Source, DaemonError> {
@@ -156,7 +159,7 @@ fn source(
     };
     match device.split_once('=') {
         None if device == "nvidia" => genuine(),
-        None if device == "sim" => Ok(Source::Sim { gpus: sim_gpus }),
+        None if device == "sim" => Ok(sim),
         Some(("replay", file)) => Ok(Source::Replay { file: absolute(Path::new(file))? }),
         _ => Err(DaemonError::UnknownDevice { device: device.to_owned() }),
     }
@@ -196,6 +199,20 @@ fn within(name: &'static str, value: u32, max: u32) -> Result<u32, DaemonError> 
         _ => "1 to 400",
     };
     Err(DaemonError::Value { name, value: value.to_string(), asks })
+}
+
+/// Reads a version of CUDA; returns it as `cuDriverGetVersion` does.
+fn cuda_version(version: &str) -> Result<i32, DaemonError> {
+    let number = |text: &str| text.parse::<u8>().ok().filter(|&number| number < 100);
+    let parts = version.split_once('.').and_then(|(major, minor)| {
+        let (major, minor) = (number(major)?, number(minor)?);
+        (major > 0).then(|| i32::from(major) * 1000 + i32::from(minor) * 10)
+    });
+    parts.ok_or_else(|| DaemonError::Value {
+        name: "sim_driver",
+        value: version.to_owned(),
+        asks: "a version of CUDA, such as 12.8",
+    })
 }
 
 /// The images' place in the cache directory that systemd made for us (CacheDirectory=).
@@ -245,7 +262,12 @@ mod tests {
         let config = load(&["--device", "sim", "--listen", "unix:/b"], file).expect("right");
         assert_eq!(config.listen, [PathBuf::from("/b")]);
         assert_eq!(config.access, Access { mode: 0o600, group: None });
-        assert_eq!((config.device, config.clients_max), (Source::Sim { gpus: 3 }, 64));
+        let older = load(&["--sim-driver", "12.8"], "device = \"sim\"").expect("right").device;
+        assert_eq!(older, Source::Sim { gpus: 1, driver: Some(12080) });
+        assert_eq!(
+            (config.device, config.clients_max),
+            (Source::Sim { gpus: 3, driver: None }, 64)
+        );
     }
 
     #[test]
@@ -262,6 +284,9 @@ mod tests {
             (&["--device", "sim", "--sim-gpus", "0"], ""),
             (&["--device", "sim", "--sim-gpus", "65"], ""),
             (&["--device", "sim", "--clients-max", "0"], ""),
+            (&["--device", "sim", "--sim-driver", "12"], ""),
+            (&["--device", "sim", "--sim-driver", "12.8.1"], ""),
+            (&["--device", "sim"], "sim_driver = \"0.8\""),
             (&["--device", "sim", "--images-mib", "0"], ""),
             (&["--device", "sim"], "images_mib = 2000000"),
             (&["--device", "sim", "--group", "no-such-group"], ""),

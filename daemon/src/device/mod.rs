@@ -70,6 +70,8 @@ pub(crate) enum Source {
     Sim {
         /// How many.
         gpus: u32,
+        /// What their driver announces, as `cuDriverGetVersion` does, if not its own version.
+        driver: Option<i32>,
     },
     /// None: the answers of a recording.
     Replay {
@@ -103,7 +105,13 @@ impl Source {
     /// [`DaemonError`] if they cannot be had.
     pub fn open(&self) -> Result<Opened, DaemonError> {
         match self {
-            Self::Sim { gpus } => Ok(Opened::Sim(Profile::load(*gpus))),
+            Self::Sim { gpus, driver } => {
+                let mut profile = Profile::load(*gpus);
+                if let Some(version) = driver {
+                    profile.snapshot.driver_version = *version;
+                }
+                Ok(Opened::Sim(profile))
+            }
             Self::Replay { file } => {
                 let sections = recording::read(file)?;
                 match recording::snapshot(&sections) {

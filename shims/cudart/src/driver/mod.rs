@@ -11,6 +11,8 @@ mod structs;
 
 use std::sync::OnceLock;
 
+use vgpu_guest::log::Once;
+
 use crate::result::{Error, Result};
 use crate::runtime;
 
@@ -58,6 +60,7 @@ pub fn devices() -> Result<(&'static Driver, &'static [i32])> {
     let mut version = 0;
     driver.driver_get_version(&mut version)?;
     if version / 1000 < runtime::version() / 1000 {
+        tell_of_older(version);
         return Err(Error::INSUFFICIENT_DRIVER);
     }
     driver.init(0)?;
@@ -72,6 +75,19 @@ pub fn devices() -> Result<(&'static Driver, &'static [i32])> {
         return Err(Error::NO_DEVICE);
     }
     Ok((driver, INITIALISED.get_or_init(|| handles)))
+}
+
+/// Says, once, that the driver is of an older major version than this runtime.
+fn tell_of_older(driver: i32) {
+    static TOLD: Once = Once::new();
+    let text = |version: i32| format!("{}.{}", version / 1000, version % 1000 / 10);
+    let (driver, runtime) = (text(driver), text(runtime::version()));
+    let major = &driver[..driver.find('.').unwrap_or(driver.len())];
+    TOLD.warn(format_args!(
+        "the driver is for CUDA {driver} and this program's runtime is {runtime}: nothing is done \
+         (cudaErrorInsufficientDriver, 35); install a newer driver on the host, or use the \
+         program's build for CUDA {major}"
+    ));
 }
 
 /// Returns the driver's handle of a device of the runtime.
