@@ -37,6 +37,17 @@ pub struct Vgpud {
     below: Option<(Box<Vgpud>, tempfile::TempDir)>,
 }
 
+/// What a chain's hosts, and the "genuine driver" between them, are like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chain<'a> {
+    /// Further arguments of both hosts.
+    pub arguments: &'a [&'a str],
+    /// Functions that the driver does not have.
+    pub without: &'a [&'a str],
+    /// Whether the log tells, for each client, how often each function of the driver was called.
+    pub counts: bool,
+}
+
 impl Vgpud {
     /// Starts the stage's daemon and waits until it says `READY=1` (`sd_notify(3)`), which it does
     /// once its socket accepts connections.
@@ -73,14 +84,28 @@ impl Vgpud {
     /// # Errors
     /// As [`Vgpud::start`].
     pub fn chain(stage: &Stage, arguments: &[&str]) -> Result<Self> {
-        let below = Self::simulated(stage, arguments)?;
+        Self::chain_with(stage, &Chain { arguments, ..Chain::default() })
+    }
+
+    /// Starts such a host over a driver that is told more of.
+    ///
+    /// # Errors
+    /// As [`Vgpud::start`]; if the driver has no such function to lack.
+    pub fn chain_with(stage: &Stage, chain: &Chain<'_>) -> Result<Self> {
+        let below = Self::simulated(stage, chain.arguments)?;
         let driver = tempfile::tempdir().map_err(at("creating", "a temporary directory"))?;
         for soname in ["libcuda.so.1", "libnvidia-ml.so.1", "libcublas.so.12", "libcublas.so.13"] {
             unmarked(&stage.library(soname), &driver.path().join(soname))?;
         }
+        for name in chain.without {
+            hide(&driver.path().join("libcuda.so.1"), name)?;
+        }
         let path = driver.path().to_string_lossy();
         let above = ["--device", "nvidia", "--driver-dir", &path, "--cublas-dir", &path];
-        let mut host = Self::launch(stage, &[&above, arguments].concat(), Some(&below.link()))?;
+        let (link, stats) = (below.link(), ("VGPU_STATS", "1"));
+        let environment = [Some(("VGPU_LINK", &*link)), chain.counts.then_some(stats)];
+        let environment: Vec<_> = environment.into_iter().flatten().collect();
+        let mut host = Self::launch_in(stage, &[&above, chain.arguments].concat(), &environment)?;
         host.below = Some((Box::new(below), driver));
         Ok(host)
     }
@@ -90,6 +115,11 @@ impl Vgpud {
     /// # Errors
     /// As [`Vgpud::start`].
     pub fn launch(stage: &Stage, arguments: &[&str], link: Option<&str>) -> Result<Self> {
+        let link = link.map(|link| ("VGPU_LINK", link));
+        Self::launch_in(stage, arguments, link.as_slice())
+    }
+
+    fn launch_in(stage: &Stage, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let directory = tempfile::tempdir().map_err(at("creating", "a temporary directory"))?;
         let notify = directory.path().join("notify.sock");
         let ready = UnixDatagram::bind(&notify).map_err(at("binding", &notify))?;
@@ -104,7 +134,8 @@ impl Vgpud {
             .args(arguments)
             .env("NOTIFY_SOCKET", &notify)
             .env_remove("LD_LIBRARY_PATH")
-            .envs(link.map(|link| ("VGPU_LINK", link)))
+            .env_remove("VGPU_STATS")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(file)
@@ -170,6 +201,28 @@ impl Vgpud {
         }
     }
 
+    /// Ends it, with all that serve a client, and returns what it wrote to the end.
+    pub fn end(mut self) -> String {
+        self.stop();
+        let below = self.below.take();
+        format!(
+            "{}\nthe host below:\n{}",
+            self.log(),
+            below.map_or_else(String::new, |(it, _)| it.end())
+        )
+    }
+
+    fn stop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // Asked first, so that it can end its workers; `wait` kills what does not listen. There is
+        // nobody to tell if even that fails, and the test's own outcome matters more.
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        let _ = wait(&mut self.child, END_LIMIT);
+    }
+
     /// The daemon's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -224,17 +277,26 @@ pub fn unmarked(library: &Path, copy: &Path) -> Result<()> {
     std::fs::write(copy, bytes).map_err(at("writing", copy))
 }
 
+/// Takes a function from a library: its name, which the loader compares, becomes another.
+fn hide(library: &Path, name: &str) -> Result<()> {
+    let mut bytes = std::fs::read(library).map_err(at("reading", library))?;
+    let entry = format!("\0{name}\0");
+    let found = bytes.windows(entry.len()).position(|window| window == entry.as_bytes());
+    let Some(start) = found else {
+        let place = library.display().to_string();
+        return Err(Error::Missing { what: name.into(), place, output: String::new() });
+    };
+    bytes[start + 1] = b'-';
+    std::fs::write(library, bytes).map_err(at("writing", library))
+}
+
 fn is_ready(line: &[u8]) -> bool {
     line == b"READY=1"
 }
 
 impl Drop for Vgpud {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        // Asked first, so that it can end its workers; `wait` kills what does not listen. There is
-        // nobody to tell if even that fails, and the test's own outcome matters more.
-        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
-        let _ = wait(&mut self.child, END_LIMIT);
+        self.stop();
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vgpu_tests::client::{Way, over};
-use vgpu_tests::host::unmarked;
+use vgpu_tests::host::{Chain, unmarked};
 use vgpu_tests::stage::repository;
 use vgpu_tests::{Stage, Vgpud, run};
 
@@ -128,6 +128,98 @@ fn a_client_is_answered_through_the_driver_as_by_the_simulated_device() {
         done.unwrap_or_else(|error| panic!("{error}\n{}", host.log()))
     });
     assert_eq!(answers[0], answers[1]);
+}
+
+/// Runs one of our clients over a host, to a good end.
+#[track_caller]
+fn client_over(host: &Vgpud, program: &str, story: &str) -> String {
+    let mut client = over(&Stage::dev(), Way::SearchPath, &host.link(), program);
+    let done = run(client.arg(story), LIMIT).and_then(|done| done.success());
+    done.unwrap_or_else(|error| panic!("{story}: {error}\n{}", host.log()))
+}
+
+/// Adds up how often all clients' drivers say that a function was called.
+fn calls(log: &str, function: &str) -> u64 {
+    let rows = log.lines().filter(|line| line.split_whitespace().last() == Some(function));
+    rows.filter_map(|row| row.split_whitespace().find_map(|word| word.parse::<u64>().ok())).sum()
+}
+
+const COPIES: &str = r#"{"waited_for":true,"wrong":[0,0,0,0]}"#;
+
+#[test]
+fn copies_go_through_memory_that_is_pinned_once_and_never_more_than_the_bound() {
+    let chain = Chain { counts: true, ..Chain::default() };
+    let host = Vgpud::chain_with(&Stage::dev(), &chain).expect("a chain");
+    let done = client_over(&host, env!("CARGO_BIN_EXE_memory-client"), "staged");
+    assert_eq!(done.trim(), COPIES);
+    let log = host.end();
+    let pinned = calls(&log, "cuMemHostRegister_v2");
+    // 16 pieces each way, and as many for another context in the place of those.
+    assert!((3..=64).contains(&pinned), "{pinned} pieces\n{log}");
+    assert!(calls(&log, "cuMemcpyHtoDAsync_v2") > 5 * pinned, "{log}");
+    assert!(!log.contains("not-pinned"), "{log}");
+}
+
+#[test]
+fn a_driver_that_pins_nothing_copies_all_the_same_and_the_log_says_so() {
+    let chain = Chain { without: &["cuMemHostRegister_v2"], ..Chain::default() };
+    let host = Vgpud::chain_with(&Stage::dev(), &chain).expect("a chain");
+    let done = client_over(&host, env!("CARGO_BIN_EXE_memory-client"), "staged");
+    assert_eq!(done.trim(), COPIES);
+    let log = host.end();
+    assert_eq!(log.matches("not-pinned").count(), 1, "{log}");
+}
+
+/// As drivers before CUDA 12.4.
+#[test]
+fn a_driver_that_does_not_tell_where_parameters_lie_launches_as_one_that_does() {
+    let without = &["cuFuncGetParamInfo", "cuKernelGetParamInfo"];
+    let chain = Chain { without, ..Chain::default() };
+    let [old, new] = [chain, Chain::default()].map(|chain| {
+        let host = Vgpud::chain_with(&Stage::dev(), &chain).expect("a chain");
+        client_over(&host, env!("CARGO_BIN_EXE_modules-client"), "launch")
+    });
+    assert_eq!(old, new);
+    assert!(old.contains("by list") && !old.contains("false"), "{old}");
+}
+
+/// Asks a runtime for devices and for memory: version of the driver, codes, count.
+const RUNTIME: &str = "
+import ctypes, sys
+runtime = ctypes.CDLL(sys.argv[1])
+version, count, place = ctypes.c_int(), ctypes.c_int(-1), ctypes.c_void_p()
+sent, got = ctypes.create_string_buffer(b'there and back'), ctypes.create_string_buffer(15)
+codes = [
+    runtime.cudaDriverGetVersion(ctypes.byref(version)),
+    runtime.cudaGetDeviceCount(ctypes.byref(count)),
+    runtime.cudaMalloc(ctypes.byref(place), ctypes.c_size_t(15)),
+    runtime.cudaMemcpy(place, sent, ctypes.c_size_t(15), 1),
+    runtime.cudaMemcpy(got, place, ctypes.c_size_t(15), 2),
+    runtime.cudaDeviceSynchronize(),
+]
+print(version.value, codes, count.value, got.value.decode())
+";
+
+#[test]
+fn a_program_for_cuda_13_is_refused_by_a_driver_for_12_and_one_for_12_is_not() {
+    let host = Vgpud::chain(&Stage::dev(), &["--sim-driver", "12.8"]).expect("a chain");
+    let [twelve, thirteen] = ["libcudart.so.12", "libcudart.so.13"].map(|runtime| {
+        let mut python = over(&Stage::dev(), Way::SearchPath, &host.link(), "python3");
+        run(python.args(["-c", RUNTIME, runtime]), LIMIT).expect("it ends")
+    });
+    assert_eq!(twelve.stdout.trim(), "12080 [0, 0, 0, 0, 0, 0] 1 there and back");
+    assert_eq!(thirteen.stdout.trim(), "12080 [0, 35, 35, 35, 35, 35] -1");
+    assert_says(
+        &thirteen.stderr,
+        &[
+            "CUDA 12.8",
+            "runtime is 13.0",
+            "cudaErrorInsufficientDriver",
+            "newer driver on the host",
+        ],
+    );
+    assert_eq!(thirteen.stderr.matches("12.8").count(), 1, "once: {}", thirteen.stderr);
+    assert!(!twelve.stderr.contains("vgpu:"), "{}", twelve.stderr);
 }
 
 /// Every C function that the host calls, with its arguments: what a case sees through the driver is

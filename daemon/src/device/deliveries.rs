@@ -17,14 +17,21 @@ const HELD_BYTES_MAX: usize = 128 << 20;
 
 /// Memory contents that a device copies for its client.
 pub(crate) trait Copied: Send {
-    /// Returns the contents, or what went wrong, when the copy is complete; `None` before.
-    fn contents(&self) -> Option<Result<&[u8], Error>>;
+    /// Says how it went, when the copy is complete; `None` before.
+    fn outcome(&self) -> Option<Result<(), Error>>;
+
+    /// Appends the contents of a copy that is complete.
+    fn append_to(&self, bulk: &mut Vec<u8>);
 }
 
 /// A copy that is complete at once.
 impl Copied for Vec<u8> {
-    fn contents(&self) -> Option<Result<&[u8], Error>> {
-        Some(Ok(self))
+    fn outcome(&self) -> Option<Result<(), Error>> {
+        Some(Ok(()))
+    }
+
+    fn append_to(&self, bulk: &mut Vec<u8>) {
+        bulk.extend_from_slice(self);
     }
 }
 
@@ -109,25 +116,22 @@ impl Held {
         let mut collected = Collected { deliveries: Vec::new(), has_more: false };
         let mut left = VecDeque::new();
         while let Some(copy) = self.copies.pop_front() {
-            let contents = match copy.copied.as_ref().map(|copied| copied.contents()) {
-                Some(None) => {
+            let begin = bulk.len();
+            match copy.copied.as_ref().map(|copied| (copied, copied.outcome())) {
+                Some((_, None)) => {
                     left.push_back(copy);
                     continue;
                 }
-                Some(Some(Ok(contents))) => contents,
-                Some(Some(Err(error))) => {
-                    failed(error);
-                    &[]
+                Some((_, Some(Ok(())))) if copy.bytes > BULK_BYTES_MAX - begin => {
+                    collected.has_more = true;
+                    left.push_back(copy);
+                    break;
                 }
-                None => &[],
-            };
-            if contents.len() > BULK_BYTES_MAX - bulk.len() {
-                collected.has_more = true;
-                left.push_back(copy);
-                break;
+                Some((copied, Some(Ok(())))) => copied.append_to(&mut bulk),
+                Some((_, Some(Err(error)))) => failed(error),
+                None => {}
             }
-            bulk.extend_from_slice(contents);
-            let bytes = u32::try_from(contents.len()).expect("a frame holds at most 8 MiB");
+            let bytes = u32::try_from(bulk.len() - begin).expect("a frame holds at most 8 MiB");
             collected.deliveries.push(Delivery { ticket: copy.ticket, bytes });
             self.bytes -= copy.bytes;
         }
@@ -148,8 +152,13 @@ mod tests {
     struct Slow(Arc<AtomicBool>, Result<Vec<u8>, Error>);
 
     impl Copied for Slow {
-        fn contents(&self) -> Option<Result<&[u8], Error>> {
-            self.0.load(Relaxed).then_some(self.1.as_deref().map_err(|error| *error))
+        fn outcome(&self) -> Option<Result<(), Error>> {
+            let outcome = self.1.as_ref().map(|_| ()).map_err(|error| *error);
+            self.0.load(Relaxed).then_some(outcome)
+        }
+
+        fn append_to(&self, bulk: &mut Vec<u8>) {
+            bulk.extend_from_slice(self.1.as_ref().expect("it is complete"));
         }
     }
 

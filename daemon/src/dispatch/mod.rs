@@ -31,11 +31,11 @@ pub struct Answer {
 }
 
 /// What a device answers to a call that may have to wait for earlier work.
-pub enum Wait<T> {
+pub enum Wait<T, E = Error> {
     /// There was nothing to wait for.
     Done(T),
     /// The work is on its way; this waits for it.
-    Later(Later<T>),
+    Later(Later<T, E>),
 }
 
 /// Waits, without the device, and answers; the buffer takes the memory contents of the reply.
@@ -43,12 +43,12 @@ pub enum Wait<T> {
 /// Runs on a thread that belongs to the guest's thread for as long: what several calls of one guest
 /// thread leave for later happens in the order of the calls. It is run, whatever becomes of the
 /// client, unless the worker ends.
-pub type Later<T> = Box<dyn FnOnce(&mut Vec<u8>) -> Result<T, Error> + Send>;
+pub type Later<T, E = Error> = Box<dyn FnOnce(&mut Vec<u8>) -> Result<T, E> + Send>;
 
 /// Completes an answer beside the dispatch thread.
 pub type Finish = Box<dyn FnOnce(&mut Answer) + Send>;
 
-impl<T: fmt::Debug> fmt::Debug for Wait<T> {
+impl<T: fmt::Debug, E> fmt::Debug for Wait<T, E> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done(reply) => to.debug_tuple("Done").field(reply).finish(),
@@ -57,10 +57,18 @@ impl<T: fmt::Debug> fmt::Debug for Wait<T> {
     }
 }
 
-impl<T> Wait<T> {
+impl<T: 'static, E: 'static> Wait<T, E> {
     /// Defers an answer to what `wait` finds out.
-    pub fn later(wait: impl FnOnce(&mut Vec<u8>) -> Result<T, Error> + Send + 'static) -> Self {
+    pub fn later(wait: impl FnOnce(&mut Vec<u8>) -> Result<T, E> + Send + 'static) -> Self {
         Self::Later(Box::new(wait))
+    }
+
+    /// Names what goes wrong meanwhile in another library's numbers.
+    pub fn map_err<F: 'static>(self, name: impl FnOnce(E) -> F + Send + 'static) -> Wait<T, F> {
+        match self {
+            Self::Done(reply) => Wait::Done(reply),
+            Self::Later(wait) => Wait::later(move |bulk| wait(bulk).map_err(name)),
+        }
     }
 }
 
@@ -77,10 +85,10 @@ impl Answer {
     }
 
     /// The same for a request whose answer may have to wait.
-    pub(crate) fn wait<Q: Payload, A: Payload + 'static>(
+    pub(crate) fn wait<Q: Payload, A: Payload + 'static, E: Into<u32> + 'static>(
         &mut self,
         payload: &[u8],
-        ask: impl FnOnce(Q, &mut Vec<u8>) -> Result<Wait<A>, Error>,
+        ask: impl FnOnce(Q, &mut Vec<u8>) -> Result<Wait<A, E>, E>,
     ) -> Result<Option<Finish>, Malformed> {
         let request = Q::from_payload(payload)?;
         let mut later = None;

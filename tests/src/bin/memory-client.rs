@@ -9,6 +9,8 @@ mod boxes;
 mod mapped;
 #[path = "memory-client/pooled.rs"]
 mod pooled;
+#[path = "memory-client/staged.rs"]
+mod staged;
 #[path = "memory-client/unreachable.rs"]
 mod unreachable;
 
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         "boxes" => boxes::tell(),
         "mapped" => mapped::tell(),
         "pooled" => pooled::tell(),
+        "staged" => staged::tell(),
         "unreachable" => unreachable::tell(),
         _ => {
             eprintln!("memory-client: there is no story called {story:?}");

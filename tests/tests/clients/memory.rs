@@ -40,6 +40,11 @@ fn memory_mapped_piece_by_piece_is_one_memory() {
 }
 
 #[test]
+fn copies_of_many_sizes_on_many_streams_bring_what_was_sent() {
+    check("staged", json!({ "wrong": [0, 0, 0, 0], "waited_for": true }));
+}
+
+#[test]
 fn a_copy_from_where_the_program_has_nothing_is_an_error_and_no_end() {
     let expected = json!({
         "refused": vec!["INVALID_VALUE"; 7],

@@ -4,7 +4,7 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda::{FunctionAttribute, FunctionFacts, Parameter};
 
 use super::Nvidia;
-use super::foreign::Pointer;
+use super::foreign::{Pointer, given_text};
 use super::handles::Kind;
 
 /// Largest number that is asked for as an attribute of a function: 31. CUDA 13 defines 16.
@@ -23,38 +23,55 @@ impl Nvidia {
         kernel.or_else(|_| self.handles.find(Kind::Function, number))
     }
 
-    /// Says what the guest must know of a function, and keeps where its parameters lie.
-    pub(super) fn facts(&mut self, number: u64) -> Result<FunctionFacts, Error> {
+    /// Says what the guest must know of a function, of which the name may be known.
+    pub(super) fn facts(
+        &mut self,
+        number: u64,
+        name: Option<&[u8]>,
+    ) -> Result<FunctionFacts, Error> {
         let function = self.handles.find(Kind::Function, number)?;
         let attributes = attributes(|value, attribute| {
             self.driver.func_get_attribute(value, attribute, function)
         });
-        let parameters = parameters(|index, offset, bytes| {
-            self.driver.func_get_param_info(function, index, offset, bytes)
-        });
-        let parameters = self.known_parameters(number, parameters)?;
+        let parameters = self.layout(number, name, |nvidia| {
+            parameters(|index, offset, bytes| {
+                nvidia.driver.func_get_param_info(function, index, offset, bytes)
+            })
+        })?;
         Ok(FunctionFacts { attributes, parameters })
     }
 
-    /// The same for the parameters of a kernel.
-    pub(super) fn kernel_parameters(&mut self, number: u64) -> Result<Vec<Parameter>, Error> {
-        let kernel = self.handles.find(Kind::Kernel, number)?;
-        let parameters = parameters(|index, offset, bytes| {
-            self.driver.kernel_get_param_info(kernel, index, offset, bytes)
-        });
-        self.known_parameters(number, parameters)
+    /// Learns where the parameters of a function or kernel lie, unless that is known.
+    pub(super) fn learn_layout(&mut self, number: u64) -> Result<(), Error> {
+        if self.layouts.find(number).is_ok() {
+            return Ok(());
+        }
+        let mut name = Pointer::default();
+        match self.handles.find(Kind::Kernel, number) {
+            Ok(kernel) => {
+                self.driver.kernel_get_name(&mut name, kernel)?;
+                self.kernel_parameters(number, &given_text(name)).map(drop)
+            }
+            Err(_) => {
+                let function = self.handles.find(Kind::Function, number)?;
+                self.driver.func_get_name(&mut name, function)?;
+                self.facts(number, Some(&given_text(name))).map(drop)
+            }
+        }
     }
 
-    /// Keeps the layout of a function's parameters. A driver before CUDA 12.4 does not tell it, and
-    /// a guess would hand the kernel wrong addresses, so the function is refused.
-    fn known_parameters(
+    /// Says where the parameters of a kernel lie.
+    pub(super) fn kernel_parameters(
         &mut self,
         number: u64,
-        parameters: Result<Vec<Parameter>, Error>,
+        name: &[u8],
     ) -> Result<Vec<Parameter>, Error> {
-        let parameters = parameters?;
-        self.layouts.insert(number, parameters.clone());
-        Ok(parameters)
+        let kernel = self.handles.find(Kind::Kernel, number)?;
+        self.layout(number, Some(name), |nvidia| {
+            parameters(|index, offset, bytes| {
+                nvidia.driver.kernel_get_param_info(kernel, index, offset, bytes)
+            })
+        })
     }
 }
 

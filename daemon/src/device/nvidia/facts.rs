@@ -10,33 +10,17 @@ use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{DeviceFacts, SnapshotReply};
 use vgpu_link::wire::limits::DEVICES_MAX;
 
+use super::attributes::attributes;
 use super::foreign::{Bytes, Library, Pointer, Raw};
 use super::generated::driver::Driver;
 use super::generated::nvml::Nvml;
 use crate::device::CAPABILITIES;
 use crate::error::DaemonError;
 
-/// Largest number that is asked for as an attribute: 199. CUDA 13 defines about 150; numbers that
-/// the driver does not know are INVALID_VALUE.
-const ATTRIBUTE_MAX: u32 = 199;
-
 /// CUdevice_attribute of the PCI bus, device and domain.
 const PCI_BUS: u32 = 33;
 const PCI_DEVICE: u32 = 34;
 const PCI_DOMAIN: u32 = 50;
-
-/// Attributes of what a device can do and a guest cannot ask for: they are announced as 0.
-/// Mapped and managed host memory (19, 83, 88, 89, 91, 100, 101, 113), memory operations of streams
-/// (92 to 94, 98, 122, 123), handles for other processes and devices (103 to 105, 110, 116 to 119,
-/// 124, 125, 128, 132, 143), compression (107, 136, 137), sparse and deferred arrays (112, 121),
-/// tensor maps (127), unified function pointers (129), graphics (114, 135, 138), the host's memory
-/// nodes (141, 142, 144, 145), MPS (133), cooperative launches over devices (96), persisting L2
-/// (108, 109).
-const NOT_CARRIED: [u32; 45] = [
-    19, 83, 88, 89, 91, 92, 93, 94, 96, 98, 100, 101, 103, 104, 105, 107, 108, 109, 110, 112, 113,
-    114, 116, 117, 118, 119, 121, 122, 123, 124, 125, 127, 128, 129, 132, 133, 135, 136, 137, 138,
-    141, 142, 143, 144, 145,
-];
 
 /// What the libraries call one device.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +35,8 @@ pub(crate) struct Named {
 #[derive(Debug)]
 pub(crate) struct Genuine {
     pub(super) driver: Arc<Driver>,
+    /// Whether it says where parameters lie, as drivers do since CUDA 12.4.
+    pub(super) tells_layouts: bool,
     pub(super) nvml: Box<Nvml>,
     /// What the guest is told at its start.
     pub snapshot: SnapshotReply,
@@ -65,6 +51,8 @@ impl Genuine {
     pub fn open(cuda: &Path, nvml: &Path) -> Result<Self, DaemonError> {
         let library = Library::open(cuda)?;
         let driver = Arc::new(Driver::of(&library));
+        let tellers = [c"cuFuncGetParamInfo", c"cuKernelGetParamInfo"];
+        let tells_layouts = tellers.into_iter().all(|name| library.has(name));
         library.keep();
         driver.init(0).map_err(|error| match error {
             Error::STUB_LIBRARY => DaemonError::DriverIsStub { path: cuda.into() },
@@ -94,7 +82,7 @@ impl Genuine {
             capabilities: CAPABILITIES,
             devices: facts,
         };
-        Ok(Self { driver, nvml, snapshot, devices })
+        Ok(Self { driver, tells_layouts, nvml, snapshot, devices })
     }
 }
 
@@ -154,16 +142,6 @@ fn describe(
         attributes,
     };
     Ok((Named { cuda: device, nvml: handle }, facts))
-}
-
-/// Asks for all attributes that the driver knows, ascending.
-fn attributes(driver: &Driver, device: i32) -> Vec<(u32, i32)> {
-    let ask = |number| {
-        let mut value = 0;
-        driver.device_get_attribute(&mut value, number, device).ok()?;
-        Some((number, if NOT_CARRIED.contains(&number) { 0 } else { value }))
-    };
-    (1..=ATTRIBUTE_MAX).filter_map(ask).collect()
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

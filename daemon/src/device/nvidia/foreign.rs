@@ -43,6 +43,12 @@ impl Library {
         unsafe { self.0.get::<F>(name) }.ok().map(|function| *function)
     }
 
+    /// Says whether the library has a function.
+    pub fn has(&self, name: &CStr) -> bool {
+        // SAFETY: what is found is not called; any address fits the type.
+        unsafe { self.find::<*const c_void>(name.to_bytes_with_nul()) }.is_some()
+    }
+
     /// Keeps the library open for good.
     pub fn keep(self) {
         std::mem::forget(self);

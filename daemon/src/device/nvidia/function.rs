@@ -18,9 +18,8 @@ pub(super) fn function_describe(
     let (mut name, mut module) = (Pointer::default(), Pointer::default());
     nvidia.driver.func_get_name(&mut name, function)?;
     nvidia.driver.func_get_module(&mut module, function)?;
-    Ok(FunctionDescribeReply {
-        name: given_text(name),
-        module: nvidia.handles.keep(Kind::Module, module, call.context)?,
-        facts: nvidia.facts(r.function)?,
-    })
+    let name = given_text(name);
+    let module = nvidia.handles.keep(Kind::Module, module, call.context)?;
+    let facts = nvidia.facts(r.function, Some(&name))?;
+    Ok(FunctionDescribeReply { name, module, facts })
 }

@@ -35,13 +35,14 @@ impl Options {
     /// Prepares what the guest asked for.
     ///
     /// # Errors
-    /// INVALID_VALUE for options whose values would be pointers.
+    /// INVALID_VALUE for options whose values would be pointers, and for one that comes twice.
     pub fn new(asked: &[JitOption]) -> Result<Self, Error> {
         let mut options =
             Self { names: Vec::new(), values: Vec::new(), info: Vec::new(), error: Vec::new() };
         for one in asked {
             let option = Jit(one.option);
-            if POINTERS.contains(&option) {
+            // A log that is asked for twice would leave the driver with the first one's buffer.
+            if POINTERS.contains(&option) || options.names.contains(&one.option) {
                 return Err(Error::INVALID_VALUE);
             }
             let room = (one.value as usize).min(LOG_BYTES_MAX);

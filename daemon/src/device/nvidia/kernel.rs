@@ -21,11 +21,10 @@ pub(super) fn kernel_describe(
     let (mut name, mut library) = (Pointer::default(), Pointer::default());
     nvidia.driver.kernel_get_name(&mut name, kernel)?;
     nvidia.driver.kernel_get_library(&mut library, kernel)?;
-    Ok(KernelDescribeReply {
-        name: given_text(name),
-        library: nvidia.handles.keep(Kind::Library, library, 0)?,
-        parameters: nvidia.kernel_parameters(r.kernel)?,
-    })
+    let name = given_text(name);
+    let library = nvidia.handles.keep(Kind::Library, library, 0)?;
+    let parameters = nvidia.kernel_parameters(r.kernel, &name)?;
+    Ok(KernelDescribeReply { name, library, parameters })
 }
 
 pub(super) fn kernel_get_function(
@@ -38,7 +37,7 @@ pub(super) fn kernel_get_function(
     let mut function = Pointer::default();
     nvidia.driver.kernel_get_function(&mut function, kernel)?;
     let function = nvidia.handles.keep(Kind::Function, function, r.kernel)?;
-    Ok(KernelGetFunctionReply { function, facts: nvidia.facts(function)? })
+    Ok(KernelGetFunctionReply { function, facts: nvidia.facts(function, None)? })
 }
 
 pub(super) fn kernel_attributes(

@@ -97,7 +97,7 @@ impl Nvidia {
 
     /// Points to each parameter among the packed arguments, by the layout that the driver told.
     pub(super) fn arguments(&self, launch: &mut KernelLaunch) -> Result<Vec<Pointer>, Error> {
-        let layout = self.layouts.get(&launch.function).ok_or(Error::INVALID_HANDLE)?;
+        let layout = self.layouts.find(launch.function)?;
         let packed = launch.arguments.len() as u64;
         let fits = |offset: u32, bytes: u32| u64::from(offset) + u64::from(bytes) <= packed;
         if !layout.iter().all(|parameter| fits(parameter.offset, parameter.bytes)) {

@@ -44,6 +44,9 @@ pub(super) fn library_load(
         Ok(()) => nvidia.handles.keep(Kind::Library, library, 0)?,
         Err(_) => 0,
     };
+    if library != 0 {
+        nvidia.learn(call, library, &image);
+    }
     Ok(LibraryLoadReply { missing: 0, library, report })
 }
 
@@ -54,9 +57,11 @@ pub(super) fn library_get_kernel(
 ) -> Result<LibraryGetKernelReply, Error> {
     let library = nvidia.handles.find(Kind::Library, r.library)?;
     let mut kernel = Pointer::default();
-    nvidia.driver.library_get_kernel(&mut kernel, library, &name(r.name)?)?;
+    let name = name(r.name)?;
+    nvidia.driver.library_get_kernel(&mut kernel, library, &name)?;
     let kernel = nvidia.handles.keep(Kind::Kernel, kernel, r.library)?;
-    Ok(LibraryGetKernelReply { kernel, parameters: nvidia.kernel_parameters(kernel)? })
+    let parameters = nvidia.kernel_parameters(kernel, name.as_bytes())?;
+    Ok(LibraryGetKernelReply { kernel, parameters })
 }
 
 pub(super) fn library_get_global(

@@ -1,8 +1,6 @@
 //! The linker of the genuine driver. It writes into the logs until a link is destroyed, so they are
 //! kept as long.
 
-use std::sync::Arc;
-
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda::{
     LinkAdd, LinkAddReply, LinkComplete, LinkCompleteReply, LinkCreate, LinkCreateReply,
@@ -21,8 +19,6 @@ use crate::dispatch::Call;
 #[derive(Debug)]
 pub(super) struct Link {
     options: Options,
-    /// The inputs, which the driver may read until the link is complete.
-    inputs: Vec<Arc<[u8]>>,
     /// What came of it.
     image: Vec<u8>,
 }
@@ -43,10 +39,14 @@ pub(super) fn link_create(
         Ok(()) => nvidia.handles.keep(Kind::Linker, state, call.context)?,
         Err(_) => 0,
     };
-    nvidia.links.insert(state, Link { options, inputs: Vec::new(), image: Vec::new() });
+    if state != 0 {
+        nvidia.links.insert(state, Link { options, image: Vec::new() });
+    }
     Ok(LinkCreateReply { state, report })
 }
 
+/// The driver keeps nothing of an input, and answers no log of its own for it (CUDA Driver API,
+/// `cuLinkAddData`).
 pub(super) fn link_add(
     nvidia: &mut Nvidia,
     call: &Call,
@@ -66,7 +66,6 @@ pub(super) fn link_add(
     let label = name(r.name.into_bytes())?;
     let driver = &nvidia.driver;
     let added = driver.link_add_data_v2(state, r.kind, data, bytes, &label, count, names, values);
-    link.inputs.push(input);
     Ok(LinkAddReply { missing: 0, report: link.options.report(added) })
 }
 
@@ -80,7 +79,6 @@ pub(super) fn link_complete(
     let link = nvidia.links.get_mut(&r.state).ok_or(Error::INVALID_HANDLE)?;
     let (mut image, mut bytes) = (Pointer::default(), 0);
     let completed = nvidia.driver.link_complete(state, &mut image, &mut bytes);
-    link.inputs.clear();
     if completed.is_ok() {
         link.image = given::<1>(image, bytes).into_flattened();
     }

@@ -48,7 +48,7 @@ impl Allocations {
 
 impl Nvidia {
     /// Finds the device of a context.
-    fn device_of(&mut self, call: &Call) -> Result<u32, Error> {
+    pub(super) fn device_of(&mut self, call: &Call) -> Result<u32, Error> {
         self.enter(call)?;
         let mut device = 0;
         self.driver.ctx_get_device(&mut device)?;

@@ -4,6 +4,7 @@
 //! call; the other modules hold what needs more than that, one a noun. What the guest names is
 //! looked up in `handles`; device addresses travel as they are, as the driver checks them.
 
+mod attributes;
 mod blas;
 mod capture;
 mod code;
@@ -21,6 +22,7 @@ mod handles;
 mod jit;
 mod kernel;
 mod launch;
+mod layouts;
 mod library;
 mod linker;
 mod memory;
@@ -28,6 +30,7 @@ mod module;
 mod node;
 mod occupancy;
 mod pool;
+mod staging;
 mod state;
 mod stream;
 mod virtual_memory;
@@ -40,7 +43,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
-use vgpu_link::wire::cuda::Parameter;
 
 use super::{Bank, Deliveries, Devices, Functions};
 use crate::dispatch::{Answer, Call, Finish, Wait, dispatch};
@@ -51,7 +53,9 @@ use foreign::Pointer;
 use generated::driver::Driver;
 use generated::nvml::Nvml;
 use handles::{Handles, Kind};
+use layouts::Layouts;
 use memory::Allocations;
+use staging::Staging;
 use virtual_memory::PhysicalMemory;
 
 /// CU_STREAM_PER_THREAD.
@@ -81,12 +85,12 @@ pub(crate) struct Nvidia {
     blas: Blas,
     deliveries: Arc<Deliveries>,
     physical: PhysicalMemory,
-    /// Where the parameters of functions and kernels lie, as the guest was told.
-    layouts: HashMap<u64, Vec<Parameter>>,
+    layouts: Layouts,
     links: HashMap<u64, linker::Link>,
     images: Store,
     /// Sources that copies may still read.
     held: Vec<volume::Held>,
+    staging: Staging,
     functions: Arc<Functions>,
     bank: Box<dyn Bank>,
 }
@@ -99,7 +103,7 @@ impl Nvidia {
         bank: impl Bank + 'static,
         images: Store,
     ) -> Self {
-        let Genuine { driver, nvml, snapshot, devices } = genuine;
+        let Genuine { driver, tells_layouts, nvml, snapshot, devices } = genuine;
         let mut handles = Handles::new();
         Self {
             primaries: devices.iter().map(|_| handles.take(Kind::Context)).collect(),
@@ -113,11 +117,12 @@ impl Nvidia {
             allocations: Allocations::default(),
             lives: HashMap::new(),
             physical: PhysicalMemory::default(),
-            layouts: HashMap::new(),
+            layouts: Layouts::new(tells_layouts),
             links: HashMap::new(),
             images,
             blas: Blas::new(cublas),
             held: Vec::new(),
+            staging: Staging::default(),
             bank: Box::new(bank),
             deliveries: Arc::default(),
             functions: Arc::default(),
@@ -191,6 +196,11 @@ impl Nvidia {
         if let Some(life) = self.lives.remove(&context) {
             *life.lock().unwrap_or_else(PoisonError::into_inner) = false;
         }
+        if self.staging.is_used_by(context) {
+            // Fails only where the context is broken, and unpins all by its end.
+            let _ = self.enter_context(context);
+            self.staging.end_context(&*self.driver, context);
+        }
     }
 
     /// Ends a context's number and all that belonged to it; the driver has ended the rest.
@@ -199,6 +209,8 @@ impl Nvidia {
         self.blas.end_context(context);
         self.thread_streams.retain(|(of, _), _| *of != context);
         self.held.retain(|held| held.context != context);
+        self.links.retain(|link, _| self.handles.is_alive(*link));
+        self.layouts.sweep(&self.handles);
         for (device, bytes) in self.allocations.end_context(context) {
             self.bank.release(device, bytes);
         }

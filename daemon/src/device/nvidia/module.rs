@@ -68,13 +68,16 @@ pub(super) fn module_load(
     let count = options.count();
     let mut module = Pointer::default();
     let (names, values) = options.lists();
-    let image = Raw::read(&image);
-    let loaded = nvidia.driver.module_load_data_ex(&mut module, image, count, names, values);
+    let given = Raw::read(&image);
+    let loaded = nvidia.driver.module_load_data_ex(&mut module, given, count, names, values);
     let report = options.report(loaded);
     let module = match loaded {
         Ok(()) => nvidia.handles.keep(Kind::Module, module, call.context)?,
         Err(_) => 0,
     };
+    if module != 0 {
+        nvidia.learn(call, module, &image);
+    }
     Ok(ModuleLoadReply { missing: 0, module, report })
 }
 
@@ -86,9 +89,11 @@ pub(super) fn module_get_function(
     nvidia.enter(call)?;
     let module = nvidia.handles.find(Kind::Module, r.module)?;
     let mut function = Pointer::default();
-    nvidia.driver.module_get_function(&mut function, module, &name(r.name)?)?;
+    let name = name(r.name)?;
+    nvidia.driver.module_get_function(&mut function, module, &name)?;
     let function = nvidia.handles.keep(Kind::Function, function, r.module)?;
-    Ok(ModuleGetFunctionReply { function, facts: nvidia.facts(function)? })
+    let facts = nvidia.facts(function, Some(name.as_bytes()))?;
+    Ok(ModuleGetFunctionReply { function, facts })
 }
 
 /// Takes a name; one with a zero byte in it is the name of nothing.

@@ -146,15 +146,12 @@ impl Nvidia {
         let number = |at| u32::from_ne_bytes(bytes.take(at));
         let (function, kernel) = (word(offset_of!(Params, func)), word(offset_of!(Params, kern)));
         let handle = if function == Pointer::default() {
-            let handle = self.handles.keep(Kind::Kernel, kernel, 0)?;
-            self.kernel_parameters(handle)?;
-            handle
+            self.handles.keep(Kind::Kernel, kernel, 0)?
         } else {
-            let handle = self.handles.keep(Kind::Function, function, 0)?;
-            self.facts(handle)?;
-            handle
+            self.handles.keep(Kind::Function, function, 0)?
         };
-        let layout = self.layouts.get(&handle).ok_or(Error::INVALID_HANDLE)?;
+        self.learn_layout(handle)?;
+        let layout = self.layouts.find(handle)?;
         let list = word(offset_of!(Params, kernelParams));
         if list == Pointer::default() && !layout.is_empty() {
             // Packed by the one who made the node, in a length that the driver does not tell.

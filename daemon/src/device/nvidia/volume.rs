@@ -15,6 +15,7 @@ use super::Nvidia;
 use super::foreign::{Bytes, Pointer, Raw};
 use super::handles::Kind;
 use super::node::{COPY_BYTES, SHAPE};
+use super::staging::PIECE_BYTES;
 use crate::dispatch::{Call, Wait};
 
 /// Most bytes of sources that copies still read: 256 MiB. Then the oldest is waited for.
@@ -57,6 +58,7 @@ const TARGET: Side = [
 ];
 
 /// A copy in the driver's words.
+#[derive(Clone)]
 struct Copy(Bytes<COPY_BYTES>);
 
 impl Copy {
@@ -160,10 +162,21 @@ pub(super) fn volume_to_device_async(
 ) -> Result<(), Error> {
     nvidia.enter(call)?;
     check(bulk, &r.shape)?;
-    let stream = nvidia.stream(call, r.stream)?;
+    nvidia.check_not_captured(call, r.stream)?;
+    let (user, stream) = (nvidia.user(call, r.stream), nvidia.stream(call, r.stream)?);
+    let copy = Copy::of(&r.shape).device(nvidia, TARGET, &r.target)?;
+    if (1..=PIECE_BYTES).contains(&bulk.len()) {
+        let driver = &*nvidia.driver;
+        let sent = nvidia.staging.inward.send(driver, (user, stream), bulk, |_, contents| {
+            let mut copy = copy.clone().packed(SOURCE, Raw::read(contents), &r.shape);
+            driver.memcpy3_d_async_v2(&mut copy.0, stream)
+        })?;
+        if sent > 0 {
+            return Ok(());
+        }
+    }
     nvidia.release_held()?;
     let contents = bulk.to_vec();
-    let copy = Copy::of(&r.shape).device(nvidia, TARGET, &r.target)?;
     let mut copy = copy.packed(SOURCE, Raw::read(&contents), &r.shape);
     let mut event = Pointer::default();
     nvidia.driver.event_create(&mut event, CUevent_flags::DISABLE_TIMING.0)?;
@@ -171,7 +184,10 @@ pub(super) fn volume_to_device_async(
     // Kept whatever came of it: the driver may have begun.
     nvidia.held.push(Held { context: call.context, event, contents });
     copied?;
-    nvidia.driver.event_record(event, stream)
+    nvidia.driver.event_record(event, stream).inspect_err(|_| {
+        // Nothing else says when the source was read. The first error is what counts.
+        let _ = nvidia.driver.stream_synchronize(stream);
+    })
 }
 
 impl Nvidia {

@@ -8,6 +8,7 @@ use vgpu_abi::cuda::Error as DriverError;
 use vgpu_link::wire::cublas;
 
 use super::Call;
+use crate::dispatch::Wait;
 
 /// Answers the messages of this group; those without an own method are not supported.
 pub trait BlasCalls {
@@ -58,7 +59,7 @@ pub trait BlasCalls {
         &mut self,
         call: &Call,
         request: cublas::Reduce,
-    ) -> Result<cublas::ReduceReply, Error> {
+    ) -> Result<Wait<cublas::ReduceReply, Error>, Error> {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }

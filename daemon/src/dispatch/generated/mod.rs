@@ -589,7 +589,7 @@ pub fn dispatch(
         <cublas::ReduceToDevice as Request>::OPCODE => {
             answer.done(payload, |r, _| device.reduce_to_device(call, r))
         }
-        <cublas::Reduce as Request>::OPCODE => answer.done(payload, |r, _| device.reduce(call, r)),
+        <cublas::Reduce as Request>::OPCODE => answer.wait(payload, |r, _| device.reduce(call, r)),
         <cublas::MultiplyVector as Request>::OPCODE => {
             answer.done(payload, |r, _| device.multiply_vector(call, r))
         }

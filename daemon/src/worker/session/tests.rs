@@ -75,7 +75,7 @@ impl Devices for Played {
             self.2.come_to(ticket, 0);
             return Ok(None);
         }
-        answer.wait::<(), ()>(payload, |(), _| match act {
+        answer.wait::<(), (), Error>(payload, |(), _| match act {
             None | Some(Act::Function(_)) => Ok(Wait::Done(())),
             Some(Act::Answer(code)) => Error::new(code).map_or(Ok(Wait::Done(())), Err),
             Some(Act::Wait(gate, outcome)) => Ok(Wait::later(move |_| {

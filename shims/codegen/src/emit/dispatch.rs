@@ -124,9 +124,6 @@ fn method(out: &mut String, library: Library, message: &Message) {
     } else {
         format!("{}::{name}Reply", library.name)
     };
-    if message.waits {
-        reply = format!("Wait<{reply}>");
-    }
     let (parameter, unused) = match message.bulk {
         None => ("", ""),
         Some(Direction::In) => (", bulk: &[u8]", ", bulk"),
@@ -136,6 +133,10 @@ fn method(out: &mut String, library: Library, message: &Message) {
         Class::Async if library != CUDA => "DriverError",
         _ => "Error",
     };
+    if message.waits {
+        let of = if library == CUDA { "" } else { ", Error" };
+        reply = format!("Wait<{reply}{of}>");
+    }
     let library = library.name;
     let _ = writeln!(
         out,

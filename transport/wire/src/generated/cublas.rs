@@ -939,4 +939,4 @@ impl Request for ScaleLines {
 }
 
 /// Calls that wait for earlier work of their context.
-pub const WAITING: &[u32] = &[];
+pub const WAITING: &[u32] = &[Reduce::OPCODE];

@@ -5,6 +5,8 @@
 
 mod entries;
 mod names;
+mod place;
+mod scratch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,21 +19,17 @@ use vgpu_link::wire::cublas::{
     Scalar, ScaleLines, Setting, SolveTriangular, Vectors,
 };
 
+use super::Nvidia;
 use super::foreign::{Bytes, Pointer};
-use super::{Nvidia, find};
-use crate::dispatch::{BlasCalls, Call};
+use crate::device::Copied;
+use crate::dispatch::{BlasCalls, Call, Wait};
 use crate::error::DaemonError;
 use crate::log;
 use entries::{Entries, Word};
+use scratch::{PLACE_BYTES, Place, Scratch};
 
 /// The kind of handle, in its top byte, as with the simulated device.
 const KIND: u64 = 0x40 << 56;
-
-/// The majors that there are, each with its library.
-const MAJORS: [(u32, &str); 2] = [(12, "libcublas.so.12"), (13, "libcublas.so.13")];
-
-/// Where NVIDIA's installer for the CUDA toolkit puts libraries.
-const TOOLKIT: &str = "/usr/local/cuda/lib64";
 
 /// cuBLAS, as one client has it.
 #[derive(Debug, Default)]
@@ -41,6 +39,7 @@ pub(super) struct Blas {
     library: Option<Entries>,
     handles: BTreeMap<u64, Handle>,
     created: u64,
+    scratch: Scratch,
     /// Whether the log names what is missing already.
     is_told: bool,
 }
@@ -73,12 +72,14 @@ impl Blas {
     /// Forgets the handles of a context that has ended.
     pub fn end_context(&mut self, context: u64) {
         self.handles.retain(|_, handle| handle.context != context);
+        self.scratch.end_context(context);
     }
 
     /// Loads the library: the guest's major, else the other one.
     fn load(&mut self, major: u32) -> Result<&Entries, Error> {
         if self.library.is_none() {
-            let opened = self.find(major).and_then(|path| open(&path));
+            let opened = place::find(major, self.directory.as_deref());
+            let opened = opened.and_then(|path| open(&path));
             if let Err(error) = &opened
                 && !std::mem::replace(&mut self.is_told, true)
             {
@@ -94,29 +95,6 @@ impl Blas {
             self.library = opened.ok();
         }
         self.library.as_ref().ok_or(Error::NOT_INITIALIZED)
-    }
-
-    fn find(&self, major: u32) -> Result<PathBuf, DaemonError> {
-        let mut names = MAJORS;
-        names.sort_by_key(|(other, _)| *other != major);
-        let places = match &self.directory {
-            Some(directory) => vec![Some(directory.as_path())],
-            None => vec![None, Some(Path::new(TOOLKIT))],
-        };
-        let mut refused = None;
-        for place in places {
-            for (_, name) in names {
-                match find::find_one(name, place) {
-                    Ok(path) => return Ok(path),
-                    // What stands there and is not NVIDIA's says more than what is not there.
-                    Err(error @ DaemonError::DriverMissing { .. }) => {
-                        refused.get_or_insert(error);
-                    }
-                    Err(error) => refused = Some(error),
-                }
-            }
-        }
-        Err(refused.unwrap_or(DaemonError::DriverMissing { name: names[0].1, searched: vec![] }))
     }
 }
 
@@ -191,6 +169,71 @@ impl Nvidia {
                 std::iter::once(handle).chain(function.words(&words)).collect();
             library.ask(&function.name, &all)
         })
+    }
+}
+
+impl Nvidia {
+    /// Has a number made of vectors written to a place on the device.
+    fn reduce_at(
+        &mut self,
+        call: &Call,
+        setting: &Setting,
+        asked: names::Number,
+        place: u64,
+    ) -> Result<(), DriverError> {
+        self.operate(call, setting, true, |library, handle| {
+            let (name, before, after) = asked.function()?;
+            let words = [&[handle], &before[..], &[place.into()], &after[..]].concat();
+            library.ask(&name, &words)
+        })
+    }
+
+    /// Has a number made of vectors brought here: by way of the device, beside this thread, or
+    /// where there is no place for it by cuBLAS, which waits for the stream.
+    fn number(
+        &mut self,
+        call: &Call,
+        setting: &Setting,
+        asked: names::Number,
+    ) -> Result<Wait<ReduceReply, Error>, DriverError> {
+        self.enter(call)?;
+        self.check_not_captured(call, setting.stream)?;
+        let Some(place) = self.place(call)? else {
+            let value = self.operate(call, setting, false, |library, handle| {
+                let (name, before, after) = asked.function()?;
+                library.number(&name, &[&[handle], &before[..]].concat(), &after)
+            })?;
+            return Ok(Wait::Done(ReduceReply { value }));
+        };
+        let stream = self.stream(call, setting.stream)?;
+        // What a shorter number leaves of the place is zero.
+        self.driver.memset_d8_async(place.address, 0, PLACE_BYTES as usize, stream)?;
+        self.reduce_at(call, setting, asked, place.address)?;
+        let staged = self.fetch_behind(call, stream, place.address, PLACE_BYTES)?;
+        let waited = self.later(move |_, _| {
+            // In use until the number has come.
+            let _place = place;
+            let mut value = Vec::new();
+            staged.wait()?;
+            staged.append_to(&mut value);
+            let value = value.try_into().map_err(|_| DriverError::UNKNOWN)?;
+            Ok(ReduceReply { value })
+        });
+        Ok(waited.map_err(answered))
+    }
+
+    /// Finds a place for a number on the device; `None` where there is none.
+    fn place(&mut self, call: &Call) -> Result<Option<Place>, DriverError> {
+        let driver = &self.driver;
+        let taken = self.blas.scratch.take(call.context, |bytes| {
+            let mut address = 0;
+            driver.mem_alloc_v2(&mut address, bytes as usize)?;
+            Ok(address)
+        });
+        match taken {
+            Err(DriverError::OUT_OF_MEMORY) => Ok(None),
+            taken => taken,
+        }
     }
 }
 
@@ -284,23 +327,12 @@ impl BlasCalls for Nvidia {
 
     fn reduce_to_device(&mut self, call: &Call, r: ReduceToDevice) -> Result<(), DriverError> {
         let (setting, place) = (r.setting.clone(), r.result);
-        let asked = names::Number::from(r);
-        self.operate(call, &setting, true, |library, handle| {
-            let (name, before, after) = asked.function()?;
-            let words = [&[handle], &before[..], &[place.into()], &after[..]].concat();
-            library.ask(&name, &words)
-        })
+        self.reduce_at(call, &setting, names::Number::from(r), place)
     }
 
-    /// Waits for the stream on this thread, as the documentation of these functions says.
-    fn reduce(&mut self, call: &Call, r: Reduce) -> Result<ReduceReply, Error> {
+    fn reduce(&mut self, call: &Call, r: Reduce) -> Result<Wait<ReduceReply, Error>, Error> {
         let setting = r.setting.clone();
-        let asked = names::Number::from(r);
-        let number = self.operate(call, &setting, false, |library, handle| {
-            let (name, before, after) = asked.function()?;
-            library.number(&name, &[&[handle], &before[..]].concat(), &after)
-        });
-        number.map(|value| ReduceReply { value }).map_err(answered)
+        self.number(call, &setting, names::Number::from(r)).map_err(answered)
     }
 
     fn multiply_vector(&mut self, call: &Call, r: MultiplyVector) -> Result<(), DriverError> {

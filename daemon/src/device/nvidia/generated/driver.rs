@@ -217,6 +217,8 @@ pub(crate) struct Driver {
     mem_get_allocation_granularity:
         Option<unsafe extern "C" fn(*mut usize, *mut c_void, u32) -> u32>,
     mem_get_info_v2: Option<unsafe extern "C" fn(*mut usize, *mut usize) -> u32>,
+    mem_host_register_v2: Option<unsafe extern "C" fn(*mut c_void, usize, u32) -> u32>,
+    mem_host_unregister: Option<unsafe extern "C" fn(*mut c_void) -> u32>,
     mem_map: Option<unsafe extern "C" fn(u64, usize, usize, u64, u64) -> u32>,
     mem_pool_create: Option<unsafe extern "C" fn(*mut usize, *mut c_void) -> u32>,
     mem_pool_destroy: Option<unsafe extern "C" fn(usize) -> u32>,
@@ -448,6 +450,8 @@ impl Driver {
                 mem_get_access: library.find(b"cuMemGetAccess\0"),
                 mem_get_allocation_granularity: library.find(b"cuMemGetAllocationGranularity\0"),
                 mem_get_info_v2: library.find(b"cuMemGetInfo_v2\0"),
+                mem_host_register_v2: library.find(b"cuMemHostRegister_v2\0"),
+                mem_host_unregister: library.find(b"cuMemHostUnregister\0"),
                 mem_map: library.find(b"cuMemMap\0"),
                 mem_pool_create: library.find(b"cuMemPoolCreate\0"),
                 mem_pool_destroy: library.find(b"cuMemPoolDestroy\0"),
@@ -2515,6 +2519,33 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(free, total) })
+    }
+
+    /// Calls `cuMemHostRegister_v2`.
+    pub fn mem_host_register_v2(
+        &self,
+        p: Raw<'_>,
+        bytesize: usize,
+        flags: u32,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.mem_host_register_v2 else {
+            missing("cuMemHostRegister_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(p.address(), bytesize, flags) })
+    }
+
+    /// Calls `cuMemHostUnregister`.
+    pub fn mem_host_unregister(&self, p: Raw<'_>) -> Result<(), Error> {
+        let Some(c_function) = self.mem_host_unregister else {
+            missing("cuMemHostUnregister");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(p.address()) })
     }
 
     /// Calls `cuMemMap`.

@@ -11,7 +11,7 @@ use vgpu_link::wire::cublas::{
 use super::super::blas::Work;
 use super::super::operation::Operation;
 use crate::device::Sim;
-use crate::dispatch::{BlasCalls, Call};
+use crate::dispatch::{BlasCalls, Call, Wait};
 
 /// The majors whose functions the messages can say.
 const MAJORS: [u32; 2] = [12, 13];
@@ -79,11 +79,11 @@ impl BlasCalls for Sim {
         self.submit_blas(call, Work::ScaleLines(r))
     }
 
-    fn reduce(&mut self, call: &Call, r: Reduce) -> Result<ReduceReply, Error> {
+    fn reduce(&mut self, call: &Call, r: Reduce) -> Result<Wait<ReduceReply, Error>, Error> {
         // A program waits for the number, which a graph could not give it.
         let entered = self.check_not_captured(call, r.setting.stream);
         let value = entered.and_then(|()| self.number_of(&r));
-        value.map(|value| ReduceReply { value }).map_err(|error| match error {
+        value.map(|value| Wait::Done(ReduceReply { value })).map_err(|error| match error {
             DriverError::NOT_SUPPORTED => Error::NOT_SUPPORTED,
             DriverError::INVALID_HANDLE => Error::NOT_INITIALIZED,
             DriverError::INVALID_VALUE => Error::INVALID_VALUE,
