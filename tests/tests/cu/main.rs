@@ -99,7 +99,7 @@ cases! {
 #[test]
 fn programs_with_per_thread_default_streams_compute_the_same() {
     for (name, cases) in
-        CASES.iter().filter(|(name, _)| matches!(*name, "graph" | "order" | "symbol"))
+        CASES.iter().filter(|(name, _)| matches!(*name, "graph" | "launch" | "order" | "symbol"))
     {
         cases.iter().for_each(|case| check(name, case, Streams::PerThread));
     }

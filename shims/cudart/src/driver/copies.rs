@@ -56,7 +56,12 @@ pub struct Copy2D {
     pub height: usize,
 }
 
-const _: () = assert!(size_of::<Copy2D>() == 128);
+laid_out_as! { CUDA_MEMCPY2D_v2, Copy2D:
+    source.x_bytes = srcXInBytes, source.y = srcY, source.kind = srcMemoryType,
+    source.host = srcHost, source.device = srcDevice, source.array = srcArray,
+    source.pitch = srcPitch, target.x_bytes = dstXInBytes, target.pitch = dstPitch,
+    width_bytes = WidthInBytes, height = Height,
+}
 
 /// One side of a three-dimensional copy.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +138,13 @@ pub struct Copy3D {
     pub depth: usize,
 }
 
-const _: () = assert!(size_of::<Copy3D>() == 200);
+laid_out_as! { CUDA_MEMCPY3D_PEER_v1, Copy3D:
+    source.x_bytes = srcXInBytes, source.y = srcY, source.z = srcZ, source.level = srcLOD,
+    source.kind = srcMemoryType, source.host = srcHost, source.device = srcDevice,
+    source.array = srcArray, source.context = srcContext, source.pitch = srcPitch,
+    source.height = srcHeight, target.x_bytes = dstXInBytes, target.height = dstHeight,
+    width_bytes = WidthInBytes, height = Height, depth = Depth,
+}
 
 impl Default for Copy3D {
     fn default() -> Self {
@@ -160,7 +171,10 @@ pub struct ArrayShape {
     pub flags: u32,
 }
 
-const _: () = assert!(size_of::<ArrayShape>() == 40);
+laid_out_as! { CUDA_ARRAY3D_DESCRIPTOR_v2, ArrayShape:
+    width = Width, height = Height, depth = Depth, format = Format, channels = NumChannels,
+    flags = Flags,
+}
 
 /// The driver reads either the host or the device member, by the type of the side; a unified
 /// address goes into the device member (CUDA Driver API, cuMemcpy2D).

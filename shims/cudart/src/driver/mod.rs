@@ -4,6 +4,18 @@
 //! looked up under its documented name, so this module neither knows nor cares whether a genuine
 //! driver answers or ours. It knows nothing of the runtime API.
 
+/// Fails the build unless a structure is laid out as the headers' one, field by field.
+macro_rules! laid_out_as {
+    ($theirs:ident, $ours:ident: $($($field:ident).+ = $of_theirs:ident,)*) => {
+        const _: () = {
+            use std::mem::offset_of;
+            use vgpu_abi::cuda::$theirs;
+            assert!(size_of::<$ours>() == size_of::<$theirs>());
+            $(assert!(offset_of!($ours, $($field).+) == offset_of!($theirs, $of_theirs));)*
+        };
+    };
+}
+
 mod copies;
 #[allow(unsafe_code)]
 mod entries;

@@ -114,7 +114,10 @@ pub struct LaunchConfig {
     pub attribute_count: u32,
 }
 
-const _: () = assert!(size_of::<LaunchConfig>() == 56);
+laid_out_as! { CUlaunchConfig, LaunchConfig:
+    grid = gridDimX, block = blockDimX, shared_bytes = sharedMemBytes, stream = hStream,
+    attributes = attrs, attribute_count = numAttrs,
+}
 
 /// Describes what a kernel node launches (`CUDA_KERNEL_NODE_PARAMS_v2`).
 #[derive(Debug)]
@@ -138,7 +141,10 @@ pub struct KernelNode {
     pub context: u64,
 }
 
-const _: () = assert!(size_of::<KernelNode>() == 72);
+laid_out_as! { CUDA_KERNEL_NODE_PARAMS_v2, KernelNode:
+    function = func, grid = gridDimX, block = blockDimX, shared_bytes = sharedMemBytes,
+    parameters = kernelParams, extra = extra, kernel = kern, context = ctx,
+}
 
 impl Default for KernelNode {
     fn default() -> Self {
