@@ -14,7 +14,7 @@ test *names:
 test-system:
     cargo xtask test system
 
-# Compare NVIDIA's driver with ours on this machine's GPU (docs/benchmarks.md).
+# Compare NVIDIA's driver with ours on this machine's GPU (docs/gpu.md).
 [group('check')]
 test-gpu:
     cargo xtask test-gpu

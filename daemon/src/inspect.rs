@@ -93,7 +93,7 @@ fn images(bytes: &[u8]) -> Vec<&[u8]> {
         let length = usize::try_from(entries).unwrap_or(usize::MAX);
         let length = length.saturating_add(header.into()).min(rest.len()).max(8);
         found.push(&rest[..length]);
-        at += length;
+        at += length.next_multiple_of(8);
     }
     found
 }

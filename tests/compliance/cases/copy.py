@@ -157,8 +157,8 @@ def async_copies_arrive_with_the_context(world):
 
 
 @case
-def an_async_copy_in_a_made_up_stream_is_refused(world):
-    """cuMemcpyHtoDAsync: INVALID_HANDLE (INVALID_CONTEXT from newer drivers)."""
+def an_async_copy_in_a_stream_that_ended_is_refused(world):
+    """cuMemcpyHtoDAsync: INVALID_HANDLE (others from some drivers)."""
     world.primary()
     stream = world.stream()
     place = world.memory()

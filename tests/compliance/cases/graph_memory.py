@@ -47,12 +47,13 @@ def a_captured_copy_to_the_program_arrives_by_the_synchronisation(world):
     """cuMemcpyDtoHAsync in a capture: the node writes at each launch."""
     world.primary()
     place, stream, target = world.memory(), world.stream(), pinned(world)
+    fill(target, 99)
     world.ok(world.cu.cuStreamBeginCapture_v2(stream, RELAXED))
     world.ok(world.cu.cuMemcpyDtoHAsync_v2(target, place, 16, stream))
     graph = end(world, stream)
     executable = instantiate(world, graph)
     world.ok(world.cu.cuGraphDestroy(graph))
-    world.equal(bytes(target), b"\0" * 16)
+    world.equal(bytes(target), b"\x63" * 16)
     for value in range(1, 5):
         world.ok(world.cu.cuMemsetD8_v2(place, value, 16))
         launch(world, executable, stream)
@@ -121,8 +122,8 @@ def a_copy_node_of_the_program_reads_at_each_launch_and_tells_its_address(world)
     place, stream, source = world.memory(), world.stream(), pinned(world)
     graph, node = ctypes.c_void_p(), ctypes.c_void_p()
     world.ok(world.cu.cuGraphCreate(byref(graph), 0))
-    copy = Copy(from_kind=1, from_host=ctypes.addressof(source), to_kind=2, to_device=place,
-                width=16, rows=1, slices=1)
+    copy = Copy(from_kind=1, from_host=ctypes.addressof(source), from_pitch=16, from_height=1,
+                to_kind=2, to_device=place, to_pitch=16, to_height=1, width=16, rows=1, slices=1)
     world.ok(world.cu.cuGraphAddMemcpyNode(byref(node), graph, None, 0, byref(copy), context))
     told = Copy()
     world.ok(world.cu.cuGraphMemcpyNodeGetParams(node, byref(told)))

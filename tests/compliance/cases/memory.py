@@ -109,8 +109,8 @@ def a_pitch_is_for_elements_of_4_8_or_16_bytes(world):
 
 
 @case
-def a_pitch_of_no_rows_is_refused(world):
-    """cuMemAllocPitch."""
+def a_pitch_of_no_bytes_is_refused(world):
+    """cuMemAllocPitch: INVALID_VALUE."""
     world.primary()
     place, pitch = c_uint64(), c_size_t()
     answer = world.cu.cuMemAllocPitch_v2(byref(place), byref(pitch), 0, 10, 4)

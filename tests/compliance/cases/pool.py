@@ -135,7 +135,7 @@ def mapped_memory_is_memory(world):
 
 @case
 def the_pool_of_ggml_works(world):
-    """facts: ggml reserves 32 GiB and maps it piece by piece, contiguously."""
+    """cuMemMap, cuMemUnmap: ggml reserves 32 GiB, maps it piece by piece, and unmaps it at once."""
     properties, size, access = virtual(world)
     place, handle = c_uint64(), c_uint64()
     world.ok(world.cu.cuMemAddressReserve(byref(place), 32 << 30, 0, 0, 0))

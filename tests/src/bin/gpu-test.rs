@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use vgpu_tests::Stage;
 use vgpu_tests::gpu::{self, Native, Setting};
 
@@ -39,7 +40,8 @@ struct Arguments {
     #[arg(long, conflicts_with_all = ["device", "libraries"])]
     rehearsal: bool,
 
-    /// Steps to run: programs, models, compliance, figures, speed; all without
+    /// Steps to run; all without
+    #[arg(value_name = "STEP", value_parser = PossibleValuesParser::new(gpu::steps()))]
     steps: Vec<String>,
 }
 

@@ -37,7 +37,7 @@ pub(super) fn link_create(
     let report = options.report(created);
     let state = match created {
         Ok(()) => nvidia.handles.keep(Kind::Linker, state, call.context)?,
-        Err(_) => 0,
+        Err(_) => return Ok(LinkCreateReply { state: 0, report }),
     };
     if state != 0 {
         nvidia.links.insert(state, Link { options, image: Vec::new() });

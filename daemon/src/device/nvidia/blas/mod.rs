@@ -161,6 +161,10 @@ impl Nvidia {
         arguments: impl FnOnce(&[Word<'_>]) -> Result<names::Function, Error>,
     ) -> Result<(), DriverError> {
         let is_on_device = factors.iter().any(|scalar| scalar.device != 0);
+        if is_on_device && factors.iter().any(|scalar| scalar.device == 0) {
+            // One pointer mode is for all of them.
+            return Err(DriverError::INVALID_VALUE);
+        }
         let factors: Vec<Factor> = factors.iter().map(|scalar| Factor::of(scalar)).collect();
         self.operate(call, setting, is_on_device, |library, handle| {
             let words: Vec<Word<'_>> = factors.iter().map(Factor::word).collect();

@@ -94,23 +94,27 @@ fn counted(batch: u32, count: i64) -> Vec<Argument> {
     if batch == batch::SINGLE { vec![] } else { vec![count.into()] }
 }
 
-fn batch_name(batch: u32) -> &'static str {
+/// Returns the part of a name that tells a batch. What is no batch has no name: a function that is
+/// called with the arguments of another one reads what nobody gave it.
+fn batch_name(batch: u32) -> Result<&'static str, Error> {
     match batch {
-        batch::STRIDED => "StridedBatched",
-        batch::LISTED => "Batched",
-        _ => "",
+        batch::SINGLE => Ok(""),
+        batch::STRIDED => Ok("StridedBatched"),
+        batch::LISTED => Ok("Batched"),
+        _ => Err(Error::INVALID_VALUE),
     }
 }
 
 pub(super) fn multiply(r: &Multiply) -> Result<Function, Error> {
-    let batch = batch_name(r.batch);
+    let batch = batch_name(r.batch)?;
     let name = match (r.form, batch) {
         (form::TYPED, "") if Data(r.a.kind) != Data::R_16F => {
             format!("cublas{}gemm_v2_64", letter(r.a.kind)?)
         }
         (form::TYPED, _) => format!("cublas{}gemm{batch}_64", letter(r.a.kind)?),
-        (form::MIXED, _) => format!("cublas{}gemmEx_64", letter(r.alpha.kind)?),
-        _ => format!("cublasGemm{batch}Ex_64"),
+        (form::MIXED, "") => format!("cublas{}gemmEx_64", letter(r.alpha.kind)?),
+        (form::EXTENDED, _) => format!("cublasGemm{batch}Ex_64"),
+        _ => return Err(Error::INVALID_VALUE),
     };
     let of = |operand: &Operand| {
         let told = if r.form == form::TYPED { plain(operand) } else { typed(operand) };
@@ -144,7 +148,10 @@ pub(super) fn vectors(r: &Vectors) -> Result<Function, Error> {
                 let name = "cublasAxpyEx_64".into();
                 Ok(Function::new(name, [n, factor, typed(&r.x), typed(&r.y), compute]))
             }
-            _ => Ok(Function::new("cublasScalEx_64".into(), [n, factor, typed(&r.x), compute])),
+            operation::SCAL => {
+                Ok(Function::new("cublasScalEx_64".into(), [n, factor, typed(&r.x), compute]))
+            }
+            _ => Err(Error::INVALID_VALUE),
         };
     }
     let letter = letter(r.x.kind)?;
@@ -240,7 +247,7 @@ fn real_name(letter: &str) -> String {
 
 pub(super) fn multiply_vector(r: &MultiplyVector) -> Result<Function, Error> {
     let letter = letter(r.a.kind)?;
-    let name = match batch_name(r.batch) {
+    let name = match batch_name(r.batch)? {
         "" => format!("cublas{letter}gemv_v2_64"),
         batch => format!("cublas{letter}gemv{batch}_64"),
     };
@@ -298,7 +305,8 @@ pub(super) fn solve_triangular(r: &SolveTriangular) -> Result<Function, Error> {
     let letter = letter(r.a.kind)?;
     let name = match r.batch {
         batch::LISTED => format!("cublas{letter}trsmBatched_64"),
-        _ => format!("cublas{letter}trsm_v2_64"),
+        batch::SINGLE => format!("cublas{letter}trsm_v2_64"),
+        _ => return Err(Error::INVALID_VALUE),
     };
     let flags = [enums(&[r.side, r.uplo, r.trans, r.diag]), numbers(&[r.m, r.n])].concat();
     let (a, b) = (plain(&r.a), plain(&r.b));
@@ -316,4 +324,67 @@ pub(super) fn scale_lines(r: &ScaleLines) -> Result<Function, Error> {
     let name = format!("cublas{}dgmm_64", letter(r.a.kind)?);
     let operands = [plain(&r.a), plain(&r.x), plain(&r.c)].concat();
     Ok(Function::new(name, [enums(&[r.side]), numbers(&[r.m, r.n]), operands]))
+}
+
+#[cfg(test)]
+mod tests {
+    use vgpu_link::wire::cublas::{Scalar, Setting};
+
+    use super::*;
+
+    fn product(form: u32, batch: u32) -> Result<Function, Error> {
+        let kind = Data::R_32F.0;
+        let operand = || Operand { address: 1, kind, step: 1, stride: 1 };
+        let scalar = || Scalar { kind, device: 0, value: [0; 16] };
+        let setting = Setting {
+            handle: 1,
+            stream: 0,
+            workspace: 0,
+            workspace_bytes: 0,
+            math_mode: 0,
+            atomics_mode: 0,
+            sm_count_target: 0,
+        };
+        multiply(&Multiply {
+            setting,
+            form,
+            batch,
+            transa: 0,
+            transb: 0,
+            m: 1,
+            n: 1,
+            k: 1,
+            alpha: scalar(),
+            a: operand(),
+            b: operand(),
+            beta: scalar(),
+            c: operand(),
+            count: 1,
+            compute: 68,
+            algorithm: 0,
+        })
+    }
+
+    #[test]
+    fn a_function_gets_as_many_arguments_as_it_has_parameters_behind_the_handle() {
+        for (form, batch, name, count) in [
+            (form::TYPED, batch::SINGLE, "cublasSgemm_v2_64", 13),
+            (form::TYPED, batch::LISTED, "cublasSgemmBatched_64", 14),
+            (form::TYPED, batch::STRIDED, "cublasSgemmStridedBatched_64", 17),
+            (form::MIXED, batch::SINGLE, "cublasSgemmEx_64", 16),
+            (form::EXTENDED, batch::SINGLE, "cublasGemmEx_64", 18),
+            (form::EXTENDED, batch::LISTED, "cublasGemmBatchedEx_64", 19),
+            (form::EXTENDED, batch::STRIDED, "cublasGemmStridedBatchedEx_64", 22),
+        ] {
+            let function = product(form, batch).expect(name);
+            assert_eq!((function.name.as_str(), function.arguments.len()), (name, count));
+        }
+    }
+
+    #[test]
+    fn a_form_or_batch_that_there_is_none_of_names_no_function() {
+        for (form, batch) in [(3, 0), (form::TYPED, 3), (form::EXTENDED, 9), (form::MIXED, 1)] {
+            assert_eq!(product(form, batch), Err(Error::INVALID_VALUE), "{form} {batch}");
+        }
+    }
 }
