@@ -132,6 +132,9 @@ fn ggmls_backend_says_to_a_recording_what_it_said_and_a_step_waits_at_most_three
         let mut node = over(&Stage::dev(), Way::Preload, link, stage::node());
         node.arg(stage::repository().join("tests/clients/node/decode.mjs")).arg(&model);
         node.args(["8", "99"]).env("VGPU_NODE_CLIENTS", stage::node_clients());
+        // Else two threads of its pool may make streams in either order, and a number is not the
+        // recorded one.
+        node.env("UV_THREADPOOL_SIZE", "1");
         node
     });
     let longest = recorded.iter().max_by_key(|section| section.frames.len()).expect("a client");
