@@ -13,6 +13,8 @@ use vgpu_guest::wire::Request;
 use vgpu_guest::wire::cuda;
 use vgpu_guest::{current, session};
 
+use crate::handles::Lane;
+
 /// Calls that are "potentially unsafe" during a capture: they are done at once, in no stream, and
 /// a launch of the graph would not do them again; or they wait for work that is not there.
 const UNSAFE: &[u32] = &[
@@ -44,14 +46,6 @@ const UNSAFE: &[u32] = &[
     cuda::DevicePrimaryCtxResetV2::OPCODE,
     cuda::CtxSetLimit::OPCODE,
 ];
-
-/// A stream as it names one thing: each thread has its own per-thread stream in each context.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Lane {
-    context: u64,
-    stream: u64,
-    thread: u32,
-}
 
 /// A capture that goes on.
 #[derive(Debug)]
@@ -101,11 +95,6 @@ fn change(work: impl FnOnce(&mut Vec<Capture>)) {
     }
 }
 
-fn lane(context: u64, stream: CUstream) -> Lane {
-    let is_own = stream == CUstream::PER_THREAD;
-    Lane { context, stream: stream.0, thread: if is_own { current::thread_number() } else { 0 } }
-}
-
 /// Checks a flag (CU_EVENT_RECORD_EXTERNAL, CU_EVENT_WAIT_EXTERNAL: both 1) that only streams in
 /// captures know.
 pub(crate) fn check_flag(flags: u32) -> Result<(), Error> {
@@ -135,7 +124,8 @@ pub(crate) fn begin(context: u64, stream: CUstream, is_blocking: bool, mode: Mod
     if is_blocking {
         IS_TOUCHY.store(true, Ordering::Release);
     }
-    let capture = Capture { origin: lane(context, stream), mode, thread: current::thread_number() };
+    let capture =
+        Capture { origin: Lane::of(context, stream), mode, thread: current::thread_number() };
     change(|captures| captures.push(capture));
 }
 
@@ -144,7 +134,7 @@ pub(crate) fn begin(context: u64, stream: CUstream, is_blocking: bool, mode: Mod
 /// # Errors
 /// STREAM_CAPTURE_WRONG_THREAD if another thread began it and not in relaxed mode.
 pub(crate) fn check_end(context: u64, stream: CUstream) -> Result<(), Error> {
-    let (lane, thread) = (lane(context, stream), current::thread_number());
+    let (lane, thread) = (Lane::of(context, stream), current::thread_number());
     let is_barred =
         |one: &Capture| one.origin == lane && one.mode != Mode::RELAXED && one.thread != thread;
     if lock().iter().any(is_barred) { Err(Error::STREAM_CAPTURE_WRONG_THREAD) } else { Ok(()) }
@@ -152,7 +142,7 @@ pub(crate) fn check_end(context: u64, stream: CUstream) -> Result<(), Error> {
 
 /// Forgets the capture that began in a stream.
 pub(crate) fn end(context: u64, stream: CUstream) {
-    let lane = lane(context, stream);
+    let lane = Lane::of(context, stream);
     change(|captures| captures.retain(|capture| capture.origin != lane));
 }
 

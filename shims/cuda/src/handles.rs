@@ -7,11 +7,42 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgpu_abi::cuda::{CUcontext, CUevent, CUstream, Error};
+use vgpu_guest::current;
 
 use crate::contexts;
 
 static STREAMS: Mutex<Option<HashMap<u64, Stream>>> = Mutex::new(None);
 static EVENTS: Mutex<Option<HashMap<u64, u64>>> = Mutex::new(None);
+
+/// A stream as it names one thing: the legacy stream has two names, and each thread has its own
+/// per-thread stream in each context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Lane {
+    /// The context.
+    pub context: u64,
+    /// The handle; [`CUstream::LEGACY`] under either name of that stream.
+    pub stream: u64,
+    /// The thread whose own stream it is; else 0.
+    pub thread: u32,
+}
+
+impl Lane {
+    /// Names a stream of a context, as the calling thread means it.
+    pub(crate) fn of(context: u64, stream: CUstream) -> Self {
+        match stream {
+            CUstream(0) => Self::legacy(context),
+            CUstream::PER_THREAD => {
+                Self { context, stream: stream.0, thread: current::thread_number() }
+            }
+            _ => Self { context, stream: stream.0, thread: 0 },
+        }
+    }
+
+    /// Names the legacy stream of a context.
+    pub(crate) const fn legacy(context: u64) -> Self {
+        Self { context, stream: CUstream::LEGACY.0, thread: 0 }
+    }
+}
 
 /// What is known of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

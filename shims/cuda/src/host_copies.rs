@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vgpu_abi::cuda::{CUgraph, CUgraphExec, CUgraphNode, CUstream, Error};
 use vgpu_guest::convert::Kept;
 use vgpu_guest::wire::cuda::{CtxSynchronize, MemAllocV2, MemFreeV2};
-use vgpu_guest::{current, reach, session};
+use vgpu_guest::{reach, session};
 
 use crate::api::copy;
-use crate::{contexts, handles, remote};
+use crate::handles::{self, Lane};
+use crate::{contexts, remote};
 
 /// Which way a copy goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +96,6 @@ fn check_reach(way: Way, address: u64, bytes: usize) -> Result<(), Error> {
 
 /// The copies of a graph, by node.
 type Copies = Vec<(u64, Arc<HostCopy>)>;
-
-/// A stream as it names one thing.
-type Lane = (u64, u64, u32);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -219,10 +217,7 @@ pub(crate) fn around_launch(
     stream: CUstream,
     launch: impl FnOnce() -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let context = handles::stream(stream)?.context;
-    let is_own = stream == CUstream::PER_THREAD;
-    let thread = if is_own { current::thread_number() } else { 0 };
-    let lane = (context, stream.0, thread);
+    let lane = Lane::of(handles::stream(stream)?.context, stream);
     let known = lock().as_mut().and_then(|all| {
         let exec = all.execs.get_mut(&exec.0)?;
         Some((exec.copies.clone(), exec.last.replace(lane)))

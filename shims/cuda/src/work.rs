@@ -9,9 +9,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgpu_abi::cuda::{CUstream, CUstream_flags, Error};
-use vgpu_guest::current;
 
-use crate::handles;
+use crate::handles::{self, Lane};
 
 /// Most lanes that are remembered: 4,096. When there are more all are forgotten, which costs waits
 /// and nothing else.
@@ -19,20 +18,7 @@ const LANES_MAX: usize = 4096;
 
 static WORK: Mutex<Option<Work>> = Mutex::new(None);
 
-/// A stream as it names one thing: the legacy stream has two names, and each thread has its own
-/// per-thread stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Lane {
-    context: u64,
-    stream: u64,
-    thread: u32,
-}
-
 impl Lane {
-    const fn legacy(context: u64) -> Self {
-        Self { context, stream: CUstream::LEGACY.0, thread: 0 }
-    }
-
     fn is_legacy(self) -> bool {
         self.stream == CUstream::LEGACY.0
     }
@@ -146,14 +132,7 @@ fn lock() -> MutexGuard<'static, Option<Work>> {
 fn lane(stream: CUstream) -> Result<(Lane, bool), Error> {
     let known = handles::stream(stream)?;
     let blocks = known.flags & CUstream_flags::NON_BLOCKING.0 == 0;
-    let lane = match stream {
-        CUstream(0) | CUstream::LEGACY => Lane::legacy(known.context),
-        CUstream::PER_THREAD => {
-            Lane { context: known.context, stream: stream.0, thread: current::thread_number() }
-        }
-        _ => Lane { context: known.context, stream: stream.0, thread: 0 },
-    };
-    Ok((lane, blocks))
+    Ok((Lane::of(known.context, stream), blocks))
 }
 
 /// Notes that a stream is given work whose end can be seen. Called before it is sent.

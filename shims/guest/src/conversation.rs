@@ -141,30 +141,26 @@ impl Conversation {
         sent.map(drop).map_err(|silence| self.end(silence))
     }
 
-    /// Asks for a copy into the program's memory, whose contents come at a later synchronisation.
+    /// Asks for a copy into the program's memory, whose contents come at a later synchronisation;
+    /// `false` if there is no room for it.
     pub(crate) fn post_copy<R: Request>(
         &self,
         caller: Caller,
         place: Destination,
         request: impl FnOnce(u64) -> R,
-    ) -> Result<(), Failure> {
-        count::note_post();
+    ) -> Result<bool, Failure> {
         // Under the lock, so that a collecting thread finds in the table what was sent before.
         let mut outbox = self.outbox()?;
-        let request = request(self.inbox.deliveries.expect(place));
-        let sent = outbox.send(&self.inbox, caller, &request, &[], None);
+        let Some(ticket) = self.inbox.deliveries.expect(place) else { return Ok(false) };
+        count::note_post();
+        let sent = outbox.send(&self.inbox, caller, &request(ticket), &[], None);
         drop(outbox);
-        sent.map(drop).map_err(|silence| self.end(silence))
+        sent.map(|_| true).map_err(|silence| self.end(silence))
     }
 
     /// Says how many bytes of copies into the program's memory are under way.
     pub(crate) fn copies_bytes(&self) -> Option<usize> {
         self.inbox.deliveries.bytes()
-    }
-
-    /// Says whether there is room for copies of so many bytes, in so many parts.
-    pub(crate) fn has_room(&self, bytes: usize, parts: usize) -> bool {
-        self.inbox.deliveries.has_room(bytes, parts)
     }
 
     /// Says whether a copy is under way into any of `bytes` bytes from `address`.

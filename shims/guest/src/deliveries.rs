@@ -104,21 +104,19 @@ impl Deliveries {
         (!is_none).then_some(state.bytes)
     }
 
-    /// Says whether there is room for copies of so many bytes, in so many parts.
-    pub(crate) fn has_room(&self, bytes: usize, parts: usize) -> bool {
-        let state = self.lock();
-        bytes <= COPIES_BYTES_MAX - state.bytes.min(COPIES_BYTES_MAX)
-            && parts <= COLLECTED_MAX - state.places.len().min(COLLECTED_MAX)
-    }
-
-    /// Takes up a copy and gives it a number, which no other copy of the connection ever has.
-    pub(crate) fn expect(&self, place: Destination) -> u64 {
+    /// Takes up a copy and gives it a number, which no other copy of the connection ever has;
+    /// `None` if too much is under way.
+    pub(crate) fn expect(&self, place: Destination) -> Option<u64> {
         let mut state = self.lock();
+        let bytes = state.bytes.saturating_add(place.bytes());
+        if bytes > COPIES_BYTES_MAX || state.places.len() >= COLLECTED_MAX {
+            return None;
+        }
         state.last_ticket += 1;
-        state.bytes += place.bytes();
+        state.bytes = bytes;
         let ticket = state.last_ticket;
         state.places.insert(ticket, Place::Into(place));
-        ticket
+        Some(ticket)
     }
 
     /// Takes up that the contents of a copy come now.
@@ -168,22 +166,22 @@ mod tests {
     fn copies_are_counted_until_their_contents_have_come() {
         let deliveries = Deliveries::default();
         assert_eq!(deliveries.bytes(), None);
-        let first = deliveries.expect(at(0x1000, 100));
-        let second = deliveries.expect(at(0x2000, 50));
+        let first = deliveries.expect(at(0x1000, 100)).expect("there is room");
+        let second = deliveries.expect(at(0x2000, 50)).expect("there is room");
         assert_ne!(first, second);
         assert_eq!(deliveries.bytes(), Some(150));
-        assert!(deliveries.has_room(COPIES_BYTES_MAX - 150, COLLECTED_MAX - 2));
-        assert!(!deliveries.has_room(COPIES_BYTES_MAX - 149, 1));
-        assert!(!deliveries.has_room(1, COLLECTED_MAX - 1));
+        assert_eq!(deliveries.expect(at(0x3000, COPIES_BYTES_MAX - 149)), None);
         assert_eq!(deliveries.arrive(first).map(|place| place.bytes()), Some(100));
         assert!(deliveries.arrive(first).is_none());
         assert_eq!(deliveries.bytes(), Some(50));
+        let more = (0..COLLECTED_MAX).map_while(|_| deliveries.expect(at(0x4000, 1)));
+        assert_eq!(more.count(), COLLECTED_MAX - 1);
     }
 
     #[test]
     fn a_copy_into_memory_that_is_to_be_freed_is_found() {
         let deliveries = Deliveries::default();
-        deliveries.expect(at(0x1000, 0x100));
+        deliveries.expect(at(0x1000, 0x100)).expect("there is room");
         for (address, bytes, expected) in [
             (0x1000, 1, true),
             (0xfff, 1, false),
@@ -203,7 +201,7 @@ mod tests {
     #[test]
     fn memory_that_is_being_filled_is_waited_for_before_it_goes() {
         let deliveries = Deliveries::default();
-        let ticket = deliveries.expect(at(0x1000, 0x100));
+        let ticket = deliveries.expect(at(0x1000, 0x100)).expect("there is room");
         let arriving = deliveries.arrive(ticket).expect("it is expected");
         assert!(deliveries.reach(0x10ff, 1) && !deliveries.reach(0x1100, 1));
         deliveries.give_up(0x1100, 1);

@@ -88,18 +88,13 @@ pub fn post<R: Request>(request: &R) -> Result<(), Failure> {
 }
 
 /// Asks for a copy into the program's memory behind what a stream does; a later [`call`] that
-/// synchronises brings its contents. `request` is made with the number of the copy.
+/// synchronises brings its contents. `request` is made with the number of the copy. `false` if too
+/// much is under way: then some of it has to be waited for.
 pub fn post_copy<R: Request>(
     place: Destination,
     request: impl FnOnce(u64) -> R,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     with(|conversation, caller| conversation.post_copy(caller, place, request))
-}
-
-/// Says whether there is room for copies of so many bytes, in so many parts; else some have to be
-/// waited for.
-pub fn has_room_for_copies(bytes: usize, parts: usize) -> Result<bool, Failure> {
-    with(|conversation, _| Ok(conversation.has_room(bytes, parts)))
 }
 
 /// Says whether copies into the program's memory are under way.

@@ -4,8 +4,8 @@
 //!
 //! What an asynchronous copy promises: the source of a copy to the device is captured before the
 //! call returns, be it pageable or pinned; a copy to the program is complete when a call has
-//! synchronised with it. One that is too large for that (`session::has_room_for_copies`) is
-//! complete when the call returns, as copies to pageable memory may be.
+//! synchronised with it. What is too much for that (`session::post_copy`) is complete when the call
+//! returns, as copies to pageable memory may be.
 
 use vgpu_abi::cuda::{CUcontext, CUdeviceptr, CUstream, Error};
 use vgpu_guest::convert::{Kept, Memory};
@@ -143,27 +143,28 @@ pub(crate) fn memcpy_dto_h_async_v2(
     fetch_behind(target, source, bytes, stream)
 }
 
-/// Asks for memory of the device behind what the stream does already; at once where there is no
-/// room to keep the copy in mind.
+/// Asks for memory of the device behind what the stream does already; what there is no room to
+/// keep in mind, at once.
 pub(crate) fn fetch_behind(
     target: Memory<'_>,
     source: CUdeviceptr,
     bytes: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    if !session::has_room_for_copies(bytes, bytes.div_ceil(BULK_BYTES_MAX))? {
-        super::stream::stream_synchronize(stream)?;
-        return fetch(target.bytes_mut::<Error>(bytes)?, source);
-    }
-    let mut place = Some(Destination::new::<Error>(target, bytes)?);
-    let mut from = source;
-    while let Some(mut part) = place {
-        place = part.split_off(BULK_BYTES_MAX);
-        let bytes = part.bytes() as u64;
-        let request = |ticket| CopyToGuest { source: from, bytes, stream: stream.0, ticket };
+    let (all, mut done) = (bytes, 0);
+    let mut left = Some(Destination::new::<Error>(target.further(0), all)?);
+    while let Some(mut part) = left {
+        left = part.split_off(BULK_BYTES_MAX);
+        let (from, bytes) = (source + done as u64, part.bytes());
+        let request =
+            |ticket| CopyToGuest { source: from, bytes: bytes as u64, stream: stream.0, ticket };
         work::give(stream)?;
-        session::post_copy(part, request)?;
-        from += bytes;
+        if !session::post_copy(part, request)? {
+            super::stream::stream_synchronize(stream)?;
+            let rest = all - done;
+            return fetch(target.further(done).bytes_mut::<Error>(rest)?, from);
+        }
+        done += bytes;
     }
     Ok(())
 }

@@ -35,18 +35,21 @@ pub(crate) fn launch_kernel(
     list: Memory<'_>,
     extra: Memory<'_>,
 ) -> Result<(), Error> {
-    let grid = Dim3 { x: grid_x, y: grid_y, z: grid_z };
-    let block = Dim3 { x: block_x, y: block_y, z: block_z };
-    let attributes = Vec::new();
-    let launch = KernelLaunch {
+    let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
+    send(plain(handle, grid, block, shared_bytes), stream, list, extra)
+}
+
+/// Describes a launch that has neither attributes nor, yet, arguments.
+fn plain(handle: CUfunction, grid: [u32; 3], block: [u32; 3], shared_bytes: u32) -> KernelLaunch {
+    let dim = |[x, y, z]: [u32; 3]| Dim3 { x, y, z };
+    KernelLaunch {
         function: handle.0,
-        grid,
-        block,
+        grid: dim(grid),
+        block: dim(block),
         shared_bytes,
-        attributes,
-        arguments: vec![],
-    };
-    send(launch, stream, list, extra)
+        attributes: Vec::new(),
+        arguments: Vec::new(),
+    }
 }
 
 /// As [`launch_kernel`], with all blocks on the device at once.
@@ -63,19 +66,11 @@ pub(crate) fn launch_cooperative_kernel(
     stream: CUstream,
     list: Memory<'_>,
 ) -> Result<(), Error> {
-    let grid = Dim3 { x: grid_x, y: grid_y, z: grid_z };
-    let block = Dim3 { x: block_x, y: block_y, z: block_z };
+    let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
     let mut value = [0; 64];
     value[0] = 1;
     let attributes = vec![LaunchAttribute { id: Id::COOPERATIVE.0, value }];
-    let launch = KernelLaunch {
-        function: handle.0,
-        grid,
-        block,
-        shared_bytes,
-        attributes,
-        arguments: vec![],
-    };
+    let launch = KernelLaunch { attributes, ..plain(handle, grid, block, shared_bytes) };
     send(launch, stream, list, Memory::NONE)
 }
 
@@ -109,15 +104,10 @@ pub(crate) fn configured(
             attributes.push(limits::attribute(id, list.value::<_, Error>(at + 8)?));
         }
     }
-    let launch = KernelLaunch {
-        function: handle.0,
-        grid: Dim3 { x: it.gridDimX, y: it.gridDimY, z: it.gridDimZ },
-        block: Dim3 { x: it.blockDimX, y: it.blockDimY, z: it.blockDimZ },
-        shared_bytes: it.sharedMemBytes,
-        attributes,
-        arguments: Vec::new(),
-    };
-    Ok((launch, it.hStream))
+    let grid = [it.gridDimX, it.gridDimY, it.gridDimZ];
+    let block = [it.blockDimX, it.blockDimY, it.blockDimZ];
+    let launch = plain(handle, grid, block, it.sharedMemBytes);
+    Ok((KernelLaunch { attributes, ..launch }, it.hStream))
 }
 
 fn send(

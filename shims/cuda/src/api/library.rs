@@ -11,7 +11,7 @@ use vgpu_guest::wire::cuda::{
     LibraryUnload,
 };
 
-use crate::api::module::limited;
+use crate::api::module::{limited, list};
 use crate::code::jit::Options;
 use crate::code::upload::with_image;
 use crate::code::{self, Function, Owner, file, image};
@@ -143,18 +143,8 @@ pub(crate) fn library_enumerate_kernels(
 ) -> Result<(), Error> {
     devices::known()?;
     code::check_library(library.0)?;
-    let mut filled = 0;
-    while filled < kernels.len() {
-        let request = LibraryListKernels { library: library.0, first: filled as u32 };
-        let listed = remote::call_without_context(&request)?.kernels;
-        if listed.is_empty() {
-            break;
-        }
-        code::insert_listed(library.0, &listed);
-        for (place, handle) in kernels[filled..].iter_mut().zip(&listed) {
-            *place = CUkernel(*handle);
-        }
-        filled = kernels.len().min(filled + listed.len());
-    }
-    Ok(())
+    list(library.0, kernels, CUkernel, |first| {
+        let request = LibraryListKernels { library: library.0, first };
+        Ok(remote::call_without_context(&request)?.kernels)
+    })
 }

@@ -114,18 +114,30 @@ pub(crate) fn module_enumerate_functions(
 ) -> Result<(), Error> {
     remote::ready()?;
     code::module(module.0)?;
+    list(module.0, functions, CUfunction, |first| {
+        let request = ModuleListFunctions { module: module.0, first };
+        Ok(remote::call_without_context(&request)?.functions)
+    })
+}
+
+/// Lists as many handles of a module or library as there is room for.
+pub(super) fn list<H>(
+    owner: u64,
+    places: &mut [H],
+    handle: impl Fn(u64) -> H,
+    ask: impl Fn(u32) -> Result<Vec<u64>, Error>,
+) -> Result<(), Error> {
     let mut filled = 0;
-    while filled < functions.len() {
-        let request = ModuleListFunctions { module: module.0, first: filled as u32 };
-        let listed = remote::call_without_context(&request)?.functions;
+    while filled < places.len() {
+        let listed = ask(filled as u32)?;
         if listed.is_empty() {
             break;
         }
-        code::insert_listed(module.0, &listed);
-        for (place, handle) in functions[filled..].iter_mut().zip(&listed) {
-            *place = CUfunction(*handle);
+        code::insert_listed(owner, &listed);
+        for (place, one) in places[filled..].iter_mut().zip(&listed) {
+            *place = handle(*one);
         }
-        filled = functions.len().min(filled + listed.len());
+        filled = places.len().min(filled + listed.len());
     }
     Ok(())
 }

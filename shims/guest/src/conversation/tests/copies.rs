@@ -34,7 +34,7 @@ fn post(host: &Conversation, place: &mut [u8]) -> u64 {
         given = ticket;
         Part
     };
-    host.post_copy(CALLER, of(place), request).unwrap();
+    assert!(host.post_copy(CALLER, of(place), request).unwrap());
     given
 }
 
