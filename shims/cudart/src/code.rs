@@ -101,7 +101,8 @@ impl Image {
 
     /// Unloads the image.
     pub fn unload(&self) {
-        let library = self.library.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Not waited for: in a forked child, who was loading it is gone and never lets go.
+        let library = self.library.try_lock().ok().and_then(|mut library| library.take());
         if let (Some(library), Ok(driver)) = (library, driver::library()) {
             // Nobody is left to tell: this runs when the program ends or closes its library.
             let _ = driver.library_unload(library);
@@ -199,6 +200,14 @@ mod tests {
         assert_eq!(image_of(&wrapper(WRAPPER_MAGIC, 0x1234)), Some(Address::found(0x1234)));
         assert_eq!(image_of(&wrapper(WRAPPER_MAGIC, 0)), None);
         assert_eq!(image_of(&wrapper(0, 0x1234)), None);
+    }
+
+    #[test]
+    fn an_image_that_somebody_loads_is_not_waited_for_at_the_end() {
+        let image = Image::unknown();
+        let loading = image.library.lock();
+        image.unload();
+        assert!(loading.is_ok());
     }
 
     #[test]
