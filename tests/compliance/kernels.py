@@ -105,3 +105,36 @@ BOUNDED = b"""
 """
 
 ALL = HEAD + FILL + ADD + MIXED + GLOBALS + BOUNDED + b"\0"
+
+# For compute capability 9.0: each block stores what the next of its cluster has in shared memory,
+# the number of that block.
+CLUSTER = b"""
+.version 7.8
+.target sm_90
+.address_size 64
+.visible .entry vgpu_test_neighbour(.param .u64 place)
+{
+    .reg .b32 %r<6>;
+    .reg .b64 %d<3>;
+    .shared .align 4 .u32 own;
+    ld.param.u64 %d0, [place];
+    cvta.to.global.u64 %d0, %d0;
+    mov.u32 %r0, %ctaid.x;
+    st.shared.u32 [own], %r0;
+    barrier.cluster.arrive;
+    barrier.cluster.wait;
+    mov.u32 %r1, %cluster_ctarank;
+    mov.u32 %r2, %cluster_nctarank;
+    add.u32 %r1, %r1, 1;
+    rem.u32 %r1, %r1, %r2;
+    mov.u32 %r3, own;
+    mapa.shared::cluster.u32 %r4, %r3, %r1;
+    ld.shared::cluster.u32 %r5, [%r4];
+    mul.wide.u32 %d1, %r0, 4;
+    add.u64 %d2, %d0, %d1;
+    st.global.u32 [%d2], %r5;
+    barrier.cluster.arrive;
+    barrier.cluster.wait;
+    ret;
+}
+\0"""

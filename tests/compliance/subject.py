@@ -58,6 +58,7 @@ CODES = {
     "CAPTURED_EVENT": 907,
     "STREAM_CAPTURE_WRONG_THREAD": 908,
     "GRAPH_EXEC_UPDATE_FAILURE": 910,
+    "INVALID_CLUSTER_SIZE": 912,
 }
 NAMES = {code: name for name, code in CODES.items()}
 
@@ -179,6 +180,7 @@ DRIVER = {
     "cuFuncGetParamInfo": "pzpp",
     "cuLaunchKernel": "puuuuuuuppp",
     "cuLaunchCooperativeKernel": "puuuuuuupp",
+    "cuLaunchKernelEx": "pppp",
     "cuOccupancyMaxActiveBlocksPerMultiprocessor": "ppiz",
     "cuGraphCreate": "pu",
     "cuGraphDestroy": "p",

@@ -113,12 +113,7 @@ static void the_blocks_of_a_cooperative_launch_wait_for_each_other()
     void *arguments[] = {&place, &total, &n};
     int supported = 0;
     OK(cudaDeviceGetAttribute(&supported, cudaDevAttrCooperativeLaunch, 0));
-    if (!supported) {
-        ANSWERS(cudaErrorNotSupported,
-                cudaLaunchCooperativeKernel(reinterpret_cast<const void *>(in_two_steps), dim3(4),
-                                            dim3(64), arguments, 0, nullptr));
-        return;
-    }
+    EXPECT(supported);
     OK(cudaLaunchCooperativeKernel(reinterpret_cast<const void *>(in_two_steps), dim3(4), dim3(64),
                                    arguments, 0, nullptr));
     EQUAL(sum.read()[0], 499500);

@@ -26,6 +26,24 @@ pub enum Streams {
 /// # Panics
 /// If the compiler or the stage is not there, or the program cannot be compiled.
 pub fn program(name: &str, major: Major, streams: Streams) -> PathBuf {
+    // PTX alone, of the oldest architecture that the compiler knows: every device of today takes
+    // it, the simulated one too.
+    let mut options = vec!["-arch=compute_75"];
+    if streams == Streams::PerThread {
+        options.extend(["--default-stream", "per-thread"]);
+    }
+    made(name, major, &format!("{streams:?}"), &options)
+}
+
+/// The path of a program that has machine code for compute capability 9.0, and nothing else.
+///
+/// # Panics
+/// As [`program`].
+pub fn machine_code(name: &str, major: Major) -> PathBuf {
+    made(name, major, "MachineCode", &["-gencode", "arch=compute_90,code=sm_90"])
+}
+
+fn made(name: &str, major: Major, variant: &str, options: &[&str]) -> PathBuf {
     static COMPILING: Mutex<()> = Mutex::new(());
     let directory = stage::scratch("cu");
     let _one_at_a_time = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,9 +55,9 @@ pub fn program(name: &str, major: Major, streams: Streams) -> PathBuf {
     symlink(Stage::dev().library(major.soname()), &link).expect("a link");
     let sources = repository().join("tests/cu");
     let source = sources.join(name).with_extension("cu");
-    let made = directory.join(format!("{name}-{major:?}-{streams:?}"));
+    let made = directory.join(format!("{name}-{major:?}-{variant}"));
     if changed(&made) < changed(&source).max(changed(&sources.join("check.cuh"))) {
-        compile(&source, &libraries, &made, major, streams);
+        compile(&source, &libraries, &made, major, options);
     }
     made
 }
@@ -54,18 +72,14 @@ fn headers(major: Major) -> Vec<PathBuf> {
     }
 }
 
-fn compile(source: &Path, libraries: &Path, made: &Path, major: Major, streams: Streams) {
+fn compile(source: &Path, libraries: &Path, made: &Path, major: Major, options: &[&str]) {
     let mut nvcc = Command::new(stage::nvcc());
     for headers in headers(major) {
         nvcc.arg("-I").arg(headers);
     }
-    if streams == Streams::PerThread {
-        nvcc.args(["--default-stream", "per-thread"]);
-    }
     let output = nvcc
-        // PTX alone, of the oldest architecture that the compiler knows: every device of today
-        // takes it, the simulated one too.
-        .args(["-std=c++17", "-arch=compute_75", "-cudart", "shared", "-cudadevrt", "none"])
+        .args(options)
+        .args(["-std=c++17", "-cudart", "shared", "-cudadevrt", "none"])
         .args(["-Werror", "all-warnings", "-Xcompiler", "-Wall", "-L"])
         .arg(libraries)
         .arg(source)

@@ -6,7 +6,7 @@ from ctypes import c_uint64, c_void_p
 import struct
 
 import kernels
-from rules import Unfit, case
+from rules import case
 
 
 def filled(world, stream=None, count=100, value=42):
@@ -438,32 +438,3 @@ def occupancy_of_no_threads_is_refused(world):
     blocks = c_int()
     answer = world.cu.cuOccupancyMaxActiveBlocksPerMultiprocessor(byref(blocks), function, 0, 0)
     world.expect("INVALID_VALUE", answer)
-
-
-def cooperative(world):
-    """Begins, where the device launches cooperatively (attribute 95)."""
-    world.primary()
-    if not world.attribute(95):
-        raise Unfit("the device does not launch cooperatively")
-
-
-@case
-def a_cooperative_launch_that_fits_computes(world):
-    """cuLaunchCooperativeKernel."""
-    cooperative(world)
-    function = world.function(world.module(kernels.ALL), b"vgpu_test_add")
-    place = world.memory()
-    world.ok(world.cu.cuMemsetD32_v2(place, 1, 1))
-    arguments = [c_uint64(place), c_uint32(1)]
-    places = (c_void_p * 2)(*[ctypes.addressof(argument) for argument in arguments])
-    world.ok(world.cu.cuLaunchCooperativeKernel(function, 1, 1, 1, 1, 1, 1, 0, None, places))
-    world.equal(world.read(place, 4), struct.pack("<I", 2))
-
-
-@case
-def a_cooperative_launch_that_does_not_fit_is_too_large(world):
-    """cuLaunchCooperativeKernel: COOPERATIVE_LAUNCH_TOO_LARGE."""
-    cooperative(world)
-    function = world.function(world.module(kernels.ALL), b"vgpu_test_multiply")
-    answer = world.cu.cuLaunchCooperativeKernel(function, 1 << 20, 1, 1, 1024, 1, 1, 0, None, None)
-    world.expect("COOPERATIVE_LAUNCH_TOO_LARGE", answer)

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use vgpu_tests::client::{Way, assert_passed, over};
-use vgpu_tests::cu::{NAMES, Streams, program};
+use vgpu_tests::cu::{NAMES, Streams, machine_code, program};
 use vgpu_tests::{Major, Stage, Vgpud};
 
 fn check(name: &str, case: &str, streams: Streams) {
@@ -103,6 +103,21 @@ fn programs_with_per_thread_default_streams_compute_the_same() {
     {
         cases.iter().for_each(|case| check(name, case, Streams::PerThread));
     }
+}
+
+/// Such a kernel was once launched with success and not run.
+#[test]
+fn machine_code_alone_is_refused_and_the_host_says_why() {
+    let (stage, case) = (Stage::dev(), "two_vectors_are_added");
+    let host = Vgpud::start(&stage).expect("a host");
+    let program = machine_code("launch", Major::Thirteen);
+    let output = over(&stage, Way::SearchPath, &host.link(), program).arg(case).output();
+    let output = output.expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("cudaErrorNoKernelImageForDevice"), "{said}");
+    let log = host.log();
+    assert!(log.contains("launch-refused") && log.contains("without PTX"), "{log}");
 }
 
 #[test]

@@ -120,9 +120,9 @@ impl Sim {
     }
 
     fn examine_cluster(&self, launch: &Launch, resolved: &Resolved) -> Result<(), Error> {
-        if launch.is_cooperative {
-            // The device's attribute says that it has none.
-            return Err(Error::NOT_SUPPORTED);
+        let held = self.blocks_held(resolved, launch);
+        if launch.is_cooperative && volume(launch.grid) > occupancy::blocks_at_once(held) {
+            return Err(Error::COOPERATIVE_LAUNCH_TOO_LARGE);
         }
         let required = Some(resolved.settings.cluster).filter(|sizes| *sizes != [0; 3]);
         if let (Some(required), Some(asked)) = (required, launch.cluster)
@@ -152,7 +152,8 @@ impl Sim {
         let run = ptx::Launch {
             grid: launch.grid,
             block: launch.block,
-            cluster: launch.cluster.or(required).unwrap_or([1; 3]),
+            cluster: launch.cluster.or(required),
+            is_cooperative: launch.is_cooperative,
             shared_bytes: launch.shared_bytes,
             parameters: &launch.arguments,
         };

@@ -61,6 +61,11 @@ pub(crate) fn dynamic_shared(
     each.saturating_sub(SHARED_BYTES_RESERVED).min(SHARED_BYTES_MAX).saturating_sub(own)
 }
 
+/// Says how many blocks the device holds at once, given those that a multiprocessor holds.
+pub(crate) fn blocks_at_once(blocks_held: u32) -> u64 {
+    GROUPS.iter().map(|&count| u64::from(count) * u64::from(blocks_held)).sum()
+}
+
 /// Says how many clusters of a size the device holds at once, given the blocks that a
 /// multiprocessor holds.
 pub(crate) fn clusters(blocks_held: u32, cluster_blocks: u32) -> u32 {

@@ -5,6 +5,7 @@
 //! operand is a slot, and no instruction asks what its operands are.
 
 use super::kind::Kind;
+use super::special::Special;
 
 /// The number of a slot.
 pub(super) type Slot = u32;
@@ -24,6 +25,10 @@ pub(super) const LOCAL_WINDOW: u64 = 0x7d00_0000_0000;
 pub(super) const PARAMETER_WINDOW: u64 = 0x7c00_0000_0000;
 /// Size of each window.
 pub(super) const WINDOW_BYTES: u64 = 1 << 32;
+
+/// Where an address in a cluster's shared memory has its block: above as many bits as an address
+/// within a block's needs, the rank plus one; 0 is the block's own.
+pub(super) const RANK_SHIFT: u32 = 18;
 
 /// A decoded kernel.
 pub(super) struct Code {
@@ -68,6 +73,8 @@ pub(super) enum Space {
     /// Global or constant memory.
     Global,
     Shared,
+    /// Shared memory of any block of the cluster.
+    Cluster,
     Local,
     /// Whichever the address lies in.
     Generic,
@@ -174,6 +181,10 @@ pub(super) enum Op {
     Trap,
     Assert,
     Barrier(Barrier),
+    /// Says that the thread has come to the cluster's barrier.
+    ClusterArrive,
+    /// Waits until all threads of the cluster have.
+    ClusterWait,
     Warp(Warp),
 }
 
@@ -243,6 +254,12 @@ pub(super) enum Act {
     MoveMatrix,
     /// Destinations, fragments of A, B and C.
     Multiply(Multiply),
+    /// The destinations, then the address and the stride.
+    LoadFragment { fragment: Fragment, by_columns: bool, offset: i32, space: Space },
+    /// The sources, then the address and the stride.
+    StoreFragment { fragment: Fragment, by_columns: bool, offset: i32, space: Space },
+    /// Destinations, fragments of A, B and C.
+    Product(Product),
 }
 
 /// From which lane a value comes.
@@ -273,6 +290,26 @@ pub(super) struct Multiply {
     pub saturate: bool,
 }
 
+/// A matrix that is spread over a warp in a way that only the device knows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fragment {
+    pub rows: u8,
+    pub columns: u8,
+    pub element: Element,
+    /// Registers of each lane.
+    pub slots: u8,
+}
+
+/// A product of such matrices.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Product {
+    pub d: Fragment,
+    pub a: Fragment,
+    pub b: Fragment,
+    pub c: Fragment,
+    pub saturate: bool,
+}
+
 /// What the elements of a matrix are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {
@@ -283,78 +320,4 @@ pub(super) enum Element {
     S8,
     U8,
     S32,
-}
-
-/// A register that the device fills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Special {
-    Thread(usize),
-    Threads(usize),
-    Block(usize),
-    Blocks(usize),
-    Cluster(usize),
-    Clusters(usize),
-    BlockOfCluster(usize),
-    BlocksOfCluster(usize),
-    RankInCluster,
-    RanksOfCluster,
-    Lane,
-    Warp,
-    Warps,
-    LaneMask(LaneMask),
-    SharedTotal,
-    SharedDynamic,
-    /// The same on every thread.
-    Fixed(u32),
-}
-
-/// Which lanes, seen from one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LaneMask {
-    Equal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-impl Special {
-    /// Reads the name of a special register; clocks are none, since they do not stand still.
-    pub fn read(name: &str) -> Option<Self> {
-        let (base, axis) = match name.split_once('.') {
-            Some((base, "x")) => (base, 0),
-            Some((base, "y")) => (base, 1),
-            Some((base, "z")) => (base, 2),
-            Some(_) => return None,
-            None => (name, 0),
-        };
-        Some(match base {
-            "%tid" => Self::Thread(axis),
-            "%ntid" => Self::Threads(axis),
-            "%ctaid" => Self::Block(axis),
-            "%nctaid" => Self::Blocks(axis),
-            "%clusterid" => Self::Cluster(axis),
-            "%nclusterid" => Self::Clusters(axis),
-            "%cluster_ctaid" => Self::BlockOfCluster(axis),
-            "%cluster_nctaid" => Self::BlocksOfCluster(axis),
-            "%cluster_ctarank" => Self::RankInCluster,
-            "%cluster_nctarank" => Self::RanksOfCluster,
-            "%laneid" => Self::Lane,
-            "%warpid" => Self::Warp,
-            "%nwarpid" => Self::Warps,
-            "%lanemask_eq" => Self::LaneMask(LaneMask::Equal),
-            "%lanemask_lt" => Self::LaneMask(LaneMask::Less),
-            "%lanemask_le" => Self::LaneMask(LaneMask::LessOrEqual),
-            "%lanemask_gt" => Self::LaneMask(LaneMask::Greater),
-            "%lanemask_ge" => Self::LaneMask(LaneMask::GreaterOrEqual),
-            "%total_smem_size" => Self::SharedTotal,
-            "%dynamic_smem_size" => Self::SharedDynamic,
-            "%smid" | "%gridid" => Self::Fixed(0),
-            // What the driver may tell a kernel; on the simulated device that is nothing.
-            "%envreg1" | "%envreg2" => Self::Fixed(0),
-            // That of an H100.
-            "%nsmid" => Self::Fixed(132),
-            _ => return None,
-        })
-    }
 }

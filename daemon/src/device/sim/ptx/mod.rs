@@ -2,9 +2,10 @@
 //! hand and says nothing that is unknown here.
 //!
 //! A kernel is decoded once (`decode`), all functions it calls in place, into instructions over a
-//! dense file of registers (`code`); `run` takes its blocks one after the other. A thread runs
-//! until it waits for others of its warp or block, then the next one does. So a result never
-//! depends on time, and a kernel whose blocks wait for later blocks ends as a timeout.
+//! dense file of registers (`code`); `run` takes its blocks one after the other, those of a cluster
+//! or of a cooperative launch in turns. A thread runs until it waits for others, then the next one
+//! does. So a result never depends on time, and blocks that wait for later ones in any other launch
+//! end as a timeout.
 //!
 //! Source of the rules: NVIDIA's "PTX ISA" manual, sections 5 to 10.
 
@@ -15,6 +16,7 @@ mod parse;
 mod reach;
 mod run;
 mod scope;
+mod special;
 #[cfg(test)]
 mod tests;
 
@@ -65,8 +67,10 @@ pub(crate) struct Launch<'a> {
     pub grid: [u32; 3],
     /// Threads of a block.
     pub block: [u32; 3],
-    /// Blocks of a cluster; ones where there are none.
-    pub cluster: [u32; 3],
+    /// Blocks of a cluster, where there are clusters.
+    pub cluster: Option<[u32; 3]>,
+    /// Whether all blocks may wait for each other.
+    pub is_cooperative: bool,
     /// Bytes of shared memory beyond what the kernel declares.
     pub shared_bytes: u32,
     /// The packed parameters.
@@ -103,6 +107,9 @@ pub(crate) enum Fault {
     /// It did not end in time, or its threads wait for each other for ever.
     #[error("it does not end")]
     Timeout,
+    /// Blocks that have to run together need more memory than is spent on them.
+    #[error("its blocks are too large to run together here")]
+    TooLarge,
     /// A variable of the module has no address, or the launch does not fit the kernel.
     #[error("a variable has no address, or the launch does not fit")]
     InvalidLaunch,
@@ -117,6 +124,7 @@ impl Fault {
             Self::Failed => Error::LAUNCH_FAILED,
             Self::Assert => Error::ASSERT,
             Self::Timeout => Error::LAUNCH_TIMEOUT,
+            Self::TooLarge => Error::LAUNCH_OUT_OF_RESOURCES,
             Self::InvalidLaunch => Error::INVALID_VALUE,
         }
     }

@@ -192,6 +192,9 @@ impl<'m> Builder<'m> {
             let mask = self.source(mask, Kind::B32)?;
             return self.emit(Op::Warp(Warp { act: Act::Sync, mask, list: 0 }));
         }
+        if name.take("cluster") {
+            return self.cluster_barrier(name, operands);
+        }
         name.ignore(&["cta", "aligned"]);
         let (operands, d, a, reduce) = match name.take_of(&["sync", "arrive", "red"]) {
             Some("red") => {
@@ -213,6 +216,15 @@ impl<'m> Builder<'m> {
         };
         let (id, count) = self.barrier_operands(operands)?;
         self.emit(Op::Barrier(Barrier { id, count, arrives_only: false, reduce, a, d }))
+    }
+
+    fn cluster_barrier(&mut self, name: &mut Name<'m>, operands: &[Operand<'m>]) -> Decoded<()> {
+        name.ignore(&["release", "relaxed", "acquire", "aligned"]);
+        match (name.take_of(&["arrive", "wait"]), operands) {
+            (Some("arrive"), []) => self.emit(Op::ClusterArrive),
+            (Some(_), []) => self.emit(Op::ClusterWait),
+            _ => unknown(""),
+        }
     }
 
     fn plain_barrier(&mut self, operands: &[Operand<'m>], arrives_only: bool) -> Decoded<()> {

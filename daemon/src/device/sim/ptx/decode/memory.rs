@@ -3,11 +3,15 @@
 use super::arithmetic::{atomic, no_function};
 use super::{Builder, Decoded, Kind, Name, unknown};
 use crate::device::sim::ptx::code::{
-    Access, F1, F3, LOCAL_WINDOW, Op, SHARED_WINDOW, Slot, Space, WINDOW_BYTES,
+    Access, F1, F3, LOCAL_WINDOW, Op, RANK_SHIFT, SHARED_WINDOW, Slot, Space, WINDOW_BYTES,
 };
 use crate::device::sim::ptx::kind::Value as _;
 use crate::device::sim::ptx::parse::Operand;
 use crate::device::sim::ptx::scope::Named;
+use crate::device::sim::ptx::special::Special;
+
+/// Blocks of the largest cluster.
+const CLUSTER_BLOCKS_MAX: u64 = 16;
 
 /// How memory is ordered, cached and shared makes no difference where one thread runs at a time.
 const ORDERS: [&str; 25] = [
@@ -25,6 +29,7 @@ impl<'m> Builder<'m> {
             "cp" => self.copy(name, operands),
             "cvta" => self.cvta(name, operands),
             "isspacep" => self.lies_in(name, operands),
+            "mapa" | "getctarank" => self.of_cluster(name, operands),
             "createpolicy" => {
                 name.rest();
                 let [d, ..] = operands else { return unknown("") };
@@ -160,6 +165,7 @@ impl<'m> Builder<'m> {
             "global",
             "shared",
             "shared::cta",
+            "shared::cluster",
             "local",
             "const",
             "param",
@@ -169,10 +175,10 @@ impl<'m> Builder<'m> {
         let f: F1 = match (space, to) {
             // Constants and parameters have no addresses but generic ones here.
             (Some("global" | "const" | "param" | "param::entry"), _) => |a| a,
-            (Some("shared" | "shared::cta"), false) => |a| SHARED_WINDOW + u64::from(a as u32),
-            (Some("shared" | "shared::cta"), true) => |a| a.wrapping_sub(SHARED_WINDOW),
             (Some("local"), false) => |a| LOCAL_WINDOW + u64::from(a as u32),
             (Some("local"), true) => |a| a.wrapping_sub(LOCAL_WINDOW),
+            (Some(_), false) => |a| SHARED_WINDOW + u64::from(a as u32),
+            (Some(_), true) => |a| a.wrapping_sub(SHARED_WINDOW),
             _ => return unknown(""),
         };
         self.one(operands, kind, f)
@@ -182,13 +188,36 @@ impl<'m> Builder<'m> {
         fn within(a: u64, window: u64) -> bool {
             a.wrapping_sub(window) < WINDOW_BYTES
         }
-        let f: F1 = match name.take_of(&["global", "shared", "shared::cta", "local"]) {
-            Some("shared" | "shared::cta") => |a| within(a, SHARED_WINDOW).slot(),
+        let spaces = ["global", "shared", "shared::cta", "shared::cluster", "local"];
+        let f: F1 = match name.take_of(&spaces) {
+            Some("shared" | "shared::cta") => {
+                let [d, a] = operands else { return unknown("") };
+                let (a, b) = (self.source(a, Kind::U64)?, self.special(Special::RankInCluster));
+                let d = self.target(d)?;
+                let f = |a, rank| (within(a, SHARED_WINDOW) && rank_of(a, rank) == rank).slot();
+                return self.emit(Op::Two { f, d, a, b });
+            }
+            Some("shared::cluster") => |a| within(a, SHARED_WINDOW).slot(),
             Some("local") => |a| within(a, LOCAL_WINDOW).slot(),
             Some(_) => |a| (!within(a, SHARED_WINDOW) && !within(a, LOCAL_WINDOW)).slot(),
             None => return unknown(""),
         };
         self.one(operands, Kind::U64, f)
+    }
+
+    /// Addresses in the shared memory of another block of the cluster, and whose they are.
+    fn of_cluster(&mut self, name: &mut Name<'m>, operands: &[Operand<'m>]) -> Decoded<()> {
+        name.ignore(&["shared::cluster"]);
+        let kind = name.kind()?;
+        match (name.operation(), operands) {
+            ("mapa", operands) => self.two(operands, [kind, Kind::U32], at_rank),
+            (_, [d, a]) => {
+                let (a, b) = (self.source(a, kind)?, self.special(Special::RankInCluster));
+                let d = self.target(d)?;
+                self.emit(Op::Two { f: rank_of, d, a, b })
+            }
+            _ => unknown(""),
+        }
     }
 
     /// Reads an address in a space.
@@ -213,6 +242,20 @@ impl<'m> Builder<'m> {
     }
 }
 
+/// The address in the block of a rank that an address within any block's shared memory is there.
+fn at_rank(address: u64, rank: u64) -> u64 {
+    let within = address & ((1 << RANK_SHIFT) - 1);
+    // Beyond any cluster every rank is as wrong as the first.
+    let rank = rank.min(CLUSTER_BLOCKS_MAX) + 1;
+    address & !(WINDOW_BYTES - 1) | rank << RANK_SHIFT | within
+}
+
+/// The rank of the block in whose shared memory an address lies, seen from one of a rank.
+fn rank_of(address: u64, own: u64) -> u64 {
+    let rank = u64::from(address as u32 >> RANK_SHIFT);
+    rank.checked_sub(1).unwrap_or(own)
+}
+
 /// Takes the space of an access; parameters and constants have generic addresses.
 fn space(name: &mut Name<'_>) -> Decoded<Space> {
     order(name);
@@ -221,6 +264,7 @@ fn space(name: &mut Name<'_>) -> Decoded<Space> {
         "const",
         "shared",
         "shared::cta",
+        "shared::cluster",
         "local",
         "param",
         "param::entry",
@@ -229,6 +273,7 @@ fn space(name: &mut Name<'_>) -> Decoded<Space> {
     Ok(match name.take_of(&known) {
         Some("global" | "const") => Space::Global,
         Some("shared" | "shared::cta") => Space::Shared,
+        Some("shared::cluster") => Space::Cluster,
         Some("local") => Space::Local,
         _ => Space::Generic,
     })

@@ -11,6 +11,7 @@ mod memory;
 mod name;
 mod operand;
 mod warp;
+mod wmma;
 
 use std::collections::{HashMap, HashSet};
 
@@ -283,7 +284,7 @@ impl<'m> Builder<'m> {
     fn dispatch(&mut self, name: &mut Name<'m>, operands: &[Operand<'m>]) -> Decoded<()> {
         match name.operation() {
             "ld" | "ldu" | "st" | "atom" | "red" | "prefetch" | "prefetchu" | "cp" | "cvta"
-            | "isspacep" | "discard" | "applypriority" | "createpolicy" => {
+            | "isspacep" | "mapa" | "getctarank" | "discard" | "applypriority" | "createpolicy" => {
                 self.memory(name, operands)
             }
             "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "bar" | "barrier" | "membar"
@@ -292,6 +293,7 @@ impl<'m> Builder<'m> {
             }
             "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" | "ldmatrix"
             | "stmatrix" | "movmatrix" | "mma" => self.warp(name, operands),
+            "wmma" => self.wmma(name, operands),
             "mov" | "cvt" | "setp" | "set" | "selp" | "slct" => self.convert(name, operands),
             _ => self.arithmetic(name, operands),
         }

@@ -1,10 +1,11 @@
 //! What operands are: registers, numbers, addresses, and the slots that hold them.
 
 use super::{Builder, Decoded, unknown};
-use crate::device::sim::ptx::code::{F1, F2, F3, Op, Slot, Special, Symbol};
+use crate::device::sim::ptx::code::{F1, F2, F3, Op, Slot, Symbol};
 use crate::device::sim::ptx::kind::{Kind, Value as _};
 use crate::device::sim::ptx::parse::Operand;
 use crate::device::sim::ptx::scope::Named;
+use crate::device::sim::ptx::special::Special;
 use crate::image::ptx::Number;
 
 impl<'m> Builder<'m> {

@@ -32,7 +32,7 @@ impl<'m> Builder<'m> {
         }
     }
 
-    fn act(&mut self, act: Act, mask: Slot, slots: &[Slot]) -> Decoded<()> {
+    pub(super) fn act(&mut self, act: Act, mask: Slot, slots: &[Slot]) -> Decoded<()> {
         let list = self.list(slots);
         self.emit(Op::Warp(Warp { act, mask, list }))
     }
@@ -135,7 +135,7 @@ impl<'m> Builder<'m> {
         self.act(act, NONE, &slots)
     }
 
-    fn fragment(&mut self, operand: &Operand<'m>, kind: Kind) -> Decoded<Vec<Slot>> {
+    pub(super) fn fragment(&mut self, operand: &Operand<'m>, kind: Kind) -> Decoded<Vec<Slot>> {
         match operand {
             Operand::Vector(parts) => parts.iter().map(|part| self.source(part, kind)).collect(),
             other => Ok(vec![self.source(other, kind)?]),
@@ -192,7 +192,7 @@ impl<'m> Builder<'m> {
     }
 }
 
-fn element(word: &str) -> Option<Element> {
+pub(super) fn element(word: &str) -> Option<Element> {
     Some(match word {
         "f16" => Element::F16,
         "bf16" => Element::Bf16,

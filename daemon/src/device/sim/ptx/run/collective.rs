@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Block, LANES, State};
+use super::LANES;
+use super::block::Turn;
+use super::thread::State;
 use crate::device::sim::ptx::Fault;
 use crate::device::sim::ptx::code::{Act, NONE, Op, Shuffle, Slot, Vote, Warp};
 use crate::device::sim::ptx::kind::Value as _;
@@ -27,16 +29,16 @@ impl Party {
     }
 }
 
-impl Block<'_> {
+impl Turn<'_, '_> {
     /// Does what is complete among what the threads of a warp wait for; says whether anything was.
     pub(super) fn meet(&mut self, threads: Range<usize>) -> Result<bool, Fault> {
         let (mut live, mut waiting, mut ready) = (0_u32, 0_u32, false);
         for (lane, thread) in threads.clone().enumerate() {
-            match self.threads[thread].state {
+            match self.block.threads[thread].state {
                 State::Done => continue,
                 State::Warp => waiting |= 1 << lane,
                 State::Ready => ready = true,
-                State::Barrier => {}
+                State::Barrier | State::Cluster => {}
             }
             live |= 1 << lane;
         }
@@ -72,8 +74,8 @@ impl Block<'_> {
 
     /// What a thread waits for, at which instruction, and for which lanes.
     fn awaited(&self, thread: usize) -> (Warp, u32, u32) {
-        let at = self.threads[thread].at;
-        let Op::Warp(warp) = self.code.instructions[at as usize].op else {
+        let at = self.block.threads[thread].at;
+        let Op::Warp(warp) = self.grid.code.instructions[at as usize].op else {
             unreachable!("the thread waits for its warp");
         };
         let named = match warp.mask {
@@ -84,7 +86,7 @@ impl Block<'_> {
     }
 
     fn act(&mut self, warp: Warp, party: Party) -> Result<(), Fault> {
-        let code = self.code;
+        let code = self.grid.code;
         let list = &code.lists[warp.list as usize..];
         match warp.act {
             Act::Sync => {}
@@ -113,10 +115,17 @@ impl Block<'_> {
                 self.store_matrix(matrices, transposed, (space, offset), list, &party)?;
             }
             Act::MoveMatrix => self.move_matrix(list, &party)?,
+            Act::LoadFragment { fragment, by_columns, offset, space } => {
+                self.load_fragment(fragment, by_columns, (space, offset), list, &party)?;
+            }
+            Act::StoreFragment { fragment, by_columns, offset, space } => {
+                self.store_fragment(fragment, by_columns, (space, offset), list, &party)?;
+            }
+            Act::Product(product) => self.product(product, list, &party)?,
             Act::Multiply(multiply) => self.multiply(multiply, list, &party)?,
         }
         for lane in party.lanes() {
-            self.threads[party.first + lane].go_on();
+            self.block.threads[party.first + lane].go_on();
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use half::{bf16, f16};
 
+use super::LANES;
+use super::block::Turn;
 use super::collective::Party;
-use super::memory::Memories;
-use super::{Block, LANES};
 use crate::device::sim::ptx::Fault;
 use crate::device::sim::ptx::code::{Element, Multiply, Slot, Space};
 use crate::device::sim::ptx::kind::Value as _;
@@ -20,29 +20,23 @@ type Small = [[u16; SIDE]; SIDE];
 const ROWS: usize = 16;
 const COLUMNS: usize = 8;
 
-impl Block<'_> {
+impl Turn<'_, '_> {
     /// Whole warps only: every lane holds a part of a matrix.
-    fn whole(party: &Party) -> Result<(), Fault> {
+    pub(super) fn whole(party: &Party) -> Result<(), Fault> {
         if party.mask == u32::MAX { Ok(()) } else { Err(Fault::Failed) }
     }
 
-    /// The row of 16 bytes that a lane's address names.
+    /// Does something with the row of 16 bytes that a lane's address names.
     fn row(
         &mut self,
         (space, offset): (Space, i32),
         thread: usize,
         base: Slot,
-    ) -> Result<&mut [u8], Fault> {
+        each: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Fault> {
         let at = self.value(thread, base).wrapping_add_signed(offset.into());
         let at = if space == Space::Shared { u64::from(at as u32) } else { at };
-        let bytes = self.code.local_bytes as usize;
-        let memories = Memories {
-            global: &mut *self.memory,
-            shared: &mut self.shared,
-            local: &mut self.local[thread * bytes..][..bytes],
-            parameters: self.launch.parameters,
-        };
-        memories.into_bytes(space, at, 2 * SIDE)
+        self.memories(thread).bytes(space, at, 2 * SIDE).map(each)
     }
 
     pub(super) fn load_matrix(
@@ -58,10 +52,11 @@ impl Block<'_> {
         let mut all = [[[0; SIDE]; SIDE]; 4];
         // Each lane's address names a row: eight lanes a matrix.
         for (lane, row) in all[..count].iter_mut().flatten().enumerate() {
-            let bytes = self.row(place, party.first + lane, list[count])?;
-            for (element, pair) in row.iter_mut().zip(bytes.chunks_exact(2)) {
-                *element = u16::from_le_bytes([pair[0], pair[1]]);
-            }
+            self.row(place, party.first + lane, list[count], |bytes| {
+                for (element, pair) in row.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *element = u16::from_le_bytes([pair[0], pair[1]]);
+                }
+            })?;
         }
         for (matrix, small) in all[..count].iter().enumerate() {
             for lane in 0..LANES {
@@ -89,10 +84,11 @@ impl Block<'_> {
             }
             for (row, elements) in small.iter().enumerate() {
                 let lane = matrix * SIDE + row;
-                let bytes = self.row(place, party.first + lane, list[count])?;
-                for (element, pair) in elements.iter().zip(bytes.chunks_exact_mut(2)) {
-                    pair.copy_from_slice(&element.to_le_bytes());
-                }
+                self.row(place, party.first + lane, list[count], |bytes| {
+                    for (element, pair) in elements.iter().zip(bytes.chunks_exact_mut(2)) {
+                        pair.copy_from_slice(&element.to_le_bytes());
+                    }
+                })?;
             }
         }
         Ok(())
@@ -200,7 +196,7 @@ fn part(small: &Small, lane: usize, transposed: bool) -> u64 {
     u64::from(high) << 16 | u64::from(low)
 }
 
-fn width(element: Element) -> usize {
+pub(super) fn width(element: Element) -> usize {
     match element {
         Element::S8 | Element::U8 => 1,
         Element::F16 | Element::Bf16 => 2,
@@ -208,7 +204,7 @@ fn width(element: Element) -> usize {
     }
 }
 
-fn number(bits: u64, element: Element) -> f64 {
+pub(super) fn number(bits: u64, element: Element) -> f64 {
     match element {
         Element::F16 => f16::of(bits).to_f64(),
         Element::Bf16 => bf16::of(bits).to_f64(),

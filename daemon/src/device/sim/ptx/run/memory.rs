@@ -1,16 +1,46 @@
 //! Memory as a thread sees it: every access is checked.
 
 use crate::device::sim::ptx::code::{
-    Access, LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW, Slot, Space, WINDOW_BYTES,
+    Access, LOCAL_WINDOW, PARAMETER_WINDOW, RANK_SHIFT, SHARED_WINDOW, Slot, Space, WINDOW_BYTES,
 };
 use crate::device::sim::ptx::{Fault, GlobalMemory};
 
 /// The memories that a thread can reach.
 pub(super) struct Memories<'a> {
     pub global: &'a mut dyn GlobalMemory,
-    pub shared: &'a mut [u8],
+    pub shared: Cluster<'a>,
     pub local: &'a mut [u8],
     pub parameters: &'a [u8],
+}
+
+/// Shared memory of the blocks of a cluster, as one of them sees it.
+pub(super) struct Cluster<'a> {
+    before: &'a mut [Vec<u8>],
+    own: &'a mut [u8],
+    behind: &'a mut [Vec<u8>],
+}
+
+impl<'a> Cluster<'a> {
+    /// Takes apart what the blocks of a cluster have, for the block of a rank.
+    pub fn new(all: &'a mut [Vec<u8>], rank: usize) -> Self {
+        let (before, rest) = all.split_at_mut(rank);
+        let (own, behind) = rest.split_first_mut().expect("the block is one of its cluster");
+        Self { before, own, behind }
+    }
+
+    /// Finds the bytes of an access in whichever block's memory the address lies.
+    fn bytes(&mut self, at: u64, bytes: usize) -> Result<&mut [u8], Fault> {
+        let within = at & ((1 << RANK_SHIFT) - 1);
+        let Some(rank) = ((at as u32 >> RANK_SHIFT) as usize).checked_sub(1) else {
+            return own(self.own, within, bytes);
+        };
+        let memory = match rank.checked_sub(self.before.len()) {
+            None => &mut self.before[rank],
+            Some(0) => &mut *self.own,
+            Some(behind) => self.behind.get_mut(behind - 1).ok_or(Fault::Failed)?,
+        };
+        own(memory, within, bytes)
+    }
 }
 
 /// Finds the bytes of an access within one of the kernel's own memories.
@@ -19,16 +49,25 @@ fn own(memory: &mut [u8], at: u64, bytes: usize) -> Result<&mut [u8], Fault> {
     memory.get_mut(begin..begin + bytes).ok_or(Fault::Failed)
 }
 
-impl<'a> Memories<'a> {
-    /// Borrows the bytes of an access for as long as the memories live.
-    pub fn into_bytes(self, space: Space, at: u64, bytes: usize) -> Result<&'a mut [u8], Fault> {
-        let Self { global, shared, local, .. } = self;
-        find(global, shared, local, (space, at, bytes))
-    }
-
+impl Memories<'_> {
     /// Borrows the bytes of an access for writing.
+    #[inline]
     pub fn bytes(&mut self, space: Space, at: u64, bytes: usize) -> Result<&mut [u8], Fault> {
-        find(self.global, self.shared, self.local, (space, at, bytes))
+        if !at.is_multiple_of(bytes as u64) {
+            return Err(Fault::Misaligned { address: at });
+        }
+        match space {
+            Space::Shared => own(self.shared.own, at, bytes),
+            Space::Cluster => self.shared.bytes(at, bytes),
+            Space::Local => own(self.local, at, bytes),
+            Space::Generic if at.wrapping_sub(SHARED_WINDOW) < WINDOW_BYTES => {
+                self.shared.bytes(at - SHARED_WINDOW, bytes)
+            }
+            Space::Generic if at.wrapping_sub(LOCAL_WINDOW) < WINDOW_BYTES => {
+                own(self.local, at - LOCAL_WINDOW, bytes)
+            }
+            _ => self.global.bytes(at, bytes).ok_or(Fault::IllegalAddress { address: at }),
+        }
     }
 
     /// Borrows the bytes of an access for reading.
@@ -109,29 +148,6 @@ impl<'a> Memories<'a> {
 }
 
 #[inline]
-fn find<'a>(
-    global: &'a mut dyn GlobalMemory,
-    shared: &'a mut [u8],
-    local: &'a mut [u8],
-    (space, at, bytes): (Space, u64, usize),
-) -> Result<&'a mut [u8], Fault> {
-    if !at.is_multiple_of(bytes as u64) {
-        return Err(Fault::Misaligned { address: at });
-    }
-    match space {
-        Space::Shared => own(shared, at, bytes),
-        Space::Local => own(local, at, bytes),
-        Space::Generic if at.wrapping_sub(SHARED_WINDOW) < WINDOW_BYTES => {
-            own(shared, at - SHARED_WINDOW, bytes)
-        }
-        Space::Generic if at.wrapping_sub(LOCAL_WINDOW) < WINDOW_BYTES => {
-            own(local, at - LOCAL_WINDOW, bytes)
-        }
-        _ => global.bytes(at, bytes).ok_or(Fault::IllegalAddress { address: at }),
-    }
-}
-
-#[inline]
 fn width(access: Access) -> usize {
     access.kind.bytes() as usize
 }
@@ -141,7 +157,7 @@ fn width(access: Access) -> usize {
 fn address(access: Access, file: &[u64]) -> u64 {
     let at = file[access.base as usize].wrapping_add_signed(access.offset.into());
     match access.space {
-        Space::Shared | Space::Local => u64::from(at as u32),
+        Space::Shared | Space::Cluster | Space::Local => u64::from(at as u32),
         Space::Global | Space::Generic => at,
     }
 }

@@ -1,15 +1,21 @@
-//! Runs a decoded kernel: one block after the other, and in a block one thread until it waits.
+//! Runs a decoded kernel: in a block one thread until it waits, and one block after the other, but
+//! for those that may wait for each other: the blocks of a cluster, and all of a cooperative launch.
 
+mod block;
 mod collective;
+mod group;
 mod matrix;
 mod memory;
 mod thread;
+mod wmma;
+mod workspace;
 
-use super::code::{Barrier, Code, LaneMask, NONE, Op, Reduce, Slot, Special};
-use super::kind::Value as _;
+use super::code::Code;
+use super::special::{LaneMask, Special};
 use super::{Fault, GlobalMemory, Launch};
-use memory::Memories;
-use thread::Thread;
+use group::Group;
+pub(super) use workspace::WORKSPACE;
+use workspace::Workspace;
 
 /// Threads of a warp.
 const LANES: usize = 32;
@@ -17,8 +23,15 @@ const LANES: usize = 32;
 /// Largest block, as every device has it.
 const THREADS_MAX: u64 = 1024;
 
+/// Largest cluster: that of an H100.
+const CLUSTER_BLOCKS_MAX: u64 = 16;
+
 /// Most shared memory of a block: that of an H100.
 const SHARED_BYTES_MAX: u64 = 227 << 10;
+
+/// Most memory of this machine for blocks that run together: some 15 KiB for each thread that an
+/// H100 holds at once.
+const GROUP_BYTES_MAX: u64 = 4 << 30;
 
 /// Instructions after which a launch counts as one that does not end: about a minute's.
 const INSTRUCTIONS_MAX: u64 = 6_000_000_000;
@@ -27,22 +40,25 @@ const INSTRUCTIONS_MAX: u64 = 6_000_000_000;
 /// another by looking again and again must not wait for ever.
 const SLICE: u64 = 1 << 16;
 
-/// Barriers of a block.
-const BARRIERS: usize = 16;
-
-/// What a thread is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Ready,
-    /// Waits at a barrier of the block.
-    Barrier,
-    /// Waits for others of its warp.
-    Warp,
-    Done,
-}
+/// The same where other blocks are ready as well: there are more to wait for, so a look is short.
+const SLICE_TOGETHER: u64 = 1 << 10;
 
 /// What a launch touches outside of itself: memory, and the addresses of the module's variables.
 pub(super) type Outside<'a> = (&'a mut dyn GlobalMemory, &'a dyn Fn(&str) -> Option<u64>);
+
+/// What all blocks of a launch share.
+struct Grid<'a> {
+    code: &'a Code,
+    launch: &'a Launch<'a>,
+    /// The first slots of every thread.
+    constants: Vec<u64>,
+    memory: &'a mut dyn GlobalMemory,
+    /// Instructions that a thread may run before others get their turn.
+    slice: u64,
+    /// Instructions so far.
+    instructions: u64,
+    instructions_max: u64,
+}
 
 /// Runs all blocks.
 pub(super) fn launch(code: &Code, launch: &Launch<'_>, outside: Outside<'_>) -> Result<(), Fault> {
@@ -56,102 +72,69 @@ pub(super) fn launch_within(
     (memory, symbols): Outside<'_>,
     instructions_max: u64,
 ) -> Result<(), Fault> {
-    let threads: u64 =
-        launch.block.iter().fold(1, |all, &count| u64::from(count).saturating_mul(all));
-    let shared = u64::from(code.launched_at) + u64::from(launch.shared_bytes);
-    let fits = (1..=THREADS_MAX).contains(&threads)
-        && shared <= SHARED_BYTES_MAX
-        && !launch.grid.contains(&0)
-        && !launch.cluster.contains(&0)
-        && launch.parameters.len() >= code.parameter_bytes as usize;
-    if !fits {
-        return Err(Fault::InvalidLaunch);
-    }
+    let shared_bytes = fitting_shared_bytes(code, launch).ok_or(Fault::InvalidLaunch)?;
     let mut constants = code.constants.clone();
     for symbol in &code.symbols {
         let address = symbols(&symbol.name).ok_or(Fault::InvalidLaunch)?;
         constants[symbol.slot as usize] = address.wrapping_add(symbol.addend);
     }
-    let threads = threads as usize;
-    let mut block = Block {
-        code,
-        launch,
-        constants,
-        memory,
-        shared: vec![0; shared as usize],
-        local: vec![0; threads * code.local_bytes as usize],
-        file: vec![0; threads * code.slots as usize],
-        threads: vec![Thread::new(); threads],
-        arrived: [0; BARRIERS],
-        instructions: 0,
-        instructions_max,
+    let cluster = launch.cluster.unwrap_or([1; 3]);
+    let together = if launch.is_cooperative { launch.grid } else { cluster };
+    let slice = if volume(together) > 1 { SLICE_TOGETHER } else { SLICE };
+    let mut group = Group::new(code, launch, shared_bytes, volume(together))?;
+    let mut workspace;
+    let memory = if launch.is_cooperative {
+        workspace = Workspace::new(memory);
+        &mut workspace
+    } else {
+        memory
     };
-    for z in 0..launch.grid[2] {
-        for y in 0..launch.grid[1] {
-            for x in 0..launch.grid[0] {
-                block.run([x, y, z])?;
-            }
-        }
+    let mut grid =
+        Grid { code, launch, constants, memory, slice, instructions: 0, instructions_max };
+    let clusters: [u32; 3] = std::array::from_fn(|axis| launch.grid[axis] / cluster[axis]);
+    let mut blocks = places(clusters).flat_map(|at| {
+        let place = move |within: [u32; 3]| -> [u32; 3] {
+            std::array::from_fn(|axis| at[axis] * cluster[axis] + within[axis])
+        };
+        places(cluster).map(place)
+    });
+    while group.begin(&grid, &mut blocks) {
+        group.run(&mut grid)?;
     }
     Ok(())
 }
 
-/// A block that is being run.
-struct Block<'a> {
-    code: &'a Code,
-    launch: &'a Launch<'a>,
-    /// The first slots of every thread.
-    constants: Vec<u64>,
-    memory: &'a mut dyn GlobalMemory,
-    shared: Vec<u8>,
-    /// Local memory of all threads, one behind the other.
-    local: Vec<u8>,
-    /// Slots of all threads, one behind the other.
-    file: Vec<u64>,
-    threads: Vec<Thread>,
-    /// Threads that arrived at each barrier without waiting there.
-    arrived: [u32; BARRIERS],
-    /// Instructions of the launch so far.
-    instructions: u64,
-    instructions_max: u64,
+/// The shared memory of a block, if the launch fits the kernel.
+fn fitting_shared_bytes(code: &Code, launch: &Launch<'_>) -> Option<usize> {
+    let shared = u64::from(code.launched_at) + u64::from(launch.shared_bytes);
+    let cluster = launch.cluster.unwrap_or([1; 3]);
+    let divides = |(of, size): (u32, u32)| of > 0 && size > 0 && of.is_multiple_of(size);
+    let fits = (1..=THREADS_MAX).contains(&volume(launch.block))
+        && shared <= SHARED_BYTES_MAX
+        && volume(cluster) <= CLUSTER_BLOCKS_MAX
+        && launch.grid.into_iter().zip(cluster).all(divides)
+        && launch.parameters.len() >= code.parameter_bytes as usize;
+    fits.then_some(shared as usize)
 }
 
-impl Block<'_> {
-    fn run(&mut self, place: [u32; 3]) -> Result<(), Fault> {
-        self.begin(place);
-        let warps = self.threads.len().div_ceil(LANES);
-        loop {
-            let mut went_on = false;
-            for warp in 0..warps {
-                went_on |= self.run_warp(warp)?;
-            }
-            went_on |= self.open_barriers()?;
-            if self.threads.iter().all(|thread| thread.state == State::Done) {
-                return Ok(());
-            }
-            if !went_on {
-                // All that are left wait for each other.
-                return Err(Fault::Timeout);
-            }
-        }
-    }
+fn volume(sizes: [u32; 3]) -> u64 {
+    sizes.into_iter().map(u64::from).fold(1, u64::saturating_mul)
+}
 
-    fn begin(&mut self, place: [u32; 3]) {
-        for thread in 0..self.threads.len() {
-            self.threads[thread] = Thread::new();
-            let begin = thread * self.code.slots as usize;
-            self.file[begin..begin + self.constants.len()].copy_from_slice(&self.constants);
-            for &(slot, special) in &self.code.specials {
-                self.file[begin + slot as usize] = self.special(special, place, thread as u32);
-            }
-        }
-        self.arrived = [0; BARRIERS];
-    }
+/// All places in a box, those along x first.
+fn places(sizes: [u32; 3]) -> impl Iterator<Item = [u32; 3]> {
+    let rows = (0..sizes[2]).flat_map(move |z| (0..sizes[1]).map(move |y| (y, z)));
+    rows.flat_map(move |(y, z)| (0..sizes[0]).map(move |x| [x, y, z]))
+}
 
+impl Grid<'_> {
+    /// The value of a special register in a thread of the block at a place.
     fn special(&self, special: Special, place: [u32; 3], thread: u32) -> u64 {
-        let Launch { grid, block, cluster, .. } = *self.launch;
+        let Launch { grid, block, .. } = *self.launch;
+        let cluster = self.launch.cluster.unwrap_or([1; 3]);
         let lane = thread % LANES as u32;
         let in_cluster = |axis: usize| place[axis] % cluster[axis];
+        let meeting = if self.launch.is_cooperative { WORKSPACE } else { 0 };
         let value = match special {
             Special::Thread(axis) => {
                 let before: u32 = block[..axis].iter().product();
@@ -168,133 +151,18 @@ impl Block<'_> {
                 in_cluster(0) + cluster[0] * (in_cluster(1) + cluster[1] * in_cluster(2))
             }
             Special::RanksOfCluster => cluster.iter().product(),
+            Special::IsExplicitCluster => self.launch.cluster.is_some().into(),
             Special::Lane => lane,
             Special::Warp => thread / LANES as u32,
-            Special::Warps => (self.threads.len().div_ceil(LANES)) as u32,
+            Special::Warps => volume(block).div_ceil(LANES as u64) as u32,
             Special::LaneMask(mask) => lanes(mask, lane),
-            Special::SharedTotal => self.shared.len() as u32,
+            Special::SharedTotal => self.code.launched_at + self.launch.shared_bytes,
             Special::SharedDynamic => self.launch.shared_bytes,
+            Special::WorkspaceHigh => (meeting >> 32) as u32,
+            Special::WorkspaceLow => meeting as u32,
             Special::Fixed(value) => value,
         };
         value.into()
-    }
-
-    /// Runs the threads of a warp until each waits or is done, or its slice is over; says whether
-    /// any went on.
-    fn run_warp(&mut self, warp: usize) -> Result<bool, Fault> {
-        let lanes = warp * LANES..self.threads.len().min((warp + 1) * LANES);
-        let mut went_on = false;
-        loop {
-            for thread in lanes.clone() {
-                if self.threads[thread].state == State::Ready {
-                    self.run_thread(thread)?;
-                    went_on = true;
-                }
-            }
-            if !self.meet(lanes.clone())? {
-                return Ok(went_on);
-            }
-            went_on = true;
-        }
-    }
-
-    fn run_thread(&mut self, thread: usize) -> Result<(), Fault> {
-        let (slots, bytes) = (self.code.slots as usize, self.code.local_bytes as usize);
-        let mut memories = Memories {
-            global: &mut *self.memory,
-            shared: &mut self.shared,
-            local: &mut self.local[thread * bytes..][..bytes],
-            parameters: self.launch.parameters,
-        };
-        let file = &mut self.file[thread * slots..][..slots];
-        let ran = self.threads[thread].run(self.code, file, &mut memories, self.instructions)?;
-        self.instructions += ran;
-        if self.instructions > self.instructions_max {
-            return Err(Fault::Timeout);
-        }
-        Ok(())
-    }
-
-    /// The value of a thread's slot.
-    fn value(&self, thread: usize, slot: Slot) -> u64 {
-        self.file[thread * self.code.slots as usize + slot as usize]
-    }
-
-    fn set_value(&mut self, thread: usize, slot: Slot, value: u64) {
-        self.file[thread * self.code.slots as usize + slot as usize] = value;
-    }
-
-    /// The barrier that a thread waits at.
-    fn barrier_of(&self, thread: usize) -> Barrier {
-        match self.code.instructions[self.threads[thread].at as usize].op {
-            Op::Barrier(barrier) => barrier,
-            _ => unreachable!("the thread waits at a barrier"),
-        }
-    }
-
-    /// Lets threads go on whose barrier is complete; says whether there were any.
-    fn open_barriers(&mut self) -> Result<bool, Fault> {
-        let mut waiting: [Vec<usize>; BARRIERS] = Default::default();
-        let mut live = 0;
-        let mut went_on = false;
-        for thread in 0..self.threads.len() {
-            live += u32::from(self.threads[thread].state != State::Done);
-            if self.threads[thread].state != State::Barrier {
-                continue;
-            }
-            let barrier = self.barrier_of(thread);
-            let id = self.value(thread, barrier.id) as u32 as usize;
-            if id >= BARRIERS {
-                return Err(Fault::Failed);
-            }
-            if barrier.arrives_only {
-                self.arrived[id] += 1;
-                self.threads[thread].go_on();
-                went_on = true;
-            } else {
-                waiting[id].push(thread);
-            }
-        }
-        for (id, waiting) in waiting.iter().enumerate() {
-            let Some(&first) = waiting.first() else { continue };
-            let barrier = self.barrier_of(first);
-            let needed = match barrier.count {
-                NONE => live,
-                count => self.value(first, count) as u32,
-            };
-            if waiting.len() as u32 + self.arrived[id] < needed {
-                continue;
-            }
-            self.arrived[id] = 0;
-            self.reduce(waiting);
-            for &thread in waiting {
-                self.threads[thread].go_on();
-            }
-            went_on = true;
-        }
-        Ok(went_on)
-    }
-
-    fn reduce(&mut self, waiting: &[usize]) {
-        let predicates = waiting.iter().map(|&thread| {
-            let barrier = self.barrier_of(thread);
-            barrier.reduce.is_some() && self.value(thread, barrier.a) != 0
-        });
-        let (mut all, mut count) = (true, 0_u64);
-        for predicate in predicates {
-            all &= predicate;
-            count += u64::from(predicate);
-        }
-        for &thread in waiting {
-            let barrier = self.barrier_of(thread);
-            let value = match barrier.reduce {
-                Some(Reduce::And) => all.slot(),
-                Some(Reduce::Or) => (count > 0).slot(),
-                Some(Reduce::Count) => count,
-                None => continue,
-            };
-            self.set_value(thread, barrier.d, value);
-        }
     }
 }
 

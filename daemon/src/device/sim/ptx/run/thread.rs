@@ -1,10 +1,22 @@
 //! The loop in which a thread runs.
 
 use super::memory::Memories;
-use super::{SLICE, State};
 use crate::device::sim::ptx::Fault;
 use crate::device::sim::ptx::code::{Code, Combine, NONE, Op};
 use crate::device::sim::ptx::kind::Value as _;
+
+/// What a thread is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Ready,
+    /// Waits at a barrier of the block.
+    Barrier,
+    /// Waits for others of its warp.
+    Warp,
+    /// Waits until all of its cluster have arrived.
+    Cluster,
+    Done,
+}
 
 /// Where a thread is.
 #[derive(Debug, Clone, Copy)]
@@ -12,11 +24,18 @@ pub(super) struct Thread {
     /// The instruction that is next, or at which it waits.
     pub at: u32,
     pub state: State,
+    /// How often it arrived at the cluster's barrier.
+    pub arrivals: u32,
 }
 
 impl Thread {
     pub fn new() -> Self {
-        Self { at: 0, state: State::Ready }
+        Self { at: 0, state: State::Ready, arrivals: 0 }
+    }
+
+    /// One that has not begun.
+    pub fn ended() -> Self {
+        Self { state: State::Done, ..Self::new() }
     }
 
     /// Goes on behind what it waited for.
@@ -26,15 +45,16 @@ impl Thread {
     }
 
     /// Runs until it waits, is done, or has had its slice; returns how many instructions it ran.
+    /// The clock says how many had been run before.
     pub fn run(
         &mut self,
         code: &Code,
         file: &mut [u64],
         memories: &mut Memories<'_>,
-        clock: u64,
+        (clock, slice): (u64, u64),
     ) -> Result<u64, Fault> {
         let mut at = self.at as usize;
-        let mut left = SLICE;
+        let mut left = slice;
         // A kernel ends with an exit, so there is always a next instruction.
         while left > 0 {
             left -= 1;
@@ -69,23 +89,25 @@ impl Thread {
                     at = code.lists[(list + index) as usize] as usize;
                     continue;
                 }
-                Op::Barrier(_) | Op::Warp(_) | Op::Exit => {
+                Op::Barrier(_) | Op::Warp(_) | Op::ClusterWait | Op::Exit => {
                     self.state = match instruction.op {
                         Op::Barrier(_) => State::Barrier,
                         Op::Warp(_) => State::Warp,
+                        Op::ClusterWait => State::Cluster,
                         _ => State::Done,
                     };
                     break;
                 }
+                Op::ClusterArrive => self.arrivals += 1,
                 Op::Trap => return Err(Fault::Failed),
                 Op::Assert => return Err(Fault::Assert),
-                Op::Clock { d } => file[d as usize] = clock + (SLICE - left),
+                Op::Clock { d } => file[d as usize] = clock + (slice - left),
                 other => rare(other, code, file, memories)?,
             }
             at += 1;
         }
         self.at = at as u32;
-        Ok(SLICE - left)
+        Ok(slice - left)
     }
 }
 

@@ -73,7 +73,8 @@ fn launches_that_do_not_fit_are_refused() {
     let fits = Launch {
         grid: [1; 3],
         block: [1; 3],
-        cluster: [1; 3],
+        cluster: None,
+        is_cooperative: false,
         shared_bytes: 0,
         parameters: &whole,
     };
@@ -108,6 +109,8 @@ fn broken_bodies_never_panic() {
         FAULTS,
         include_str!("../../../../../../tests/kernels/reduce.ptx"),
         include_str!("../../../../../../tests/kernels/gemm.ptx"),
+        include_str!("../../../../../../tests/kernels/together.ptx"),
+        &super::wmma::product(super::wmma::HALVES, ["row"; 4]),
     ] {
         for _ in 0..1000 {
             let mut broken = source.as_bytes().to_vec();
@@ -124,7 +127,8 @@ fn broken_bodies_never_panic() {
                 let launch = Launch {
                     grid: [1; 3],
                     block: [2, 1, 1],
-                    cluster: [1; 3],
+                    cluster: None,
+                    is_cooperative: false,
                     shared_bytes: 64,
                     parameters: &parameters,
                 };
@@ -147,7 +151,8 @@ fn a_kernel_that_never_ends_is_a_timeout() {
     let launch = Launch {
         grid: [1; 3],
         block: [32, 1, 1],
-        cluster: [1; 3],
+        cluster: None,
+        is_cooperative: false,
         shared_bytes: 0,
         parameters: &[],
     };

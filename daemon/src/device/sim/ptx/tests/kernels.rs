@@ -48,7 +48,8 @@ fn a_function_reads_variables_of_the_module() {
     let launch = Launch {
         grid: [1; 3],
         block: [128, 1, 1],
-        cluster: [1; 3],
+        cluster: None,
+        is_cooperative: false,
         shared_bytes: 0,
         parameters: &parameters,
     };

@@ -6,6 +6,8 @@ mod kernels;
 mod matrices;
 mod numbers;
 mod threads;
+mod together;
+mod wmma;
 
 use std::collections::BTreeMap;
 
@@ -87,7 +89,9 @@ fn run(
     let program = Program::parse(ptx).expect("it is PTX");
     let (grid, block, shared_bytes) = shape;
     let parameters = packed(parameters);
-    let launch = Launch { grid, block, cluster: [1; 3], shared_bytes, parameters: &parameters };
+    let (cluster, is_cooperative) = (None, false);
+    let launch =
+        Launch { grid, block, cluster, is_cooperative, shared_bytes, parameters: &parameters };
     program.entry(kernel).expect("it is executable").run(&launch, memory, &|_| None)
 }
 
