@@ -39,9 +39,7 @@ pub(super) fn link_create(
         Ok(()) => nvidia.handles.keep(Kind::Linker, state, call.context)?,
         Err(_) => return Ok(LinkCreateReply { state: 0, report }),
     };
-    if state != 0 {
-        nvidia.links.insert(state, Link { options, image: Vec::new() });
-    }
+    nvidia.links.insert(state, Link { options, image: Vec::new() });
     Ok(LinkCreateReply { state, report })
 }
 
