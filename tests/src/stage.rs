@@ -41,6 +41,11 @@ impl Stage {
         Self { directory, made_by: "cargo xtask stage --release" }
     }
 
+    /// The directory with all packages.
+    pub fn root(&self) -> &Path {
+        &self.directory
+    }
+
     /// The directory of one package, whose content lies in it by target path.
     ///
     /// # Panics

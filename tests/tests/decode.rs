@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufRead as _, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use vgpu_tests::client::{Way, over};
 use vgpu_tests::model::{self, Shape, Weights};
@@ -44,13 +47,22 @@ impl Run {
         self.directory.path().join(format!("counts-{tokens}"))
     }
 
-    /// Says so many tokens with so many layers on the GPU.
-    #[track_caller]
-    fn say(&self, host: &Vgpud, tokens: u64, layers: u32) -> Value {
+    /// A program that says so many tokens with so many layers on the GPU.
+    fn program(&self, host: &Vgpud, tokens: u64, layers: u32) -> Command {
         let mut node = over(&Stage::dev(), Way::Preload, &host.link(), stage::node());
         node.arg(stage::repository().join("tests/clients/node/decode.mjs")).arg(&self.model);
         node.args([tokens.to_string(), layers.to_string()]);
         node.env("VGPU_NODE_CLIENTS", stage::node_clients());
+        // On two threads, what is torn down and what is begun overtake each other: it could not be
+        // recorded and played.
+        node.env("UV_THREADPOOL_SIZE", "1");
+        node
+    }
+
+    /// Says so many tokens with so many layers on the GPU.
+    #[track_caller]
+    fn say(&self, host: &Vgpud, tokens: u64, layers: u32) -> Value {
+        let mut node = self.program(host, tokens, layers);
         node.env("VGPU_STATS", format!("json:{}", self.counts(tokens).display()));
         let done = run(&mut node, LIMIT).expect("the client starts and ends in time");
         let all = format!("{}\n{}\nvgpud said:\n{}", done.stdout, done.stderr, host.log());
@@ -151,11 +163,63 @@ fn a_recorded_run_is_played_without_a_device_and_what_differs_is_refused() {
     // Other weights are other memory contents: the first copy of them is refused by name.
     let host = play();
     let other = Run::new(Weights::F16);
-    let mut node = over(&Stage::dev(), Way::Preload, &host.link(), stage::node());
-    node.arg(stage::repository().join("tests/clients/node/decode.mjs"));
-    node.arg(&other.model).args(["4", "99"]).env("VGPU_NODE_CLIENTS", stage::node_clients());
+    let mut node = other.program(&host, 4, 99);
     let done = vgpu_tests::run(&mut node, LIMIT).expect("the client starts and ends in time");
     assert!(!done.status.success(), "{}", done.stdout);
     let log = host.log();
     assert!(log.contains("differs in") && log.contains("recorded was"), "{log}");
+}
+
+/// Lines of a program's output as they come.
+fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        // Nobody listens any more when the test has failed.
+        BufReader::new(output).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+    });
+    lines
+}
+
+/// The first line with a text in it, if it comes in time.
+#[track_caller]
+fn wait_for(lines: &Receiver<String>, text: &str, limit: Duration) {
+    let (deadline, mut said) = (Instant::now() + limit, String::new());
+    while !said.contains(text) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left) {
+            Ok(line) => said = format!("{said}\n{line}"),
+            Err(why) => panic!("no {text} within {limit:?}: {why} after{said}"),
+        }
+    }
+}
+
+#[test]
+fn a_model_whose_worker_dies_is_told_within_a_second_and_the_next_one_works() {
+    let (host, run) = (host(), Run::new(Weights::F32));
+    let mut node = run.program(&host, 200, 99);
+    let mut node = node.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let lines = lines(node.stderr.take().expect("a pipe"));
+    wait_for(&lines, "token 2", LIMIT);
+    let log = host.log();
+    let worker = log.lines().rfind(|line| line.starts_with("vgpud: client ")).expect("a client");
+    let worker = worker.rsplit('=').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+    kill_process(worker.expect("its process id"), Signal::KILL).expect("it runs");
+    // What ggml says before it aborts.
+    wait_for(&lines, "CUDA error", Duration::from_secs(1));
+    let next = run.say(&host, 4, 99);
+    assert_eq!(next["tokens"].as_array().map(Vec::len), Some(4), "{next}");
+    while lines.recv_timeout(LIMIT).is_ok() {}
+    assert!(!node.wait().expect("it has ended").success(), "without a device it cannot go on");
+}
+
+#[test]
+fn a_model_in_shared_memory_is_not_loaded_and_ggml_says_why() {
+    let (host, run) = (host(), Run::new(Weights::F32));
+    let mut node = run.program(&host, 4, 99);
+    node.env("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "1");
+    let done = vgpu_tests::run(&mut node, LIMIT).expect("the client starts and ends in time");
+    assert_eq!(done.status.code(), Some(1), "an error of the program, no crash: {}", done.stderr);
+    for text in ["operation not supported", "unset GGML_CUDA_ENABLE_UNIFIED_MEMORY"] {
+        assert!(done.stderr.contains(text), "{text} in {}", done.stderr);
+    }
 }

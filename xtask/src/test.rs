@@ -71,6 +71,12 @@ const PARTS: &[Part] = &[
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "decode", groups: &[Clients], stages: DEV, what: What::File },
     Part {
+        name: "rehearsal",
+        groups: &[Clients, Headers, Compiler],
+        stages: DEV,
+        what: What::File,
+    },
+    Part {
         name: "recordings",
         groups: &[Clients, Headers, Compiler],
         stages: DEV,

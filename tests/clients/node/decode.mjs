@@ -3,7 +3,7 @@
 // and all tokens after the first took.
 //
 // decode.mjs MODEL TOKENS LAYERS [PROMPT]: so many tokens, with so many layers on the GPU, after a
-// prompt of so many tokens.
+// prompt of so many tokens. The second token is told on standard error when it is there.
 
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -19,7 +19,10 @@ const llama = await getLlama({
   build: "never",
   skipDownload: true,
   logLevel: "debug",
-  logger: (level, message) => log.push(`${level}: ${message}`),
+  logger: (level, message) => {
+    log.push(`${level}: ${message}`);
+    if (level === "error") console.error(message.trim());
+  },
 });
 const model = await llama.loadModel({ modelPath, gpuLayers: Number(gpuLayers) });
 let prompt = model.tokenize("abc def 42", false);
@@ -42,6 +45,7 @@ const generated = sequence.evaluateWithMetadata(
 for await (const one of generated) {
   if (tokens.length === 0) first = performance.now();
   tokens.push(one.token);
+  if (tokens.length === 2) console.error("token 2");
   probabilities.push([...one.probabilities.entries()].slice(0, 8));
   if (tokens.length >= Number(count)) break;
 }

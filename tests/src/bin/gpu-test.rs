@@ -40,6 +40,10 @@ struct Arguments {
     #[arg(long, conflicts_with_all = ["device", "libraries"])]
     rehearsal: bool,
 
+    /// Only a little of each step, to see that this program works
+    #[arg(long)]
+    sample: bool,
+
     /// Steps to run; all without
     #[arg(value_name = "STEP", value_parser = PossibleValuesParser::new(gpu::steps()))]
     steps: Vec<String>,
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         includes: arguments.include,
         device: if arguments.rehearsal { "sim".into() } else { arguments.device },
         native: Native { libraries: arguments.libraries, rehearsal: arguments.rehearsal },
+        sample: arguments.sample,
     };
     match gpu::run(&setting, &arguments.steps) {
         Ok(true) => ExitCode::SUCCESS,

@@ -18,7 +18,9 @@ fn measure(setting: &Setting, subject: Subject) -> Result<Value> {
         Subject::Ours => Some(setting.host(&[])?),
     };
     let program = setting.stage.test_program("bench-client");
-    let said = run(&mut setting.command(subject, host.as_ref(), program), LIMIT)?.success()?;
+    let mut client = setting.command(subject, host.as_ref(), program);
+    client.args(setting.sample.then_some("--sample"));
+    let said = run(&mut client, LIMIT)?.success()?;
     Ok(serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap_or(Value::Null))
 }
 

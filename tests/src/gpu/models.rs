@@ -14,8 +14,12 @@ use crate::model::{self, Shape, Weights};
 use crate::stage;
 use crate::system::{Result, at, run};
 
-/// Tokens of a run.
-const TOKENS: &str = "32";
+/// Tokens of a run, and of a sample.
+const TOKENS: [&str; 2] = ["32", "4"];
+
+/// The kinds of weights; a sample has the first.
+const WEIGHTS: [(&str, Weights); 3] =
+    [("f32", Weights::F32), ("f16", Weights::F16), ("q4_0", Weights::Q4_0)];
 
 /// A run of a small model; the first one compiles the backend's kernels for the card.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -23,6 +27,10 @@ const LIMIT: Duration = Duration::from_secs(150);
 /// What two runs may differ by, where two native runs do not differ: one unit in the last place of
 /// a probability near 1.
 const DIFFERENCE_MIN: f64 = 1.2e-7;
+
+fn tokens(setting: &Setting) -> &'static str {
+    TOKENS[usize::from(setting.sample)]
+}
 
 /// Runs the model once and returns what it said.
 fn decode(
@@ -32,7 +40,9 @@ fn decode(
     model: &Path,
 ) -> Result<Value> {
     let mut node = setting.command(subject, host, stage::node());
-    node.arg(setting.file("tests/clients/node/decode.mjs")).arg(model).args([TOKENS, "99"]);
+    node.arg(setting.file("tests/clients/node/decode.mjs"))
+        .arg(model)
+        .args([tokens(setting), "99"]);
     node.env("VGPU_NODE_CLIENTS", stage::node_clients());
     let said = run(&mut node, LIMIT)?.success()?;
     let last = said.lines().last().unwrap_or_default();
@@ -63,7 +73,8 @@ pub(super) fn compare(setting: &Setting) -> Result<Outcome> {
     fs::create_dir_all(&recordings).map_err(at("creating", &recordings))?;
     let native = setting.native_host()?;
     let (mut lines, mut figures, mut held) = (Vec::new(), Vec::new(), true);
-    for (name, weights) in [("f32", Weights::F32), ("f16", Weights::F16), ("q4_0", Weights::Q4_0)] {
+    let all = if setting.sample { &WEIGHTS[..1] } else { &WEIGHTS };
+    for &(name, weights) in all {
         let path = setting.out.join(format!("{name}.gguf"));
         let file = File::create(&path).map_err(at("creating", &path))?;
         model::write(&mut BufWriter::new(file), Shape::SMALL, weights)
@@ -84,6 +95,6 @@ pub(super) fn compare(setting: &Setting) -> Result<Outcome> {
         ));
         figures.push(json!({ "weights": name, "noise": noise, "ours": ours }));
     }
-    let says = format!("{} models, {TOKENS} tokens each", figures.len());
+    let says = format!("{} models, {} tokens each", figures.len(), tokens(setting));
     Ok(Outcome::of(held, says, lines, json!(figures)))
 }

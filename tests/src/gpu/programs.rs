@@ -22,7 +22,7 @@ fn compile(setting: &Setting, nvcc: &Path, source: &Path) -> Result<PathBuf> {
     let program = setting.out.join("programs").join(source.file_stem().unwrap_or_default());
     let mut command = Command::new(nvcc);
     // The shared runtime: nvcc's default is the static one, which refuses any driver but NVIDIA's.
-    command.args(["-cudart", "shared", "-std=c++17", "-O2"]);
+    command.args(["-cudart", "shared", "-cudadevrt", "none", "-std=c++17", "-O2"]);
     // PTX that every card from Turing on compiles for itself, and the simulated one runs.
     command.args(["-gencode", "arch=compute_75,code=compute_75", "-o"]);
     command.arg(&program).arg(source);
@@ -40,6 +40,7 @@ pub(super) fn run_all(setting: &Setting, nvcc: &Path) -> Result<Outcome> {
     let mut sources: Vec<PathBuf> = listed.filter_map(|one| Some(one.ok()?.path())).collect();
     sources.retain(|path| path.extension().is_some_and(|one| one == "cu"));
     sources.sort();
+    sources.truncate(if setting.sample { 1 } else { usize::MAX });
     let programs = setting.out.join("programs");
     fs::create_dir_all(&programs).map_err(at("creating", &programs))?;
     let (native, ours) = (setting.native_host()?, setting.host(&[])?);

@@ -77,6 +77,7 @@ pub(super) fn write(setting: &Setting, outcomes: &[(&str, Outcome)]) -> Result<(
     let document = json!({
         "device": setting.device,
         "rehearsal": setting.native.rehearsal,
+        "sample": setting.sample,
         "steps": steps,
     });
     for (name, content) in [("report.md", text), ("report.json", format!("{document:#}\n"))] {

@@ -43,6 +43,8 @@ pub struct Setting {
     pub device: String,
     /// The genuine side.
     pub native: Native,
+    /// Only a little of each step: enough to see that the comparison itself works.
+    pub sample: bool,
 }
 
 impl Setting {

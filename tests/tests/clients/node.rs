@@ -74,3 +74,22 @@ fn whisper_cpp_takes_the_device_and_its_memory_inside_node() {
         }
     }
 }
+
+#[test]
+fn whisper_cpp_hears_on_the_device_what_it_hears_on_the_cpu() {
+    let host = host();
+    let nccl = nccl_stub();
+    let hear = |way, place| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut node = script_with(&nccl, way, &host, "transcribe.mjs");
+        answer(node.arg(directory.path()).arg(place), &host)["heard"].clone()
+    };
+    let expected = hear(Way::SearchPath, "cpu");
+    let words = expected["result"].as_str().expect("a text");
+    assert!(words.starts_with(" w"), "words of the model: {expected}");
+    for way in Way::ALL {
+        // The words and the times between which they are said.
+        assert_eq!(hear(way, "gpu"), expected, "{way:?}");
+    }
+    assert!(!host.log().contains("launch-not-run"), "{}", host.log());
+}

@@ -7,6 +7,7 @@ use vgpu_abi::cuda::{
     CUdevice, CUdeviceptr, CUmem_advise, CUmem_range_attribute, CUmemAttach_flags, CUmemLocation,
     CUmemLocationType, CUstream, Error,
 };
+use vgpu_guest::log;
 
 use crate::api::primary::host_device;
 use crate::{handles, remote};
@@ -21,6 +22,11 @@ pub(crate) fn mem_alloc_managed(bytes: usize, flags: u32) -> Result<CUdeviceptr,
     if bytes == 0 || !attached.contains(&CUmemAttach_flags(flags)) {
         return Err(Error::INVALID_VALUE);
     }
+    static SAID: log::Once = log::Once::new();
+    SAID.warn(format_args!(
+        "this program asks for memory that it shares with the GPU, and they share none here; try: \
+         unset GGML_CUDA_ENABLE_UNIFIED_MEMORY, if that is set"
+    ));
     Err(Error::NOT_SUPPORTED)
 }
 
