@@ -107,6 +107,8 @@ pub(crate) struct Captures {
     pub(super) branches: HashMap<Lane, Branch>,
     /// By event.
     pub(super) marks: HashMap<u64, Mark>,
+    /// Dependencies in all marks.
+    pub(super) marked: usize,
 }
 
 impl Captures {
@@ -165,11 +167,6 @@ impl Captures {
         let ended = self.captures.remove(&capture)?;
         let branches = self.branches.extract_if(|_, branch| branch.capture == capture).collect();
         Some((ended, branches))
-    }
-
-    /// Forgets what an event stood for.
-    pub fn forget_event(&mut self, event: u64) {
-        self.marks.remove(&event);
     }
 }
 

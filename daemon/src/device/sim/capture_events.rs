@@ -7,10 +7,28 @@ use std::sync::Arc;
 use vgpu_abi::cuda::Error;
 
 use super::Sim;
-use super::capture::{Branch, Entry, LANES_MAX, Lane, Mark, State};
-use super::graph::Work;
+use super::capture::{Branch, Captures, Entry, LANES_MAX, Lane, Mark, State};
+use super::graph::{EDGES_MAX, Work};
 use super::operation::Operation;
 use crate::dispatch::Call;
+
+impl Captures {
+    /// Lets an event stand for a stream's work until now.
+    pub(super) fn mark(&mut self, event: u64, mark: Mark) -> Result<(), Error> {
+        self.forget_event(event);
+        if mark.work.len() > EDGES_MAX - self.marked {
+            return Err(Error::OUT_OF_MEMORY);
+        }
+        self.marked += mark.work.len();
+        self.marks.insert(event, mark);
+        Ok(())
+    }
+
+    /// Forgets what an event stood for.
+    pub fn forget_event(&mut self, event: u64) {
+        self.marked -= self.marks.remove(&event).map_or(0, |mark| mark.work.len());
+    }
+}
 
 impl Sim {
     /// Checks a context that somebody wants to wait for.
@@ -60,7 +78,8 @@ impl Sim {
         }
         self.queues.check_owner(event, context).inspect_err(|_| self.invalidate(lane))?;
         if let State::Active { id, next, .. } = self.captures.state(lane) {
-            self.captures.marks.insert(event, Mark { capture: id, work: next });
+            let marked = self.captures.mark(event, Mark { capture: id, work: next });
+            marked.inspect_err(|_| self.invalidate(lane))?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::handles::{Kind, Table};
 const FLAGS: u32 = 0xff;
 
 /// Limits and their values in a new context (CUlimit: CUDA Driver API, `cuCtxSetLimit`; CUDA C++
-/// Programming Guide). Synchronisation depth (2) ended with compute capability 9.0, and persisting
+/// Programming Guide). Synchronisation depth (3) ended with compute capability 9.0, and persisting
 /// L2 (6) is not simulated.
 const LIMITS: [(u32, u64); 5] = [(0, 1024), (1, 1 << 20), (2, 8 << 20), (4, 2048), (5, 64)];
 

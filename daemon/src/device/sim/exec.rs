@@ -10,7 +10,7 @@ use vgpu_abi::cuda::{CUgraphInstantiate_flags as Flags, CUgraphInstantiateResult
 
 use super::Sim;
 use super::capture::Entry;
-use super::graph::{Dependency, Graphs, Work};
+use super::graph::{Dependency, EDGES_MAX, Graphs, Work};
 use super::operation::Operation;
 use crate::dispatch::Call;
 
@@ -92,6 +92,18 @@ impl Plan {
         Ok(Self { steps: order.into_iter().map(step).collect::<Result<_, Unmade>>()? })
     }
 
+    /// Counts its steps and edges, with those of graphs inside nodes.
+    pub fn weight(&self) -> usize {
+        let each = self.steps.iter().map(|step| {
+            let inner = match &step.task {
+                Task::Plan(plan) => plan.weight(),
+                Task::Operation(_) => 0,
+            };
+            1 + step.dependencies.len() + inner
+        });
+        each.sum()
+    }
+
     /// Finds the step that was made from a node, in graphs inside nodes too.
     pub fn find_mut(&mut self, source: u64) -> Option<&mut Step> {
         if let Some(at) = self.steps.iter().position(|step| step.source == source) {
@@ -156,7 +168,20 @@ impl Sim {
             self.check_stream(call.context, upload)?;
         }
         let plan = Plan::of(&self.graphs, graph)?;
-        Ok(self.execs.insert(Exec { flags, plan })?)
+        let weight = plan.weight();
+        if weight > EDGES_MAX - self.execs_weight {
+            return Err(Error::OUT_OF_MEMORY.into());
+        }
+        let exec = self.execs.insert(Exec { flags, plan })?;
+        self.execs_weight += weight;
+        Ok(exec)
+    }
+
+    /// Ends an executable graph. No change of one has changed how many steps and edges it has.
+    pub(super) fn destroy_exec(&mut self, exec: u64) -> Result<(), Error> {
+        let ended = self.execs.remove(exec).ok_or(Error::INVALID_VALUE)?;
+        self.execs_weight -= ended.plan.weight();
+        Ok(())
     }
 
     /// Finds an executable graph.

@@ -15,6 +15,10 @@ use super::operation::Operation;
 /// nests them by more than a few.
 const DEPTH_MAX: usize = 32;
 
+/// Most edges of all graphs of a client, and most steps with their edges of all its executable
+/// graphs: eight million, a thousand times what the largest models have. A clone is a short message.
+pub(super) const EDGES_MAX: usize = 1 << 23;
+
 /// Edge data (CUgraphEdgeData): two ports and a type, then zeroes.
 pub(crate) type EdgeData = [u8; 8];
 
@@ -74,12 +78,23 @@ pub(crate) struct Graph {
 pub(crate) struct Graphs {
     graphs: Table<Graph>,
     nodes: Table<Node>,
+    /// Edges of all graphs.
+    edges: usize,
 }
 
 impl Graphs {
     /// Starts without any.
     pub fn new() -> Self {
-        Self { graphs: Table::new(Kind::Graph), nodes: Table::new(Kind::GraphNode) }
+        Self { graphs: Table::new(Kind::Graph), nodes: Table::new(Kind::GraphNode), edges: 0 }
+    }
+
+    /// Counts edges that are added.
+    fn take_edges(&mut self, count: usize) -> Result<(), Error> {
+        if count > EDGES_MAX - self.edges {
+            return Err(Error::OUT_OF_MEMORY);
+        }
+        self.edges += count;
+        Ok(())
     }
 
     /// Makes an empty graph.
@@ -125,7 +140,10 @@ impl Graphs {
         {
             return Err(Error::OUT_OF_MEMORY);
         }
-        let node = self.nodes.insert(Node { graph, context, work, dependencies, origin: None })?;
+        let count = dependencies.len();
+        self.take_edges(count)?;
+        let node = Node { graph, context, work, dependencies, origin: None };
+        let node = self.nodes.insert(node).inspect_err(|_| self.edges -= count)?;
         if let Work::Graph(inner) = self.node(node)?.work {
             self.find_mut(inner)?.owner = Some(node);
         }
@@ -160,6 +178,7 @@ impl Graphs {
                 return Err(Error::INVALID_VALUE);
             }
         }
+        self.take_edges(edges.len())?;
         for (from, to) in edges {
             self.node_mut(*to)?.dependencies.push(*from);
         }
@@ -179,9 +198,32 @@ impl Graphs {
             }
         }
         for (from, to) in edges {
-            self.node_mut(*to)?.dependencies.retain(|one| one != from);
+            self.remove_dependencies(*to, |one| one == from)?;
         }
         Ok(())
+    }
+
+    fn remove_dependencies(
+        &mut self,
+        node: u64,
+        is_meant: impl Fn(&Dependency) -> bool,
+    ) -> Result<(), Error> {
+        let dependencies = &mut self.node_mut(node)?.dependencies;
+        let before = dependencies.len();
+        dependencies.retain(|one| !is_meant(one));
+        let removed = before - dependencies.len();
+        self.edges -= removed;
+        Ok(())
+    }
+
+    /// Removes a node with the edges that end there; returns the graph inside it.
+    fn remove_node(&mut self, node: u64) -> Option<u64> {
+        let node = self.nodes.remove(node)?;
+        self.edges -= node.dependencies.len();
+        match node.work {
+            Work::Graph(inner) => Some(inner),
+            Work::Operation(_) => None,
+        }
     }
 
     /// Destroys a graph with its nodes and the graphs inside them.
@@ -202,9 +244,7 @@ impl Graphs {
         let mut ending = vec![graph];
         while let Some(graph) = ending.pop() {
             for node in self.graphs.remove(graph).map(|graph| graph.nodes).unwrap_or_default() {
-                if let Some(Node { work: Work::Graph(inner), .. }) = self.nodes.remove(node) {
-                    ending.push(inner);
-                }
+                ending.extend(self.remove_node(node));
             }
         }
     }
@@ -221,9 +261,9 @@ impl Graphs {
         let left = &mut self.find_mut(graph)?.nodes;
         left.retain(|&other| other != node);
         for other in left.clone() {
-            self.node_mut(other)?.dependencies.retain(|dependency| dependency.node != node);
+            self.remove_dependencies(other, |dependency| dependency.node == node)?;
         }
-        if let Some(Node { work: Work::Graph(inner), .. }) = self.nodes.remove(node) {
+        if let Some(inner) = self.remove_node(node) {
             self.bury(inner);
         }
         Ok(())
@@ -252,6 +292,7 @@ impl Graphs {
         // Edges last: a node may have been made to depend on a later one.
         for (&node, &copy) in &copies {
             let dependencies = self.node(node)?.dependencies.clone();
+            self.take_edges(dependencies.len())?;
             let moved =
                 dependencies.iter().map(|one| Dependency { node: copies[&one.node], ..*one });
             self.node_mut(copy)?.dependencies = moved.collect();

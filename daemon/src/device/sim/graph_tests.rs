@@ -349,6 +349,33 @@ fn edges_stay_within_a_graph_and_are_told_from_both_ends() {
     assert_eq!(told.count, 0);
 }
 
+/// A clone and an executable graph are asked for by a few bytes, however many edges they have.
+#[test]
+fn graphs_do_not_fill_the_memory_of_the_host() {
+    let mut client = Client::new();
+    let graph = client.graph();
+    let first: Vec<u64> =
+        (0..1500).map(|_| client.add(graph, &[], empty_node()).expect("added")).collect();
+    for _ in 0..700 {
+        client.add(graph, &first, empty_node()).expect("added");
+    }
+    let clone = |client: &mut Client| {
+        let request = GraphClone { original_graph: graph };
+        client.sim.graph_clone(&client.call, request).map(|reply| reply.graph_clone)
+    };
+    let clones: Vec<u64> = (0..6).map(|_| clone(&mut client).expect("cloned")).collect();
+    assert_eq!(clone(&mut client), Err(Error::OUT_OF_MEMORY));
+    client.destroy(clones[0]).expect("destroyed");
+    let again = clone(&mut client).expect("what was given back");
+    assert_eq!(clone(&mut client), Err(Error::OUT_OF_MEMORY), "that of the failed one, too");
+    client.destroy(again).expect("destroyed");
+    let execs: Vec<u64> = (0..7).map(|_| client.exec(graph)).collect();
+    assert_eq!(client.make(graph, 0).code, Error::OUT_OF_MEMORY.code());
+    let gone = GraphExecDestroy { graph_exec: execs[0] };
+    client.sim.graph_exec_destroy(&client.call, gone).expect("destroyed");
+    client.exec(graph);
+}
+
 #[test]
 fn events_are_recorded_by_the_launch() {
     let mut client = Client::new();

@@ -76,6 +76,8 @@ pub(crate) struct Sim {
     graphs: Graphs,
     blas: blas::Handles,
     execs: Table<Exec>,
+    /// Steps and edges of all of them.
+    execs_weight: usize,
     codes: Codes,
     images: Store,
     deliveries: Arc<Deliveries>,
@@ -138,6 +140,7 @@ impl Sim {
             graphs: Graphs::new(),
             blas: blas::Handles::new(),
             execs: Table::new(Kind::GraphExec),
+            execs_weight: 0,
             codes: Codes::new(),
             images,
             deliveries: Arc::default(),

@@ -46,7 +46,7 @@ impl GraphExecCalls for Sim {
     }
 
     fn graph_exec_destroy(&mut self, _: &Call, r: GraphExecDestroy) -> Result<(), Error> {
-        self.execs.remove(r.graph_exec).map(drop).ok_or(Error::INVALID_VALUE)
+        self.destroy_exec(r.graph_exec)
     }
 
     fn graph_exec_update(

@@ -22,28 +22,11 @@ impl SetCalls for Sim {
     }
 
     fn memset_d2_d8_v2(&mut self, call: &Call, r: MemsetD2D8V2) -> Result<(), Error> {
-        self.set_now(
-            call,
-            Operation::Set(NodeSet {
-                to: r.dst_device,
-                pitch: r.dst_pitch,
-                value: r.uc.into(),
-                element_bytes: 1,
-                width: r.width,
-                height: r.height,
-            }),
-        )
+        self.set_now(call, rows((r.dst_device, r.dst_pitch), r.uc.into(), 1, (r.width, r.height)))
     }
 
     fn memset_d2_d8_async(&mut self, call: &Call, r: MemsetD2D8Async) -> Result<(), Error> {
-        let set = Operation::Set(NodeSet {
-            to: r.dst_device,
-            pitch: r.dst_pitch,
-            value: r.uc.into(),
-            element_bytes: 1,
-            width: r.width,
-            height: r.height,
-        });
+        let set = rows((r.dst_device, r.dst_pitch), r.uc.into(), 1, (r.width, r.height));
         self.submit(call, r.stream, set)
     }
 
@@ -57,28 +40,11 @@ impl SetCalls for Sim {
     }
 
     fn memset_d2_d16_v2(&mut self, call: &Call, r: MemsetD2D16V2) -> Result<(), Error> {
-        self.set_now(
-            call,
-            Operation::Set(NodeSet {
-                to: r.dst_device,
-                pitch: r.dst_pitch,
-                value: r.us.into(),
-                element_bytes: 2,
-                width: r.width,
-                height: r.height,
-            }),
-        )
+        self.set_now(call, rows((r.dst_device, r.dst_pitch), r.us.into(), 2, (r.width, r.height)))
     }
 
     fn memset_d2_d16_async(&mut self, call: &Call, r: MemsetD2D16Async) -> Result<(), Error> {
-        let set = Operation::Set(NodeSet {
-            to: r.dst_device,
-            pitch: r.dst_pitch,
-            value: r.us.into(),
-            element_bytes: 2,
-            width: r.width,
-            height: r.height,
-        });
+        let set = rows((r.dst_device, r.dst_pitch), r.us.into(), 2, (r.width, r.height));
         self.submit(call, r.stream, set)
     }
 
@@ -92,30 +58,23 @@ impl SetCalls for Sim {
     }
 
     fn memset_d2_d32_v2(&mut self, call: &Call, r: MemsetD2D32V2) -> Result<(), Error> {
-        self.set_now(
-            call,
-            Operation::Set(NodeSet {
-                to: r.dst_device,
-                pitch: r.dst_pitch,
-                value: r.ui,
-                element_bytes: 4,
-                width: r.width,
-                height: r.height,
-            }),
-        )
+        self.set_now(call, rows((r.dst_device, r.dst_pitch), r.ui, 4, (r.width, r.height)))
     }
 
     fn memset_d2_d32_async(&mut self, call: &Call, r: MemsetD2D32Async) -> Result<(), Error> {
-        let set = Operation::Set(NodeSet {
-            to: r.dst_device,
-            pitch: r.dst_pitch,
-            value: r.ui,
-            element_bytes: 4,
-            width: r.width,
-            height: r.height,
-        });
+        let set = rows((r.dst_device, r.dst_pitch), r.ui, 4, (r.width, r.height));
         self.submit(call, r.stream, set)
     }
+}
+
+/// Sets rows of elements, each `pitch` bytes behind the one before.
+fn rows(
+    (to, pitch): (u64, u64),
+    value: u32,
+    element_bytes: u32,
+    (width, height): (u64, u64),
+) -> Operation {
+    Operation::Set(NodeSet { to, pitch, value, element_bytes, width, height })
 }
 
 impl Sim {

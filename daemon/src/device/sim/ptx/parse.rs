@@ -118,9 +118,7 @@ impl<'a> Statements<'a> {
                 Statement::Variable { space: word, declared }
             }
             ".loc" => {
-                while matches!(self.lexer.peek()?, Token::Word(word) if integer(word).is_some()) {
-                    self.lexer.next()?;
-                }
+                self.location()?;
                 return Ok(None);
             }
             ".pragma" => {
@@ -141,6 +139,25 @@ impl<'a> Statements<'a> {
             }
             _ => Statement::Instruction(self.instruction(None, word)?),
         }))
+    }
+
+    /// Passes over a line of the source: `1 25 3, function_name $L1+8, inlined_at 1 12 3`. Nothing
+    /// marks its end.
+    fn location(&mut self) -> Result<(), ImageError> {
+        loop {
+            while matches!(self.lexer.peek()?, Token::Word(word) if integer(word).is_some()) {
+                self.lexer.next()?;
+            }
+            if !self.lexer.take(b',')? {
+                return Ok(());
+            }
+            if self.lexer.word()? == "function_name" {
+                self.lexer.word()?;
+                if self.lexer.take(b'+')? {
+                    self.lexer.count()?;
+                }
+            }
+        }
     }
 
     fn words(&mut self) -> Result<Vec<&'a str>, ImageError> {
