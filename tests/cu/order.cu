@@ -65,6 +65,56 @@ static void a_stream_waits_for_the_event_of_another()
     OK(cudaStreamDestroy(second));
 }
 
+static void the_legacy_stream_waits_for_blocking_streams_and_they_for_it()
+{
+    cudaStream_t stream;
+    Device<int> values(COUNT);
+    OK(cudaStreamCreate(&stream));
+    for (int round = 0; round < 8; round++) {
+        add_to<<<GRID, BLOCK, 0, stream>>>(values.at, 1, COUNT);
+        times<<<GRID, BLOCK, 0, cudaStreamLegacy>>>(values.at, 2, COUNT);
+    }
+    OK(cudaDeviceSynchronize());
+    EQUAL(values.read()[7], 510);
+    OK(cudaStreamDestroy(stream));
+}
+
+/* What a host function found in memory that was copied before it. */
+struct Found {
+    const int *place;
+    int value, calls;
+};
+
+static void CUDART_CB look(void *data)
+{
+    Found *found = static_cast<Found *>(data);
+    found->value = *found->place;
+    found->calls++;
+}
+
+static void host_functions_are_called_in_stream_order()
+{
+    cudaStream_t stream;
+    int *pinned = nullptr;
+    Device<int> values(COUNT);
+    OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    OK(cudaMallocHost(&pinned, sizeof(int)));
+    Found found[4] = {};
+    for (Found &one : found) {
+        one.place = pinned;
+        add_to<<<GRID, BLOCK, 0, stream>>>(values.at, 5, COUNT);
+        OK(cudaMemcpyAsync(pinned, values.at + 9, sizeof(int), cudaMemcpyDeviceToHost, stream));
+        OK(cudaLaunchHostFunc(stream, look, &one));
+    }
+    OK(cudaStreamSynchronize(stream));
+    for (int i = 0; i < 4; i++) {
+        EQUAL(found[i].calls, 1);
+        EQUAL(found[i].value, 5 * (i + 1));
+    }
+    OK(cudaFreeHost(pinned));
+    OK(cudaStreamDestroy(stream));
+}
+
 static void events_measure_time_that_passes()
 {
     cudaEvent_t start, end;
@@ -136,6 +186,7 @@ static void memory_is_allocated_in_stream_order()
 }
 
 CASES(CASE(a_stream_keeps_its_order), CASE(a_stream_waits_for_the_event_of_another),
-      CASE(events_measure_time_that_passes),
+      CASE(the_legacy_stream_waits_for_blocking_streams_and_they_for_it),
+      CASE(host_functions_are_called_in_stream_order), CASE(events_measure_time_that_passes),
       CASE(threads_with_streams_of_their_own_do_not_mix),
       CASE(memory_is_allocated_in_stream_order))

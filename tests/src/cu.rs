@@ -10,7 +10,8 @@ use crate::stage::{self, repository};
 use crate::{Major, Stage};
 
 /// The programs.
-pub const NAMES: [&str; 6] = ["compute", "function", "graph", "launch", "order", "symbol"];
+pub const NAMES: [&str; 7] =
+    ["compute", "function", "graph", "launch", "memory", "order", "symbol"];
 
 /// What stream 0 means to a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

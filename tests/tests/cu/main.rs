@@ -80,9 +80,20 @@ cases! {
         a_shape_that_no_kernel_can_have_is_refused,
         kernels_work_after_a_reset,
     ;
+    "memory":
+        rows_are_copied_and_set_with_the_pitch_of_each_side,
+        a_part_of_a_volume_is_copied_to_a_part_of_another,
+        a_pageable_source_may_change_once_the_call_has_returned,
+        registered_memory_is_registered_once,
+        an_address_says_whose_it_is,
+        memory_is_freed_once_and_nothing_is_freed_with_success,
+        wrong_arguments_have_their_codes_and_stay_the_last_error,
+    ;
     "order":
         a_stream_keeps_its_order,
         a_stream_waits_for_the_event_of_another,
+        the_legacy_stream_waits_for_blocking_streams_and_they_for_it,
+        host_functions_are_called_in_stream_order,
         events_measure_time_that_passes,
         threads_with_streams_of_their_own_do_not_mix,
         memory_is_allocated_in_stream_order,
@@ -98,9 +109,7 @@ cases! {
 
 #[test]
 fn programs_with_per_thread_default_streams_compute_the_same() {
-    for (name, cases) in
-        CASES.iter().filter(|(name, _)| matches!(*name, "graph" | "launch" | "order" | "symbol"))
-    {
+    for (name, cases) in CASES.iter().filter(|(name, _)| !matches!(*name, "compute" | "function")) {
         cases.iter().for_each(|case| check(name, case, Streams::PerThread));
     }
 }
