@@ -211,12 +211,7 @@ fn a_program_for_cuda_13_is_refused_by_a_driver_for_12_and_one_for_12_is_not() {
     assert_eq!(thirteen.stdout.trim(), "12080 [0, 35, 35, 35, 35, 35] -1");
     assert_says(
         &thirteen.stderr,
-        &[
-            "CUDA 12.8",
-            "runtime is 13.0",
-            "cudaErrorInsufficientDriver",
-            "newer driver on the host",
-        ],
+        &["CUDA 12.8", "runtime is 13.", "cudaErrorInsufficientDriver", "newer driver on the host"],
     );
     assert_eq!(thirteen.stderr.matches("12.8").count(), 1, "once: {}", thirteen.stderr);
     assert!(!twelve.stderr.contains("vgpu:"), "{}", twelve.stderr);

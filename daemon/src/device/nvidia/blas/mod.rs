@@ -76,9 +76,9 @@ impl Blas {
     }
 
     /// Loads the library: the guest's major, else the other one.
-    fn load(&mut self, major: u32) -> Result<&Entries, Error> {
+    fn load(&mut self, major: u32, driver_version: i32) -> Result<&Entries, Error> {
         if self.library.is_none() {
-            let opened = place::find(major, self.directory.as_deref());
+            let opened = place::find(major, driver_version, self.directory.as_deref());
             let opened = opened.and_then(|path| open(&path));
             if let Err(error) = &opened
                 && !std::mem::replace(&mut self.is_told, true)
@@ -305,7 +305,7 @@ fn answered(error: DriverError) -> Error {
 impl BlasCalls for Nvidia {
     fn create_handle(&mut self, call: &Call, r: CreateHandle) -> Result<CreateHandleReply, Error> {
         self.enter(call).map_err(|_| Error::NOT_INITIALIZED)?;
-        let pointer = self.blas.load(r.major)?.create()?;
+        let pointer = self.blas.load(r.major, self.snapshot.driver_version)?.create()?;
         self.blas.created += 1;
         let handle = KIND | self.blas.created;
         let kept = Handle { pointer, context: call.context, applied: Applied::default() };

@@ -18,11 +18,16 @@ const TARGET: &str = "targets/x86_64-linux/lib";
 #[cfg(target_arch = "aarch64")]
 const TARGET: &str = "targets/sbsa-linux/lib";
 
-/// Finds the library: the guest's major, else the other one.
+/// Finds the library: the guest's major, else the other one; none of a later major than the
+/// driver's, over which it would not run.
 ///
 /// # Errors
 /// What stands there and is none of NVIDIA's, else [`DaemonError::DriverMissing`] with all places.
-pub(super) fn find(major: u32, directory: Option<&Path>) -> Result<PathBuf, DaemonError> {
+pub(super) fn find(
+    major: u32,
+    driver_version: i32,
+    directory: Option<&Path>,
+) -> Result<PathBuf, DaemonError> {
     let places = match directory {
         Some(directory) => vec![Some(directory.to_path_buf())],
         None => {
@@ -30,10 +35,12 @@ pub(super) fn find(major: u32, directory: Option<&Path>) -> Result<PathBuf, Daem
             std::iter::once(None).chain(toolkits.map(Some)).collect()
         }
     };
-    let mut names = MAJORS;
+    let runs =
+        |(other, _): &(u32, _)| *other == MAJORS[0].0 || *other as i32 <= driver_version / 1000;
+    let mut names: Vec<_> = MAJORS.into_iter().filter(runs).collect();
     names.sort_by_key(|(other, _)| *other != major);
     let (mut refused, mut all) = (None, Vec::new());
-    for (_, name) in names {
+    for (_, name) in &names {
         for place in &places {
             match find::find_one(name, place.as_deref()) {
                 Ok(path) => return Ok(path),
@@ -81,7 +88,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_with_every_place_and_what_is_none_before_that() {
         let directory = tempfile::tempdir().expect("a directory");
-        match find(13, Some(directory.path())) {
+        match find(13, 13000, Some(directory.path())) {
             Err(DaemonError::DriverMissing { name: "libcublas.so.13", searched }) => {
                 let names = ["libcublas.so.13", "libcublas.so.12"];
                 assert_eq!(searched, names.map(|name| directory.path().join(name)));
@@ -89,7 +96,19 @@ mod tests {
             other => panic!("{other:?}"),
         }
         std::fs::write(directory.path().join("libcublas.so.12"), b"text").expect("written");
-        let none = find(13, Some(directory.path()));
+        let none = find(13, 13000, Some(directory.path()));
         assert!(matches!(none, Err(DaemonError::DriverIsNone { .. })), "{none:?}");
+    }
+
+    #[test]
+    fn a_library_of_a_later_major_than_the_drivers_is_not_taken() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("libcublas.so.13"), b"text").expect("written");
+        match find(13, 12080, Some(directory.path())) {
+            Err(DaemonError::DriverMissing { name: "libcublas.so.12", searched }) => {
+                assert_eq!(searched, [directory.path().join("libcublas.so.12")]);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
