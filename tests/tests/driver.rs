@@ -183,6 +183,40 @@ fn a_driver_that_does_not_tell_where_parameters_lie_launches_as_one_that_does() 
     assert!(old.contains("by list") && !old.contains("false"), "{old}");
 }
 
+/// Makes and destroys an array of 64 MiB, and tells how much more NVML calls used after each.
+const ARRAY: &str = "
+import ctypes
+cuda, nvml = ctypes.CDLL('libcuda.so.1'), ctypes.CDLL('libnvidia-ml.so.1')
+size = ctypes.c_size_t
+context, device, array = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+memory = (ctypes.c_ulonglong * 3)()
+codes = [
+    cuda.cuInit(0),
+    cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0),
+    cuda.cuCtxSetCurrent(context),
+    nvml.nvmlInit_v2(),
+    nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)),
+]
+def used():
+    codes.append(nvml.nvmlDeviceGetMemoryInfo(device, memory))
+    return memory[2]
+# Width, height, depth; format (float) and channels; flags.
+descriptor = (size * 5)(4096, 4096, 0, 0x20 | 1 << 32, 0)
+before = used()
+codes.append(cuda.cuArray3DCreate_v2(ctypes.byref(array), descriptor))
+during = used()
+codes.append(cuda.cuArrayDestroy(array))
+print(set(codes), during - before, used() - before)
+";
+
+#[test]
+fn arrays_of_the_driver_are_on_the_hosts_account() {
+    let host = Vgpud::chain(&Stage::dev(), &[]).expect("a chain");
+    let mut python = over(&Stage::dev(), Way::SearchPath, &host.link(), "python3");
+    let done = run(python.args(["-c", ARRAY]), LIMIT).and_then(|done| done.success());
+    assert_eq!(done.expect("it ends well").trim(), format!("{{0}} {} 0", 64 << 20));
+}
+
 /// Asks a runtime for devices and for memory: version of the driver, codes, count.
 const RUNTIME: &str = "
 import ctypes, sys

@@ -1,3 +1,5 @@
+//! What an idle client costs in memory, in its own process and on the host.
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;

@@ -1,3 +1,6 @@
+//! A published program that computes a language model in the guest, as the user and in the
+//! environment of its Ollama.
+
 use std::{
     fs::File,
     io::{BufWriter, Write},

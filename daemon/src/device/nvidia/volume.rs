@@ -3,11 +3,12 @@
 use std::mem::offset_of;
 
 use vgpu_abi::cuda::{
-    CUDA_ARRAY3D_DESCRIPTOR_v2, CUDA_MEMCPY3D_v2, CUevent_flags, CUmemorytype as Place, Error,
+    CUDA_ARRAY3D_DESCRIPTOR_v2, CUDA_MEMCPY3D_v2, CUarray_format as Format, CUevent_flags,
+    CUmemorytype as Place, Error,
 };
 use vgpu_link::wire::cuda::{
-    ArrayCreate, ArrayCreateReply, VolumeShape, VolumeSide, VolumeToDevice, VolumeToDeviceAsync,
-    VolumeToHost, VolumeToHostAsync, VolumeWithin, VolumeWithinAsync,
+    ArrayCreate, ArrayCreateReply, ArrayDestroy, VolumeShape, VolumeSide, VolumeToDevice,
+    VolumeToDeviceAsync, VolumeToHost, VolumeToHostAsync, VolumeWithin, VolumeWithinAsync,
 };
 use vgpu_link::wire::header::BULK_BYTES_MAX;
 
@@ -256,7 +257,38 @@ pub(super) fn array_create(
     descriptor.put(offset_of!(Descriptor, Format), r.format.to_ne_bytes());
     descriptor.put(offset_of!(Descriptor, NumChannels), r.channels.to_ne_bytes());
     descriptor.put(offset_of!(Descriptor, Flags), r.flags.to_ne_bytes());
-    let mut array = Pointer::default();
-    nvidia.driver.array3_d_create_v2(&mut array, &mut descriptor)?;
+    let bytes = array_bytes(&r).ok_or(Error::OUT_OF_MEMORY)?;
+    let array = nvidia.allocate(call, bytes, |nvidia| {
+        let mut array = Pointer::default();
+        nvidia.driver.array3_d_create_v2(&mut array, &mut descriptor)?;
+        // No address of a device: all are of one address space (CUDA Driver API, Unified
+        // addressing).
+        Ok(array.0 as u64)
+    })?;
+    let array = Pointer(array as usize);
     Ok(ArrayCreateReply { array: nvidia.handles.keep(Kind::Array, array, call.context)? })
+}
+
+/// Counts the bytes of an array; compressed and planar formats count as one of 32 bits.
+fn array_bytes(r: &ArrayCreate) -> Option<u64> {
+    let channel = match Format(r.format) {
+        Format::UNSIGNED_INT8 | Format::SIGNED_INT8 => 1,
+        Format::UNSIGNED_INT16 | Format::SIGNED_INT16 | Format::HALF => 2,
+        _ => 4_u64,
+    };
+    let lengths = [r.height.max(1), r.depth.max(1), u64::from(r.channels.max(1)), channel];
+    lengths.into_iter().try_fold(r.width, u64::checked_mul)
+}
+
+pub(super) fn array_destroy(
+    nvidia: &mut Nvidia,
+    call: &Call,
+    r: ArrayDestroy,
+) -> Result<(), Error> {
+    nvidia.enter(call)?;
+    let array = nvidia.handles.find(Kind::Array, r.array)?;
+    nvidia.driver.array_destroy(array)?;
+    nvidia.handles.end(r.array);
+    nvidia.give_back(array.0 as u64);
+    Ok(())
 }

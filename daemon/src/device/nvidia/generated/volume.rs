@@ -7,7 +7,6 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
-use crate::device::nvidia::handles::Kind;
 use crate::dispatch::{Call, VolumeCalls, Wait};
 
 impl VolumeCalls for Nvidia {
@@ -68,10 +67,6 @@ impl VolumeCalls for Nvidia {
     }
 
     fn array_destroy(&mut self, call: &Call, r: cuda::ArrayDestroy) -> Result<(), Error> {
-        self.enter(call)?;
-        let array = self.handles.find(Kind::Array, r.array)?;
-        self.driver.array_destroy(array)?;
-        self.handles.end(r.array);
-        Ok(())
+        crate::device::nvidia::volume::array_destroy(self, call, r)
     }
 }
