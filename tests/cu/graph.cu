@@ -228,6 +228,90 @@ static void a_graph_is_built_node_by_node()
     OK(cudaGraphExecDestroy(exec));
 }
 
+static int *host_values;
+
+static void CUDART_CB triple_on_the_host(void *data)
+{
+    for (int i = 0; i < COUNT; i++)
+        host_values[i] *= 3;
+    ++*static_cast<int *>(data);
+}
+
+/* A kernel, a copy out, a function of the program, a copy in and a kernel, captured. */
+static void a_captured_function_computes_between_kernels()
+{
+    Device<int> values(COUNT);
+    int calls = 0;
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    OK(cudaMallocHost(&host_values, COUNT * sizeof(int)));
+    OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    OK(cudaDeviceSynchronize());
+    OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    add_to<<<GRID, BLOCK, 0, stream>>>(values.at, 1, COUNT);
+    OK(cudaMemcpyAsync(host_values, values.at, COUNT * sizeof(int), cudaMemcpyDeviceToHost,
+                       stream));
+    OK(cudaLaunchHostFunc(stream, triple_on_the_host, &calls));
+    OK(cudaMemcpyAsync(values.at, host_values, COUNT * sizeof(int), cudaMemcpyHostToDevice,
+                       stream));
+    add_to<<<GRID, BLOCK, 0, stream>>>(values.at, 2, COUNT);
+    OK(cudaStreamEndCapture(stream, &graph));
+    EQUAL(calls, 0);
+    OK(cudaGraphInstantiate(&exec, graph, 0));
+    for (int i = 0; i < 3; i++)
+        OK(cudaGraphLaunch(exec, stream));
+    OK(cudaStreamSynchronize(stream));
+    EQUAL(calls, 3);
+    EQUAL(host_values[7], 63);
+    EQUAL(values.read()[0], 65);
+    OK(cudaGraphExecDestroy(exec));
+    OK(cudaGraphDestroy(graph));
+    OK(cudaFreeHost(host_values));
+    OK(cudaStreamDestroy(stream));
+}
+
+/* The result of a kernel in ordinary memory, looked at by a node of the same graph. */
+static void a_host_node_sees_the_result_that_was_copied_before_it()
+{
+    Device<int> values(COUNT);
+    int *place = values.at, amount = 5, count = COUNT, result = 0;
+    struct Seen {
+        int *result;
+        int seen;
+    } seen = {&result, 0};
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    cudaGraphNode_t kernel, copy, host;
+    cudaGraphNodeType kind;
+    OK(cudaGraphCreate(&graph, 0));
+    cudaKernelNodeParams launch = {};
+    void *arguments[] = {&place, &amount, &count};
+    launch.func = reinterpret_cast<void *>(add_to);
+    launch.gridDim = dim3(GRID);
+    launch.blockDim = dim3(BLOCK);
+    launch.kernelParams = arguments;
+    OK(cudaGraphAddKernelNode(&kernel, graph, nullptr, 0, &launch));
+    OK(cudaGraphAddMemcpyNode1D(&copy, graph, &kernel, 1, &result, values.at + 3, sizeof result,
+                                cudaMemcpyDeviceToHost));
+    cudaHostNodeParams call = {};
+    call.fn = [](void *data) {
+        Seen *seen = static_cast<Seen *>(data);
+        seen->seen = seen->seen * 100 + *seen->result;
+    };
+    call.userData = &seen;
+    OK(cudaGraphAddHostNode(&host, graph, &copy, 1, &call));
+    OK(cudaGraphNodeGetType(host, &kind));
+    EXPECT(kind == cudaGraphNodeTypeHost);
+    OK(cudaGraphInstantiate(&exec, graph, 0));
+    OK(cudaGraphLaunch(exec, nullptr));
+    OK(cudaGraphLaunch(exec, nullptr));
+    OK(cudaDeviceSynchronize());
+    EQUAL(seen.seen, 510);
+    OK(cudaGraphExecDestroy(exec));
+    OK(cudaGraphDestroy(graph));
+}
+
 static void what_breaks_a_capture_is_told_at_its_end()
 {
     Device<int> values(COUNT);
@@ -252,4 +336,6 @@ CASES(CASE(what_is_captured_is_done_when_it_is_launched),
       CASE(a_graph_of_the_same_shape_updates_an_executable_one),
       CASE(a_graph_of_another_shape_does_not),
       CASE(a_kernel_node_says_and_takes_what_it_launches), CASE(a_graph_is_built_node_by_node),
+      CASE(a_captured_function_computes_between_kernels),
+      CASE(a_host_node_sees_the_result_that_was_copied_before_it),
       CASE(what_breaks_a_capture_is_told_at_its_end))

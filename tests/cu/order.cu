@@ -162,6 +162,45 @@ static void threads_with_streams_of_their_own_do_not_mix()
         thread.join();
 }
 
+/* What the program computes between two kernels. */
+struct Shared {
+    int *values;
+    int calls;
+};
+
+static void CUDART_CB double_on_the_host(void *data)
+{
+    Shared *shared = static_cast<Shared *>(data);
+    for (int i = 0; i < COUNT; i++)
+        shared->values[i] *= 2;
+    shared->calls++;
+}
+
+static void a_function_of_the_program_is_called_between_kernels()
+{
+    cudaStream_t stream;
+    Shared shared = {};
+    OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    OK(cudaMallocHost(&shared.values, COUNT * sizeof(int)));
+    Device<int> values(COUNT);
+    OK(cudaDeviceSynchronize());
+    for (int round = 0; round < 3; round++) {
+        add_to<<<GRID, BLOCK, 0, stream>>>(values.at, 1, COUNT);
+        OK(cudaMemcpyAsync(shared.values, values.at, COUNT * sizeof(int), cudaMemcpyDeviceToHost,
+                           stream));
+        OK(cudaLaunchHostFunc(stream, double_on_the_host, &shared));
+        OK(cudaMemcpyAsync(values.at, shared.values, COUNT * sizeof(int), cudaMemcpyHostToDevice,
+                           stream));
+        times<<<GRID, BLOCK, 0, stream>>>(values.at, 3, COUNT);
+    }
+    OK(cudaStreamSynchronize(stream));
+    EQUAL(shared.calls, 3);
+    EQUAL(values.read()[0], 258);
+    EQUAL(values.read()[COUNT - 1], 258);
+    OK(cudaFreeHost(shared.values));
+    OK(cudaStreamDestroy(stream));
+}
+
 static void memory_is_allocated_in_stream_order()
 {
     cudaStream_t stream;
@@ -189,4 +228,5 @@ CASES(CASE(a_stream_keeps_its_order), CASE(a_stream_waits_for_the_event_of_anoth
       CASE(the_legacy_stream_waits_for_blocking_streams_and_they_for_it),
       CASE(host_functions_are_called_in_stream_order), CASE(events_measure_time_that_passes),
       CASE(threads_with_streams_of_their_own_do_not_mix),
-      CASE(memory_is_allocated_in_stream_order))
+      CASE(memory_is_allocated_in_stream_order),
+      CASE(a_function_of_the_program_is_called_between_kernels))

@@ -1,9 +1,10 @@
 //! Functions of the client's program in its streams.
 //!
 //! A device says that one is launched, and that a stream has come to it; the client asks for it,
-//! runs it, and says when it has returned.
+//! runs it, and says when it has returned. The functions of a graph's nodes run within a run of
+//! the graph, which is launched like a function and comes last.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use vgpu_abi::cuda::Error;
@@ -11,6 +12,17 @@ use vgpu_link::wire::control::DueFunction;
 
 /// Most functions that are launched and not returned: 65,536.
 const FUNCTIONS_MAX: usize = 1 << 16;
+
+/// What may not go on before a function has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// What comes behind it in its stream.
+    Stream,
+    /// The same, and what waits for an event: its graph may yet record it.
+    Run,
+    /// Whatever may wait for a stream: the device itself waits for the function.
+    All,
+}
 
 /// The functions of one client, shared by its device and its worker.
 #[derive(Debug, Default)]
@@ -21,11 +33,18 @@ pub(crate) struct Functions {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many no stream has come to.
-    ahead: usize,
+    /// By number: those that have not returned, but for those within runs.
+    launched: BTreeMap<u64, Holds>,
     due: VecDeque<DueFunction>,
+    /// Those that the client runs, in the order in which it asked for them.
     running: Vec<u64>,
     is_over: bool,
+}
+
+impl State {
+    fn is_under_way(&self, ticket: u64) -> bool {
+        self.running.contains(&ticket) || self.due.iter().any(|due| due.ticket == ticket)
+    }
 }
 
 impl Functions {
@@ -37,53 +56,76 @@ impl Functions {
     /// Notes that a stream will come to a function.
     ///
     /// # Errors
-    /// OUT_OF_MEMORY if too many have not returned.
-    pub fn launch(&self) -> Result<(), Error> {
+    /// INVALID_VALUE for a number that is in use; OUT_OF_MEMORY if too many have not returned.
+    pub fn launch(&self, ticket: u64, holds: Holds) -> Result<(), Error> {
         let mut state = self.lock();
-        if state.ahead + state.due.len() + state.running.len() >= FUNCTIONS_MAX {
+        if state.launched.contains_key(&ticket) {
+            return Err(Error::INVALID_VALUE);
+        }
+        if state.launched.len() >= FUNCTIONS_MAX {
             return Err(Error::OUT_OF_MEMORY);
         }
-        state.ahead += 1;
+        state.launched.insert(ticket, holds);
         Ok(())
     }
 
     /// Notes that no stream will come to a function that was launched.
-    pub fn withdraw(&self) {
-        self.lock().ahead -= 1;
+    pub fn withdraw(&self, ticket: u64) {
+        self.lock().launched.remove(&ticket);
     }
 
-    /// Notes that a stream has come to a function that was launched, with the stream's result code.
+    /// Notes that a stream has come to a function, with the stream's result code.
     pub fn come_to(&self, ticket: u64, status: u32) {
+        self.lock().due.push_back(DueFunction { ticket, status });
+        self.changed.notify_all();
+    }
+
+    /// Comes to a function within a run, and waits until it has returned or the client is gone.
+    pub fn call(&self, ticket: u64) {
         let mut state = self.lock();
-        state.ahead -= 1;
-        state.due.push_back(DueFunction { ticket, status });
+        // Never a second time while it runs: the two could not be told apart.
+        state = self.wait_while(state, |state| state.is_under_way(ticket));
+        state.due.push_back(DueFunction { ticket, status: 0 });
         self.changed.notify_all();
+        drop(self.wait_while(state, |state| state.is_under_way(ticket)));
     }
 
-    /// Says whether a function is launched and has not returned.
-    pub fn are_pending(&self) -> bool {
+    fn wait_while<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        is_early: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_while(state, |state| !state.is_over && is_early(state));
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what a function that was launched and has not returned holds up; `None` for others.
+    pub fn holds(&self, ticket: u64) -> Option<Holds> {
         let state = self.lock();
-        let is_idle = state.ahead == 0 && state.due.is_empty() && state.running.is_empty();
-        !(state.is_over || is_idle)
+        if state.is_over { None } else { state.launched.get(&ticket).copied() }
     }
 
-    /// Notes that a function has returned.
-    pub fn returned(&self, ticket: u64) {
-        self.lock().running.retain(|running| *running != ticket);
+    /// Notes that a function has returned; says whether the client ran it.
+    pub fn returned(&self, ticket: u64) -> bool {
+        let mut state = self.lock();
+        let Some(at) = state.running.iter().position(|running| *running == ticket) else {
+            return false;
+        };
+        state.running.remove(at);
+        state.launched.remove(&ticket);
         self.changed.notify_all();
+        true
     }
 
     /// Waits for a function that is due, which then runs; `None` if the client is gone.
     pub fn next(&self) -> Option<DueFunction> {
-        let mut state = self.lock();
-        while !state.is_over {
-            if let Some(function) = state.due.pop_front() {
-                state.running.push(function.ticket);
-                return Some(function);
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.wait_while(self.lock(), |state| state.due.is_empty());
+        if state.is_over {
+            return None;
         }
-        None
+        let function = state.due.pop_front()?;
+        state.running.push(function.ticket);
+        Some(function)
     }
 
     /// Lets everybody go on: the client is gone.
@@ -98,43 +140,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_is_pending_until_it_has_returned() {
+    fn a_function_holds_its_stream_until_it_has_returned() {
         let functions = Functions::default();
-        assert!(!functions.are_pending());
-        functions.launch().expect("there is room");
-        assert!(functions.are_pending());
-        functions.launch().expect("there is room");
+        functions.launch(1, Holds::Stream).expect("there is room");
+        functions.launch(2, Holds::All).expect("there is room");
+        assert_eq!(functions.launch(2, Holds::All), Err(Error::INVALID_VALUE));
         functions.come_to(1, 0);
         functions.come_to(2, 700);
         let due = [(1, 0), (2, 700)].map(|(ticket, status)| Some(DueFunction { ticket, status }));
         assert_eq!([functions.next(), functions.next()], due);
-        functions.returned(1);
-        functions.returned(99);
-        assert!(functions.are_pending());
-        functions.returned(2);
-        assert!(!functions.are_pending());
-        functions.launch().expect("there is room");
-        functions.withdraw();
-        assert!(!functions.are_pending());
+        assert!(functions.returned(1) && !functions.returned(1) && !functions.returned(99));
+        assert_eq!((functions.holds(1), functions.holds(2)), (None, Some(Holds::All)));
+        assert!(functions.returned(2));
+        assert_eq!(functions.holds(2), None);
+        functions.launch(3, Holds::Stream).expect("there is room");
+        functions.withdraw(3);
+        assert_eq!(functions.holds(3), None);
+    }
+
+    #[test]
+    fn who_calls_a_function_within_a_run_goes_on_when_it_has_returned() {
+        let functions = Functions::default();
+        std::thread::scope(|scope| {
+            let calls = scope.spawn(|| functions.call(4));
+            assert_eq!(functions.next(), Some(DueFunction { ticket: 4, status: 0 }));
+            assert!(!calls.is_finished());
+            assert!(functions.returned(4));
+            calls.join().expect("no panic");
+        });
     }
 
     #[test]
     fn the_end_of_the_client_lets_everybody_go_on() {
         let functions = Functions::default();
-        functions.launch().expect("there is room");
+        functions.launch(1, Holds::Stream).expect("there is room");
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| functions.next());
             functions.end();
             assert_eq!(waits.join().expect("no panic"), None);
+            functions.call(2);
         });
         functions.come_to(1, 0);
-        assert!(!functions.are_pending());
+        assert_eq!(functions.holds(1), None);
     }
 
     #[test]
     fn a_client_that_launches_too_many_is_refused() {
         let functions = Functions::default();
-        while functions.launch().is_ok() {}
-        assert_eq!(functions.lock().ahead, FUNCTIONS_MAX);
+        let launched = (0..).take_while(|ticket| functions.launch(*ticket, Holds::All).is_ok());
+        assert_eq!(launched.count(), FUNCTIONS_MAX);
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod nvidia;
 mod sim;
 
 pub(crate) use deliveries::{Copied, Deliveries};
-pub(crate) use functions::Functions;
+pub(crate) use functions::{Functions, Holds};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +48,15 @@ pub(crate) trait Devices {
     /// The functions of the client's program, which streams of the device come to. While one has
     /// not returned, the worker holds what may wait for a stream.
     fn functions(&self) -> &Arc<Functions>;
+
+    /// Goes on with the run of a graph that waited for a function, which has returned. A device
+    /// that waits by itself has nothing to do here.
+    ///
+    /// # Errors
+    /// What the run meets with, and in which context.
+    fn go_on(&mut self, _ticket: u64) -> Result<(), (u64, Error)> {
+        Ok(())
+    }
 
     /// Does a message of the driver API and fills in the answer, or returns what will.
     ///

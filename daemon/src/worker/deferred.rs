@@ -10,6 +10,9 @@ use vgpu_link::wire::{Kind, Request, cuda};
 const ASKING: [u32; 3] =
     [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE, cuda::StreamEndCapture::OPCODE];
 
+/// Calls of the guest itself, of whose answer no thread of the program hears.
+const UNHEARD: [u32; 2] = [cuda::StandInRead::OPCODE, cuda::StandInWrite::OPCODE];
+
 /// Calls that do not work on the caller's current context: they are done though it is broken.
 const ELSEWHERE: [u32; 5] = [
     cuda::CtxCreateV2::OPCODE,
@@ -61,6 +64,9 @@ impl Deferred {
         let error = *self.errors.get(&context)?;
         if error.breaks_the_context() {
             return (!ELSEWHERE.contains(&opcode)).then_some(error);
+        }
+        if UNHEARD.contains(&opcode) {
+            return None;
         }
         if kind != Kind::Call || !(cuda::WAITING.contains(&opcode) || ASKING.contains(&opcode)) {
             return None;

@@ -7,6 +7,7 @@ mod replay;
 mod replies;
 mod session;
 mod stop;
+mod touch;
 mod waiters;
 mod watch;
 

@@ -12,8 +12,9 @@ use vgpu_link::{Bulk, LinkError, Receiver};
 
 use super::held::{Held, Message, Verdict};
 use super::replies::{Replies, code};
+use super::touch::Touch;
 use super::waiters::{Job, Waiters};
-use crate::device::Devices;
+use crate::device::{Devices, Holds};
 use crate::dispatch::{Answer, Call, Finish};
 
 /// Calls that may end a context.
@@ -89,7 +90,7 @@ impl<'a> Session<'a> {
                 Collect::from_payload(payload).map_err(malformed("Collect"))?;
                 // Behind the call that it was sent with.
                 if self.held.holds_call_of(header.thread) {
-                    self.hold(header, payload, bulk);
+                    self.hold(header, payload, bulk, Touch::Anything);
                     return Ok(());
                 }
                 self.collect(header)
@@ -99,8 +100,7 @@ impl<'a> Session<'a> {
                 self.next_function(header, asked.map_err(malformed("NextFunction"))?)
             }
             (Kind::Call | Kind::Post, number)
-                if number >= opcode::DRIVER_FIRST
-                    && (self.device.functions().are_pending() || !self.held.is_empty()) =>
+                if number >= opcode::DRIVER_FIRST && !self.held.is_idle() =>
             {
                 self.driver_held(header, payload, bulk)
             }
@@ -121,10 +121,7 @@ impl<'a> Session<'a> {
                 return self.refuse(header, error);
             }
             // Its context is broken: nothing is done there any more, and the next call says so.
-            (Kind::Post, Some(error)) if header.opcode == cuda::LaunchHostFunction::OPCODE => {
-                return self.function_of_broken(header, payload, error);
-            }
-            (Kind::Post, Some(_)) => return Ok(()),
+            (Kind::Post, Some(error)) => return self.forgo(header, payload, error),
             (_, Some(error)) => return self.refuse(header, error),
             (_, None) => {}
         }
@@ -135,10 +132,39 @@ impl<'a> Session<'a> {
             self.later(header, context, finish);
             return Ok(());
         }
+        if let Some(ticket) = ticket(header, payload)? {
+            self.held.wait_for(ticket, Touch::of(header, payload), self.device.functions());
+        }
+        self.note_stream(header, payload)?;
         if self.answer.status == 0 && ENDING.contains(&header.opcode) {
             self.replies.deferred().forget(|context| !self.device.is_alive(context));
         }
         self.replies.conclude(header, context, &self.answer)
+    }
+
+    /// Takes up which streams there are, when the device has made one or ended one.
+    fn note_stream(&mut self, header: &Header, payload: &[u8]) -> Result<(), LinkError> {
+        let malformed = malformed("request about a stream");
+        let flags = match header.opcode {
+            _ if self.answer.status != 0 => return Ok(()),
+            cuda::StreamCreate::OPCODE => {
+                cuda::StreamCreate::from_payload(payload).map(|r| r.flags)
+            }
+            cuda::StreamCreateWithPriority::OPCODE => {
+                cuda::StreamCreateWithPriority::from_payload(payload).map(|r| r.flags)
+            }
+            cuda::StreamDestroyV2::OPCODE => {
+                let destroyed = cuda::StreamDestroyV2::from_payload(payload).map_err(malformed)?;
+                self.held.destroyed(destroyed.stream);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        // The answers of both are alike.
+        let made = cuda::StreamCreateReply::from_payload(&self.answer.payload);
+        let (flags, made) = (flags.map_err(&malformed)?, made.map_err(malformed)?);
+        self.held.created(made.stream, flags);
+        Ok(())
     }
 
     /// Ends a capture of which some work failed before it came to the device: the stream is an
@@ -153,20 +179,15 @@ impl<'a> Session<'a> {
         self.ask(header, cuda::GraphDestroy::OPCODE, &cuda::GraphDestroy { graph }.to_payload())
     }
 
-    /// Comes to a function whose context is broken: callbacks are told (CUDA Driver API,
-    /// `cuStreamAddCallback`).
-    fn function_of_broken(
-        &mut self,
-        header: &Header,
-        payload: &[u8],
-        error: Error,
-    ) -> Result<(), LinkError> {
-        let asked = cuda::LaunchHostFunction::from_payload(payload);
-        let ticket = asked.map_err(malformed("LaunchHostFunction"))?.ticket;
-        match self.device.functions().launch() {
+    /// Does not do a post. A function that comes with it is told: callbacks are called in a broken
+    /// context, too (CUDA Driver API, `cuStreamAddCallback`).
+    fn forgo(&mut self, header: &Header, payload: &[u8], error: Error) -> Result<(), LinkError> {
+        let Some(ticket) = ticket(header, payload)? else { return Ok(()) };
+        match self.device.functions().launch(ticket, Holds::Stream) {
             Ok(()) => self.device.functions().come_to(ticket, error.code()),
             Err(error) => self.replies.deferred().keep(header.context, error),
         }
+        self.held.wait_for(ticket, Touch::of(header, payload), self.device.functions());
         Ok(())
     }
 
@@ -177,42 +198,55 @@ impl<'a> Session<'a> {
         finish.map(drop).map_err(malformed("request"))
     }
 
-    /// Does, or holds, a message that comes while all streams wait for a function.
+    /// Does, or holds, a message that comes while streams wait for functions.
     fn driver_held(
         &mut self,
         header: &Header,
         payload: &[u8],
         bulk: &[u8],
     ) -> Result<(), LinkError> {
-        match (self.held.judge(header), header.kind) {
+        let touch = Touch::of(header, payload);
+        match (self.held.judge(header, touch), header.kind) {
             (Verdict::Passes, _) => return self.driver(header, payload, bulk),
-            (Verdict::Waits, _) => self.hold(header, payload, bulk),
+            (Verdict::Waits, _) => self.hold(header, payload, bulk, touch),
             (Verdict::NotReady, _) => return self.refuse(header, Error::NOT_READY),
             (Verdict::NoRoom, Kind::Post) => {
                 self.replies.deferred().keep(header.context, Error::OUT_OF_MEMORY);
+                return self.forgo(header, payload, Error::OUT_OF_MEMORY);
             }
             (Verdict::NoRoom, _) => return self.refuse(header, Error::OUT_OF_MEMORY),
         }
         Ok(())
     }
 
-    fn hold(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) {
+    fn hold(&mut self, header: &Header, payload: &[u8], bulk: &[u8], touch: Touch) {
         let (payload, bulk) = (payload.to_vec(), bulk.to_vec());
-        self.held.push(Message { header: *header, payload, bulk });
+        self.held.push(Message { header: *header, payload, bulk, touch });
+    }
+
+    /// Does a message that was held, or holds it further.
+    fn again(&mut self, message: Message) -> Result<(), LinkError> {
+        let Message { header, payload, bulk, touch } = &message;
+        if header.opcode == Collect::OPCODE && !self.held.holds_call_of(header.thread) {
+            return self.collect(header);
+        }
+        if header.opcode != Collect::OPCODE && self.held.judge(header, *touch) == Verdict::Passes {
+            return self.driver(header, payload, bulk);
+        }
+        self.held.push(message);
+        Ok(())
     }
 
     /// Notes that a function has returned, does what waited for it, and waits for the next one.
     fn next_function(&mut self, header: &Header, asked: NextFunction) -> Result<(), LinkError> {
         let functions = Arc::clone(self.device.functions());
-        functions.returned(asked.done);
-        while !self.device.functions().are_pending()
-            && let Some(Message { header, payload, bulk }) = self.held.pop()
+        if functions.returned(asked.done)
+            && let Err((context, error)) = self.device.go_on(asked.done)
         {
-            if header.opcode == Collect::OPCODE {
-                self.collect(&header)?;
-            } else {
-                self.driver(&header, &payload, &bulk)?;
-            }
+            self.replies.deferred().keep(context, error);
+        }
+        for message in self.held.reopen(&functions) {
+            self.again(message)?;
         }
         let (header, replies) = (*header, Arc::clone(&self.replies));
         let wait = move |_: &mut Answer| {
@@ -297,6 +331,21 @@ impl Drop for Unanswered<'_> {
     }
 }
 
+/// Reads the number of the function that a post comes with, if it is one that does.
+fn ticket(header: &Header, payload: &[u8]) -> Result<Option<u64>, LinkError> {
+    Ok(match header.opcode {
+        cuda::LaunchHostFunction::OPCODE => {
+            let launch = cuda::LaunchHostFunction::from_payload(payload);
+            Some(launch.map_err(malformed("LaunchHostFunction"))?.ticket)
+        }
+        cuda::GraphRun::OPCODE => {
+            let run = cuda::GraphRun::from_payload(payload);
+            Some(run.map_err(malformed("GraphRun"))?.ticket)
+        }
+        _ => None,
+    })
+}
+
 /// Names the context that a message works on: the caller's, unless it names another.
 fn works_on(header: &Header, payload: &[u8]) -> u64 {
     if header.opcode != cuda::CtxSynchronizeV2::OPCODE {
@@ -306,7 +355,7 @@ fn works_on(header: &Header, payload: &[u8]) -> u64 {
     if named == 0 { header.context } else { named }
 }
 
-fn malformed(what: &'static str) -> impl FnOnce(Malformed) -> LinkError {
+fn malformed(what: &'static str) -> impl Fn(Malformed) -> LinkError {
     move |source| LinkError::Malformed { what, source }
 }
 

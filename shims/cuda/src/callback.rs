@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use vgpu_abi::cuda::{CUhostFn, CUoccupancyB2DSize, CUstream, CUstreamCallback};
 
 /// A function of the program that a stream is to run, with what the program wants it to be given.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct HostFunction {
     kind: Kind,
     data: *mut c_void,
@@ -21,6 +21,9 @@ enum Kind {
 // functions on a thread of its own, and so the program expects it.
 unsafe impl Send for HostFunction {}
 
+// SAFETY: as above; it is never changed.
+unsafe impl Sync for HostFunction {}
+
 impl HostFunction {
     /// Takes a function of `cuLaunchHostFunc`; `None` for NULL.
     pub(crate) fn new(function: CUhostFn, data: *mut c_void) -> Option<Self> {
@@ -34,6 +37,14 @@ impl HostFunction {
         data: *mut c_void,
     ) -> Option<Self> {
         (!function.is_null()).then_some(Self { kind: Kind::Callback(function, stream), data })
+    }
+
+    /// What the program gave of a function of `cuLaunchHostFunc`.
+    pub(crate) fn given(self) -> (CUhostFn, *mut c_void) {
+        match self.kind {
+            Kind::Function(function) => (function, self.data),
+            Kind::Callback(..) => (std::ptr::null(), self.data),
+        }
     }
 
     /// Calls it, with the stream's result code. A function of `cuLaunchHostFunc` is not told the

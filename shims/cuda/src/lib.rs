@@ -7,6 +7,7 @@
 
 mod api;
 mod arrays;
+mod borrowed;
 mod callback;
 mod captures;
 mod code;
@@ -18,7 +19,6 @@ mod entry_points;
 mod exports;
 mod graphs;
 mod handles;
-mod host_copies;
 mod physical;
 mod pinned;
 mod ranges;

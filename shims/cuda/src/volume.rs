@@ -5,7 +5,7 @@
 
 mod layout;
 
-pub(crate) use layout::{Layout, Shape};
+pub(crate) use layout::{Layout, Part, Shape};
 
 use std::borrow::Cow;
 
@@ -19,8 +19,7 @@ use vgpu_guest::wire::header::BULK_BYTES_MAX;
 use vgpu_guest::{reach, reserve};
 
 use crate::api::{capture, copy as line, stream as streams};
-use layout::Part;
-
+use crate::borrowed::{Borrowed, HostCopy, Way};
 use crate::{arrays, captures, ranges, remote};
 
 /// Longest gap between rows that is looked at with them: a page, which is looked at anyway.
@@ -78,12 +77,7 @@ impl<'call> Side<'call> {
                 let first = first.ok_or(Error::INVALID_VALUE)?;
                 ranges::check(first, layout.extent(shape)? as u64)
             }
-            Self::Host { base, layout } => {
-                layout.check(shape)?;
-                let first = base.further(layout.place([0; 3])?).address();
-                let is_own = base.address() != 0 && !reserve::holds(first);
-                if is_own { Ok(()) } else { Err(Error::INVALID_VALUE) }
-            }
+            Self::Host { base, layout } => check_program(base, layout, shape),
         }
     }
 
@@ -112,6 +106,18 @@ impl<'call> Side<'call> {
             height: layout.height as u64,
         })
     }
+}
+
+/// Checks that rows lie apart, and where the program may have memory.
+pub(crate) fn check_program(
+    base: &Memory<'_>,
+    layout: &Layout,
+    shape: &Shape,
+) -> Result<(), Error> {
+    layout.check(shape)?;
+    let first = base.further(layout.place([0; 3])?).address();
+    let is_own = base.address() != 0 && !reserve::holds(first);
+    if is_own { Ok(()) } else { Err(Error::INVALID_VALUE) }
 }
 
 /// Copies, and waits unless there is a stream to do it in.
@@ -179,7 +185,14 @@ fn to_device(
     shape: Shape,
     stream: Option<CUstream>,
 ) -> Result<(), Error> {
-    check_capture(stream)?;
+    if let Some(stream) = stream
+        && capture::is_active(stream)?
+    {
+        let copy = HostCopy::new(Way::In, base.further(0).keep(), *layout, shape)?;
+        let source = Side::Device { base: copy.stand_in, layout: copy.packed() };
+        return captured(copy, target, &source, shape, stream);
+    }
+    stream.map_or_else(captures::check_unsafe, line::await_functions)?;
     for part in shape.parts(BULK_BYTES_MAX) {
         let rows = gather(base, layout, &part)?;
         let (target, shape) = (target.on_the_wire(part.at)?, part.shape.on_the_wire());
@@ -204,7 +217,15 @@ fn to_host(
     shape: Shape,
     stream: Option<CUstream>,
 ) -> Result<(), Error> {
-    check_capture(stream)?;
+    match stream {
+        Some(stream) if capture::is_active(stream)? => {
+            let copy = HostCopy::new(Way::Out, base.further(0).keep(), *layout, shape)?;
+            let target = Side::Device { base: copy.stand_in, layout: copy.packed() };
+            return captured(copy, &target, source, shape, stream);
+        }
+        Some(_) => {}
+        None => captures::check_unsafe()?,
+    }
     let mut rows = Vec::new();
     for part in shape.parts(BULK_BYTES_MAX) {
         rows.resize(part.shape.bytes()?, 0);
@@ -224,16 +245,22 @@ fn to_host(
     Ok(())
 }
 
-/// Copies with the program's memory are no nodes of graphs; one that waits is unsafe in a capture.
-fn check_capture(stream: Option<CUstream>) -> Result<(), Error> {
-    match stream {
-        Some(stream) => capture::check_not_capturing(stream),
-        None => captures::check_unsafe(),
-    }
+/// Captures a copy between the program's memory, for which a place stands in, and a device.
+fn captured(
+    copy: HostCopy,
+    target: &Side<'_>,
+    source: &Side<'_>,
+    shape: Shape,
+    stream: CUstream,
+) -> Result<(), Error> {
+    let (target, source) = (target.on_the_wire([0; 3])?, source.on_the_wire([0; 3])?);
+    let shape = shape.on_the_wire();
+    let request = VolumeWithinAsync { target, source, shape, stream: stream.0 };
+    capture::borrow(Borrowed::Copy(copy), stream, || remote::call(&request))
 }
 
 /// Packs the rows of a part; rows that lie together stay where they are.
-fn gather<'call>(
+pub(crate) fn gather<'call>(
     base: &Memory<'call>,
     layout: &Layout,
     part: &Part,
@@ -252,7 +279,13 @@ fn gather<'call>(
     Ok(Cow::Owned(rows))
 }
 
-fn scatter(base: &Memory<'_>, layout: &Layout, part: &Part, rows: &[u8]) -> Result<(), Error> {
+/// Puts the rows of a part where they belong.
+pub(crate) fn scatter(
+    base: &Memory<'_>,
+    layout: &Layout,
+    part: &Part,
+    rows: &[u8],
+) -> Result<(), Error> {
     let Part { at: [x, y, z], shape } = *part;
     check_reach(base, layout, part, reach::is_writable)?;
     for ((row, slice), bytes) in shape.rows().zip(rows.chunks(shape.width)) {
@@ -263,7 +296,7 @@ fn scatter(base: &Memory<'_>, layout: &Layout, part: &Part, rows: &[u8]) -> Resu
 }
 
 /// Checks that the rows of a part are memory of the program.
-fn check_reach(
+pub(crate) fn check_reach(
     base: &Memory<'_>,
     layout: &Layout,
     part: &Part,

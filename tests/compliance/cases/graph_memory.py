@@ -134,3 +134,61 @@ def a_copy_node_of_the_program_reads_at_each_launch_and_tells_its_address(world)
         fill(source, value)
         launch(world, executable, stream)
         world.equal(world.read(place, 16), bytes([value]) * 16)
+
+
+@case
+def a_copy_node_of_rows_of_the_program_reads_and_tells_them(world):
+    """cuGraphAddMemcpyNode with several rows of CU_MEMORYTYPE_HOST (1)."""
+    context = world.primary()
+    place, stream, source = world.memory(), world.stream(), pinned(world, 64)
+    graph, node = ctypes.c_void_p(), ctypes.c_void_p()
+    world.ok(world.cu.cuGraphCreate(byref(graph), 0))
+    copy = Copy(from_kind=1, from_host=ctypes.addressof(source), from_x=2, from_y=1, from_pitch=16,
+                to_kind=2, to_device=place, to_pitch=8, width=4, rows=3, slices=1)
+    world.ok(world.cu.cuGraphAddMemcpyNode(byref(node), graph, None, 0, byref(copy), context))
+    told = Copy()
+    world.ok(world.cu.cuGraphMemcpyNodeGetParams(node, byref(told)))
+    world.equal((told.from_kind, told.from_host), (1, ctypes.addressof(source)))
+    world.equal((told.from_x, told.from_y, told.from_pitch), (2, 1, 16))
+    executable = instantiate(world, graph)
+    for first in (0, 100):
+        for at in range(64):
+            source[at] = first + at
+        launch(world, executable, stream)
+        for row in range(3):
+            expected = bytes(first + 16 * (row + 1) + 2 + at for at in range(4))
+            world.equal(world.read(place + 8 * row, 4), expected)
+
+
+# One end of a copy in two dimensions.
+FLAT = ["x", "y", "kind", "host", "device", "array", "pitch"]
+
+
+class FlatCopy(ctypes.Structure):
+    """CUDA_MEMCPY2D."""
+
+    _fields_ = [
+        (f"{end}_{name}", c_uint32 if name == "kind" else c_uint64)
+        for end in ("from", "to")
+        for name in FLAT
+    ] + [("width", c_uint64), ("rows", c_uint64)]
+
+
+@case
+def captured_copies_of_rows_are_done_at_each_launch(world):
+    """cuMemcpy2DAsync in a capture, there and back."""
+    world.primary()
+    place, stream = world.memory(), world.stream()
+    source, target = pinned(world, 64), pinned(world, 64)
+    there = FlatCopy(from_kind=1, from_host=ctypes.addressof(source), from_pitch=16,
+                     to_kind=2, to_device=place, to_pitch=32, width=4, rows=4)
+    back = FlatCopy(from_kind=2, from_device=place, from_pitch=32,
+                    to_kind=1, to_host=ctypes.addressof(target), to_pitch=8, width=4, rows=4)
+    world.ok(world.cu.cuStreamBeginCapture_v2(stream, RELAXED))
+    world.ok(world.cu.cuMemcpy2DAsync_v2(byref(there), stream))
+    world.ok(world.cu.cuMemcpy2DAsync_v2(byref(back), stream))
+    executable = instantiate(world, end(world, stream))
+    for value in range(1, 4):
+        fill(source, value)
+        launch(world, executable, stream)
+        world.equal(bytes(target[:32]), (bytes([value]) * 4 + b"\0" * 4) * 4)

@@ -64,6 +64,8 @@ cases! {
         a_graph_of_another_shape_does_not,
         a_kernel_node_says_and_takes_what_it_launches,
         a_graph_is_built_node_by_node,
+        a_captured_function_computes_between_kernels,
+        a_host_node_sees_the_result_that_was_copied_before_it,
         what_breaks_a_capture_is_told_at_its_end,
     ;
     "launch":
@@ -97,6 +99,7 @@ cases! {
         events_measure_time_that_passes,
         threads_with_streams_of_their_own_do_not_mix,
         memory_is_allocated_in_stream_order,
+        a_function_of_the_program_is_called_between_kernels,
     ;
     "symbol":
         constants_have_their_first_values_and_then_those_that_are_copied,

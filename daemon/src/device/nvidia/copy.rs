@@ -230,7 +230,7 @@ impl Drop for Staged {
 
 /// Makes room for what a copy brings. More than a frame holds could not be answered; the guest
 /// asks in pieces.
-fn room(bulk: &mut Vec<u8>, bytes: u64) -> Result<(), Error> {
+pub(super) fn room(bulk: &mut Vec<u8>, bytes: u64) -> Result<(), Error> {
     if bytes > BULK_BYTES_MAX as u64 {
         return Err(Error::INVALID_VALUE);
     }

@@ -149,6 +149,41 @@ extern "C" fn stream_came_to(_stream: usize, status: u32, awaited: *mut c_void) 
     waited.functions.come_to(waited.ticket, status);
 }
 
+/// A function of the client's program that nodes of graphs call: what the driver gives it. It stays
+/// until the worker ends, as graphs and what was launched of them name it.
+#[derive(Debug)]
+pub(super) struct Called(*const Waited);
+
+// SAFETY: the address of something that is never changed and never ends; what is in there may be
+// shared by threads.
+unsafe impl Send for Called {}
+
+impl Called {
+    /// Names a function.
+    pub fn new(functions: Arc<Functions>, ticket: u64) -> Self {
+        Self(Box::leak(Box::new(Waited { functions, ticket })))
+    }
+
+    /// The function that nodes are given with [`Called::address`].
+    pub fn function() -> Raw<'static> {
+        let function: extern "C" fn(*mut c_void) = graph_came_to;
+        Raw(function as *mut c_void, PhantomData)
+    }
+
+    /// What it is given.
+    pub fn address(&self) -> Raw<'static> {
+        Raw(self.0.cast_mut().cast(), PhantomData)
+    }
+}
+
+/// Called by the driver, on a thread of its own, when a graph has come to a function: what is
+/// behind it in the graph goes on when this returns. Nothing here unwinds.
+extern "C" fn graph_came_to(called: *mut c_void) {
+    // SAFETY: it is what `Called::new` made, for good.
+    let waited = unsafe { &*called.cast_const().cast::<Waited>() };
+    waited.functions.call(waited.ticket);
+}
+
 /// Copies a list that the library has just given: it says where it lies, and how long it is.
 pub(super) fn given<const N: usize>(list: Pointer, count: usize) -> Vec<[u8; N]> {
     if list == Pointer::default() {

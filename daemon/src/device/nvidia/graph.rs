@@ -231,6 +231,9 @@ fn add(
         Work::EventWait(event) => {
             driver.graph_add_event_wait_node(place, graph, nodes, count, event)?;
         }
+        Work::Host(mut host) => {
+            driver.graph_add_host_node(place, graph, nodes, count, &mut host)?;
+        }
     }
     Ok(node)
 }
@@ -259,6 +262,7 @@ pub(super) fn graph_node_change(
         Work::Set(mut set) => driver.graph_memset_node_set_params(node, &mut set),
         Work::EventRecord(event) => driver.graph_event_record_node_set_event(node, event),
         Work::EventWait(event) => driver.graph_event_wait_node_set_event(node, event),
+        Work::Host(mut host) => driver.graph_host_node_set_params(node, &mut host),
         // What a child graph's node does is changed in that graph.
         Work::Empty | Work::Graph(_) => Err(Error::INVALID_VALUE),
     }

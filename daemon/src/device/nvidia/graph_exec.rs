@@ -97,6 +97,7 @@ pub(super) fn graph_exec_node_change(
             driver.graph_exec_event_record_node_set_event(exec, node, event)
         }
         Work::EventWait(event) => driver.graph_exec_event_wait_node_set_event(exec, node, event),
+        Work::Host(mut host) => driver.graph_exec_host_node_set_params(exec, node, &mut host),
         Work::Empty => Err(Error::INVALID_VALUE),
     }
 }

@@ -19,6 +19,7 @@ mod generated;
 mod graph;
 mod graph_exec;
 mod handles;
+mod host_function;
 mod jit;
 mod kernel;
 mod launch;
@@ -53,6 +54,7 @@ use foreign::Pointer;
 use generated::driver::Driver;
 use generated::nvml::Nvml;
 use handles::{Handles, Kind};
+use host_function::NodeFunctions;
 use layouts::Layouts;
 use memory::Allocations;
 use staging::Staging;
@@ -92,6 +94,7 @@ pub(crate) struct Nvidia {
     held: Vec<volume::Held>,
     staging: Staging,
     functions: Arc<Functions>,
+    node_functions: NodeFunctions,
     bank: Box<dyn Bank>,
 }
 
@@ -126,6 +129,7 @@ impl Nvidia {
             bank: Box::new(bank),
             deliveries: Arc::default(),
             functions: Arc::default(),
+            node_functions: NodeFunctions::default(),
         }
     }
 
@@ -208,6 +212,7 @@ impl Nvidia {
         self.handles.end(context);
         self.blas.end_context(context);
         self.thread_streams.retain(|(of, _), _| *of != context);
+        self.node_functions.end_context(context);
         self.held.retain(|held| held.context != context);
         self.links.retain(|link, _| self.handles.is_alive(*link));
         self.layouts.sweep(&self.handles);

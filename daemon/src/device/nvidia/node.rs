@@ -11,6 +11,7 @@ use vgpu_link::wire::cuda::{Dim3, KernelLaunch, NodeCopy, NodeCopyEnd, NodeParam
 use super::Nvidia;
 use super::foreign::{Bytes, Pointer, Raw, given};
 use super::handles::Kind;
+use super::host_function::HOST_BYTES;
 
 pub(super) const KERNEL_BYTES: usize = size_of::<CUDA_KERNEL_NODE_PARAMS_v2>();
 pub(super) const COPY_BYTES: usize = size_of::<CUDA_MEMCPY3D_v2>();
@@ -35,6 +36,7 @@ pub(super) enum Work {
     Graph(Pointer),
     EventRecord(Pointer),
     EventWait(Pointer),
+    Host(Bytes<HOST_BYTES>),
 }
 
 impl Nvidia {
@@ -43,7 +45,7 @@ impl Nvidia {
     /// # Errors
     /// NOT_SUPPORTED for a kind of node that is not carried, INVALID_VALUE if something is missing.
     pub(super) fn work(
-        &self,
+        &mut self,
         current: u64,
         mut params: NodeParams,
     ) -> Result<(Work, Pointer), Error> {
@@ -61,6 +63,7 @@ impl Nvidia {
             Type::GRAPH => Work::Graph(self.handles.find(Kind::Graph, params.handle)?),
             Type::EVENT_RECORD => Work::EventRecord(self.handles.find(Kind::Event, params.handle)?),
             Type::WAIT_EVENT => Work::EventWait(self.handles.find(Kind::Event, params.handle)?),
+            Type::HOST => Work::Host(self.host_work(params.handle)?),
             _ => return Err(Error::NOT_SUPPORTED),
         };
         Ok((work, context))
@@ -133,6 +136,11 @@ impl Nvidia {
             Type::WAIT_EVENT => {
                 self.driver.graph_event_wait_node_get_event(node, &mut pointer)?;
                 params.handle = self.handles.keep(Kind::Event, pointer, 0)?;
+            }
+            Type::HOST => {
+                let mut bytes = Bytes([0; HOST_BYTES]);
+                self.driver.graph_host_node_get_params(node, &mut bytes)?;
+                params.handle = self.told_host(&bytes)?;
             }
             _ => return Err(Error::NOT_SUPPORTED),
         }

@@ -45,6 +45,7 @@ impl Sim {
     pub(super) fn await_event(&mut self, event: u64) -> Result<(), Error> {
         self.queues.check_event(event)?;
         match self.captures.marks.get(&event).map(|mark| mark.capture) {
+            None if self.will_record(event) => Err(Error::NOT_READY),
             None => Ok(()),
             Some(capture) => {
                 self.captures.invalidate(capture);

@@ -215,6 +215,10 @@ impl Sim {
             Entry::Free { .. } => {
                 // Taken out for the moment, so that its operations can change everything else.
                 let nothing = Plan { steps: Vec::new() };
+                if self.exec(exec)?.plan.calls_functions() {
+                    // `run_graph` does.
+                    return Err(Error::INVALID_VALUE);
+                }
                 let plan = std::mem::replace(&mut self.exec_mut(exec)?.plan, nothing);
                 let done = self.follow(&plan);
                 self.exec_mut(exec)?.plan = plan;

@@ -159,6 +159,7 @@ impl Sim {
                 self.check_set(old, new).ok_or(Outcome::ERROR_PARAMETERS_CHANGED)
             }
             (Operation::Empty, Operation::Empty)
+            | (Operation::Host(_), Operation::Host(_))
             | (Operation::EventRecord(_), Operation::EventRecord(_))
             | (Operation::EventWait(_), Operation::EventWait(_)) => Ok(()),
             _ => Err(Outcome::ERROR_NODE_TYPE_CHANGED),

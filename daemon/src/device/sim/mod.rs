@@ -32,6 +32,7 @@ mod pool_tests;
 mod profile;
 pub(crate) mod ptx;
 mod queue;
+mod run;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -78,6 +79,8 @@ pub(crate) struct Sim {
     execs: Table<Exec>,
     /// Steps and edges of all of them.
     execs_weight: usize,
+    /// In the order in which they were launched.
+    runs: Vec<run::Run>,
     codes: Codes,
     images: Store,
     deliveries: Arc<Deliveries>,
@@ -111,6 +114,10 @@ impl Devices for Sim {
         &self.functions
     }
 
+    fn go_on(&mut self, ticket: u64) -> Result<(), (u64, Error)> {
+        self.resume(ticket)
+    }
+
     fn answer(
         &mut self,
         call: &Call,
@@ -141,6 +148,7 @@ impl Sim {
             blas: blas::Handles::new(),
             execs: Table::new(Kind::GraphExec),
             execs_weight: 0,
+            runs: Vec::new(),
             codes: Codes::new(),
             images,
             deliveries: Arc::default(),

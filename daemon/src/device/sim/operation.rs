@@ -10,6 +10,7 @@ use vgpu_link::wire::cuda::{NodeCopy, NodeCopyEnd, NodeSet};
 use super::Sim;
 use super::blas::Work;
 use super::code::Launch;
+use crate::device::Holds;
 
 /// One piece of work for a stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,8 @@ pub(crate) enum Operation {
     EventWait(u64),
     /// Work of cuBLAS.
     Blas(Box<Work>),
+    /// A function of the client's program, by its number.
+    Host(u64),
 }
 
 impl Operation {
@@ -123,7 +126,7 @@ impl Sim {
     /// Checks all that can be known before an operation is done in a context.
     pub(super) fn examine(&self, context: u64, operation: &Operation) -> Result<(), Error> {
         match operation {
-            Operation::Empty => Ok(()),
+            Operation::Empty | Operation::Host(_) => Ok(()),
             Operation::Launch(launch) => self.examine_launch(context, launch).map(drop),
             Operation::Copy(copy) => self.examine_copy(copy).map(drop),
             Operation::Set(set) => self.memory.read(set.to, extent(set)?).map(drop),
@@ -148,6 +151,11 @@ impl Sim {
             // What an event stands for was done before anybody could wait for it.
             Operation::EventWait(event) => self.queues.check_event(*event),
             Operation::Blas(work) => self.perform_blas(work),
+            Operation::Host(function) => {
+                self.functions.launch(*function, Holds::Stream)?;
+                self.functions.come_to(*function, 0);
+                Ok(())
+            }
         }
     }
 

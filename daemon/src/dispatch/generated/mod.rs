@@ -11,6 +11,7 @@ mod event;
 mod function;
 mod graph;
 mod graph_exec;
+mod host_function;
 mod kernel;
 mod launch;
 mod library;
@@ -32,6 +33,7 @@ pub use event::EventCalls;
 pub use function::FunctionCalls;
 pub use graph::GraphCalls;
 pub use graph_exec::GraphExecCalls;
+pub use host_function::HostFunctionCalls;
 pub use kernel::KernelCalls;
 pub use launch::LaunchCalls;
 pub use library::LibraryCalls;
@@ -63,6 +65,7 @@ pub trait Device:
     + FunctionCalls
     + GraphCalls
     + GraphExecCalls
+    + HostFunctionCalls
     + KernelCalls
     + LaunchCalls
     + LibraryCalls
@@ -88,6 +91,7 @@ impl<
         + FunctionCalls
         + GraphCalls
         + GraphExecCalls
+        + HostFunctionCalls
         + KernelCalls
         + LaunchCalls
         + LibraryCalls
@@ -567,6 +571,15 @@ pub fn dispatch(
         }
         <cuda::GraphNodeGetEnabled as Request>::OPCODE => {
             answer.done(payload, |r, _| device.graph_node_get_enabled(call, r))
+        }
+        <cuda::GraphRun as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.graph_run(call, r))
+        }
+        <cuda::StandInRead as Request>::OPCODE => {
+            answer.wait(payload, |r, out| device.stand_in_read(call, r, out))
+        }
+        <cuda::StandInWrite as Request>::OPCODE => {
+            answer.wait(payload, |r, _| device.stand_in_write(call, r, bulk))
         }
         <cuda::CopyToGuest as Request>::OPCODE => {
             answer.done(payload, |r, _| device.copy_to_guest(call, r))

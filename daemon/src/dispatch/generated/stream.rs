@@ -82,14 +82,4 @@ pub trait StreamCalls {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }
-
-    /// Does `LaunchHostFunction`.
-    fn launch_host_function(
-        &mut self,
-        call: &Call,
-        request: cuda::LaunchHostFunction,
-    ) -> Result<(), Error> {
-        let _ = (call, request);
-        Err(Error::NOT_SUPPORTED)
-    }
 }

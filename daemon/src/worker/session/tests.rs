@@ -65,17 +65,17 @@ impl Devices for Played {
         &mut self,
         _: &Call,
         opcode: u32,
-        payload: &[u8],
+        _: &[u8],
         _: &[u8],
         answer: &mut Answer,
     ) -> Result<Option<Finish>, Malformed> {
         let act = self.0.remove(&opcode);
         if let Some(Act::Function(ticket)) = act {
-            self.2.launch().expect("there is room");
+            self.2.launch(ticket, Holds::Stream).expect("there is room");
             self.2.come_to(ticket, 0);
             return Ok(None);
         }
-        answer.wait::<(), (), Error>(payload, |(), _| match act {
+        answer.wait::<(), (), Error>(&[], |(), _| match act {
             None | Some(Act::Function(_)) => Ok(Wait::Done(())),
             Some(Act::Answer(code)) => Error::new(code).map_or(Ok(Wait::Done(())), Err),
             Some(Act::Wait(gate, outcome)) => Ok(Wait::later(move |_| {
@@ -106,6 +106,12 @@ fn against(
         drop(near);
         session.join().expect("no panic").expect_err("the client went")
     })
+}
+
+/// Sends a message whose fields matter.
+fn say<R: Request>(link: &mut dyn Sender, kind: Kind, request: &R, thread: u32) {
+    let header = Header { sequence: R::OPCODE, context: 7, thread, ..Header::new(kind, R::OPCODE) };
+    link.send(&header, &request.to_payload(), &[]).expect("the worker reads");
 }
 
 fn ask(link: &mut dyn Sender, kind: Kind, opcode: u32, thread: u32) {
@@ -234,19 +240,22 @@ fn streams_wait_for_a_function_and_other_calls_go_on() {
     };
     against(script, |link| {
         next(link, 0);
-        ask(link, Kind::Post, launch, 1);
+        say(link, Kind::Post, &cuda::LaunchHostFunction { stream: 70, ticket: 5 }, 1);
         let mut payload = Vec::new();
         let header = link.receive(&mut payload, Bulk::Into(&mut [])).expect("it is due");
         assert_eq!((header.sequence, header.thread), (8, 9));
         let due = DueFunction::from_payload(&payload).expect("it decodes");
         assert_eq!(due, DueFunction { ticket: 5, status: 0 });
+        say(link, Kind::Call, &cuda::StreamSynchronize { stream: 71 }, 2);
+        assert_eq!(answer(link), (SLOW, 0), "another stream goes on");
+        say(link, Kind::Post, &cuda::EventRecord { event: 9, stream: 70 }, 1);
         ask(link, Kind::Post, free, 1);
         ask(link, Kind::Call, SLOW, 1);
         ask(link, Kind::Call, opcode::COLLECT, 1);
         ask(link, Kind::Call, QUICK, 2);
         assert_eq!(answer(link), (QUICK, 0));
         ask(link, Kind::Post, cuda::MemsetD8Async::OPCODE, 2);
-        ask(link, Kind::Call, cuda::EventQuery::OPCODE, 2);
+        say(link, Kind::Call, &cuda::EventQuery { event: 9 }, 2);
         ask(link, Kind::Call, opcode::COLLECT, 2);
         assert_eq!(answer(link), (cuda::EventQuery::OPCODE, 600));
         let mut collected = |link: &mut dyn Link| {

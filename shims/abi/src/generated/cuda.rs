@@ -430,6 +430,9 @@ const _: () = {
     assert!(std::mem::offset_of!(CUDA_GRAPH_INSTANTIATE_PARAMS, result_out) == 24);
 };
 
+/// `CUDA_HOST_NODE_PARAMS` of C.
+pub type CUDA_HOST_NODE_PARAMS = CUDA_HOST_NODE_PARAMS_v1;
+
 /// Structure of C type `CUDA_HOST_NODE_PARAMS_v1`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]

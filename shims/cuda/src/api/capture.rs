@@ -12,14 +12,15 @@ use vgpu_abi::cuda::{
     CUstreamCaptureStatus as Status, Error,
 };
 use vgpu_guest::convert::{Kept, Memory};
+use vgpu_guest::current;
 use vgpu_guest::wire::cuda::{
-    CaptureDependencies, CaptureInfo, CaptureInfoReply, CaptureToGraph, MemcpyDtoDAsyncV2,
-    StreamBeginCaptureV2, StreamEndCapture, StreamIsCapturing,
+    CaptureDependencies, CaptureInfo, CaptureInfoReply, CaptureInvalidate, CaptureToGraph,
+    MemcpyDtoDAsyncV2, StreamBeginCaptureV2, StreamEndCapture, StreamIsCapturing,
 };
 
 use super::graph::{edge_data, edges, plain_edges};
-use crate::host_copies::{HostCopy, Way};
-use crate::{captures, devices, handles, host_copies, remote};
+use crate::borrowed::{self, Borrowed, HostCopy, Way};
+use crate::{captures, devices, handles, remote};
 
 /// What was last answered about a stream's dependencies. Programs are given pointers to it, which
 /// hold "until the next API call which operates on the stream or until the capture is terminated".
@@ -80,7 +81,7 @@ pub(crate) fn stream_end_capture(stream: CUstream) -> Result<CUgraph, Error> {
     if !matches!(ended, Err(Error::STREAM_CAPTURE_UNMATCHED)) {
         captures::end(context, stream);
         let graph = ended.as_ref().ok().map(|ended| CUgraph(ended.graph));
-        host_copies::end_capture(graph, captures::any());
+        borrowed::end_capture(graph, captures::any());
         answered(|answered| {
             answered.remove(&(context, stream.0));
             if !captures::any() {
@@ -114,7 +115,7 @@ pub(crate) fn check_not_capturing(stream: CUstream) -> Result<(), Error> {
 ///
 /// # Errors
 /// STREAM_CAPTURE_INVALIDATED if the capture has failed already.
-pub(super) fn is_active(stream: CUstream) -> Result<bool, Error> {
+pub(crate) fn is_active(stream: CUstream) -> Result<bool, Error> {
     match stream_is_capturing(stream)? {
         Status::NONE => Ok(false),
         Status::INVALIDATED => Err(Error::STREAM_CAPTURE_INVALIDATED),
@@ -122,7 +123,30 @@ pub(super) fn is_active(stream: CUstream) -> Result<bool, Error> {
     }
 }
 
-/// Captures a copy between the program's memory and a device.
+/// Captures what borrows something of the program, and takes up its node.
+pub(crate) fn borrow(
+    borrowed: Borrowed,
+    stream: CUstream,
+    record: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (graph, node) = recorded(stream, record)?;
+    borrowed::insert(graph, node, borrowed, true);
+    Ok(())
+}
+
+/// Captures something; returns the graph and the node.
+pub(super) fn recorded(
+    stream: CUstream,
+    record: impl FnOnce() -> Result<(), Error>,
+) -> Result<(CUgraph, CUgraphNode), Error> {
+    let graph = CUgraph(info(stream)?.graph);
+    record()?;
+    // The latest of a stream's nodes is what its next one depends on, and it alone.
+    let node = info(stream)?.dependencies.first().map(|one| one.node);
+    Ok((graph, CUgraphNode(node.ok_or(Error::STREAM_CAPTURE_INVALIDATED)?)))
+}
+
+/// Captures a copy between the program's memory and a device, which lies there together.
 pub(super) fn copy(
     way: Way,
     place: Kept,
@@ -130,8 +154,7 @@ pub(super) fn copy(
     bytes: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
-    let graph = CUgraph(info(stream)?.graph);
-    let copy = HostCopy::new(way, place, bytes)?;
+    let copy = HostCopy::line(way, place, bytes)?;
     let (to, from) = match way {
         Way::In => (device, copy.stand_in),
         Way::Out => (copy.stand_in, device),
@@ -139,12 +162,18 @@ pub(super) fn copy(
     let byte_count = bytes as u64;
     let request =
         MemcpyDtoDAsyncV2 { dst_device: to, src_device: from, byte_count, stream: stream.0 };
-    remote::call(&request)?;
-    // The latest of a stream's nodes is what its next one depends on, and it alone.
-    let node = info(stream)?.dependencies.first().map(|one| one.node);
-    let node = CUgraphNode(node.ok_or(Error::STREAM_CAPTURE_INVALIDATED)?);
-    host_copies::insert(graph, node, copy, true);
-    Ok(())
+    borrow(Borrowed::Copy(copy), stream, || remote::call(&request))
+}
+
+/// Invalidates the capture that a stream is in, by something that may not be captured.
+///
+/// # Errors
+/// STREAM_CAPTURE_UNSUPPORTED, always.
+pub(super) fn invalidate(stream: CUstream) -> Result<(), Error> {
+    let thread = current::thread_number();
+    remote::call(&CaptureInvalidate { stream: stream.0, thread })?;
+    captures::notice(Error::STREAM_CAPTURE_UNSUPPORTED);
+    Err(Error::STREAM_CAPTURE_UNSUPPORTED)
 }
 
 /// Tells whether the stream is being captured, and the capture's number.

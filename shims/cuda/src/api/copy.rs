@@ -16,8 +16,8 @@ use vgpu_guest::wire::cuda::{
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
 use vgpu_guest::{reach, reserve, session};
 
-use super::capture;
-use crate::host_copies::Way;
+use super::{capture, host_function};
+use crate::borrowed::Way;
 use crate::{captures, contexts, handles, ranges, remote, work};
 
 /// Longest synchronous copy to the device that is not waited for: 64 KiB, as CUDA itself does not
@@ -33,6 +33,7 @@ pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), 
     ranges::check(target, source.len() as u64)?;
     check_own(source)?;
     captures::check_unsafe()?;
+    await_functions(LEGACY)?;
     let is_small = (1..=POSTED_BYTES_MAX).contains(&source.len());
     let is_idle = !captures::any() && !work::is_pending(LEGACY)? && !session::has_copies()?;
     if is_small && is_idle {
@@ -61,7 +62,8 @@ pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<
     fetch(target, source)
 }
 
-fn fetch(target: &mut [u8], source: CUdeviceptr) -> Result<(), Error> {
+/// Copies memory of the device to the program at once.
+pub(crate) fn fetch(target: &mut [u8], source: CUdeviceptr) -> Result<(), Error> {
     let parts = target.chunks_mut(BULK_BYTES_MAX).zip(offsets());
     let request = |offset, bytes: usize| MemcpyDtoHV2 {
         src_device: source + offset,
@@ -101,7 +103,14 @@ pub(crate) fn memcpy_hto_d_async_v2(
     if capture::is_active(stream)? {
         return capture::copy(Way::In, Kept::of(source), target, source.len(), stream);
     }
+    await_functions(stream)?;
     send_behind(target, source, stream)
+}
+
+/// Waits for what a stream does, while functions of the program have not returned: they may yet
+/// write the source of a copy that comes behind them.
+pub(crate) fn await_functions(stream: CUstream) -> Result<(), Error> {
+    if host_function::are_launched() { super::stream::stream_synchronize(stream) } else { Ok(()) }
 }
 
 /// Sends memory of the program behind what the stream does already.

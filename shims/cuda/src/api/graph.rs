@@ -9,7 +9,7 @@ use vgpu_guest::wire::cuda::{
     GraphNodes, GraphRemoveEdges,
 };
 
-use crate::{graphs, host_copies, remote};
+use crate::{borrowed, graphs, remote};
 
 /// Most dependencies of a message: what its lists hold.
 const EDGES_MAX: usize = 32_768;
@@ -24,10 +24,12 @@ const DEFAULT: [u8; 8] = [0; 8];
 /// here.
 pub(crate) fn graph_clone(original: CUgraph) -> Result<CUgraph, Error> {
     remote::ready()?;
-    if host_copies::any_in_graph(original) {
+    if borrowed::copies_any(original) {
         return Err(Error::NOT_SUPPORTED);
     }
-    Ok(CUgraph(remote::call(&GraphClone { original_graph: original.0 })?.graph_clone))
+    let clone = remote::call(&GraphClone { original_graph: original.0 })?.graph_clone;
+    borrowed::insert_clone(CUgraph(clone), original);
+    Ok(CUgraph(clone))
 }
 
 /// Destroys a graph with its nodes.
@@ -37,7 +39,7 @@ pub(crate) fn graph_destroy(graph: CUgraph) -> Result<(), Error> {
     let nodes = if graphs::any_arguments() { nodes_of(graph)? } else { Vec::new() };
     remote::call(&GraphDestroy { graph: graph.0 })?;
     nodes.into_iter().for_each(graphs::forget_arguments);
-    host_copies::forget_graph(graph);
+    borrowed::forget_graph(graph);
     Ok(())
 }
 
@@ -51,7 +53,7 @@ pub(super) fn nodes_of(graph: CUgraph) -> Result<Vec<CUgraphNode>, Error> {
 }
 
 /// Lists a graph's edges.
-pub(super) fn edges_of(graph: CUgraph) -> Result<Vec<GraphLink>, Error> {
+pub(crate) fn edges_of(graph: CUgraph) -> Result<Vec<GraphLink>, Error> {
     whole(|first| {
         let part = remote::call(&GraphEdges { graph: graph.0, first })?;
         Ok((part.count, part.edges))

@@ -70,6 +70,7 @@ fn label(params: &NodeParams) -> String {
         Type::GRAPH => format!("GRAPH\\n{:#x}", params.handle),
         Type::EMPTY => "EMPTY".into(),
         Type::WAIT_EVENT => format!("WAIT EVENT\\n{:#x}", params.handle),
+        Type::HOST => "HOST".into(),
         Type::EVENT_RECORD => format!("EVENT RECORD\\n{:#x}", params.handle),
         kind => format!("node of kind {}", kind.0),
     }

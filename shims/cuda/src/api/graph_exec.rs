@@ -15,7 +15,8 @@ use vgpu_guest::wire::cuda::{
 use super::capture;
 use super::node::of_event;
 use super::node_params::{self, Version};
-use crate::{graphs, handles, host_copies, remote};
+use crate::borrowed::{self, Borrowed, Needs};
+use crate::{graphs, handles, remote};
 
 /// Makes an executable graph. The node that stands in the way, if one does, is stored; there is
 /// no log, so its text is empty.
@@ -25,14 +26,14 @@ pub(crate) fn graph_instantiate(
     log: Memory<'_>,
     log_bytes: usize,
 ) -> Result<CUgraphExec, Error> {
-    let made = instantiate(graph, 0, CUstream(0))?;
+    let (needs, made) = instantiate(graph, 0, CUstream(0))?;
     if error_node.address() != 0 {
         error_node.store::<_, Error>(&[CUgraphNode(made.error_node)])?;
     }
     if log.address() != 0 && log_bytes > 0 {
         log.store::<_, Error>(&[0_u8])?;
     }
-    taken_up(graph, &made)
+    taken_up(needs, &made)
 }
 
 /// As [`graph_instantiate`].
@@ -54,7 +55,8 @@ pub(crate) fn graph_instantiate_with_flags(
     if flags & u64::from(Flags::UPLOAD.0) != 0 {
         return Err(Error::INVALID_VALUE);
     }
-    taken_up(graph, &instantiate(graph, flags, CUstream(0))?)
+    let (needs, made) = instantiate(graph, flags, CUstream(0))?;
+    taken_up(needs, &made)
 }
 
 /// Makes an executable graph, and says what stands in the way if something does.
@@ -68,42 +70,47 @@ pub(crate) fn graph_instantiate_with_params(
     if params.flags & u64::from(Flags::UPLOAD.0) != 0 {
         handles::stream(params.hUploadStream)?;
     }
-    let made = instantiate(graph, params.flags, params.hUploadStream)?;
+    let (needs, made) = instantiate(graph, params.flags, params.hUploadStream)?;
     params.hErrNode_out = CUgraphNode(made.error_node);
     params.result_out = CUgraphInstantiateResult(made.result);
-    taken_up(graph, &made)
+    taken_up(needs, &made)
 }
 
 fn instantiate(
     graph: CUgraph,
     flags: u64,
     upload: CUstream,
-) -> Result<GraphInstantiateReply, Error> {
+) -> Result<(Needs, GraphInstantiateReply), Error> {
     remote::ready()?;
-    host_copies::check_graph(graph)?;
-    remote::call(&GraphInstantiate { graph: graph.0, flags, upload: upload.0 })
+    let needs = borrowed::needs(graph)?;
+    let made = remote::call(&GraphInstantiate { graph: graph.0, flags, upload: upload.0 })?;
+    Ok((needs, made))
 }
 
-fn taken_up(graph: CUgraph, made: &GraphInstantiateReply) -> Result<CUgraphExec, Error> {
+fn taken_up(needs: Needs, made: &GraphInstantiateReply) -> Result<CUgraphExec, Error> {
     if let Some(error) = Error::new(made.code) {
         return Err(error);
     }
     let exec = CUgraphExec(made.exec);
     graphs::insert_exec(exec);
-    host_copies::make(exec, graph);
+    borrowed::make(exec, needs);
     Ok(exec)
 }
 
 /// Launches an executable graph in a stream.
 pub(crate) fn graph_launch(exec: CUgraphExec, stream: CUstream) -> Result<(), Error> {
     check(exec, stream)?;
-    let request = GraphLaunch { graph_exec: exec.0, stream: stream.0 };
-    let launch = || remote::post_to(stream, &request);
-    if !host_copies::any_in_exec(exec) {
-        return launch();
+    if !borrowed::any_in_exec(exec) {
+        return remote::post_to(stream, &GraphLaunch { graph_exec: exec.0, stream: stream.0 });
     }
-    capture::check_not_capturing(stream)?;
-    host_copies::around_launch(exec, stream, launch)
+    if !capture::is_active(stream)? {
+        return borrowed::launch(exec, stream);
+    }
+    check_nodes_are_the_hosts(exec)?;
+    let request = GraphLaunch { graph_exec: exec.0, stream: stream.0 };
+    let (graph, node) = capture::recorded(stream, || remote::call(&request))?;
+    borrowed::insert_exec(graph, node, exec);
+    Ok(())
 }
 
 /// Prepares the launch of an executable graph in a stream.
@@ -123,7 +130,7 @@ pub(crate) fn graph_exec_destroy(exec: CUgraphExec) -> Result<(), Error> {
     remote::ready()?;
     graphs::remove_exec(exec)?;
     remote::post(&GraphExecDestroy { graph_exec: exec.0 })?;
-    host_copies::forget_exec(exec);
+    borrowed::forget_exec(exec);
     Ok(())
 }
 
@@ -163,10 +170,10 @@ pub(crate) fn graph_exec_update_v2(
 fn update(exec: CUgraphExec, graph: CUgraph) -> Result<GraphExecUpdateReply, Error> {
     remote::ready()?;
     graphs::check_exec(exec)?;
-    host_copies::check_graph(graph)?;
+    let needs = borrowed::needs(graph)?;
     let updated = remote::call(&GraphExecUpdate { exec: exec.0, graph: graph.0 })?;
     if updated.code == 0 {
-        host_copies::make(exec, graph);
+        borrowed::make(exec, needs);
     }
     Ok(updated)
 }
@@ -200,7 +207,7 @@ pub(crate) fn graph_node_get_enabled(exec: CUgraphExec, node: CUgraphNode) -> Re
 /// Refuses what would change copies of the program's memory one by one: which node of the
 /// executable graph is which of them is not known here.
 fn check_nodes_are_the_hosts(exec: CUgraphExec) -> Result<(), Error> {
-    if host_copies::any_in_exec(exec) { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
+    if borrowed::exec_copies_any(exec) { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
 }
 
 fn change(exec: CUgraphExec, node: CUgraphNode, params: NodeParams) -> Result<(), Error> {
@@ -239,7 +246,7 @@ pub(crate) fn graph_exec_memcpy_node_set_params(
     context: CUcontext,
 ) -> Result<(), Error> {
     remote::ready()?;
-    change(exec, node, node_params::copy(params, context)?)
+    change(exec, node, node_params::copy_on_device(params, context)?)
 }
 
 /// Changes what a node of an executable graph sets.
@@ -260,7 +267,9 @@ pub(crate) fn graph_exec_child_graph_node_set_params(
     child: CUgraph,
 ) -> Result<(), Error> {
     remote::ready()?;
-    change(exec, node, node_params::plain(Type::GRAPH, child.0))
+    change(exec, node, node_params::plain(Type::GRAPH, child.0))?;
+    borrowed::change_child(exec, child);
+    Ok(())
 }
 
 /// Changes the event that a node of an executable graph records.
@@ -288,5 +297,15 @@ pub(crate) fn graph_exec_node_set_params(
     params: Memory<'_>,
 ) -> Result<(), Error> {
     remote::ready()?;
-    change(exec, node, node_params::any(params)?)
+    let (params, borrowed) = node_params::any(params)?;
+    match borrowed {
+        Some(Borrowed::Copy(_)) => return Err(Error::NOT_SUPPORTED),
+        Some(Borrowed::Function(function)) => {
+            check_nodes_are_the_hosts(exec)?;
+            change(exec, node, params)?;
+            borrowed::add_functions(exec, vec![function]);
+        }
+        None => change(exec, node, params)?,
+    }
+    Ok(())
 }

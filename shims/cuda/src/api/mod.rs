@@ -14,6 +14,7 @@ pub(crate) mod graph;
 pub(crate) mod graph_dot;
 pub(crate) mod graph_exec;
 pub(crate) mod host_function;
+pub(crate) mod host_node;
 pub(crate) mod init;
 pub(crate) mod kernel;
 pub(crate) mod launch;

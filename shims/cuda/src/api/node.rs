@@ -14,18 +14,28 @@ use vgpu_guest::wire::cuda::{
 use super::graph::{edges, plain_edges};
 use super::node_params::{self, Version};
 use super::node_told;
+use crate::borrowed::{self, Borrowed};
 use crate::code::limits;
-use crate::{graphs, handles, host_copies, remote};
+use crate::{graphs, handles, remote};
 
-fn add(
+/// Adds a node, and takes up what it borrows of the program.
+pub(super) fn add(
     graph: CUgraph,
     dependencies: Vec<GraphEdge>,
     params: NodeParams,
+    borrowed: Option<Borrowed>,
 ) -> Result<CUgraphNode, Error> {
-    if Type(params.kind) == Type::GRAPH {
-        check_child(CUgraph(params.handle))?;
+    let child = (Type(params.kind) == Type::GRAPH).then_some(CUgraph(params.handle));
+    child.map_or(Ok(()), check_child)?;
+    let node = remote::call(&GraphAddNode { graph: graph.0, dependencies, params })?.node;
+    let node = CUgraphNode(node);
+    if let Some(borrowed) = borrowed {
+        borrowed::insert(graph, node, borrowed, false);
     }
-    Ok(CUgraphNode(remote::call(&GraphAddNode { graph: graph.0, dependencies, params })?.node))
+    if let Some(child) = child {
+        borrowed::insert_child(graph, node, child);
+    }
+    Ok(node)
 }
 
 /// Adds a node that does nothing.
@@ -33,7 +43,7 @@ pub(crate) fn graph_add_empty_node(
     graph: CUgraph,
     dependencies: &[CUgraphNode],
 ) -> Result<CUgraphNode, Error> {
-    add(graph, plain_edges(dependencies)?, node_params::plain(Type::EMPTY, 0))
+    add(graph, plain_edges(dependencies)?, node_params::plain(Type::EMPTY, 0), None)
 }
 
 /// Adds a node that does all of a graph, as that is now.
@@ -42,13 +52,13 @@ pub(crate) fn graph_add_child_graph_node(
     dependencies: &[CUgraphNode],
     child: CUgraph,
 ) -> Result<CUgraphNode, Error> {
-    add(graph, plain_edges(dependencies)?, node_params::plain(Type::GRAPH, child.0))
+    add(graph, plain_edges(dependencies)?, node_params::plain(Type::GRAPH, child.0), None)
 }
 
 /// Checks a graph that is to be inside a node: which nodes of its copy would copy memory of the
 /// program is not known here.
 fn check_child(child: CUgraph) -> Result<(), Error> {
-    if host_copies::any_in_graph(child) { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
+    if borrowed::copies_any(child) { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
 }
 
 /// Adds a node that records an event.
@@ -57,7 +67,7 @@ pub(crate) fn graph_add_event_record_node(
     dependencies: &[CUgraphNode],
     event: CUevent,
 ) -> Result<CUgraphNode, Error> {
-    add(graph, plain_edges(dependencies)?, of_event(Type::EVENT_RECORD, event)?)
+    add(graph, plain_edges(dependencies)?, of_event(Type::EVENT_RECORD, event)?, None)
 }
 
 /// Adds a node that waits for an event.
@@ -66,7 +76,7 @@ pub(crate) fn graph_add_event_wait_node(
     dependencies: &[CUgraphNode],
     event: CUevent,
 ) -> Result<CUgraphNode, Error> {
-    add(graph, plain_edges(dependencies)?, of_event(Type::WAIT_EVENT, event)?)
+    add(graph, plain_edges(dependencies)?, of_event(Type::WAIT_EVENT, event)?, None)
 }
 
 /// Describes a node about an event that is alive.
@@ -82,7 +92,7 @@ pub(crate) fn graph_add_kernel_node(
     dependencies: &[CUgraphNode],
     params: Memory<'_>,
 ) -> Result<CUgraphNode, Error> {
-    add(graph, plain_edges(dependencies)?, node_params::launch(params, Version::One)?)
+    add(graph, plain_edges(dependencies)?, node_params::launch(params, Version::One)?, None)
 }
 
 /// As [`graph_add_kernel_node`], also of a library's kernel.
@@ -91,7 +101,7 @@ pub(crate) fn graph_add_kernel_node_v2(
     dependencies: &[CUgraphNode],
     params: Memory<'_>,
 ) -> Result<CUgraphNode, Error> {
-    add(graph, plain_edges(dependencies)?, node_params::launch(params, Version::Two)?)
+    add(graph, plain_edges(dependencies)?, node_params::launch(params, Version::Two)?, None)
 }
 
 /// Adds a node that copies.
@@ -102,12 +112,8 @@ pub(crate) fn graph_add_memcpy_node(
     context: CUcontext,
 ) -> Result<CUgraphNode, Error> {
     remote::ready()?;
-    let (params, host) = node_params::copy_with_program(params, context)?;
-    let node = add(graph, plain_edges(dependencies)?, params)?;
-    if let Some(copy) = host {
-        host_copies::insert(graph, node, copy, false);
-    }
-    Ok(node)
+    let (params, borrowed) = node_params::copy(params, context)?;
+    add(graph, plain_edges(dependencies)?, params, borrowed)
 }
 
 /// Adds a node that sets memory.
@@ -117,7 +123,7 @@ pub(crate) fn graph_add_memset_node(
     params: Memory<'_>,
     context: CUcontext,
 ) -> Result<CUgraphNode, Error> {
-    add(graph, plain_edges(dependencies)?, node_params::set(params, context)?)
+    add(graph, plain_edges(dependencies)?, node_params::set(params, context)?, None)
 }
 
 /// Adds a node of any kind.
@@ -126,7 +132,8 @@ pub(crate) fn graph_add_node(
     dependencies: &[CUgraphNode],
     params: Memory<'_>,
 ) -> Result<CUgraphNode, Error> {
-    add(graph, plain_edges(dependencies)?, node_params::any(params)?)
+    let (params, borrowed) = node_params::any(params)?;
+    add(graph, plain_edges(dependencies)?, params, borrowed)
 }
 
 /// As [`graph_add_node`], with edge data.
@@ -136,7 +143,8 @@ pub(crate) fn graph_add_node_v2(
     data: Memory<'_>,
     params: Memory<'_>,
 ) -> Result<CUgraphNode, Error> {
-    add(graph, edges(dependencies, data)?, node_params::any(params)?)
+    let (params, borrowed) = node_params::any(params)?;
+    add(graph, edges(dependencies, data)?, params, borrowed)
 }
 
 /// As [`graph_add_node_v2`].
@@ -153,7 +161,7 @@ pub(crate) fn graph_add_node_v3(
 pub(crate) fn graph_destroy_node(node: CUgraphNode) -> Result<(), Error> {
     remote::call(&GraphDestroyNode { node: node.0 })?;
     graphs::forget_arguments(node);
-    host_copies::forget_node(node);
+    borrowed::forget_node(node);
     Ok(())
 }
 
@@ -221,7 +229,7 @@ pub(crate) fn graph_node_get_params(node: CUgraphNode) -> Result<CUgraphNodePara
 fn change(node: CUgraphNode, params: NodeParams) -> Result<(), Error> {
     remote::call(&GraphNodeChange { node: node.0, params })?;
     graphs::forget_arguments(node);
-    host_copies::forget_node(node);
+    borrowed::forget_node(node);
     Ok(())
 }
 
@@ -246,7 +254,7 @@ pub(crate) fn graph_memcpy_node_set_params(
     node: CUgraphNode,
     params: Memory<'_>,
 ) -> Result<(), Error> {
-    change(node, node_params::copy(params, CUcontext(0))?)
+    change(node, node_params::copy_on_device(params, CUcontext(0))?)
 }
 
 /// Changes what a node sets.
@@ -275,7 +283,17 @@ pub(crate) fn graph_event_wait_node_set_event(
 
 /// Changes what a node of any kind does.
 pub(crate) fn graph_node_set_params(node: CUgraphNode, params: Memory<'_>) -> Result<(), Error> {
-    change(node, node_params::any(params)?)
+    let (params, borrowed) = node_params::any(params)?;
+    match borrowed {
+        None => change(node, params),
+        Some(Borrowed::Function(function)) => {
+            remote::call(&GraphNodeChange { node: node.0, params })?;
+            borrowed::change_function(node, function);
+            Ok(())
+        }
+        // The graph, which would borrow the memory, is not known here.
+        Some(Borrowed::Copy(_)) => Err(Error::NOT_SUPPORTED),
+    }
 }
 
 /// As [`graph_node_set_params`].

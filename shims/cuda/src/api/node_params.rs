@@ -12,9 +12,11 @@ use vgpu_abi::cuda::{
 use vgpu_guest::convert::{Memory, Readable};
 use vgpu_guest::wire::cuda::{Dim3, KernelLaunch, NodeCopy, NodeCopyEnd, NodeParams, NodeSet};
 
+use crate::borrowed::{Borrowed, HostCopy, NodeFunction, Way};
+use crate::callback::HostFunction;
 use crate::code::function::function;
 use crate::code::{arguments, limits};
-use crate::host_copies::{HostCopy, Way};
+use crate::volume::{Layout, Shape};
 use crate::{contexts, ranges};
 
 /// Where the union of `CUgraphNodeParams` stands.
@@ -82,46 +84,57 @@ fn launch_at(params: Readable<'_>, at: usize, version: Version) -> Result<NodePa
     Ok(NodeParams { context, launch: vec![launch], ..plain(Type::KERNEL, 0) })
 }
 
-/// Reads a `CUDA_MEMCPY3D`.
-pub(super) fn copy(params: Memory<'_>, context: CUcontext) -> Result<NodeParams, Error> {
+/// Reads a `CUDA_MEMCPY3D` that stays on the device.
+///
+/// # Errors
+/// NOT_SUPPORTED where one end is memory of the program.
+pub(super) fn copy_on_device(params: Memory<'_>, context: CUcontext) -> Result<NodeParams, Error> {
+    checked(read_copy(params.readable(), 0)?, context.0)
+}
+
+/// Reads a `CUDA_MEMCPY3D`, of which one end may be memory of the program: a place on the device
+/// stands in for it.
+pub(super) fn copy(
+    params: Memory<'_>,
+    context: CUcontext,
+) -> Result<(NodeParams, Option<Borrowed>), Error> {
     copy_at(params.readable(), 0, context.0)
 }
 
-/// As [`copy`], where one end may be memory of the program: a place on the device stands in for it.
-pub(super) fn copy_with_program(
-    params: Memory<'_>,
-    context: CUcontext,
-) -> Result<(NodeParams, Option<HostCopy>), Error> {
-    let params = params.readable();
-    let mut copy = read_copy(params, 0)?;
+fn copy_at(
+    params: Readable<'_>,
+    at: usize,
+    context: u64,
+) -> Result<(NodeParams, Option<Borrowed>), Error> {
+    let mut copy = read_copy(params, at)?;
     let (reads, writes) = (is_program(&copy.from), is_program(&copy.to));
     let (end, way) = match (reads, writes) {
         (false, false) => {
-            return Ok((checked(copy, context.0)?, None));
+            return Ok((checked(copy, context)?, None));
         }
         // A copy within the program, which no device does.
         (true, true) => return Err(Error::NOT_SUPPORTED),
         (true, false) => (&mut copy.from, Way::In),
         (false, true) => (&mut copy.to, Way::Out),
     };
-    if (copy.height, copy.depth) != (1, 1) {
-        return Err(Error::NOT_SUPPORTED);
-    }
     let place = match (way, CUmemorytype(end.kind)) {
         (Way::In, CUmemorytype::HOST) => offset_of!(CUDA_MEMCPY3D_v2, srcHost),
         (Way::In, _) => offset_of!(CUDA_MEMCPY3D_v2, srcDevice),
         (Way::Out, CUmemorytype::HOST) => offset_of!(CUDA_MEMCPY3D_v2, dstHost),
         (Way::Out, _) => offset_of!(CUDA_MEMCPY3D_v2, dstDevice),
     };
-    let behind = || {
-        let slices = end.z.checked_mul(end.pitch.checked_mul(end.height)?)?;
-        let rows = end.y.checked_mul(end.pitch)?;
-        usize::try_from(end.x_bytes.checked_add(rows)?.checked_add(slices)?).ok()
+    let base = params.follow::<Error>(at + place)?.keep();
+    let size = |size: u64| usize::try_from(size).map_err(|_| Error::INVALID_VALUE);
+    let layout = Layout {
+        x: size(end.x_bytes)?,
+        y: size(end.y)?,
+        z: size(end.z)?,
+        pitch: size(end.pitch)?,
+        height: size(end.height)?,
     };
-    let behind = behind().ok_or(Error::INVALID_VALUE)?;
-    let bytes = usize::try_from(copy.width_bytes).map_err(|_| Error::INVALID_VALUE)?;
-    let place = params.follow::<Error>(place)?.behind(behind).keep();
-    let host = HostCopy::new(way, place, bytes)?;
+    let (width, height) = (size(copy.width_bytes)?, size(copy.height)?);
+    let host = HostCopy::new(way, base, layout, Shape { width, height, depth: size(copy.depth)? })?;
+    let packed = host.packed();
     *end = NodeCopyEnd {
         kind: CUmemorytype::DEVICE.0,
         address: host.stand_in,
@@ -129,10 +142,10 @@ pub(super) fn copy_with_program(
         y: 0,
         z: 0,
         level: end.level,
-        pitch: 0,
-        height: 0,
+        pitch: packed.pitch as u64,
+        height: packed.height as u64,
     };
-    Ok((checked(copy, context.0)?, Some(host)))
+    Ok((checked(copy, context)?, Some(Borrowed::Copy(host))))
 }
 
 fn is_program(end: &NodeCopyEnd) -> bool {
@@ -141,10 +154,6 @@ fn is_program(end: &NodeCopyEnd) -> bool {
         CUmemorytype::UNIFIED => ranges::find(end.address).is_none(),
         _ => false,
     }
-}
-
-fn copy_at(params: Readable<'_>, at: usize, context: u64) -> Result<NodeParams, Error> {
-    checked(read_copy(params, at)?, context)
 }
 
 fn checked(copy: NodeCopy, context: u64) -> Result<NodeParams, Error> {
@@ -224,20 +233,33 @@ fn set_at(params: Readable<'_>, at: usize, context: u64) -> Result<NodeParams, E
 ///
 /// # Errors
 /// NOT_SUPPORTED for a kind of node that is not carried.
-pub(super) fn any(params: Memory<'_>) -> Result<NodeParams, Error> {
+pub(super) fn any(params: Memory<'_>) -> Result<(NodeParams, Option<Borrowed>), Error> {
     /// CU_GRAPH_CHILD_GRAPH_OWNERSHIP_CLONE.
     const CLONE: u32 = 0;
     let params = params.readable();
     let word = |offset: usize| params.value::<u64, Error>(UNION + offset);
     let kind = Type(params.value::<u32, Error>(offset_of!(CUgraphNodeParams, r#type))?);
-    match kind {
-        Type::KERNEL => launch_at(params, UNION, Version::Two),
-        Type::MEMCPY if word(0)? != 0 => Err(Error::INVALID_VALUE),
-        Type::MEMCPY => copy_at(params, UNION + COPY, word(8)?),
-        Type::MEMSET => set_at(params, UNION, word(size_of::<CUDA_MEMSET_NODE_PARAMS_v1>())?),
-        Type::GRAPH if params.value::<u32, Error>(UNION + 8)? != CLONE => Err(Error::NOT_SUPPORTED),
-        Type::GRAPH | Type::WAIT_EVENT | Type::EVENT_RECORD => Ok(plain(kind, word(0)?)),
-        Type::EMPTY => Ok(plain(kind, 0)),
-        _ => Err(Error::NOT_SUPPORTED),
-    }
+    let params = match kind {
+        Type::KERNEL => launch_at(params, UNION, Version::Two)?,
+        Type::MEMCPY if word(0)? != 0 => return Err(Error::INVALID_VALUE),
+        Type::MEMCPY => return copy_at(params, UNION + COPY, word(8)?),
+        Type::MEMSET => set_at(params, UNION, word(size_of::<CUDA_MEMSET_NODE_PARAMS_v1>())?)?,
+        Type::GRAPH if params.value::<u32, Error>(UNION + 8)? != CLONE => {
+            return Err(Error::NOT_SUPPORTED);
+        }
+        Type::GRAPH | Type::WAIT_EVENT | Type::EVENT_RECORD => plain(kind, word(0)?),
+        Type::HOST => {
+            let [function, data] = [word(0)?, word(8)?].map(|word| word as usize);
+            let function = HostFunction::new(
+                std::ptr::with_exposed_provenance(function),
+                std::ptr::with_exposed_provenance_mut(data),
+            );
+            let function = NodeFunction::new(function.ok_or(Error::INVALID_VALUE)?)?;
+            let params = plain(kind, function.ticket);
+            return Ok((params, Some(Borrowed::Function(function))));
+        }
+        Type::EMPTY => plain(kind, 0),
+        _ => return Err(Error::NOT_SUPPORTED),
+    };
+    Ok((params, None))
 }

@@ -9,9 +9,11 @@ use vgpu_abi::cuda::{
 };
 use vgpu_guest::wire::cuda::{NodeCopy, NodeCopyEnd, NodeParams};
 
+use super::host_node;
 use crate::code::Function;
 use crate::code::function::{function, kernel};
-use crate::{graphs, host_copies};
+use crate::volume::Layout;
+use crate::{borrowed, graphs};
 
 /// Words of a `CUDA_MEMCPY3D`.
 const COPY_WORDS: usize = size_of::<CUDA_MEMCPY3D_v2>() / 8;
@@ -48,17 +50,18 @@ pub(super) fn to_launch(
 pub(super) fn to_copy(params: &NodeParams) -> Result<CUDA_MEMCPY3D_v2, Error> {
     let copy = params.copy.first().ok_or(Error::INVALID_VALUE)?;
     let (from, to) = (&copy.from, &copy.to);
-    let (source, target) = (host_copies::place(from.address), host_copies::place(to.address));
-    let kind = |place: Option<usize>, kind| {
+    let (source, target) = (borrowed::place(from.address), borrowed::place(to.address));
+    let kind = |place: Option<(usize, Layout)>, kind| {
         if place.is_some() { CUmemorytype::HOST } else { CUmemorytype(kind) }
     };
+    let (from, to) = (&told_end(from), &told_end(to));
     Ok(CUDA_MEMCPY3D_v2 {
         srcXInBytes: from.x_bytes as usize,
         srcY: from.y as usize,
         srcZ: from.z as usize,
         srcLOD: from.level as usize,
         srcMemoryType: kind(source, from.kind),
-        srcHost: std::ptr::with_exposed_provenance(source.unwrap_or(0)),
+        srcHost: std::ptr::with_exposed_provenance(source.map_or(0, |it| it.0)),
         srcDevice: if source.is_some() { 0 } else { from.address },
         srcArray: CUarray(0),
         reserved0: std::ptr::null_mut(),
@@ -69,7 +72,7 @@ pub(super) fn to_copy(params: &NodeParams) -> Result<CUDA_MEMCPY3D_v2, Error> {
         dstZ: to.z as usize,
         dstLOD: to.level as usize,
         dstMemoryType: kind(target, to.kind),
-        dstHost: std::ptr::with_exposed_provenance_mut(target.unwrap_or(0)),
+        dstHost: std::ptr::with_exposed_provenance_mut(target.map_or(0, |it| it.0)),
         dstDevice: if target.is_some() { 0 } else { to.address },
         dstArray: CUarray(0),
         reserved1: std::ptr::null_mut(),
@@ -79,6 +82,19 @@ pub(super) fn to_copy(params: &NodeParams) -> Result<CUDA_MEMCPY3D_v2, Error> {
         Height: copy.height as usize,
         Depth: copy.depth as usize,
     })
+}
+
+/// Lays an end out as the program did, where it is memory of the program.
+fn told_end(end: &NodeCopyEnd) -> NodeCopyEnd {
+    let Some((_, layout)) = borrowed::place(end.address) else { return end.clone() };
+    NodeCopyEnd {
+        x_bytes: layout.x as u64,
+        y: layout.y as u64,
+        z: layout.z as u64,
+        pitch: layout.pitch as u64,
+        height: layout.height as u64,
+        ..end.clone()
+    }
 }
 
 /// Writes a `CUDA_MEMSET_NODE_PARAMS`.
@@ -125,6 +141,11 @@ pub(super) fn to_any(node: CUgraphNode, params: &NodeParams) -> Result<CUgraphNo
             let (pitch, width, height) = (it.pitch as u64, it.width as u64, it.height as u64);
             union[..6].copy_from_slice(&[it.dst, pitch, value, width, height, params.context]);
         }
+        Type::HOST => {
+            let it = host_node::told(params.handle)?;
+            union[0] = it.r#fn.expose_provenance() as u64;
+            union[1] = it.userData.expose_provenance() as u64;
+        }
         _ => union[0] = params.handle,
     }
     Ok(CUgraphNodeParams { r#type: kind, reserved0: [0; 3], unnamed16: union, reserved2: 0 })
@@ -133,9 +154,10 @@ pub(super) fn to_any(node: CUgraphNode, params: &NodeParams) -> Result<CUgraphNo
 /// Writes a `CUDA_MEMCPY3D` word by word.
 fn copy_words(copy: &NodeCopy) -> [u64; COPY_WORDS] {
     let half = |end: &NodeCopyEnd| {
-        let program = host_copies::place(end.address);
+        let program = borrowed::place(end.address);
+        let end = told_end(end);
         let kind = program.map_or(u64::from(end.kind), |_| CUmemorytype::HOST.0.into());
-        let (host, device) = program.map_or((0, end.address), |place| (place as u64, 0));
+        let (host, device) = program.map_or((0, end.address), |place| (place.0 as u64, 0));
         let place = [end.x_bytes, end.y, end.z, end.level, kind, host, device, 0, 0];
         let mut words = [0; 11];
         words[..9].copy_from_slice(&place);

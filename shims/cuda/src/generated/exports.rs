@@ -2962,6 +2962,35 @@ pub unsafe extern "C" fn cuGraphAddEventWaitNode(
     })
 }
 
+/// Answers `cuGraphAddHostNode` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphAddHostNode(
+    graph_node: *mut CUgraphNode,
+    graph: CUgraph,
+    dependencies: *const CUgraphNode,
+    num_dependencies: usize,
+    node_params: *const CUDA_HOST_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphAddHostNode");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let (mut graph_node, dependencies, node_params) = unsafe {
+            (
+                convert::output::<_, Error>(graph_node)?,
+                convert::slice::<_, Error>(dependencies, num_dependencies as usize)?,
+                convert::input::<_, Error>(node_params)?,
+            )
+        };
+        let graph_node_value =
+            api::host_node::graph_add_host_node(graph, dependencies, node_params)?;
+        graph_node.set(graph_node_value);
+        Ok(())
+    })
+}
+
 /// Answers `cuGraphAddKernelNode` on the host.
 ///
 /// # Safety
@@ -3299,6 +3328,24 @@ pub unsafe extern "C" fn cuGraphExecEventWaitNodeSetEvent(
     })
 }
 
+/// Answers `cuGraphExecHostNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphExecHostNodeSetParams(
+    graph_exec: CUgraphExec,
+    node: CUgraphNode,
+    node_params: *const CUDA_HOST_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphExecHostNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::input::<_, Error>(node_params)? };
+        api::host_node::graph_exec_host_node_set_params(graph_exec, node, node_params)
+    })
+}
+
 /// Answers `cuGraphExecKernelNodeSetParams` on the host.
 ///
 /// # Safety
@@ -3525,6 +3572,42 @@ pub unsafe extern "C" fn cuGraphGetRootNodes(
             )
         };
         api::graph::graph_get_root_nodes(graph, root_nodes, num_root_nodes)
+    })
+}
+
+/// Answers `cuGraphHostNodeGetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphHostNodeGetParams(
+    node: CUgraphNode,
+    node_params: *mut CUDA_HOST_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphHostNodeGetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let mut node_params = unsafe { convert::output::<_, Error>(node_params)? };
+        let node_params_value = api::host_node::graph_host_node_get_params(node)?;
+        node_params.set(node_params_value);
+        Ok(())
+    })
+}
+
+/// Answers `cuGraphHostNodeSetParams` on the host.
+///
+/// # Safety
+/// The caller's promise (`vgpu_guest::convert`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphHostNodeSetParams(
+    node: CUgraphNode,
+    node_params: *const CUDA_HOST_NODE_PARAMS,
+) -> CUresult {
+    static CALLS: Counter = Counter::new("cuGraphHostNodeSetParams");
+    boundary(&CALLS, || {
+        // SAFETY: the caller's promise, by calling a documented function.
+        let node_params = unsafe { convert::input::<_, Error>(node_params)? };
+        api::host_node::graph_host_node_set_params(node, node_params)
     })
 }
 
@@ -7212,7 +7295,6 @@ not_implemented! {
     cuGraphAddBatchMemOpNode,
     cuGraphAddExternalSemaphoresSignalNode,
     cuGraphAddExternalSemaphoresWaitNode,
-    cuGraphAddHostNode,
     cuGraphAddMemAllocNode,
     cuGraphAddMemFreeNode,
     cuGraphBatchMemOpNodeGetParams,
@@ -7222,14 +7304,11 @@ not_implemented! {
     cuGraphExecExternalSemaphoresSignalNodeSetParams,
     cuGraphExecExternalSemaphoresWaitNodeSetParams,
     cuGraphExecGetId,
-    cuGraphExecHostNodeSetParams,
     cuGraphExternalSemaphoresSignalNodeGetParams,
     cuGraphExternalSemaphoresSignalNodeSetParams,
     cuGraphExternalSemaphoresWaitNodeGetParams,
     cuGraphExternalSemaphoresWaitNodeSetParams,
     cuGraphGetId,
-    cuGraphHostNodeGetParams,
-    cuGraphHostNodeSetParams,
     cuGraphMemAllocNodeGetParams,
     cuGraphMemFreeNodeGetParams,
     cuGraphNodeGetContainingGraph,

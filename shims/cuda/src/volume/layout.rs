@@ -15,18 +15,18 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn rows(&self) -> impl Iterator<Item = (usize, usize)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (usize, usize)> {
         let height = self.height;
         (0..self.depth).flat_map(move |z| (0..height).map(move |y| (y, z)))
     }
 
     /// Counts the bytes; both sides were checked, so they fit an address space.
-    pub(super) fn bytes(&self) -> Result<usize, Error> {
+    pub(crate) fn bytes(&self) -> Result<usize, Error> {
         let rows = self.height.checked_mul(self.depth).ok_or(Error::INVALID_VALUE)?;
         rows.checked_mul(self.width).ok_or(Error::INVALID_VALUE)
     }
 
-    pub(super) fn on_the_wire(&self) -> VolumeShape {
+    pub(crate) fn on_the_wire(&self) -> VolumeShape {
         VolumeShape {
             width: self.width as u64,
             height: self.height as u64,
@@ -35,7 +35,7 @@ impl Shape {
     }
 
     /// Cuts the shape into parts of at most `bytes_max` bytes: slices, else rows, else bytes.
-    pub(super) fn parts(self, bytes_max: usize) -> impl Iterator<Item = Part> {
+    pub(crate) fn parts(self, bytes_max: usize) -> impl Iterator<Item = Part> {
         let slice = self.width.saturating_mul(self.height);
         let [width, height, depth] = if self.width > bytes_max {
             [bytes_max, 1, 1]
@@ -61,7 +61,7 @@ impl Shape {
 
 /// What travels in one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// Where it begins in the copy.
     pub at: [usize; 3],
     /// How much it is.
@@ -85,7 +85,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Refuses rows and slices that reach into one another, and what leaves the address space.
-    pub(super) fn check(&self, shape: &Shape) -> Result<(), Error> {
+    pub(crate) fn check(&self, shape: &Shape) -> Result<(), Error> {
         let several_slices = shape.depth > 1 || self.z > 0;
         let several_rows = several_slices || shape.height > 1 || self.y > 0;
         let wide = self.x.checked_add(shape.width).ok_or(Error::INVALID_VALUE)?;
@@ -103,30 +103,30 @@ impl Layout {
     }
 
     /// Tells how far from the base a place of the copy lies.
-    pub(super) fn offset(&self, [x, y, z]: [usize; 3]) -> Option<usize> {
+    pub(crate) fn offset(&self, [x, y, z]: [usize; 3]) -> Option<usize> {
         let slices = self.z.checked_add(z)?.checked_mul(self.height)?;
         let rows = slices.checked_add(self.y)?.checked_add(y)?.checked_mul(self.pitch)?;
         rows.checked_add(self.x)?.checked_add(x)
     }
 
     /// As [`Layout::offset`], after [`Layout::check`].
-    pub(super) fn place(&self, at: [usize; 3]) -> Result<usize, Error> {
+    pub(crate) fn place(&self, at: [usize; 3]) -> Result<usize, Error> {
         self.offset(at).ok_or(Error::INVALID_VALUE)
     }
 
     /// Counts the bytes from the first row's beginning to the last one's end.
-    pub(super) fn extent(&self, shape: &Shape) -> Result<usize, Error> {
+    pub(crate) fn extent(&self, shape: &Shape) -> Result<usize, Error> {
         let last = self.place([0, shape.height - 1, shape.depth - 1])?;
         Ok(last - self.place([0; 3])? + shape.width)
     }
 
-    pub(super) fn is_packed(&self, shape: &Shape) -> bool {
+    pub(crate) fn is_packed(&self, shape: &Shape) -> bool {
         let one_slice = shape.depth == 1;
         (one_slice && shape.height == 1)
             || (self.pitch == shape.width && (one_slice || self.height == shape.height))
     }
 
-    pub(super) fn shifted(&self, [x, y, z]: [usize; 3]) -> Self {
+    pub(crate) fn shifted(&self, [x, y, z]: [usize; 3]) -> Self {
         Self { x: self.x + x, y: self.y + y, z: self.z + z, ..*self }
     }
 }

@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0xa30c43043ab887e0;
+pub const HASH: u64 = 0x93fbf2d4a457074a;
 
 /// Names the message of an opcode, for people.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -165,6 +165,9 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x2d6 => "cuGraphExecGetFlags",
         0x2d7 => "cuGraphNodeSetEnabled",
         0x2d8 => "cuGraphNodeGetEnabled",
+        0x2d9 => "GraphRun",
+        0x2da => "StandInRead",
+        0x2db => "StandInWrite",
         0x300 => "CopyToGuest",
         0x301 => "LaunchHostFunction",
         _ => return None,
@@ -6243,6 +6246,81 @@ impl Request for GraphNodeGetEnabled {
     type Reply = GraphNodeGetEnabledReply;
 }
 
+/// Asks to launch an executable graph that calls functions of the program, and then to call the one with this number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphRun {
+    /// graph exec.
+    pub graph_exec: u64,
+    /// stream.
+    pub stream: u64,
+    /// ticket.
+    pub ticket: u64,
+}
+
+impl Payload for GraphRun {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.graph_exec);
+        writer.u64(self.stream);
+        writer.u64(self.ticket);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { graph_exec: reader.u64()?, stream: reader.u64()?, ticket: reader.u64()? })
+    }
+}
+
+impl Request for GraphRun {
+    const OPCODE: u32 = 0x2d9;
+    type Reply = ();
+}
+
+/// Asks for memory that stands in for the program's, while a stream waits for a function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StandInRead {
+    /// source.
+    pub source: u64,
+    /// bytes.
+    pub bytes: u64,
+}
+
+impl Payload for StandInRead {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.source);
+        writer.u64(self.bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { source: reader.u64()?, bytes: reader.u64()? })
+    }
+}
+
+impl Request for StandInRead {
+    const OPCODE: u32 = 0x2da;
+    type Reply = ();
+}
+
+/// Asks to fill memory that stands in for the program's, while a stream waits for a function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StandInWrite {
+    /// target.
+    pub target: u64,
+}
+
+impl Payload for StandInWrite {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.target);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { target: reader.u64()? })
+    }
+}
+
+impl Request for StandInWrite {
+    const OPCODE: u32 = 0x2db;
+    type Reply = ();
+}
+
 /// Asks to copy memory to the program behind a stream's work; `Collect` brings the contents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CopyToGuest {
@@ -6317,6 +6395,8 @@ pub const WAITING: &[u32] = &[
     VolumeToHost::OPCODE,
     VolumeWithin::OPCODE,
     VolumeToHostAsync::OPCODE,
+    StandInRead::OPCODE,
+    StandInWrite::OPCODE,
 ];
 
 /// Longest text in a message: 64 KiB. The longest texts are mangled names of C++

@@ -77,6 +77,8 @@ pub(crate) struct Driver {
         Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, usize) -> u32>,
     graph_add_event_wait_node:
         Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, usize) -> u32>,
+    graph_add_host_node:
+        Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, *mut c_void) -> u32>,
     graph_add_kernel_node_v2:
         Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void, usize, *mut c_void) -> u32>,
     graph_add_memcpy_node: Option<
@@ -101,6 +103,7 @@ pub(crate) struct Driver {
         Option<unsafe extern "C" fn(usize, usize, usize) -> u32>,
     graph_exec_event_wait_node_set_event: Option<unsafe extern "C" fn(usize, usize, usize) -> u32>,
     graph_exec_get_flags: Option<unsafe extern "C" fn(usize, *mut u64) -> u32>,
+    graph_exec_host_node_set_params: Option<unsafe extern "C" fn(usize, usize, *mut c_void) -> u32>,
     graph_exec_kernel_node_set_params_v2:
         Option<unsafe extern "C" fn(usize, usize, *mut c_void) -> u32>,
     graph_exec_memcpy_node_set_params:
@@ -114,6 +117,8 @@ pub(crate) struct Driver {
         unsafe extern "C" fn(usize, *mut c_void, *mut c_void, *mut c_void, *mut usize) -> u32,
     >,
     graph_get_nodes: Option<unsafe extern "C" fn(usize, *mut c_void, *mut usize) -> u32>,
+    graph_host_node_get_params: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
+    graph_host_node_set_params: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
     graph_instantiate_with_params:
         Option<unsafe extern "C" fn(*mut usize, usize, *mut c_void) -> u32>,
     graph_kernel_node_copy_attributes: Option<unsafe extern "C" fn(usize, usize) -> u32>,
@@ -152,6 +157,7 @@ pub(crate) struct Driver {
         Option<unsafe extern "C" fn(usize, usize, *mut usize, *mut usize) -> u32>,
     kernel_set_attribute: Option<unsafe extern "C" fn(u32, i32, usize, i32) -> u32>,
     kernel_set_cache_config: Option<unsafe extern "C" fn(usize, u32, i32) -> u32>,
+    launch_host_func: Option<unsafe extern "C" fn(usize, *mut c_void, *mut c_void) -> u32>,
     launch_kernel: Option<
         unsafe extern "C" fn(
             usize,
@@ -361,6 +367,7 @@ impl Driver {
                 graph_add_empty_node: library.find(b"cuGraphAddEmptyNode\0"),
                 graph_add_event_record_node: library.find(b"cuGraphAddEventRecordNode\0"),
                 graph_add_event_wait_node: library.find(b"cuGraphAddEventWaitNode\0"),
+                graph_add_host_node: library.find(b"cuGraphAddHostNode\0"),
                 graph_add_kernel_node_v2: library.find(b"cuGraphAddKernelNode_v2\0"),
                 graph_add_memcpy_node: library.find(b"cuGraphAddMemcpyNode\0"),
                 graph_add_memset_node: library.find(b"cuGraphAddMemsetNode\0"),
@@ -383,6 +390,7 @@ impl Driver {
                 graph_exec_event_wait_node_set_event: library
                     .find(b"cuGraphExecEventWaitNodeSetEvent\0"),
                 graph_exec_get_flags: library.find(b"cuGraphExecGetFlags\0"),
+                graph_exec_host_node_set_params: library.find(b"cuGraphExecHostNodeSetParams\0"),
                 graph_exec_kernel_node_set_params_v2: library
                     .find(b"cuGraphExecKernelNodeSetParams_v2\0"),
                 graph_exec_memcpy_node_set_params: library
@@ -393,6 +401,8 @@ impl Driver {
                 graph_get_edges: library.find(b"cuGraphGetEdges\0"),
                 graph_get_edges_v2: library.find(b"cuGraphGetEdges_v2\0"),
                 graph_get_nodes: library.find(b"cuGraphGetNodes\0"),
+                graph_host_node_get_params: library.find(b"cuGraphHostNodeGetParams\0"),
+                graph_host_node_set_params: library.find(b"cuGraphHostNodeSetParams\0"),
                 graph_instantiate_with_params: library.find(b"cuGraphInstantiateWithParams\0"),
                 graph_kernel_node_copy_attributes: library
                     .find(b"cuGraphKernelNodeCopyAttributes\0"),
@@ -425,6 +435,7 @@ impl Driver {
                 kernel_get_param_info: library.find(b"cuKernelGetParamInfo\0"),
                 kernel_set_attribute: library.find(b"cuKernelSetAttribute\0"),
                 kernel_set_cache_config: library.find(b"cuKernelSetCacheConfig\0"),
+                launch_host_func: library.find(b"cuLaunchHostFunc\0"),
                 launch_kernel: library.find(b"cuLaunchKernel\0"),
                 launch_kernel_ex: library.find(b"cuLaunchKernelEx\0"),
                 library_enumerate_kernels: library.find(b"cuLibraryEnumerateKernels\0"),
@@ -1241,6 +1252,32 @@ impl Driver {
         })
     }
 
+    /// Calls `cuGraphAddHostNode`.
+    pub fn graph_add_host_node(
+        &self,
+        graph_node: &mut Pointer,
+        graph: Pointer,
+        dependencies: Raw<'_>,
+        num_dependencies: usize,
+        node_params: &mut Bytes<16>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_add_host_node else {
+            missing("cuGraphAddHostNode");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe {
+            c_function(
+                &raw mut graph_node.0,
+                graph.0,
+                dependencies.address(),
+                num_dependencies,
+                (&raw mut node_params.0).cast(),
+            )
+        })
+    }
+
     /// Calls `cuGraphAddKernelNode_v2`.
     pub fn graph_add_kernel_node_v2(
         &self,
@@ -1516,6 +1553,22 @@ impl Driver {
         checked(unsafe { c_function(graph_exec.0, flags) })
     }
 
+    /// Calls `cuGraphExecHostNodeSetParams`.
+    pub fn graph_exec_host_node_set_params(
+        &self,
+        graph_exec: Pointer,
+        node: Pointer,
+        node_params: &mut Bytes<16>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_exec_host_node_set_params else {
+            missing("cuGraphExecHostNodeSetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(graph_exec.0, node.0, (&raw mut node_params.0).cast()) })
+    }
+
     /// Calls `cuGraphExecKernelNodeSetParams_v2`.
     pub fn graph_exec_kernel_node_set_params_v2(
         &self,
@@ -1635,6 +1688,36 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(graph.0, nodes.address(), num_nodes) })
+    }
+
+    /// Calls `cuGraphHostNodeGetParams`.
+    pub fn graph_host_node_get_params(
+        &self,
+        node: Pointer,
+        node_params: &mut Bytes<16>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_host_node_get_params else {
+            missing("cuGraphHostNodeGetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, (&raw mut node_params.0).cast()) })
+    }
+
+    /// Calls `cuGraphHostNodeSetParams`.
+    pub fn graph_host_node_set_params(
+        &self,
+        node: Pointer,
+        node_params: &mut Bytes<16>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.graph_host_node_set_params else {
+            missing("cuGraphHostNodeSetParams");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(node.0, (&raw mut node_params.0).cast()) })
     }
 
     /// Calls `cuGraphInstantiateWithParams`.
@@ -2089,6 +2172,22 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(kernel.0, config, dev) })
+    }
+
+    /// Calls `cuLaunchHostFunc`.
+    pub fn launch_host_func(
+        &self,
+        stream: Pointer,
+        fn_: Raw<'_>,
+        user_data: Raw<'_>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.launch_host_func else {
+            missing("cuLaunchHostFunc");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(stream.0, fn_.address(), user_data.address()) })
     }
 
     /// Calls `cuLaunchKernel`.

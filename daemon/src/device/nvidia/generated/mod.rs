@@ -11,6 +11,7 @@ pub(super) mod event;
 pub(super) mod function;
 pub(super) mod graph;
 pub(super) mod graph_exec;
+pub(super) mod host_function;
 pub(super) mod kernel;
 pub(super) mod launch;
 pub(super) mod library;

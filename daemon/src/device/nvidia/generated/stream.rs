@@ -84,12 +84,4 @@ impl StreamCalls for Nvidia {
     fn stream_settle(&mut self, call: &Call, r: cuda::StreamSettle) -> Result<(), Error> {
         crate::device::nvidia::stream::stream_settle(self, call, r)
     }
-
-    fn launch_host_function(
-        &mut self,
-        call: &Call,
-        r: cuda::LaunchHostFunction,
-    ) -> Result<(), Error> {
-        crate::device::nvidia::stream::launch_host_function(self, call, r)
-    }
 }

@@ -261,6 +261,7 @@ pub(super) fn operation(mut params: NodeParams) -> Result<Operation, Error> {
         Type::EMPTY => Ok(Operation::Empty),
         Type::WAIT_EVENT => Ok(Operation::EventWait(params.handle)),
         Type::EVENT_RECORD => Ok(Operation::EventRecord(params.handle)),
+        Type::HOST => Ok(Operation::Host(params.handle)),
         _ => Err(Error::NOT_SUPPORTED),
     }
 }
@@ -274,6 +275,7 @@ fn kind(operation: &Operation) -> Type {
         Operation::Set(_) => Type::MEMSET,
         Operation::EventRecord(_) => Type::EVENT_RECORD,
         Operation::EventWait(_) => Type::WAIT_EVENT,
+        Operation::Host(_) => Type::HOST,
     }
 }
 
@@ -305,7 +307,9 @@ fn params(context: u64, work: &Work) -> Result<NodeParams, Error> {
             Operation::Launch(launch) => params.launch.push(launch.into()),
             Operation::Copy(copy) => params.copy.push(copy.clone()),
             Operation::Set(set) => params.set.push(set.clone()),
-            Operation::EventRecord(event) | Operation::EventWait(event) => params.handle = *event,
+            Operation::EventRecord(handle)
+            | Operation::EventWait(handle)
+            | Operation::Host(handle) => params.handle = *handle,
         },
     }
     Ok(params)

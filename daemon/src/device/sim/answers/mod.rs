@@ -8,6 +8,7 @@ mod event;
 mod function;
 mod graph;
 mod graph_exec;
+mod host_function;
 mod kernel;
 mod launch;
 mod library;

@@ -2,9 +2,9 @@
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda::{
-    LaunchHostFunction, StreamCreate, StreamCreateReply, StreamCreateWithPriority,
-    StreamCreateWithPriorityReply, StreamDestroyV2, StreamGetPriority, StreamGetPriorityReply,
-    StreamQuery, StreamSettle, StreamSynchronize, StreamWaitEvent,
+    StreamCreate, StreamCreateReply, StreamCreateWithPriority, StreamCreateWithPriorityReply,
+    StreamDestroyV2, StreamGetPriority, StreamGetPriorityReply, StreamQuery, StreamSettle,
+    StreamSynchronize, StreamWaitEvent,
 };
 
 use super::super::queue::PRIORITIES;
@@ -42,13 +42,6 @@ impl StreamCalls for Sim {
     fn stream_settle(&mut self, call: &Call, r: StreamSettle) -> Result<(), Error> {
         // What the stream was given is done.
         self.check_stream(call.context, r.stream).map(drop)
-    }
-
-    fn launch_host_function(&mut self, call: &Call, r: LaunchHostFunction) -> Result<(), Error> {
-        self.check_not_captured(call, r.stream)?;
-        self.functions.launch()?;
-        self.functions.come_to(r.ticket, 0);
-        Ok(())
     }
 
     fn stream_query(&mut self, call: &Call, r: StreamQuery) -> Result<(), Error> {
