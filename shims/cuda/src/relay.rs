@@ -41,8 +41,7 @@ unsafe extern "C" fn call(
         let request = request(opcode, fields)?;
         remote::ready()?;
         // What it gives to the stream of its handle is not known here.
-        work::give_anywhere();
-        match session::call(&request) {
+        match work::give_anywhere(|| session::call(&request)) {
             Ok(Fields(answer)) => {
                 let place = room.get_mut(..answer.len()).ok_or(Error::INVALID_VALUE)?;
                 place.copy_from_slice(&answer);

@@ -38,55 +38,47 @@ const LEAVING_UNSEEN: [u32; 6] = [
 pub(crate) fn call<R: Request>(request: &R) -> Result<R::Reply, Error> {
     ready()?;
     if LEAVING.contains(&R::OPCODE) {
-        work::give(CUstream::LEGACY)?;
+        work::give(CUstream::LEGACY, || ask(request))
     } else if LEAVING_UNSEEN.contains(&R::OPCODE) {
-        work::give_unseen(CUstream::LEGACY)?;
+        work::give_unseen(CUstream::LEGACY, || ask(request))
+    } else {
+        ask(request)
     }
-    ask(request)
 }
 
 /// As [`call`], for what gives a stream work whose end no program can see (`work`).
 pub(crate) fn call_unseen<R: Request>(stream: CUstream, request: &R) -> Result<R::Reply, Error> {
     ready()?;
-    work::give_unseen(stream)?;
-    ask(request)
+    work::give_unseen(stream, || ask(request))
 }
 
 /// Asks without waiting; an error is reported by a later synchronising call. Beside a capture some
 /// requests wait after all (`captures`).
 pub(crate) fn post<R: Request>(request: &R) -> Result<(), Error> {
     ready()?;
-    if captures::is_told_at_once::<R>() {
-        return ask(request).map(drop);
+    if captures::is_told_at_once::<R>() || UNSEEN.contains(&R::OPCODE) {
+        return send(request);
     }
-    captures::check_request::<R>()?;
-    if !UNSEEN.contains(&R::OPCODE) {
-        work::give_anywhere();
-    }
-    Ok(session::post(request)?)
+    work::give_anywhere(|| send(request))
 }
 
 /// As [`post`], for what gives work to one stream.
 pub(crate) fn post_to<R: Request>(stream: CUstream, request: &R) -> Result<(), Error> {
-    post_given(request, || work::give(stream))
+    ready()?;
+    work::give(stream, || send(request))
 }
 
 /// As [`post_to`], for work whose end no program can see (`work`).
 pub(crate) fn post_unseen<R: Request>(stream: CUstream, request: &R) -> Result<(), Error> {
-    post_given(request, || work::give_unseen(stream))
+    ready()?;
+    work::give_unseen(stream, || send(request))
 }
 
-fn post_given<R: Request>(
-    request: &R,
-    give: impl FnOnce() -> Result<(), Error>,
-) -> Result<(), Error> {
-    ready()?;
+fn send<R: Request>(request: &R) -> Result<(), Error> {
     if captures::is_told_at_once::<R>() {
-        give()?;
         return ask(request).map(drop);
     }
     captures::check_request::<R>()?;
-    give()?;
     Ok(session::post(request)?)
 }
 
@@ -95,8 +87,7 @@ pub(crate) fn post_parts<'a, R: Request>(
     stream: CUstream,
     parts: impl Iterator<Item = (R, &'a [u8])>,
 ) -> Result<(), Error> {
-    work::give_unseen(stream)?;
-    Ok(session::post_parts(parts)?)
+    work::give_unseen(stream, || Ok(session::post_parts(parts)?))
 }
 
 /// Tells the host to do all that comes later behind what a stream was given.

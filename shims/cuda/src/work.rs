@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use vgpu_abi::cuda::{CUstream, CUstream_flags, Error};
+use vgpu_abi::cuda::{CUcontext, CUstream, CUstream_flags, Error};
 
 use crate::handles::{self, Lane};
 
@@ -23,10 +23,9 @@ impl Lane {
         self.stream == CUstream::LEGACY.0
     }
 
-    /// Says whether who waits for this lane also waits for the other one, the streams that do not
-    /// block aside, which are waited for needlessly.
-    fn covers(self, other: Self) -> bool {
-        self == other || self.is_legacy() && self.context == other.context
+    /// Says whether who waits for this lane also waits for the other one.
+    fn covers(self, other: Self, blocks: bool) -> bool {
+        self == other || blocks && self.is_legacy() && self.context == other.context
     }
 }
 
@@ -40,8 +39,9 @@ struct Work {
     lanes: HashMap<Lane, u64>,
     /// Up to when each lane was waited for.
     done: HashMap<Lane, u64>,
-    /// When a lane was last given what nobody sees the end of, unless that is settled.
-    unseen: HashMap<Lane, u64>,
+    /// When a lane was last given what nobody sees the end of, unless that is settled, and whether
+    /// it and the legacy one wait for each other.
+    unseen: HashMap<Lane, (u64, bool)>,
 }
 
 /// What a synchronisation with a lane has to do.
@@ -74,28 +74,40 @@ impl Work {
     fn need(&self, lane: Lane, blocks: bool) -> Need {
         if self.is_pending(lane, blocks) {
             Need::Wait
-        } else if self.unseen.keys().any(|other| lane.covers(*other)) {
+        } else if self.unseen.iter().any(|(other, (_, blocks))| lane.covers(*other, *blocks)) {
             Need::Settle
         } else {
             Need::Nothing
         }
     }
 
-    fn give(&mut self, lane: Lane, is_seen: bool) {
+    fn give(&mut self, lane: Lane) {
         self.given += 1;
-        let lanes = if is_seen { &mut self.lanes } else { &mut self.unseen };
-        if lanes.len() >= LANES_MAX {
-            // As if it had been given to any of them.
-            self.anywhere = self.given;
-            lanes.clear();
+        if self.lanes.len() >= LANES_MAX {
+            self.forget_whose();
         }
-        lanes.insert(lane, self.given);
+        self.lanes.insert(lane, self.given);
+    }
+
+    fn give_unseen(&mut self, lane: Lane, blocks: bool) {
+        self.given += 1;
+        if self.unseen.len() >= LANES_MAX {
+            self.forget_whose();
+        }
+        self.unseen.insert(lane, (self.given, blocks));
+    }
+
+    /// Takes all that was given as if it had been given to any of the lanes.
+    fn forget_whose(&mut self) {
+        self.anywhere = self.given;
+        self.lanes.clear();
+        self.unseen.clear();
     }
 
     /// Takes up that a lane was waited for, or settled: what it was given up to then needs no
     /// other.
     fn settled(&mut self, lane: Lane, until: u64) {
-        self.unseen.retain(|other, at| !lane.covers(*other) || *at > until);
+        self.unseen.retain(|other, (at, blocks)| !lane.covers(*other, *blocks) || *at > until);
     }
 
     fn waited(&mut self, lane: Lane, until: u64) {
@@ -135,26 +147,39 @@ fn lane(stream: CUstream) -> Result<(Lane, bool), Error> {
     Ok((Lane::of(known.context, stream), blocks))
 }
 
-/// Notes that a stream is given work whose end can be seen. Called before it is sent.
-pub(crate) fn give(stream: CUstream) -> Result<(), Error> {
+/// Gives a stream work whose end can be seen, by `send`.
+///
+/// Noted when it is sent: were it noted before, another thread that synchronises between the two
+/// would take for done what the host has not heard of.
+pub(crate) fn give<T>(
+    stream: CUstream,
+    send: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
     let (lane, _) = lane(stream)?;
-    lock().get_or_insert_default().give(lane, true);
-    Ok(())
+    let sent = send();
+    lock().get_or_insert_default().give(lane);
+    sent
 }
 
-/// Notes that a stream is given work whose end nobody can see. Called before it is sent.
-pub(crate) fn give_unseen(stream: CUstream) -> Result<(), Error> {
-    let (lane, _) = lane(stream)?;
-    lock().get_or_insert_default().give(lane, false);
-    Ok(())
+/// As [`give`], for work whose end nobody can see.
+pub(crate) fn give_unseen<T>(
+    stream: CUstream,
+    send: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (lane, blocks) = lane(stream)?;
+    let sent = send();
+    lock().get_or_insert_default().give_unseen(lane, blocks);
+    sent
 }
 
-/// Notes that work whose end can be seen is given to streams that nobody names.
-pub(crate) fn give_anywhere() {
+/// As [`give`], for work of streams that nobody names.
+pub(crate) fn give_anywhere<T>(send: impl FnOnce() -> T) -> T {
+    let sent = send();
     let mut work = lock();
     let work = work.get_or_insert_default();
     work.given += 1;
     work.anywhere = work.given;
+    sent
 }
 
 /// Waits by `wait`, unless the stream has nothing to do whose end can be seen; `settle` then tells
@@ -184,6 +209,15 @@ pub(crate) fn wait_for(
     Ok(())
 }
 
+/// Forgets the streams of a context that is gone.
+pub(crate) fn forget_context(context: CUcontext) {
+    if let Some(work) = &mut *lock() {
+        work.lanes.retain(|lane, _| lane.context != context.0);
+        work.unseen.retain(|lane, _| lane.context != context.0);
+        work.done.retain(|lane, _| lane.context != context.0);
+    }
+}
+
 /// Says whether a stream has something to do whose end can be seen.
 pub(crate) fn is_pending(stream: CUstream) -> Result<bool, Error> {
     let (lane, blocks) = lane(stream)?;
@@ -199,7 +233,12 @@ pub(crate) fn forget(stream: CUstream) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use vgpu_guest::current;
+
     use super::*;
+    use crate::contexts;
 
     const LEGACY: Lane = Lane::legacy(1);
     const ONE: Lane = Lane { context: 1, stream: 77, thread: 0 };
@@ -251,26 +290,51 @@ mod tests {
     #[test]
     fn what_nobody_sees_the_end_of_is_settled_once_and_not_waited_for() {
         let mut work = work(&[], 0, &[]);
-        work.give(ONE, false);
-        assert_eq!(work.need(ONE, false), Need::Settle);
-        assert_eq!(work.need(OTHER, true), Need::Nothing);
-        assert_eq!(work.need(LEGACY, true), Need::Settle, "it waits for all");
-        work.settled(ONE, 99);
-        assert_eq!(work.need(ONE, false), Need::Settle, "it came after what was settled");
-        work.settled(ONE, 100);
-        assert_eq!(work.need(ONE, false), Need::Nothing);
-        work.give(ONE, false);
-        work.give(ONE, true);
-        assert_eq!(work.need(ONE, false), Need::Wait);
-        work.waited(ONE, 102);
-        assert_eq!(work.need(ONE, false), Need::Nothing);
+        work.give_unseen(ONE, true);
+        work.give_unseen(OTHER, false);
+        assert_eq!(work.need(ONE, true), Need::Settle);
+        assert_eq!(work.need(LEGACY, true), Need::Settle, "it waits for those that block");
+        work.settled(LEGACY, 99);
+        assert_eq!(work.need(ONE, true), Need::Settle, "it came after what was settled");
+        work.settled(LEGACY, 101);
+        assert_eq!(work.need(ONE, true), Need::Nothing);
         assert_eq!(work.need(LEGACY, true), Need::Nothing);
+        assert_eq!(work.need(OTHER, false), Need::Settle, "the legacy one does not wait for it");
+        work.give(OTHER);
+        assert_eq!(work.need(OTHER, false), Need::Wait);
+        work.waited(OTHER, 102);
+        assert_eq!(work.need(OTHER, false), Need::Nothing);
+    }
+
+    #[test]
+    fn what_is_sent_while_another_thread_synchronises_is_waited_for_after() {
+        let stream = CUstream(0);
+        contexts::insert(77, 0, 0, true);
+        assert!(current::push(77));
+        let needs = |expected| {
+            let asked = Cell::new(Need::Nothing);
+            let note = |need| {
+                asked.set(need);
+                Ok(())
+            };
+            wait_for(stream, || note(Need::Wait), || note(Need::Settle)).expect("it answers");
+            assert_eq!(asked.get(), expected);
+        };
+        // What another thread does between the two steps of this one.
+        let synchronise = || wait_for(stream, || Ok(()), || Ok(()));
+        give(stream, synchronise).expect("it is sent");
+        needs(Need::Wait);
+        needs(Need::Nothing);
+        give_unseen(stream, synchronise).expect("it is sent");
+        needs(Need::Settle);
+        needs(Need::Nothing);
+        contexts::remove(77);
     }
 
     #[test]
     fn the_legacy_stream_waits_for_a_stream_that_was_destroyed_at_work() {
         let mut work = work(&[(ONE, 1)], 0, &[(ONE, 1)]);
-        work.give(ONE, true);
+        work.give(ONE);
         work.forget(ONE.stream);
         assert_eq!(work.need(LEGACY, true), Need::Wait);
         work.waited(LEGACY, work.given);

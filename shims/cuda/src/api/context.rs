@@ -5,7 +5,7 @@ use vgpu_guest::current;
 use vgpu_guest::wire::cuda::{CtxCreateV2, CtxDestroyV2, CtxSetFlags, CtxSynchronizeV2};
 
 use crate::api::primary::host_device;
-use crate::{arrays, captures, code, contexts, devices, handles, ranges, remote};
+use crate::{arrays, captures, code, contexts, devices, handles, ranges, remote, work};
 
 /// Flags that a context may have: scheduling, host mapping, local memory, core dumps, and
 /// synchronous copies (CU_CTX_FLAGS_MASK).
@@ -99,6 +99,7 @@ pub(crate) fn forget(context: CUcontext) {
     code::forget_context(context);
     ranges::forget_context(context);
     arrays::forget_context(context);
+    work::forget_context(context);
 }
 
 /// Makes a context current, above the one that is.

@@ -167,8 +167,7 @@ pub(crate) fn fetch_behind(
         let (from, bytes) = (source + done as u64, part.bytes());
         let request =
             |ticket| CopyToGuest { source: from, bytes: bytes as u64, stream: stream.0, ticket };
-        work::give(stream)?;
-        if !session::post_copy(part, request)? {
+        if !work::give(stream, || Ok(session::post_copy(part, request)?))? {
             super::stream::stream_synchronize(stream)?;
             let rest = all - done;
             return fetch(target.further(done).bytes_mut::<Error>(rest)?, from);
