@@ -16,7 +16,8 @@ use super::operation::Operation;
 const DEPTH_MAX: usize = 32;
 
 /// Most edges of all graphs of a client, and most steps with their edges of all its executable
-/// graphs: eight million, a thousand times what the largest models have. A clone is a short message.
+/// graphs: eight million, a thousand times what the largest models have. A clone of many is asked
+/// for by a few bytes.
 pub(super) const EDGES_MAX: usize = 1 << 23;
 
 /// Edge data (CUgraphEdgeData): two ports and a type, then zeroes.

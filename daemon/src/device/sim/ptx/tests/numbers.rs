@@ -248,7 +248,8 @@ fn branches_by_index_go_where_the_table_says() {
 fn lines_of_the_source_are_passed_over() {
     let text = ".loc 1 25 3\nmov.u32 %r4, 1;\n\
                 .loc 1 26 3, function_name $L__info_string0, inlined_at 1 12 3\n\
-                add.u32 %r4, %r4, 2;\n.loc\t2 7 1, function_name $L__info_string0+19, inlined_at 1 9 5\n\
+                add.u32 %r4, %r4, 2;\n\
+                .loc\t2 7 1, function_name $L__info_string0+19, inlined_at 1 9 5\n\
                 add.u32 %r4, %r4, 4;";
     assert_eq!(evaluate(text, "%r4", [0; 3]), 7);
 }

@@ -63,7 +63,8 @@ fn what_an_asynchronous_copy_does_not_read_is_zero() {
     let copy = |instructions: &str| {
         let ptx = format!(
             ".version 8.4\n.target sm_90\n.address_size 64\n\
-             .visible .entry k(.param .u64 at) {{ .reg .b64 %d<5>; .reg .b32 %r<5>; .reg .pred %p;\n\
+             .visible .entry k(.param .u64 at) {{\n\
+             .reg .b64 %d<5>; .reg .b32 %r<5>; .reg .pred %p;\n\
              .shared .align 16 .b8 to[16]; ld.param.u64 %d1, [at]; mov.u32 %r1, to;\n\
              {instructions}\ncp.async.wait_all;\n\
              ld.shared.u64 %d2, [%r1]; st.global.u64 [%d1+16], %d2; ret; }}\n"
