@@ -1,4 +1,4 @@
-//! Launches: checked as a device checks them, then computed. One that cannot be computed is refused.
+//! Launches: checked as a device checks them, then computed; what cannot be computed is refused.
 
 use vgpu_abi::cuda::{CUlaunchAttributeID as Id, Error};
 use vgpu_link::wire::cuda::{Dim3, KernelLaunch, LaunchAttribute};

@@ -244,8 +244,17 @@ fn a_launch_beyond_limits_is_refused_with_the_code_that_cuda_documents() {
     let mut cluster = [0; 64];
     cluster[..12].copy_from_slice(&[3_u32, 1, 1].map(u32::to_le_bytes).concat());
     let attributes = vec![LaunchAttribute { id: 4, value: cluster }];
-    let odd = KernelLaunch { attributes, ..good };
+    let odd = KernelLaunch { attributes, ..good.clone() };
     assert_eq!(client.launch(odd), Err(Error::INVALID_CLUSTER_SIZE));
+    let mut cooperative = [0; 64];
+    cooperative[0] = 1;
+    let attributes = vec![LaunchAttribute { id: 2, value: cooperative }];
+    // 32 blocks at most on each of 132 multiprocessors.
+    for (blocks, ended) in [(132, Ok(())), (4225, Err(Error::COOPERATIVE_LAUNCH_TOO_LARGE))] {
+        let grid = dim(blocks, 1, 1);
+        let launch = KernelLaunch { attributes: attributes.clone(), grid, ..good.clone() };
+        assert_eq!(client.launch(launch), ended, "{blocks} blocks");
+    }
 }
 
 /// Such launches were once counted and answered with success: a client took memory that nobody had

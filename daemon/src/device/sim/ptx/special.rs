@@ -71,7 +71,7 @@ impl Special {
             "%total_smem_size" => Self::SharedTotal,
             "%dynamic_smem_size" => Self::SharedDynamic,
             "%smid" | "%gridid" => Self::Fixed(0),
-            // What the driver tells a kernel (the header `cooperative_groups/details/driver_abi.h`).
+            // What a driver tells a kernel (the header `cooperative_groups/details/driver_abi.h`).
             "%envreg1" => Self::WorkspaceHigh,
             "%envreg2" => Self::WorkspaceLow,
             // That of an H100.

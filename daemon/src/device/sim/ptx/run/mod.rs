@@ -1,5 +1,5 @@
-//! Runs a decoded kernel: in a block one thread until it waits, and one block after the other, but
-//! for those that may wait for each other: the blocks of a cluster, and all of a cooperative launch.
+//! Runs a decoded kernel: in a block one thread until it waits, and one block after the other.
+//! Those that may wait for each other take turns: blocks of a cluster, all of a cooperative launch.
 
 mod block;
 mod collective;
