@@ -89,6 +89,8 @@ struct Blocked {
     lanes: HashSet<Lane>,
     /// Events whose record is held.
     events: HashSet<u64>,
+    /// Events that a stream is held to wait for, as they are recorded now.
+    awaited: HashSet<u64>,
     /// Whether some events may yet be recorded by a graph, nobody here knows which.
     any_event: bool,
     all: bool,
@@ -110,16 +112,26 @@ impl Blocked {
         self.lanes.contains(&lane) || !is_free(&lane) && of_legacy()
     }
 
+    /// Says whether something that is held means an event as it is now, so that it must not be
+    /// recorded anew, nor end.
+    fn is_meant(&self, event: u64) -> bool {
+        self.events.contains(&event) || self.awaited.contains(&event)
+    }
+
     fn stops(&self, touch: Touch, opcode: u32, free: &HashSet<u64>) -> bool {
         self.all
             || match touch {
-                Touch::Stream(lane) | Touch::Record(lane, _) => self.stops_lane(lane, free),
+                Touch::Stream(lane) => self.stops_lane(lane, free),
+                Touch::Record(lane, event) => self.is_meant(event) || self.stops_lane(lane, free),
                 Touch::Wait(lane, event) => {
                     self.any_event || self.events.contains(&event) || self.stops_lane(lane, free)
                 }
                 Touch::Event(event) => {
                     let waits = opcode == cuda::EventSynchronize::OPCODE;
-                    waits && self.any_event || self.events.contains(&event)
+                    let ends = opcode == cuda::EventDestroyV2::OPCODE;
+                    waits && self.any_event
+                        || ends && self.is_meant(event)
+                        || self.events.contains(&event)
                 }
                 Touch::Anything => !self.is_nothing(),
             }
@@ -131,6 +143,7 @@ impl Blocked {
         self.lanes.extend(touch.lane());
         match touch {
             Touch::Record(_, event) => drop(self.events.insert(event)),
+            Touch::Wait(_, event) => drop(self.awaited.insert(event)),
             Touch::Anything if kind == Kind::Post => self.all = true,
             _ => {}
         }
@@ -289,6 +302,25 @@ mod tests {
         assert_eq!(judge(&held, post, &cuda::MemFreeV2 { dptr: 1 }), Verdict::Waits);
     }
 
+    /// An event was recorded anew, or ended, before the work that was held and meant the old one:
+    /// a stream then waited for the wrong work, or found no event.
+    #[test]
+    fn an_event_that_is_meant_by_what_is_held_is_neither_recorded_anew_nor_ended() {
+        let destroy = cuda::EventDestroyV2 { event: 9 };
+        let query = cuda::EventQuery { event: 9 };
+        for first in [message(Kind::Post, &record(BUSY)), message(Kind::Post, &wait(BUSY, 9))] {
+            let (mut held, _) = waiting(Holds::Stream);
+            let is_record = first.header.opcode == cuda::EventRecord::OPCODE;
+            held.push(first);
+            assert_eq!(judge(&held, Kind::Post, &record(OTHER)), Verdict::Waits);
+            assert_eq!(judge(&held, Kind::Post, &destroy), Verdict::Waits);
+            let asked = if is_record { Verdict::NotReady } else { Verdict::Passes };
+            assert_eq!(judge(&held, Kind::Call, &query), asked);
+        }
+        let (held, _) = waiting(Holds::Stream);
+        assert_eq!(judge(&held, Kind::Post, &destroy), Verdict::Passes);
+    }
+
     #[test]
     fn the_legacy_stream_and_those_that_block_wait_for_each_other() {
         let free = CUstream_flags::NON_BLOCKING.0;
@@ -317,9 +349,10 @@ mod tests {
         assert_eq!(judge(&held, Kind::Post, &wait(OTHER, 8)), Verdict::Passes);
         held.push(message(Kind::Post, &wait(OTHER, 9)));
         assert_eq!(judge(&held, Kind::Post, &record(OTHER)), Verdict::Waits);
-        assert_eq!(judge(&held, Kind::Post, &record(72)), Verdict::Passes);
+        let other = cuda::EventRecord { event: 8, stream: 72 };
+        assert_eq!(judge(&held, Kind::Post, &other), Verdict::Passes);
         held.push(message(Kind::Post, &cuda::MemFreeV2 { dptr: 1 }));
-        assert_eq!(judge(&held, Kind::Post, &record(72)), Verdict::Waits, "the free comes first");
+        assert_eq!(judge(&held, Kind::Post, &other), Verdict::Waits, "the free comes first");
     }
 
     #[test]

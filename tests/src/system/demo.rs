@@ -103,9 +103,9 @@ fn verdict(faults: &[String], suite: &str) -> String {
     };
     format!(
         "{verdict}\n  Real: Debian {suite} with systemd, the deb, the published CUDA backends with \
-         NVIDIA's\n  cudart beside them, node-llama-cpp. Not real: the GPU (simulated), `ollama` and \
-         `llama-server`\n  (stand-ins that start the backend as Ollama does), the bundled cuBLAS \
-         (empty).\n"
+         NVIDIA's\n  cudart beside them, node-llama-cpp. Not real: the GPU (simulated), `ollama` \
+         and `llama-server`\n  (stand-ins that start the backend as Ollama does), the bundled \
+         cuBLAS (empty).\n"
     )
 }
 
