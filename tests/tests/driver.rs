@@ -7,9 +7,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use vgpu_link::wire::control::{Collect, Collected, DueFunction, Hello, NextFunction, Role};
+use vgpu_link::wire::{Header, Kind, Payload, Request, Text, cuda};
+use vgpu_link::{Bulk, Link, Uri, connect};
 use vgpu_tests::client::{Way, over};
 use vgpu_tests::host::{Chain, unmarked};
 use vgpu_tests::stage::repository;
@@ -168,6 +171,53 @@ fn a_driver_that_pins_nothing_copies_all_the_same_and_the_log_says_so() {
     assert_eq!(done.trim(), COPIES);
     let log = host.end();
     assert_eq!(log.matches("not-pinned").count(), 1, "{log}");
+}
+
+/// Sends a message as a thread of a guest does that has this context current.
+#[track_caller]
+fn say<R: Request>(link: &mut dyn Link, kind: Kind, (context, thread): (u64, u32), request: &R) {
+    let header = Header { context, thread, ..Header::new(kind, R::OPCODE) };
+    link.send(&header, &request.to_payload(), &[]).expect("the worker reads");
+}
+
+/// Receives the answer to a call, with the memory contents that it brings.
+#[track_caller]
+fn answered<R: Request>(link: &mut dyn Link) -> (R::Reply, Vec<u8>) {
+    let (mut payload, mut bulk) = (Vec::new(), Vec::new());
+    let header = link.receive(&mut payload, Bulk::Grow(&mut bulk)).expect("an answer");
+    assert_eq!((header.opcode, header.status), (R::OPCODE, 0));
+    (R::Reply::from_payload(&payload).expect("it decodes"), bulk)
+}
+
+/// The thread of a guest that calls functions has no context, and nor has the host's thread that
+/// waits for it. What that asked the driver about the copy before the function was refused, and
+/// the copy taken for one that had failed.
+#[test]
+fn a_copy_is_collected_by_a_thread_that_has_no_context() {
+    let host = Vgpud::chain(&Stage::dev(), &[]).expect("a chain");
+    let hello = Hello { role: Role::Guest, pid: 1, exe: Text::cut("driver.rs") };
+    let (mut link, _) = connect(&Uri::Unix(host.socket()), &hello, LIMIT).expect("welcome");
+    let link = &mut *link;
+    link.wait_until(Some(Instant::now() + LIMIT));
+    say(link, Kind::Call, (0, 1), &cuda::DevicePrimaryCtxRetain { dev: 0 });
+    let program = (answered::<cuda::DevicePrimaryCtxRetain>(link).0.pctx, 1);
+    say(link, Kind::Call, program, &cuda::StreamCreate { flags: 0 });
+    let stream = answered::<cuda::StreamCreate>(link).0.stream;
+    say(link, Kind::Call, program, &cuda::MemAllocV2 { bytesize: 16 });
+    let source = answered::<cuda::MemAllocV2>(link).0.dptr;
+    // Asked together, and first: so the waiting thread is the one that collects.
+    let caller = (0, 2);
+    say(link, Kind::Call, caller, &NextFunction { done: 0 });
+    say(link, Kind::Call, caller, &Collect);
+    let set = cuda::MemsetD8Async { dst_device: source, uc: 3, n: 16, stream };
+    say(link, Kind::Post, program, &set);
+    let copy = cuda::CopyToGuest { source, bytes: 16, stream, ticket: 7 };
+    say(link, Kind::Post, program, &copy);
+    say(link, Kind::Post, program, &cuda::LaunchHostFunction { stream, ticket: 5 });
+    let due = answered::<NextFunction>(link).0;
+    assert_eq!(due, DueFunction { ticket: 5, status: 0 });
+    let (collected, contents): (Collected, _) = answered::<Collect>(link);
+    assert_eq!((collected.deliveries.len(), contents), (1, vec![3; 16]));
 }
 
 /// As drivers before CUDA 12.4.

@@ -17,7 +17,7 @@ const HELD_BYTES_MAX: usize = 128 << 20;
 
 /// Memory contents that a device copies for its client.
 pub(crate) trait Copied: Send {
-    /// Says how it went, when the copy is complete; `None` before.
+    /// Says how it went, when the copy is complete; `None` before. Any thread may ask.
     fn outcome(&self) -> Option<Result<(), Error>>;
 
     /// Appends the contents of a copy that is complete.
@@ -51,6 +51,8 @@ struct Held {
 }
 
 struct Copy {
+    /// The context that hears of its error.
+    context: u64,
     ticket: u64,
     bytes: usize,
     /// `None` if the copy could not be begun.
@@ -63,15 +65,16 @@ impl Deliveries {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes on a copy of `bytes` bytes, at most a frame's bulk part, that `begin` begins.
+    /// Takes on a copy of `bytes` bytes, at most a frame's bulk part, that `begin` begins in a
+    /// context of the client's.
     ///
     /// # Errors
     /// Those of `begin`; INVALID_VALUE and OUT_OF_MEMORY if more is asked for than is held. The
     /// client learns at its next `Collect` that nothing comes.
     pub fn take_on(
         &self,
-        ticket: u64,
-        bytes: u64,
+        context: u64,
+        (ticket, bytes): (u64, u64),
         begin: impl FnOnce() -> Result<Box<dyn Copied>, Error>,
     ) -> Result<(), Error> {
         let mut held = self.lock();
@@ -93,15 +96,15 @@ impl Deliveries {
         };
         let bytes = if copied.is_some() { bytes } else { 0 };
         held.bytes += bytes;
-        held.copies.push_back(Copy { ticket, bytes, copied });
+        held.copies.push_back(Copy { context, ticket, bytes, copied });
         outcome
     }
 
     /// Takes out what is complete and fits a frame, and lets `send` send it before anybody else
-    /// does; `failed` hears of copies that went wrong.
+    /// does; `failed` hears of copies that went wrong, with their contexts.
     pub fn collect<T>(
         &self,
-        failed: impl FnMut(Error),
+        failed: impl FnMut(u64, Error),
         send: impl FnOnce(&Collected, &[u8]) -> T,
     ) -> T {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +114,7 @@ impl Deliveries {
 }
 
 impl Held {
-    fn take_complete(&mut self, mut failed: impl FnMut(Error)) -> (Collected, Vec<u8>) {
+    fn take_complete(&mut self, mut failed: impl FnMut(u64, Error)) -> (Collected, Vec<u8>) {
         let mut bulk = Vec::new();
         let mut collected = Collected { deliveries: Vec::new(), has_more: false };
         let mut left = VecDeque::new();
@@ -128,7 +131,7 @@ impl Held {
                     break;
                 }
                 Some((copied, Some(Ok(())))) => copied.append_to(&mut bulk),
-                Some((_, Some(Err(error)))) => failed(error),
+                Some((_, Some(Err(error)))) => failed(copy.context, error),
                 None => {}
             }
             let bytes = u32::try_from(bulk.len() - begin).expect("a frame holds at most 8 MiB");
@@ -163,14 +166,14 @@ mod tests {
     }
 
     /// What a client got: tickets with their lengths, the contents, whether there are more, and
-    /// what went wrong.
+    /// what went wrong in which context.
     #[derive(Debug, PartialEq)]
-    struct Got(Vec<(u64, u32)>, Vec<u8>, bool, Vec<Error>);
+    struct Got(Vec<(u64, u32)>, Vec<u8>, bool, Vec<(u64, Error)>);
 
     fn collect(deliveries: &Deliveries) -> Got {
         let mut errors = Vec::new();
         let mut got = deliveries.collect(
-            |error| errors.push(error),
+            |context, error| errors.push((context, error)),
             |collected, bulk| {
                 let tickets = collected.deliveries.iter().map(|one| (one.ticket, one.bytes));
                 Got(tickets.collect(), bulk.to_vec(), collected.has_more, Vec::new())
@@ -189,8 +192,8 @@ mod tests {
         let deliveries = Deliveries::default();
         let ready = Arc::new(AtomicBool::new(false));
         let slow = Slow(Arc::clone(&ready), Ok(vec![1; 2]));
-        assert_eq!(deliveries.take_on(1, 2, || Ok(Box::new(slow))), Ok(()));
-        assert_eq!(deliveries.take_on(2, 3, || at_once(3, 2)), Ok(()));
+        assert_eq!(deliveries.take_on(7, (1, 2), || Ok(Box::new(slow))), Ok(()));
+        assert_eq!(deliveries.take_on(7, (2, 3), || at_once(3, 2)), Ok(()));
         assert_eq!(collect(&deliveries), Got(vec![(2, 3)], vec![2; 3], false, vec![]));
         assert_eq!(collect(&deliveries), Got(vec![], vec![], false, vec![]));
         ready.store(true, Relaxed);
@@ -200,11 +203,11 @@ mod tests {
     #[test]
     fn a_copy_that_fails_brings_nothing_and_is_told() {
         let deliveries = Deliveries::default();
-        let refused = deliveries.take_on(1, 9, || Err(Error::INVALID_HANDLE));
+        let refused = deliveries.take_on(7, (1, 9), || Err(Error::INVALID_HANDLE));
         assert_eq!(refused, Err(Error::INVALID_HANDLE));
         let broken = Slow(Arc::new(AtomicBool::new(true)), Err(Error::ILLEGAL_ADDRESS));
-        assert_eq!(deliveries.take_on(2, 9, || Ok(Box::new(broken))), Ok(()));
-        let expected = Got(vec![(1, 0), (2, 0)], vec![], false, vec![Error::ILLEGAL_ADDRESS]);
+        assert_eq!(deliveries.take_on(8, (2, 9), || Ok(Box::new(broken))), Ok(()));
+        let expected = Got(vec![(1, 0), (2, 0)], vec![], false, vec![(8, Error::ILLEGAL_ADDRESS)]);
         assert_eq!(collect(&deliveries), expected);
     }
 
@@ -213,7 +216,7 @@ mod tests {
         let deliveries = Deliveries::default();
         let half = BULK_BYTES_MAX / 2 + 1;
         for ticket in 0..3 {
-            assert_eq!(deliveries.take_on(ticket, half as u64, || at_once(half, 7)), Ok(()));
+            assert_eq!(deliveries.take_on(7, (ticket, half as u64), || at_once(half, 7)), Ok(()));
         }
         for ticket in 0..3 {
             let Got(tickets, bulk, has_more, _) = collect(&deliveries);
@@ -226,14 +229,17 @@ mod tests {
     fn a_client_that_never_collects_does_not_fill_the_memory() {
         let deliveries = Deliveries::default();
         let frame = BULK_BYTES_MAX as u64;
-        assert_eq!(deliveries.take_on(0, frame + 1, || at_once(1, 0)), Err(Error::INVALID_VALUE));
+        assert_eq!(
+            deliveries.take_on(7, (0, frame + 1), || at_once(1, 0)),
+            Err(Error::INVALID_VALUE)
+        );
         for ticket in 0..HELD_BYTES_MAX as u64 / frame {
-            assert_eq!(deliveries.take_on(ticket, frame, || at_once(0, 0)), Ok(()));
+            assert_eq!(deliveries.take_on(7, (ticket, frame), || at_once(0, 0)), Ok(()));
         }
-        assert_eq!(deliveries.take_on(99, 1, || at_once(1, 0)), Err(Error::OUT_OF_MEMORY));
+        assert_eq!(deliveries.take_on(7, (99, 1), || at_once(1, 0)), Err(Error::OUT_OF_MEMORY));
         for ticket in 0..2 * COLLECTED_MAX as u64 {
             // Most are refused, which is what is asked for.
-            let _ = deliveries.take_on(ticket, 0, || at_once(0, 0));
+            let _ = deliveries.take_on(7, (ticket, 0), || at_once(0, 0));
         }
         assert_eq!(deliveries.lock().copies.len(), COLLECTED_MAX);
     }

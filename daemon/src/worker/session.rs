@@ -268,7 +268,12 @@ impl<'a> Session<'a> {
         let (header, replies) = (*header, Arc::clone(&self.replies));
         let deliveries = Arc::clone(self.device.deliveries());
         let send = move || {
-            let failed = |error| replies.deferred().keep(header.context, error);
+            let failed = |context, error| {
+                // A context that has ended has nobody to tell, and may come back as another one.
+                if error != Error::CONTEXT_IS_DESTROYED {
+                    replies.deferred().keep(context, error);
+                }
+            };
             deliveries.collect(failed, |collected, bulk| {
                 replies.send(&header, status::DONE, &collected.to_payload(), bulk)
             })

@@ -8,6 +8,7 @@ use vgpu_link::wire::header::BULK_BYTES_MAX;
 
 use super::foreign::{Pointer, Raw};
 use super::generated::driver::Driver;
+use super::handles::Kind;
 use super::staging::{Place, User};
 use super::{Life, Nvidia, PER_THREAD};
 use crate::device::Copied;
@@ -108,7 +109,7 @@ pub(super) fn memcpy_hto_d_async_v2(
 /// The contents are complete when the event behind the copy has happened.
 pub(super) fn copy_to_guest(nvidia: &mut Nvidia, call: &Call, r: CopyToGuest) -> Result<(), Error> {
     let deliveries = Arc::clone(&nvidia.deliveries);
-    deliveries.take_on(r.ticket, r.bytes, || {
+    deliveries.take_on(call.context, (r.ticket, r.bytes), || {
         nvidia.enter(call)?;
         nvidia.check_not_captured(call, r.stream)?;
         let stream = nvidia.stream(call, r.stream)?;
@@ -129,6 +130,7 @@ impl Nvidia {
         bytes: u64,
     ) -> Result<Staged, Error> {
         let life = self.life(call.context);
+        let context = self.handles.find(Kind::Context, call.context)?;
         let driver = Arc::clone(&self.driver);
         let mut contents = Contents::Own(Vec::new());
         if let Some(places) = self.staging.outward.take(&*driver, call.context, bytes as usize) {
@@ -138,7 +140,7 @@ impl Nvidia {
         }
         let mut event = Pointer::default();
         driver.event_create(&mut event, CUevent_flags::DISABLE_TIMING.0)?;
-        let mut staged = Staged { driver: Arc::clone(&driver), life, contents, event };
+        let mut staged = Staged { driver: Arc::clone(&driver), life, context, contents, event };
         let begun = staged.contents.fill(&driver, source, stream);
         if let Err(error) = begun.and_then(|()| driver.event_record(event, stream)) {
             // What was begun may still be written to. The first error is what counts.
@@ -181,14 +183,31 @@ impl Contents {
 #[derive(Debug)]
 pub(super) struct Staged {
     driver: Arc<Driver>,
-    /// Of the context, with which the event ends.
+    /// Of the context, which has the event.
     life: Life,
+    context: Pointer,
     contents: Contents,
     event: Pointer,
 }
 
 impl Staged {
-    /// Waits until the copy is complete, on a thread that may.
+    /// Asks the driver about the event, on whatever thread; `None` if its context has ended. Of the
+    /// threads that ask some have another context current, or none.
+    fn ask(
+        &self,
+        ask: impl FnOnce(&Driver, Pointer) -> Result<(), Error>,
+    ) -> Option<Result<(), Error>> {
+        // Held, so that the context does not end meanwhile.
+        let is_alive = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        is_alive.then(|| {
+            self.driver.ctx_push_current_v2(self.context)?;
+            let asked = ask(&self.driver, self.event);
+            self.driver.ctx_pop_current_v2(&mut Pointer::default())?;
+            asked
+        })
+    }
+
+    /// Waits until the copy is complete, on a thread that may, in its context.
     pub fn wait(&self) -> Result<(), Error> {
         match self.outcome() {
             None => self.driver.event_synchronize(self.event),
@@ -199,14 +218,10 @@ impl Staged {
 
 impl Copied for Staged {
     fn outcome(&self) -> Option<Result<(), Error>> {
-        // Held, so that the event does not end meanwhile.
-        let is_alive = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*is_alive {
-            return Some(Err(Error::CONTEXT_IS_DESTROYED));
-        }
-        match self.driver.event_query(self.event) {
-            Err(Error::NOT_READY) => None,
-            outcome => Some(outcome),
+        match self.ask(Driver::event_query) {
+            None => Some(Err(Error::CONTEXT_IS_DESTROYED)),
+            Some(Err(Error::NOT_READY)) => None,
+            outcome => outcome,
         }
     }
 
@@ -220,11 +235,8 @@ impl Copied for Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        let is_alive = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        if *is_alive {
-            // The contents are there, or nobody asks any more: nothing hangs on how this goes.
-            let _ = self.driver.event_destroy_v2(self.event);
-        }
+        // The contents are there, or nobody asks any more: nothing hangs on how this goes.
+        let _ = self.ask(Driver::event_destroy_v2);
     }
 }
 

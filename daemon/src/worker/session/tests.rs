@@ -95,7 +95,7 @@ fn against(
     let (mut near, far) = memory_pair();
     let script = script.into_iter().collect();
     let mut device = Played(script, Arc::default(), Arc::default(), no_devices());
-    device.1.take_on(1, 3, || Ok(Box::new(vec![7; 3]))).expect("there is room");
+    device.1.take_on(7, (1, 3), || Ok(Box::new(vec![7; 3]))).expect("there is room");
     thread::scope(|scope| {
         let session = scope.spawn(move || {
             let (sender, receiver) = Box::new(far).split();

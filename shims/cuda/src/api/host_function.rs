@@ -189,10 +189,10 @@ fn serve() {
         let _ = match take(due.ticket) {
             Some(Once::Function(function)) => {
                 // It may look at what the copies before it brought.
-                let collected = session::collect();
-                function.run(due.status);
+                let collected = session::collect().map_err(Error::from);
+                function.run(collected.map_or_else(Error::code, |()| due.status));
                 has_returned();
-                collected.map_err(Error::from)
+                collected
             }
             Some(Once::Run(_)) => {
                 has_returned();

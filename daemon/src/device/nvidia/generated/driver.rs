@@ -27,6 +27,7 @@ pub(crate) struct Driver {
     ctx_get_limit: Option<unsafe extern "C" fn(*mut usize, u32) -> u32>,
     ctx_get_stream_priority_range: Option<unsafe extern "C" fn(*mut i32, *mut i32) -> u32>,
     ctx_pop_current_v2: Option<unsafe extern "C" fn(*mut usize) -> u32>,
+    ctx_push_current_v2: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_set_cache_config: Option<unsafe extern "C" fn(u32) -> u32>,
     ctx_set_current: Option<unsafe extern "C" fn(usize) -> u32>,
     ctx_set_flags: Option<unsafe extern "C" fn(u32) -> u32>,
@@ -323,6 +324,7 @@ impl Driver {
                 ctx_get_limit: library.find(b"cuCtxGetLimit\0"),
                 ctx_get_stream_priority_range: library.find(b"cuCtxGetStreamPriorityRange\0"),
                 ctx_pop_current_v2: library.find(b"cuCtxPopCurrent_v2\0"),
+                ctx_push_current_v2: library.find(b"cuCtxPushCurrent_v2\0"),
                 ctx_set_cache_config: library.find(b"cuCtxSetCacheConfig\0"),
                 ctx_set_current: library.find(b"cuCtxSetCurrent\0"),
                 ctx_set_flags: library.find(b"cuCtxSetFlags\0"),
@@ -657,6 +659,17 @@ impl Driver {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(&raw mut pctx.0) })
+    }
+
+    /// Calls `cuCtxPushCurrent_v2`.
+    pub fn ctx_push_current_v2(&self, ctx: Pointer) -> Result<(), Error> {
+        let Some(c_function) = self.ctx_push_current_v2 else {
+            missing("cuCtxPushCurrent_v2");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(ctx.0) })
     }
 
     /// Calls `cuCtxSetCacheConfig`.

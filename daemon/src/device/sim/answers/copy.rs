@@ -49,7 +49,7 @@ impl CopyCalls for Sim {
 
     fn copy_to_guest(&mut self, call: &Call, r: CopyToGuest) -> Result<(), Error> {
         let deliveries = Arc::clone(&self.deliveries);
-        deliveries.take_on(r.ticket, r.bytes, || {
+        deliveries.take_on(call.context, (r.ticket, r.bytes), || {
             self.check_not_captured(call, r.stream)?;
             let contents: Box<dyn Copied> = Box::new(self.memory.read(r.source, r.bytes)?.to_vec());
             Ok(contents)
