@@ -122,6 +122,8 @@ impl Nvidia {
         let minor = number(Attribute::COMPUTE_CAPABILITY_MINOR);
         let read = image::read(image, (major, minor));
         let declared = read.map(|read| layouts_of(read.kernels));
+        let handles = &self.handles;
+        self.layouts.declared.retain(|owner, _| handles.is_alive(*owner));
         self.layouts.declared.insert(owner, declared);
     }
 

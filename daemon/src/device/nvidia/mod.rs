@@ -211,6 +211,7 @@ impl Nvidia {
     fn bury_context(&mut self, context: u64) {
         self.handles.end(context);
         self.blas.end_context(context);
+        self.staging.bury_context(context);
         self.thread_streams.retain(|(of, _), _| *of != context);
         self.node_functions.end_context(context);
         self.held.retain(|held| held.context != context);

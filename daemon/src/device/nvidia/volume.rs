@@ -221,6 +221,7 @@ pub(super) fn volume_to_host_async(
 ) -> Result<Wait<()>, Error> {
     nvidia.enter(call)?;
     let bytes = bytes_of(&r.shape)?;
+    nvidia.check_not_captured(call, r.stream)?;
     let stream = nvidia.stream(call, r.stream)?;
     let copy = Copy::of(&r.shape).device(nvidia, SOURCE, &r.source)?;
     Ok(nvidia.later(move |driver, bulk| {

@@ -212,8 +212,13 @@ impl Nvidia {
         let stream = self.stream(call, setting.stream)?;
         // What a shorter number leaves of the place is zero.
         self.driver.memset_d8_async(place.address, 0, PLACE_BYTES as usize, stream)?;
-        self.reduce_at(call, setting, asked, place.address)?;
-        let staged = self.fetch_behind(call, stream, place.address, PLACE_BYTES)?;
+        let begun = self.reduce_at(call, setting, asked, place.address);
+        let staged = begun
+            .and_then(|()| self.fetch_behind(call, stream, place.address, PLACE_BYTES))
+            .inspect_err(|_| {
+                // The zeros must not come to the place of another number. The first error counts.
+                let _ = self.driver.stream_synchronize(stream);
+            })?;
         let waited = self.later(move |_, _| {
             // In use until the number has come.
             let _place = place;

@@ -78,15 +78,12 @@ impl Inward {
         Ok(sent)
     }
 
-    /// Gives up what is pinned in a context that is about to end, and is current. What copies
-    /// still read the driver keeps pinned until then.
-    pub fn end_context(&mut self, driver: &impl Pinning, context: u64) {
-        for piece in self.pieces.extract_if(.., |piece| piece.context == context) {
-            if !driver.is_due(piece.event) {
-                piece.end(driver);
-            }
-        }
+    /// Gives up what is pinned in a context that is about to end, and is current. Returns what
+    /// stays pinned until then, as copies may still read it.
+    pub fn end_context(&mut self, driver: &impl Pinning, context: u64) -> Vec<MmapMut> {
         self.is_exhausted = false;
+        let ended = self.pieces.extract_if(.., |piece| piece.context == context);
+        ended.filter_map(|piece| piece.end(driver)).collect()
     }
 
     /// Says whether anything is pinned in a context.
@@ -138,7 +135,10 @@ impl Inward {
         if self.is_exhausted || self.pieces.len() >= PIECES_MAX {
             let other = self.find_read(driver, |piece| piece.context != context);
             let Some(at) = other else { return false };
-            self.pieces.swap_remove(at).end(driver);
+            if driver.unpin(&mut self.pieces[at].pages).is_err() {
+                return false;
+            }
+            driver.end_event(self.pieces.swap_remove(at).event);
         }
         let Ok(event) = driver.event() else { return false };
         let Some(pages) = pin(driver) else {
@@ -152,8 +152,12 @@ impl Inward {
 }
 
 impl Piece {
-    fn end(mut self, driver: &impl Pinning) {
-        driver.unpin(&mut self.pages);
+    /// Gives it up; returns its memory where that stays pinned.
+    fn end(mut self, driver: &impl Pinning) -> Option<MmapMut> {
+        if driver.is_due(self.event) {
+            return Some(self.pages);
+        }
         driver.end_event(self.event);
+        driver.unpin(&mut self.pages).err().map(|_| self.pages)
     }
 }

@@ -14,6 +14,7 @@ mod outward;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use memmap2::MmapMut;
 use vgpu_abi::cuda::{CUevent_flags, Error};
@@ -41,13 +42,26 @@ pub(super) struct Staging {
     pub inward: Inward,
     /// From the device.
     pub outward: Outward,
+    /// What the driver keeps pinned until its context has ended. Nothing else may lie there before:
+    /// it would be taken for what was pinned.
+    ending: Vec<(u64, Pages)>,
 }
+
+/// Memory of a piece, shared with the places in it.
+type Pages = Arc<Mutex<MmapMut>>;
 
 impl Staging {
     /// Gives up what is pinned in a context that is about to end, and is current.
     pub fn end_context(&mut self, driver: &impl Pinning, context: u64) {
-        self.inward.end_context(driver, context);
-        self.outward.end_context(driver, context);
+        let left = self.inward.end_context(driver, context);
+        let left = left.into_iter().map(|pages| Arc::new(Mutex::new(pages)));
+        let left = left.chain(self.outward.end_context(driver, context));
+        self.ending.extend(left.map(|pages| (context, pages)));
+    }
+
+    /// Gives back the memory of a context that has ended.
+    pub fn bury_context(&mut self, context: u64) {
+        self.ending.retain(|(of, _)| *of != context);
     }
 
     /// Says whether anything is pinned in a context.
@@ -62,7 +76,7 @@ pub(super) trait Pinning {
     fn pin(&self, pages: &mut [u8]) -> Result<(), Error>;
 
     /// Undoes it; what fails here the end of the context undoes.
-    fn unpin(&self, pages: &mut [u8]);
+    fn unpin(&self, pages: &mut [u8]) -> Result<(), Error>;
 
     /// Makes an event in the current context.
     fn event(&self) -> Result<Pointer, Error>;
@@ -73,7 +87,7 @@ pub(super) trait Pinning {
     /// Has an event happen behind what a stream does already.
     fn record(&self, event: Pointer, stream: Pointer) -> Result<(), Error>;
 
-    /// Says whether an event is still to happen.
+    /// Says whether an event is still to happen, or may be.
     fn is_due(&self, event: Pointer) -> bool;
 
     /// Waits for an event.
@@ -89,8 +103,8 @@ impl Pinning for Driver {
         self.mem_host_register_v2(Raw::write(pages), bytes, 0)
     }
 
-    fn unpin(&self, pages: &mut [u8]) {
-        let _ = self.mem_host_unregister(Raw::write(pages));
+    fn unpin(&self, pages: &mut [u8]) -> Result<(), Error> {
+        self.mem_host_unregister(Raw::write(pages))
     }
 
     fn event(&self) -> Result<Pointer, Error> {
@@ -108,7 +122,7 @@ impl Pinning for Driver {
     }
 
     fn is_due(&self, event: Pointer) -> bool {
-        self.event_query(event) == Err(Error::NOT_READY)
+        self.event_query(event).is_err()
     }
 
     fn wait(&self, event: Pointer) -> Result<(), Error> {

@@ -3,10 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use memmap2::MmapMut;
-
 use super::super::foreign::Raw;
-use super::{ALIGNMENT, PIECE_BYTES, PIECES_MAX, Pinning, pin};
+use super::{ALIGNMENT, PIECE_BYTES, PIECES_MAX, Pages, Pinning, pin};
 
 /// Pieces that copies from the device are written to.
 #[derive(Debug, Default)]
@@ -18,8 +16,7 @@ pub(in super::super) struct Outward {
 
 #[derive(Debug)]
 struct Piece {
-    /// Shared with the places in it.
-    pages: Arc<Mutex<MmapMut>>,
+    pages: Pages,
     /// The context in which it is pinned.
     context: u64,
     /// Bytes that were given away since it was last free.
@@ -30,7 +27,7 @@ struct Piece {
 /// dropped, which its owner does when the device no longer writes there.
 #[derive(Debug)]
 pub(in super::super) struct Place {
-    pages: Arc<Mutex<MmapMut>>,
+    pages: Pages,
     range: Range<usize>,
 }
 
@@ -81,13 +78,12 @@ impl Outward {
         Some(Place { pages: Arc::clone(&piece.pages), range })
     }
 
-    /// Gives up what is pinned in a context that is about to end, and is current. What copies may
-    /// still write to the driver keeps pinned until then.
-    pub fn end_context(&mut self, driver: &impl Pinning, context: u64) {
-        for piece in self.pieces.extract_if(.., |piece| piece.context == context) {
-            piece.end(driver);
-        }
+    /// Gives up what is pinned in a context that is about to end, and is current. Returns what
+    /// stays pinned until then, as copies may still be written to it.
+    pub fn end_context(&mut self, driver: &impl Pinning, context: u64) -> Vec<Pages> {
         self.is_exhausted = false;
+        let ended = self.pieces.extract_if(.., |piece| piece.context == context);
+        ended.filter(|piece| !piece.unpin(driver)).map(|piece| piece.pages).collect()
     }
 
     /// Says whether anything is pinned in a context.
@@ -100,7 +96,10 @@ impl Outward {
         if self.is_exhausted || self.pieces.len() >= PIECES_MAX {
             let is_spare = |piece: &Piece| piece.context != context && piece.is_free();
             let at = self.pieces.iter().position(is_spare)?;
-            self.pieces.swap_remove(at).end(driver);
+            if !self.pieces[at].unpin(driver) {
+                return None;
+            }
+            self.pieces.swap_remove(at);
         }
         let pages = pin(driver);
         self.is_exhausted = pages.is_none();
@@ -115,9 +114,9 @@ impl Piece {
         Arc::strong_count(&self.pages) == 1
     }
 
-    fn end(self, driver: &impl Pinning) {
-        if let Some(pages) = Arc::into_inner(self.pages) {
-            driver.unpin(&mut pages.into_inner().unwrap_or_else(PoisonError::into_inner));
-        }
+    /// Unpins it where nobody has a place in it; says whether that is done.
+    fn unpin(&self, driver: &impl Pinning) -> bool {
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_free() && driver.unpin(&mut pages).is_ok()
     }
 }

@@ -14,6 +14,7 @@ struct Fake {
     due: RefCell<Vec<(Pointer, Pointer)>>,
     waits: RefCell<Vec<Pointer>>,
     refuses_events: Cell<bool>,
+    refuses_unpinning: Cell<bool>,
     drains: Cell<usize>,
 }
 
@@ -28,8 +29,12 @@ impl Pinning for Fake {
         Ok(())
     }
 
-    fn unpin(&self, pages: &mut [u8]) {
+    fn unpin(&self, pages: &mut [u8]) -> Result<(), Error> {
+        if self.refuses_unpinning.get() {
+            return Err(Error::INVALID_CONTEXT);
+        }
         assert!(self.pinned.borrow_mut().remove(&pages.as_ptr().addr()), "it was not pinned");
+        Ok(())
     }
 
     fn event(&self) -> Result<Pointer, Error> {
@@ -196,10 +201,48 @@ fn a_context_takes_what_is_pinned_in_it_along_and_gives_way_to_others() {
     assert_eq!(send(&mut inward, &fake, other, &[1]).len(), 1);
     assert!(outward.take(&fake, 8, 1).is_some());
     assert_eq!(fake.pinned.borrow().len(), 2 * PIECES_MAX, "one was exchanged each way");
-    let mut staging = Staging { inward, outward };
+    let mut staging = Staging { inward, outward, ..Staging::default() };
     staging.end_context(&fake, CONTEXT);
     assert!(staging.is_used_by(8) && !staging.is_used_by(CONTEXT));
     assert_eq!(fake.pinned.borrow().len(), 2);
+}
+
+#[test]
+fn what_stays_pinned_in_a_context_is_given_back_when_that_has_ended() {
+    let (fake, mut staging) = (Fake::default(), Staging::default());
+    let whole = pattern(PIECE_BYTES, 0);
+    send(&mut staging.inward, &fake, user(1), &whole);
+    send(&mut staging.inward, &fake, user(2), &whole);
+    fake.come_to_the_end_of(Pointer(2));
+    let held = staging.outward.take(&fake, CONTEXT, PIECE_BYTES).expect("room");
+    drop(staging.outward.take(&fake, CONTEXT, PIECE_BYTES).expect("room"));
+    staging.end_context(&fake, CONTEXT);
+    assert!(!staging.is_used_by(CONTEXT));
+    // One piece is read yet, in one somebody has a place; the others are unpinned.
+    assert_eq!((fake.pinned.borrow().len(), staging.ending.len()), (2, 2));
+    drop(held);
+    staging.bury_context(CONTEXT + 1);
+    assert_eq!(staging.ending.len(), 2);
+    staging.bury_context(CONTEXT);
+    assert_eq!(staging.ending.len(), 0);
+}
+
+#[test]
+fn what_cannot_be_unpinned_is_no_other_memory() {
+    let (fake, mut staging) = (Fake::default(), Staging::default());
+    let all = pattern(PIECES_MAX * PIECE_BYTES, 0);
+    send(&mut staging.inward, &fake, user(1), &all);
+    fake.come_to_the_end_of(Pointer(1));
+    drop(staging.outward.take(&fake, CONTEXT, all.len()).expect("room"));
+    fake.refuses_unpinning.set(true);
+    let other = (User { context: 8, ..user(2).0 }, Pointer(2));
+    assert_eq!(send(&mut staging.inward, &fake, other, &[1]), []);
+    assert!(staging.outward.take(&fake, 8, 1).is_none());
+    assert_eq!(send(&mut staging.inward, &fake, user(1), &all).len(), PIECES_MAX, "it is there");
+    assert!(staging.outward.take(&fake, CONTEXT, all.len()).is_some());
+    fake.come_to_the_end_of(Pointer(1));
+    staging.end_context(&fake, CONTEXT);
+    assert_eq!(staging.ending.len(), 2 * PIECES_MAX);
 }
 
 #[test]
