@@ -21,14 +21,16 @@ const PRODUCTS_MAX: u128 = 1 << 40;
 /// What each matrix of a batch counts at least, in products.
 const PRODUCTS_MIN: u128 = 1 << 20;
 
-/// Checks that a call ends: so many matrices, each of three lengths that are multiplied.
+/// Checks that a call ends: so many matrices, each of three lengths that are multiplied. Where one
+/// of them is zero there is still memory to read or write along the others.
 ///
 /// # Errors
 /// NOT_SUPPORTED for what is beyond the simulated device.
 pub(super) fn check_work(count: i64, lengths: [i64; 3]) -> Result<(), Error> {
-    let length = |length: i64| u128::from(length.max(0).unsigned_abs());
+    let length = |length: i64| u128::from(length.max(1).unsigned_abs());
     let each = lengths.into_iter().map(length).fold(1, u128::saturating_mul);
-    let all = each.max(PRODUCTS_MIN).saturating_mul(length(count));
+    let count = u128::from(count.max(0).unsigned_abs());
+    let all = each.max(PRODUCTS_MIN).saturating_mul(count);
     if all > PRODUCTS_MAX { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
 }
 

@@ -259,12 +259,12 @@ fn a_batch_without_end_is_refused() {
     let one = |kind: Data| Operand { address: made.address, kind: kind.0, step: 1, stride: 0 };
     let [a, b, c] = std::array::from_fn(|_| one(Data::R_32F));
     let scalar = Scalar { kind: Data::R_32F.0, device: 0, value: [0; 16] };
-    for (m, count) in [(0, i64::MAX), (1, 1 << 40)] {
+    for (m, n, k, count) in [(0, 1, 1, i64::MAX), (1, 1, 1, 1 << 40), (1 << 14, 1 << 14, 0, 4097)] {
         let asked = Multiply {
             count,
             m,
-            n: 1,
-            k: 1,
+            n,
+            k,
             batch: batch::STRIDED,
             a: a.clone(),
             b: b.clone(),
@@ -274,7 +274,7 @@ fn a_batch_without_end_is_refused() {
             ..made.product()
         };
         let refused = client.sim.perform_blas(&Work::Multiply(asked));
-        assert_eq!(refused, Err(Error::NOT_SUPPORTED), "{m} {count}");
+        assert_eq!(refused, Err(Error::NOT_SUPPORTED), "{m} {n} {k} {count}");
     }
 }
 

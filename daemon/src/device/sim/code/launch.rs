@@ -131,9 +131,10 @@ impl Sim {
             return Err(Error::INVALID_CLUSTER_SIZE);
         }
         let Some(cluster) = launch.cluster.or(required) else { return Ok(()) };
+        let max = occupancy::cluster_blocks_max(resolved.kernel(), &resolved.settings);
         let divides = |(size, of): (u32, u32)| size > 0 && of.is_multiple_of(size);
-        let fits = cluster.into_iter().zip(launch.grid).all(divides)
-            && volume(cluster) <= u64::from(occupancy::cluster_blocks_max(&resolved.settings));
+        let fits =
+            cluster.into_iter().zip(launch.grid).all(divides) && volume(cluster) <= u64::from(max);
         if fits { Ok(()) } else { Err(Error::INVALID_CLUSTER_SIZE) }
     }
 
@@ -180,7 +181,8 @@ impl Sim {
         let resolved = self.resolve(context, launch.function)?;
         let cluster = launch.cluster.unwrap_or([1; 3]);
         let size = u32::try_from(volume(cluster)).map_err(|_| Error::INVALID_CLUSTER_SIZE)?;
-        if size == 0 || size > occupancy::cluster_blocks_max(&resolved.settings) {
+        let max = occupancy::cluster_blocks_max(resolved.kernel(), &resolved.settings);
+        if size == 0 || size > max {
             return Err(Error::INVALID_CLUSTER_SIZE);
         }
         Ok(occupancy::clusters(self.blocks_held(&resolved, launch), size))
@@ -195,7 +197,8 @@ impl Sim {
     ) -> Result<u32, Error> {
         let resolved = self.resolve(context, launch.function)?;
         let fits = self.blocks_held(&resolved, launch) > 0;
-        Ok(if fits { occupancy::cluster_blocks_max(&resolved.settings) } else { 0 })
+        let max = occupancy::cluster_blocks_max(resolved.kernel(), &resolved.settings);
+        Ok(if fits { max } else { 0 })
     }
 
     fn blocks_held(&self, resolved: &Resolved, launch: &Launch) -> u32 {

@@ -72,7 +72,10 @@ pub(crate) fn clusters(blocks_held: u32, cluster_blocks: u32) -> u32 {
     GROUPS.iter().map(|count| count * blocks_held / cluster_blocks.max(1)).sum()
 }
 
-/// Says how many blocks the largest cluster may have.
-pub(crate) fn cluster_blocks_max(settings: &Settings) -> u32 {
-    if settings.non_portable_cluster { CLUSTER_BLOCKS_MAX } else { CLUSTER_BLOCKS_PORTABLE }
+/// Says how many blocks the largest cluster may have, no more than the kernel itself says (PTX ISA,
+/// ".maxclusterrank").
+pub(crate) fn cluster_blocks_max(kernel: &Kernel, settings: &Settings) -> u32 {
+    let is_free = settings.non_portable_cluster;
+    let max = if is_free { CLUSTER_BLOCKS_MAX } else { CLUSTER_BLOCKS_PORTABLE };
+    kernel.maximum_cluster.filter(|said| *said > 0).map_or(max, |said| max.min(said))
 }

@@ -380,6 +380,9 @@ fn occupancy_follows_from_warps_registers_shared_memory_and_blocks() {
     assert_eq!(occupancy::dynamic_shared(&plain, &settings, 2, 128), (113 << 10));
     assert_eq!(occupancy::dynamic_shared(&plain, &settings, 1, 128), (227 << 10));
     assert_eq!(occupancy::dynamic_shared(&plain, &settings, 3, 1024), 0);
+    let narrow = Kernel { maximum_cluster: Some(2), ..kernel(32, 0) };
+    let most = [&plain, &narrow].map(|kernel| occupancy::cluster_blocks_max(kernel, &settings));
+    assert_eq!(most, [8, 2]);
     assert_eq!(occupancy::clusters(1, 8), 2 * 2 + 6 * 2);
     assert_eq!(occupancy::clusters(2, 16), 8 * 2);
 }

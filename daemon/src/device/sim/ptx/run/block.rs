@@ -64,6 +64,8 @@ pub(super) struct Turn<'t, 'g> {
 impl Turn<'_, '_> {
     /// Runs every thread until it waits or its slice is over; says whether any went on.
     pub fn run(&mut self) -> Result<bool, Fault> {
+        // So that turns count in which few threads run and many are looked at.
+        self.grid.instructions += self.block.threads.len() as u64;
         let mut went_on = false;
         for warp in 0..self.block.threads.len().div_ceil(LANES) {
             went_on |= self.run_warp(warp)?;
@@ -76,6 +78,8 @@ impl Turn<'_, '_> {
     fn run_warp(&mut self, warp: usize) -> Result<bool, Fault> {
         let lanes = warp * LANES..self.block.threads.len().min((warp + 1) * LANES);
         let mut went_on = false;
+        // A warp that looks again and again together must not wait for ever, either.
+        let end = self.grid.instructions + self.grid.slice * LANES as u64;
         loop {
             for thread in lanes.clone() {
                 if self.block.threads[thread].state == State::Ready {
@@ -83,10 +87,11 @@ impl Turn<'_, '_> {
                     went_on = true;
                 }
             }
-            if !self.meet(lanes.clone())? {
+            let has_met = self.meet(lanes.clone())?;
+            went_on |= has_met;
+            if !has_met || self.grid.instructions >= end {
                 return Ok(went_on);
             }
-            went_on = true;
         }
     }
 

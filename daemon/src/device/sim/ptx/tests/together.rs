@@ -128,6 +128,17 @@ fn blocks_that_wait_for_each_other_for_ever_are_a_timeout() {
 }
 
 #[test]
+fn a_warp_that_looks_again_and_again_together_lets_the_others_run() {
+    let blocks = Launch { grid: [2, 1, 1], block: [32, 1, 1], is_cooperative: true, ..ALONE };
+    for launch in [Launch { block: [64, 1, 1], ..ALONE }, blocks] {
+        let mut memory = Buffers::default();
+        let flag = memory.add_words(&[0; 2]);
+        run("vgpu_test_watch", &mut memory, launch, &[Long(flag)]).expect("it ends");
+        assert_eq!(memory.words(flag), [7, 7]);
+    }
+}
+
+#[test]
 fn blocks_that_are_too_many_to_run_together_are_refused() {
     let run = |launch| run("vgpu_test_large", &mut Buffers::default(), launch, &[]);
     let together = Launch { block: [1024, 1, 1], is_cooperative: true, ..ALONE };
