@@ -6,7 +6,7 @@
 //! backend. `test-gpu` in it puts the parts together and runs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -58,17 +58,39 @@ pub(crate) fn kit(paths: &Paths) -> Result<(), Error> {
 /// Runs the comparison here, on this machine's GPU, or rehearses it without one.
 pub(crate) fn run(paths: &Paths, rehearsal: bool) -> Result<(), Error> {
     setup::run(paths, &[Group::Clients, Group::Release])?;
+    if rehearsal {
+        setup::run(paths, &[Group::Headers, Group::Compiler])?;
+    }
     let stage = stage::run(paths, Profile::Release)?;
     let out = paths.target.join("gpu");
     let mut program = Command::new(stage.join("vgpu-tests/usr/lib/vgpu-tests/gpu-test"));
     program.arg("--repository").arg(&paths.root).arg("--out").arg(&out);
     if rehearsal {
         program.arg("--rehearsal");
+        let libraries = paths.target.join("gpu-libraries");
+        name_the_runtime(&stage, &libraries)?;
+        program.arg("--nvcc").arg(paths.cache.join("nvcc/nvidia/cu13/bin/nvcc"));
+        program.arg("--include").arg(paths.headers().join("nvidia/cu13/include"));
+        program.env("LIBRARY_PATH", libraries);
     }
     test::environment(paths, &mut program);
     let compared = process::run("comparing native and ours", &mut program);
     println!("the report is {}", out.join("report.md").display());
     compared
+}
+
+/// Gives our runtime the name by which the compiler links: the published compiler comes without
+/// the libraries that a toolkit has beside it.
+fn name_the_runtime(stage: &Path, libraries: &Path) -> Result<(), Error> {
+    let failed = |verb, path: &Path| {
+        let path = path.to_path_buf();
+        move |source| Error::File { verb, path, source }
+    };
+    remove(libraries)?;
+    fs::create_dir_all(libraries).map_err(failed("creating", libraries))?;
+    let runtime = stage.join("vgpu-ollama/usr/lib/x86_64-linux-gnu/vgpu/libcudart.so.13");
+    let link = libraries.join("libcudart.so");
+    symlink(runtime, &link).map_err(failed("linking", &link))
 }
 
 /// Copies a file or directory to its place in the kit.
