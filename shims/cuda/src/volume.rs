@@ -192,7 +192,8 @@ fn to_device(
         let source = Side::Device { base: copy.stand_in, layout: copy.packed() };
         return captured(copy, target, &source, shape, stream);
     }
-    stream.map_or_else(captures::check_unsafe, line::await_functions)?;
+    stream
+        .map_or_else(captures::check_unsafe, |stream| line::await_source(base.address(), stream))?;
     for part in shape.parts(BULK_BYTES_MAX) {
         let rows = gather(base, layout, &part)?;
         let (target, shape) = (target.on_the_wire(part.at)?, part.shape.on_the_wire());

@@ -18,7 +18,7 @@ use vgpu_guest::{reach, reserve, session};
 
 use super::{capture, host_function};
 use crate::borrowed::Way;
-use crate::{captures, contexts, handles, ranges, remote, work};
+use crate::{captures, contexts, handles, pinned, ranges, remote, work};
 
 /// Longest synchronous copy to the device that is not waited for: 64 KiB, as CUDA itself does not
 /// wait for such copies (CUDA Driver API, API synchronization behavior).
@@ -103,12 +103,18 @@ pub(crate) fn memcpy_hto_d_async_v2(
     if capture::is_active(stream)? {
         return capture::copy(Way::In, Kept::of(source), target, source.len(), stream);
     }
-    await_functions(stream)?;
+    await_source(source.as_ptr().addr() as u64, stream)?;
     send_behind(target, source, stream)
 }
 
-/// Waits for what a stream does, while functions of the program have not returned: they may yet
-/// write the source of a copy that comes behind them.
+/// Waits for what a stream does, if the source of a copy behind it is pinned and functions of the
+/// program have not returned: they may yet write it. Other memory may be read at once (API
+/// synchronization behavior, Memcpy), and is: a function may wait for the thread that copies it.
+pub(crate) fn await_source(source: u64, stream: CUstream) -> Result<(), Error> {
+    if pinned::find(source).is_some() { await_functions(stream) } else { Ok(()) }
+}
+
+/// Waits for what a stream does, while functions of the program have not returned.
 pub(crate) fn await_functions(stream: CUstream) -> Result<(), Error> {
     if host_function::are_launched() { super::stream::stream_synchronize(stream) } else { Ok(()) }
 }
