@@ -42,6 +42,10 @@ const PASSING: &[u32] = &[
 /// Calls that only ask how far something is.
 const ASKING: [u32; 2] = [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE];
 
+/// Launches of graphs, of whose events nobody here knows: their nodes may record some, and wait for
+/// others as they are recorded at the launch.
+const GRAPHS: [u32; 2] = [cuda::GraphLaunch::OPCODE, cuda::GraphRun::OPCODE];
+
 /// Most bytes that are held: 256 MiB, what a client may well post behind a function.
 const BYTES_MAX: usize = 256 << 20;
 
@@ -93,6 +97,8 @@ struct Blocked {
     awaited: HashSet<u64>,
     /// Whether some events may yet be recorded by a graph, nobody here knows which.
     any_event: bool,
+    /// Whether the launch of a graph is held, which may mean any event as it is now.
+    any_meant: bool,
     all: bool,
 }
 
@@ -115,13 +121,20 @@ impl Blocked {
     /// Says whether something that is held means an event as it is now, so that it must not be
     /// recorded anew, nor end.
     fn is_meant(&self, event: u64) -> bool {
-        self.events.contains(&event) || self.awaited.contains(&event)
+        self.any_meant || self.events.contains(&event) || self.awaited.contains(&event)
+    }
+
+    /// Says whether something that is held is about some event.
+    fn has_events(&self) -> bool {
+        self.any_meant || !self.events.is_empty() || !self.awaited.is_empty()
     }
 
     fn stops(&self, touch: Touch, opcode: u32, free: &HashSet<u64>) -> bool {
         self.all
             || match touch {
-                Touch::Stream(lane) => self.stops_lane(lane, free),
+                Touch::Stream(lane) => {
+                    GRAPHS.contains(&opcode) && self.has_events() || self.stops_lane(lane, free)
+                }
                 Touch::Record(lane, event) => self.is_meant(event) || self.stops_lane(lane, free),
                 Touch::Wait(lane, event) => {
                     self.any_event || self.events.contains(&event) || self.stops_lane(lane, free)
@@ -139,7 +152,10 @@ impl Blocked {
 
     /// Takes up what waits for its turn. Who waits for the answer to a call that is about anything
     /// cannot tell it from others that came a moment earlier: it goes before nothing.
-    fn add(&mut self, kind: Kind, touch: Touch) {
+    fn add(&mut self, kind: Kind, touch: Touch, opcode: u32) {
+        if GRAPHS.contains(&opcode) {
+            (self.any_event, self.any_meant) = (true, true);
+        }
         self.lanes.extend(touch.lane());
         match touch {
             Touch::Record(_, event) => drop(self.events.insert(event)),
@@ -197,7 +213,8 @@ impl Held {
     fn block(&mut self, functions: &Functions) {
         for pending in &self.pending {
             let holds = functions.holds(pending.ticket);
-            self.blocked.add(Kind::Post, pending.touch);
+            // It is launched already, and `holds` says whether it may yet record events.
+            self.blocked.lanes.extend(pending.touch.lane());
             self.blocked.any_event |= holds == Some(Holds::Run);
             self.blocked.all |= holds == Some(Holds::All);
         }
@@ -225,7 +242,7 @@ impl Held {
         if message.header.kind == Kind::Call {
             self.callers.insert(message.header.thread);
         }
-        self.blocked.add(message.header.kind, message.touch);
+        self.blocked.add(message.header.kind, message.touch, message.header.opcode);
         self.messages.push_back(message);
     }
 
@@ -241,153 +258,4 @@ impl Held {
 }
 
 #[cfg(test)]
-mod tests {
-    use vgpu_link::wire::Payload;
-
-    use super::*;
-
-    /// A stream of the client with a function that has not come back.
-    const BUSY: u64 = 70;
-    const OTHER: u64 = 71;
-    const TICKET: u64 = 5;
-
-    fn waiting(holds: Holds) -> (Held, Functions) {
-        in_stream(BUSY, holds)
-    }
-
-    fn in_stream(stream: u64, holds: Holds) -> (Held, Functions) {
-        let (mut held, functions) = (Held::default(), Functions::default());
-        functions.launch(TICKET, holds).expect("there is room");
-        let launch = cuda::LaunchHostFunction { stream, ticket: TICKET };
-        let opcode = cuda::LaunchHostFunction::OPCODE;
-        let touch = Touch::of(&Header::new(Kind::Post, opcode), &launch.to_payload());
-        held.wait_for(TICKET, touch, &functions);
-        (held, functions)
-    }
-
-    fn message<R: Request>(kind: Kind, request: &R) -> Message {
-        let header = Header::new(kind, R::OPCODE);
-        let payload = request.to_payload();
-        let touch = Touch::of(&header, &payload);
-        Message { header, payload, bulk: Vec::new(), touch }
-    }
-
-    fn judge<R: Request>(held: &Held, kind: Kind, request: &R) -> Verdict {
-        let message = message(kind, request);
-        held.judge(&message.header, message.touch)
-    }
-
-    fn record(stream: u64) -> cuda::EventRecord {
-        cuda::EventRecord { event: 9, stream }
-    }
-
-    fn wait(stream: u64, event: u64) -> cuda::StreamWaitEvent {
-        cuda::StreamWaitEvent { event, stream, flags: 0 }
-    }
-
-    #[test]
-    fn what_is_not_behind_the_function_passes() {
-        let (held, _) = waiting(Holds::Stream);
-        let [call, post] = [Kind::Call, Kind::Post];
-        let bytesize = 1;
-        assert_eq!(judge(&held, call, &cuda::MemAllocV2 { bytesize }), Verdict::Passes);
-        assert_eq!(judge(&held, post, &record(OTHER)), Verdict::Passes);
-        assert_eq!(judge(&held, post, &record(BUSY)), Verdict::Waits);
-        assert_eq!(judge(&held, post, &record(0)), Verdict::Waits);
-        let [busy, other] = [BUSY, OTHER].map(|stream| cuda::StreamQuery { stream });
-        assert_eq!(judge(&held, call, &busy), Verdict::NotReady);
-        assert_eq!(judge(&held, call, &other), Verdict::Passes);
-        assert_eq!(judge(&held, call, &cuda::EventQuery { event: 9 }), Verdict::Passes);
-        assert_eq!(judge(&held, call, &cuda::CtxSynchronize {}), Verdict::Waits);
-        assert_eq!(judge(&held, post, &cuda::MemFreeV2 { dptr: 1 }), Verdict::Waits);
-    }
-
-    /// An event was recorded anew, or ended, before the work that was held and meant the old one:
-    /// a stream then waited for the wrong work, or found no event.
-    #[test]
-    fn an_event_that_is_meant_by_what_is_held_is_neither_recorded_anew_nor_ended() {
-        let destroy = cuda::EventDestroyV2 { event: 9 };
-        let query = cuda::EventQuery { event: 9 };
-        for first in [message(Kind::Post, &record(BUSY)), message(Kind::Post, &wait(BUSY, 9))] {
-            let (mut held, _) = waiting(Holds::Stream);
-            let is_record = first.header.opcode == cuda::EventRecord::OPCODE;
-            held.push(first);
-            assert_eq!(judge(&held, Kind::Post, &record(OTHER)), Verdict::Waits);
-            assert_eq!(judge(&held, Kind::Post, &destroy), Verdict::Waits);
-            let asked = if is_record { Verdict::NotReady } else { Verdict::Passes };
-            assert_eq!(judge(&held, Kind::Call, &query), asked);
-        }
-        let (held, _) = waiting(Holds::Stream);
-        assert_eq!(judge(&held, Kind::Post, &destroy), Verdict::Passes);
-    }
-
-    #[test]
-    fn the_legacy_stream_and_those_that_block_wait_for_each_other() {
-        let free = CUstream_flags::NON_BLOCKING.0;
-        let (mut held, _) = in_stream(1, Holds::Stream);
-        held.created(OTHER, free);
-        held.created(72, 0);
-        assert_eq!(judge(&held, Kind::Post, &record(0)), Verdict::Waits);
-        assert_eq!(judge(&held, Kind::Post, &record(OTHER)), Verdict::Passes);
-        assert_eq!(judge(&held, Kind::Post, &record(72)), Verdict::Waits);
-        let (mut held, _) = waiting(Holds::Stream);
-        assert_eq!(judge(&held, Kind::Post, &record(0)), Verdict::Waits);
-        held.created(BUSY, free);
-        assert_eq!(judge(&held, Kind::Post, &record(0)), Verdict::Passes);
-        held.destroyed(BUSY);
-        assert_eq!(judge(&held, Kind::Post, &record(0)), Verdict::Waits);
-    }
-
-    #[test]
-    fn what_depends_on_what_is_held_is_held() {
-        let (mut held, _) = waiting(Holds::Stream);
-        held.push(message(Kind::Call, &cuda::CtxSynchronize {}));
-        assert_eq!(judge(&held, Kind::Post, &wait(OTHER, 9)), Verdict::Passes);
-        held.push(message(Kind::Post, &record(BUSY)));
-        let asked = judge(&held, Kind::Call, &cuda::EventQuery { event: 9 });
-        assert_eq!(asked, Verdict::NotReady);
-        assert_eq!(judge(&held, Kind::Post, &wait(OTHER, 8)), Verdict::Passes);
-        held.push(message(Kind::Post, &wait(OTHER, 9)));
-        assert_eq!(judge(&held, Kind::Post, &record(OTHER)), Verdict::Waits);
-        let other = cuda::EventRecord { event: 8, stream: 72 };
-        assert_eq!(judge(&held, Kind::Post, &other), Verdict::Passes);
-        held.push(message(Kind::Post, &cuda::MemFreeV2 { dptr: 1 }));
-        assert_eq!(judge(&held, Kind::Post, &other), Verdict::Waits, "the free comes first");
-    }
-
-    #[test]
-    fn a_run_may_record_any_event_and_a_device_that_waits_does_nothing_else() {
-        let (held, _) = waiting(Holds::Run);
-        assert_eq!(judge(&held, Kind::Post, &wait(OTHER, 9)), Verdict::Waits);
-        assert_eq!(judge(&held, Kind::Post, &record(OTHER)), Verdict::Passes);
-        let (held, _) = waiting(Holds::All);
-        assert_eq!(judge(&held, Kind::Post, &record(OTHER)), Verdict::Waits);
-        let read = cuda::StandInRead { source: 1, bytes: 1 };
-        assert_eq!(judge(&held, Kind::Call, &read), Verdict::Passes);
-    }
-
-    #[test]
-    fn all_is_judged_anew_when_a_function_has_returned() {
-        let (mut held, functions) = waiting(Holds::Stream);
-        held.push(message(Kind::Call, &cuda::CtxSynchronize {}));
-        held.push(message(Kind::Post, &record(BUSY)));
-        assert!(held.holds_call_of(0));
-        functions.withdraw(TICKET);
-        let opcodes: Vec<u32> =
-            held.reopen(&functions).iter().map(|message| message.header.opcode).collect();
-        assert_eq!(opcodes, [cuda::CtxSynchronize::OPCODE, cuda::EventRecord::OPCODE]);
-        assert!(held.is_idle() && !held.holds_call_of(0));
-        assert_eq!(judge(&held, Kind::Post, &record(BUSY)), Verdict::Passes);
-    }
-
-    #[test]
-    fn no_more_is_held_than_there_is_room_for() {
-        let (mut held, functions) = waiting(Holds::Stream);
-        while judge(&held, Kind::Post, &record(BUSY)) == Verdict::Waits {
-            held.push(Message { bulk: vec![0; 8 << 20], ..message(Kind::Post, &record(BUSY)) });
-        }
-        assert!(held.bytes < BYTES_MAX + (9 << 20), "{}", held.bytes);
-        assert!(!held.reopen(&functions).is_empty());
-        assert_eq!(held.bytes, 0);
-    }
-}
+mod tests;

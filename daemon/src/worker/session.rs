@@ -133,6 +133,10 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         if let Some(ticket) = ticket(header, payload)? {
+            if self.answer.status != 0 && header.kind == Kind::Post {
+                // Fails if the device has come to it already.
+                let _ = self.give_up(ticket, self.answer.status);
+            }
             self.held.wait_for(ticket, Touch::of(header, payload), self.device.functions());
         }
         self.note_stream(header, payload)?;
@@ -183,11 +187,19 @@ impl<'a> Session<'a> {
     /// context, too (CUDA Driver API, `cuStreamAddCallback`).
     fn forgo(&mut self, header: &Header, payload: &[u8], error: Error) -> Result<(), LinkError> {
         let Some(ticket) = ticket(header, payload)? else { return Ok(()) };
-        match self.device.functions().launch(ticket, Holds::Stream) {
-            Ok(()) => self.device.functions().come_to(ticket, error.code()),
-            Err(error) => self.replies.deferred().keep(header.context, error),
+        if let Err(error) = self.give_up(ticket, error.code()) {
+            self.replies.deferred().keep(header.context, error);
         }
         self.held.wait_for(ticket, Touch::of(header, payload), self.device.functions());
+        Ok(())
+    }
+
+    /// Comes to a function that no stream will come to, with what went wrong: the client keeps it,
+    /// and lets copies wait for it, until it is told.
+    fn give_up(&self, ticket: u64, code: u32) -> Result<(), Error> {
+        let functions = self.device.functions();
+        functions.launch(ticket, Holds::Stream)?;
+        functions.come_to(ticket, code);
         Ok(())
     }
 

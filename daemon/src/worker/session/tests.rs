@@ -290,3 +290,20 @@ fn a_function_in_a_broken_context_is_due_with_the_error() {
         assert_eq!(due, DueFunction { ticket: 5, status: broken });
     });
 }
+
+#[test]
+fn a_function_that_the_device_refuses_is_due_with_the_error() {
+    let launch = cuda::LaunchHostFunction::OPCODE;
+    let refused = Error::INVALID_HANDLE.code();
+    against([(launch, Act::Answer(refused))], |link| {
+        say(link, Kind::Post, &cuda::LaunchHostFunction { stream: 70, ticket: 5 }, 1);
+        say(link, Kind::Call, &NextFunction { done: 0 }, 9);
+        let mut payload = Vec::new();
+        link.receive(&mut payload, Bulk::Into(&mut [])).expect("it is due");
+        let due = DueFunction::from_payload(&payload).expect("it decodes");
+        assert_eq!(due, DueFunction { ticket: 5, status: refused });
+        say(link, Kind::Call, &NextFunction { done: 5 }, 9);
+        ask(link, Kind::Call, SLOW, 1);
+        assert_eq!(answer(link), (SLOW, 400), "and nothing waits for it");
+    });
+}
