@@ -53,11 +53,13 @@ struct Graph {
     functions: Functions,
     /// Whether a capture makes it, which may yet fail.
     is_capturing: bool,
+    /// Whether it was there before a capture into it, and stays if that fails.
+    is_lasting: bool,
 }
 
 impl Graph {
     fn is_empty(&self) -> bool {
-        self.copies.is_empty() && self.functions.is_empty()
+        self.copies.is_empty() && self.functions.is_empty() && !self.is_lasting
     }
 }
 
@@ -93,7 +95,12 @@ pub(crate) fn insert(graph: CUgraph, node: CUgraphNode, borrowed: Borrowed, is_c
         Borrowed::Copy(copy) => graph.copies.push((node.0, Arc::new(copy))),
         Borrowed::Function(function) => graph.functions.push((node.0, function)),
     }
-    graph.is_capturing |= is_capturing;
+    graph.is_capturing |= is_capturing && !graph.is_lasting;
+}
+
+/// Takes up that a graph is captured into which was there before: what its nodes borrow stays.
+pub(crate) fn keep(graph: CUgraph) {
+    lock().get_or_insert_default().graphs.entry(graph.0).or_default().is_lasting = true;
 }
 
 /// Takes up that a node does all that another graph does.
@@ -211,9 +218,14 @@ pub(crate) fn add_functions(exec: CUgraphExec, functions: Vec<Arc<NodeFunction>>
     }
 }
 
-/// Takes up that the nodes of a child graph in an executable graph do what another graph says.
-pub(crate) fn change_child(exec: CUgraphExec, child: CUgraph) {
-    add_functions(exec, functions_of(child));
+/// Lists the functions that a graph calls, to be called with no copies next to them.
+///
+/// # Errors
+/// NOT_SUPPORTED if an executable graph has copies next to one.
+pub(crate) fn functions_alone(graph: CUgraph) -> Result<Vec<Arc<NodeFunction>>, Error> {
+    let functions = functions_of(graph);
+    functions.iter().try_for_each(|function| function.place(Around::default()))?;
+    Ok(functions)
 }
 
 /// Forgets a graph that is destroyed.
@@ -233,7 +245,8 @@ pub(crate) fn forget_exec(exec: CUgraphExec) {
 /// # Errors
 /// NOT_SUPPORTED where the graph reads memory of the program which it writes itself, with no
 /// function in between: what is to be read is sent before the launch. The same where which node
-/// calls a function is not known, and copies are to be ordered with it.
+/// calls a function is not known, and copies are to be ordered with it; and where a function has
+/// other copies next to it, or none, in another executable graph.
 pub(crate) fn needs(graph: CUgraph) -> Result<Needs, Error> {
     let found = lock().as_ref().and_then(|all| {
         let graph = all.graphs.get(&graph.0)?;
@@ -264,9 +277,7 @@ pub(crate) fn needs(graph: CUgraph) -> Result<Needs, Error> {
     check_fresh(&before, &pick(&writes))?;
     check_fresh(&pick(&reads), &behind)?;
     for ((_, function), (fetched, sent)) in functions.iter().zip(&order.around) {
-        if !copies.is_empty() {
-            function.place(Around { fetched: pick(fetched), sent: pick(sent) })?;
-        }
+        function.place(Around { fetched: pick(fetched), sent: pick(sent) })?;
     }
     let any_copies = !copies.is_empty();
     let functions = functions.into_iter().map(|(_, function)| function).collect();
@@ -327,4 +338,44 @@ pub(crate) fn launch(exec: CUgraphExec, stream: CUstream) -> Result<(), Error> {
         })?;
     }
     needs.behind.iter().try_for_each(|copy| copy.fetch(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(graph: CUgraph) -> usize {
+        functions_of(graph).len()
+    }
+
+    #[test]
+    fn a_capture_that_fails_takes_no_functions_from_a_graph_that_was_there_before() {
+        let [made, there] = [CUgraph(901), CUgraph(902)];
+        let function = || Borrowed::Function(NodeFunction::unknown());
+        insert(there, CUgraphNode(1), function(), false);
+        keep(there);
+        for graph in [made, there] {
+            insert(graph, CUgraphNode(2), function(), true);
+        }
+        end_capture(None, true);
+        assert_eq!((count(made), count(there)), (1, 2), "another capture goes on");
+        end_capture(None, false);
+        assert_eq!((count(made), count(there)), (0, 2));
+        forget_graph(there);
+        assert_eq!(count(there), 0);
+    }
+
+    /// An executable graph without copies would otherwise do those of another one.
+    #[test]
+    fn a_function_that_was_instantiated_alone_gets_no_copies_next_to_it() {
+        let (graph, function) = (CUgraph(903), NodeFunction::unknown());
+        insert(graph, CUgraphNode(3), Borrowed::Function(Arc::clone(&function)), false);
+        for _ in 0..2 {
+            assert!(!needs(graph).expect("it calls a function").any_copies);
+        }
+        let copy = Arc::new(HostCopy::unknown(&[0]));
+        let around = Around { fetched: vec![copy], sent: Vec::new() };
+        assert_eq!(function.place(around), Err(Error::NOT_SUPPORTED));
+        forget_graph(graph);
+    }
 }

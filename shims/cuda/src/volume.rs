@@ -192,8 +192,13 @@ fn to_device(
         let source = Side::Device { base: copy.stand_in, layout: copy.packed() };
         return captured(copy, target, &source, shape, stream);
     }
-    stream
-        .map_or_else(captures::check_unsafe, |stream| line::await_source(base.address(), stream))?;
+    match stream {
+        Some(stream) => line::await_source(base.address(), stream)?,
+        None => {
+            captures::check_unsafe()?;
+            line::await_functions(CUstream(0))?;
+        }
+    }
     for part in shape.parts(BULK_BYTES_MAX) {
         let rows = gather(base, layout, &part)?;
         let (target, shape) = (target.on_the_wire(part.at)?, part.shape.on_the_wire());

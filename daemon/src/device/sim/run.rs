@@ -78,12 +78,12 @@ impl Sim {
         let Some(at) = self.runs.iter().position(is_its) else { return Ok(()) };
         // No other has begun and waits for nothing, so it is the next one.
         self.runs[at].waits_for = None;
-        let followed = self.follow_run(at);
         if self.runs.iter().any(is_its) {
-            // Another run came to it, too, and its turn is now.
+            // Another run came to it, too, and its turn is now. Those that come to it from here on
+            // wait for theirs.
             self.functions.come_to(function, 0);
         }
-        followed
+        self.follow_run(at)
     }
 
     /// Does a run's work as far as its next function, or to its end. What a run behind it meets

@@ -52,6 +52,7 @@ pub(crate) fn stream_begin_capture_to_graph(
     let (context, is_blocking) = check_begin(stream, mode)?;
     let dependencies = edges(dependencies, data)?;
     remote::call(&CaptureToGraph { stream: stream.0, graph: graph.0, dependencies })?;
+    borrowed::keep(graph);
     captures::begin(context, stream, is_blocking, mode);
     Ok(())
 }

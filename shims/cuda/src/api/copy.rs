@@ -12,6 +12,7 @@ use vgpu_guest::convert::{Kept, Memory};
 use vgpu_guest::destination::Destination;
 use vgpu_guest::wire::cuda::{
     CopyToGuest, MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2, MemcpyHtoDV2,
+    StreamSynchronize,
 };
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
 use vgpu_guest::{reach, reserve, session};
@@ -100,6 +101,9 @@ pub(crate) fn memcpy_hto_d_async_v2(
     handles::stream(stream)?;
     ranges::check(target, source.len() as u64)?;
     check_own(source)?;
+    if source.is_empty() {
+        return Ok(());
+    }
     if capture::is_active(stream)? {
         return capture::copy(Way::In, Kept::of(source), target, source.len(), stream);
     }
@@ -116,7 +120,14 @@ pub(crate) fn await_source(source: u64, stream: CUstream) -> Result<(), Error> {
 
 /// Waits for what a stream does, while functions of the program have not returned.
 pub(crate) fn await_functions(stream: CUstream) -> Result<(), Error> {
-    if host_function::are_launched() { super::stream::stream_synchronize(stream) } else { Ok(()) }
+    if !host_function::are_launched() {
+        return Ok(());
+    }
+    if captures::any() {
+        // Not by way of `remote`, which would take it for an unsafe call of the program.
+        return Ok(session::call_and_collect(&StreamSynchronize { stream: stream.0 })?);
+    }
+    super::stream::stream_synchronize(stream)
 }
 
 /// Sends memory of the program behind what the stream does already.

@@ -13,7 +13,7 @@ use vgpu_guest::wire::cuda::{
 };
 
 use super::capture;
-use super::node::of_event;
+use super::node::{check_child, of_event};
 use super::node_params::{self, Version};
 use crate::borrowed::{self, Borrowed, Needs};
 use crate::{graphs, handles, remote};
@@ -267,8 +267,18 @@ pub(crate) fn graph_exec_child_graph_node_set_params(
     child: CUgraph,
 ) -> Result<(), Error> {
     remote::ready()?;
+    change_child(exec, node, child)
+}
+
+/// Lets the nodes of a child graph do what another graph says, and calls its functions.
+///
+/// # Errors
+/// NOT_SUPPORTED where nodes of that copy memory of the program, which no launch would send.
+fn change_child(exec: CUgraphExec, node: CUgraphNode, child: CUgraph) -> Result<(), Error> {
+    check_child(child)?;
+    let functions = borrowed::functions_alone(child)?;
     change(exec, node, node_params::plain(Type::GRAPH, child.0))?;
-    borrowed::change_child(exec, child);
+    borrowed::add_functions(exec, functions);
     Ok(())
 }
 
@@ -304,6 +314,9 @@ pub(crate) fn graph_exec_node_set_params(
             check_nodes_are_the_hosts(exec)?;
             change(exec, node, params)?;
             borrowed::add_functions(exec, vec![function]);
+        }
+        None if Type(params.kind) == Type::GRAPH => {
+            change_child(exec, node, CUgraph(params.handle))?;
         }
         None => change(exec, node, params)?,
     }

@@ -57,7 +57,7 @@ pub(crate) fn graph_add_child_graph_node(
 
 /// Checks a graph that is to be inside a node: which nodes of its copy would copy memory of the
 /// program is not known here.
-fn check_child(child: CUgraph) -> Result<(), Error> {
+pub(super) fn check_child(child: CUgraph) -> Result<(), Error> {
     if borrowed::copies_any(child) { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
 }
 

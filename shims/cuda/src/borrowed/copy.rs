@@ -59,6 +59,14 @@ impl HostCopy {
         Self::new(way, place, layout, Shape { width: bytes, height: 1, depth: 1 })
     }
 
+    /// A copy of one byte that no host knows of.
+    #[cfg(test)]
+    pub(super) fn unknown(byte: &[u8; 1]) -> Self {
+        let layout = Layout { x: 0, y: 0, z: 0, pitch: 0, height: 0 };
+        let shape = Shape { width: 1, height: 1, depth: 1 };
+        Self { stand_in: 1, way: Way::Out, base: Kept::of(byte), layout, shape, context: (0, 0) }
+    }
+
     /// How the rows lie in the stand-in.
     pub(crate) fn packed(&self) -> Layout {
         Layout { x: 0, y: 0, z: 0, pitch: self.shape.width, height: self.shape.height }

@@ -45,6 +45,14 @@ impl NodeFunction {
         host_function::insert_node(|ticket| Self { ticket, function, around: OnceLock::new() })
     }
 
+    /// A function that no host knows of, and that nobody calls.
+    #[cfg(test)]
+    pub(super) fn unknown() -> Arc<Self> {
+        let nowhere = std::ptr::without_provenance(1);
+        let function = HostFunction::new(nowhere, std::ptr::null_mut()).expect("it is not NULL");
+        Arc::new(Self { ticket: 0, function, around: OnceLock::new() })
+    }
+
     /// What the program gave.
     pub(crate) fn function(&self) -> HostFunction {
         self.function
