@@ -194,6 +194,7 @@ DRIVER = {
     "cuGraphHostNodeGetParams": "pp",
     "cuGraphHostNodeSetParams": "pp",
     "cuGraphExecHostNodeSetParams": "ppp",
+    "cuGraphExecNodeSetParams": "ppp",
     "cuGraphAddChildGraphNode": "pppzp",
     "cuGraphAddNode": "pppzp",
     "cuGraphGetNodes": "ppp",

@@ -4,13 +4,13 @@ import ctypes
 import threading
 from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 
-from cases.capture import RELAXED, end, instantiate
-from cases.graph_memory import fill, launch, pinned
+from cases.capture import GLOBAL, RELAXED, begin, end, instantiate
+from cases.graph_memory import FlatCopy, fill, launch, pinned
 from cases.host_function import CALLBACK, FUNCTION
 from rules import case
 
-# CU_GRAPH_NODE_TYPE_HOST.
-HOST = 3
+# CU_GRAPH_NODE_TYPE_HOST, CU_GRAPH_NODE_TYPE_GRAPH.
+HOST, CHILD = 3, 4
 
 # Far more than any of this takes.
 SECONDS = 20
@@ -287,3 +287,87 @@ def a_node_of_any_kind_may_be_one_that_calls(world):
     world.equal(count.value, 1)
     launch(world, instantiate(world, graph), stream)
     world.equal(seen, [6])
+
+
+def add_child(world, graph, before, inner):
+    """Adds a node that does all of a graph, behind some others."""
+    node, dependencies = c_void_p(), (c_void_p * len(before))(*before)
+    places = dependencies if before else None
+    added = world.cu.cuGraphAddChildGraphNode(byref(node), graph, places, len(before), inner)
+    world.ok(added)
+    return node
+
+
+@case
+def a_function_is_called_once_for_each_time_that_a_launch_comes_to_it(world):
+    """cuGraphLaunch: "each launch is ordered behind" the graph's earlier ones, in any streams."""
+    world.primary()
+    inner, around, seen = new_graph(world), new_graph(world), []
+    function = FUNCTION(seen.append)
+    add_host(world, inner, [], call(function, 1))
+    first = add_child(world, around, [], inner)
+    second = add_child(world, around, [first], inner)
+    add_host(world, around, [second], call(function, 2))
+    executable = instantiate(world, around)
+    for stream in [world.stream() for _ in range(3)]:
+        world.ok(world.cu.cuGraphLaunch(executable, stream))
+    world.ok(world.cu.cuCtxSynchronize())
+    world.equal(seen, [1, 1, 2] * 3)
+
+
+@case
+def a_child_graph_may_call_something_else(world):
+    """cuGraphExecNodeSetParams with CU_GRAPH_NODE_TYPE_GRAPH: what the graph says then."""
+    world.primary()
+    stream, around, seen = world.stream(), new_graph(world), []
+    function = FUNCTION(seen.append)
+    graphs = [new_graph(world), new_graph(world)]
+    for data, graph in enumerate(graphs, 1):
+        add_host(world, graph, [], call(function, data))
+    node = add_child(world, around, [], graphs[0])
+    executable = instantiate(world, around)
+    params = (c_uint64 * 32)()
+    params[0], params[2] = CHILD, graphs[1].value
+    world.ok(world.cu.cuGraphExecNodeSetParams(executable, node, params))
+    for graph in [around, *graphs]:
+        world.ok(world.cu.cuGraphDestroy(graph))
+    launch(world, executable, stream)
+    world.equal(seen, [2])
+
+
+@case
+def a_synchronous_copy_of_rows_behind_a_function_reads_what_it_wrote(world):
+    """cuMemcpy2D: behind what blocking streams do already."""
+    world.primary()
+    place, stream, source = world.memory(), world.stream(0), pinned(world, 64)
+    fill(source, 1)
+    function = FUNCTION(lambda data: fill(source, 2))
+    copy = FlatCopy(from_kind=1, from_host=ctypes.addressof(source), from_pitch=16,
+                    to_kind=2, to_device=place, to_pitch=32, width=4, rows=4)
+    world.ok(world.cu.cuLaunchHostFunc(stream, function, None))
+    world.ok(world.cu.cuMemcpy2D_v2(byref(copy)))
+    world.equal(world.read(place, 4), b"\2" * 4)
+
+
+@case
+def a_copy_behind_a_function_leaves_a_capture_elsewhere_alone(world):
+    """cuThreadExchangeStreamCaptureMode: asynchronous copies are no unsafe calls."""
+    world.primary()
+    place, other, source = world.memory(), world.stream(), pinned(world)
+    function = FUNCTION(lambda data: fill(source, 2))
+    stream = begin(world, GLOBAL)
+    world.ok(world.cu.cuLaunchHostFunc(other, function, None))
+    world.ok(world.cu.cuMemcpyHtoDAsync_v2(place, source, 16, other))
+    end(world, stream)
+    world.ok(world.cu.cuStreamSynchronize(other))
+    world.equal(world.read(place, 16), b"\2" * 16)
+
+
+@case
+def a_captured_copy_of_nothing_does_nothing(world):
+    """cuMemcpyHtoDAsync, cuMemcpyDtoHAsync of 0 bytes."""
+    world.primary()
+    place, source, stream = world.memory(), pinned(world), begin(world)
+    world.ok(world.cu.cuMemcpyHtoDAsync_v2(place, source, 0, stream))
+    world.ok(world.cu.cuMemcpyDtoHAsync_v2(source, place, 0, stream))
+    launch(world, instantiate(world, end(world, stream)), stream)
