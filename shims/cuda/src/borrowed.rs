@@ -12,7 +12,7 @@ mod order;
 pub(crate) use copy::{HostCopy, Way};
 pub(crate) use function::NodeFunction;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vgpu_abi::cuda::{CUgraph, CUgraphExec, CUgraphNode, CUstream, Error};
@@ -45,6 +45,8 @@ struct Known {
     /// What nodes call that were changed in graphs which are not known here, such as those inside
     /// nodes. Kept for good: nobody says when they go.
     adrift: Vec<Arc<NodeFunction>>,
+    /// Graphs inside nodes. What is added to them happens in graphs that are not known here.
+    inner: HashSet<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +103,22 @@ pub(crate) fn insert(graph: CUgraph, node: CUgraphNode, borrowed: Borrowed, is_c
 /// Takes up that a graph is captured into which was there before: what its nodes borrow stays.
 pub(crate) fn keep(graph: CUgraph) {
     lock().get_or_insert_default().graphs.entry(graph.0).or_default().is_lasting = true;
+}
+
+/// Takes up that a graph is inside a node.
+pub(crate) fn insert_inner(graph: CUgraph) {
+    lock().get_or_insert_default().inner.insert(graph.0);
+}
+
+/// Checks that what a graph borrows is found where it is launched: not in a graph inside a node.
+pub(crate) fn check_outer(graph: CUgraph) -> Result<(), Error> {
+    let is_inner = lock().as_ref().is_some_and(|all| all.inner.contains(&graph.0));
+    if is_inner { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
+}
+
+/// Says whether a graph calls functions of the program.
+pub(crate) fn calls_any(graph: CUgraph) -> bool {
+    !functions_of(graph).is_empty()
 }
 
 /// Takes up that a node does all that another graph does.
@@ -341,41 +359,4 @@ pub(crate) fn launch(exec: CUgraphExec, stream: CUstream) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn count(graph: CUgraph) -> usize {
-        functions_of(graph).len()
-    }
-
-    #[test]
-    fn a_capture_that_fails_takes_no_functions_from_a_graph_that_was_there_before() {
-        let [made, there] = [CUgraph(901), CUgraph(902)];
-        let function = || Borrowed::Function(NodeFunction::unknown());
-        insert(there, CUgraphNode(1), function(), false);
-        keep(there);
-        for graph in [made, there] {
-            insert(graph, CUgraphNode(2), function(), true);
-        }
-        end_capture(None, true);
-        assert_eq!((count(made), count(there)), (1, 2), "another capture goes on");
-        end_capture(None, false);
-        assert_eq!((count(made), count(there)), (0, 2));
-        forget_graph(there);
-        assert_eq!(count(there), 0);
-    }
-
-    /// An executable graph without copies would otherwise do those of another one.
-    #[test]
-    fn a_function_that_was_instantiated_alone_gets_no_copies_next_to_it() {
-        let (graph, function) = (CUgraph(903), NodeFunction::unknown());
-        insert(graph, CUgraphNode(3), Borrowed::Function(Arc::clone(&function)), false);
-        for _ in 0..2 {
-            assert!(!needs(graph).expect("it calls a function").any_copies);
-        }
-        let copy = Arc::new(HostCopy::unknown(&[0]));
-        let around = Around { fetched: vec![copy], sent: Vec::new() };
-        assert_eq!(function.place(around), Err(Error::NOT_SUPPORTED));
-        forget_graph(graph);
-    }
-}
+mod tests;

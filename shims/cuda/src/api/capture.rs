@@ -50,6 +50,7 @@ pub(crate) fn stream_begin_capture_to_graph(
     mode: Mode,
 ) -> Result<(), Error> {
     let (context, is_blocking) = check_begin(stream, mode)?;
+    borrowed::check_outer(graph)?;
     let dependencies = edges(dependencies, data)?;
     remote::call(&CaptureToGraph { stream: stream.0, graph: graph.0, dependencies })?;
     borrowed::keep(graph);

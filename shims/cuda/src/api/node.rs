@@ -7,8 +7,8 @@ use vgpu_abi::cuda::{
 };
 use vgpu_guest::convert::Memory;
 use vgpu_guest::wire::cuda::{
-    GraphAddNode, GraphAttribute, GraphAttributeChange, GraphDestroyNode, GraphEdge,
-    GraphNodeChange, GraphNodeParams, NodeParams,
+    GraphAddNode, GraphAttribute, GraphAttributeChange, GraphChildGraphNodeGetGraph,
+    GraphDestroyNode, GraphEdge, GraphNodeChange, GraphNodeParams, NodeParams,
 };
 
 use super::graph::{edges, plain_edges};
@@ -27,6 +27,9 @@ pub(super) fn add(
 ) -> Result<CUgraphNode, Error> {
     let child = (Type(params.kind) == Type::GRAPH).then_some(CUgraph(params.handle));
     child.map_or(Ok(()), check_child)?;
+    if borrowed.is_some() || child.is_some_and(borrowed::calls_any) {
+        borrowed::check_outer(graph)?;
+    }
     let node = remote::call(&GraphAddNode { graph: graph.0, dependencies, params })?.node;
     let node = CUgraphNode(node);
     if let Some(borrowed) = borrowed {
@@ -59,6 +62,13 @@ pub(crate) fn graph_add_child_graph_node(
 /// program is not known here.
 pub(super) fn check_child(child: CUgraph) -> Result<(), Error> {
     if borrowed::copies_any(child) { Err(Error::NOT_SUPPORTED) } else { Ok(()) }
+}
+
+/// Returns the graph inside a node, which belongs to the node.
+pub(crate) fn graph_child_graph_node_get_graph(node: CUgraphNode) -> Result<CUgraph, Error> {
+    let graph = remote::call(&GraphChildGraphNodeGetGraph { node: node.0 })?.graph;
+    borrowed::insert_inner(CUgraph(graph));
+    Ok(CUgraph(graph))
 }
 
 /// Adds a node that records an event.

@@ -1814,8 +1814,8 @@ pub unsafe extern "C" fn cuGraphChildGraphNodeGetGraph(
     boundary(&CALLS, || {
         // SAFETY: the caller's promise, by calling a documented function.
         let mut graph = unsafe { convert::output::<_, Error>(graph)? };
-        let reply = remote::call(&cuda::GraphChildGraphNodeGetGraph { node: node.0 })?;
-        graph.set(CUgraph(reply.graph));
+        let graph_value = api::node::graph_child_graph_node_get_graph(node)?;
+        graph.set(graph_value);
         Ok(())
     })
 }
