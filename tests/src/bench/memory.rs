@@ -1,9 +1,10 @@
 //! What an idle client costs in memory, in its own process and on the host.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::process::Stdio;
 
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::client::{Way, over};
@@ -20,14 +21,22 @@ pub(super) fn measure(stage: &Stage, host: &Vgpud) -> Result<Value> {
         .spawn()
         .map_err(at("starting", &program))?;
     let mut said = String::new();
-    if let Some(stdout) = client.stdout.take() {
-        BufReader::new(stdout).read_line(&mut said).map_err(at("reading from", &program))?;
+    // Held until it has ended: it says a last word.
+    let mut stdout = client.stdout.take().map(BufReader::new);
+    if let Some(stdout) = &mut stdout {
+        stdout.read_line(&mut said).map_err(at("reading from", &program))?;
     }
-    let workers = children(host.pid())?;
-    let worker = workers.iter().map(|pid| private_kib(*pid)).collect::<Result<Vec<_>>>()?;
+    let mut worker = Vec::new();
+    for pid in children(host.pid())? {
+        worker.extend(private_kib(pid)?);
+    }
     // Its input ends, and so does it.
     drop(client.stdin.take());
-    client.wait().map_err(at("waiting for", &program))?;
+    let status = client.wait().map_err(at("waiting for", &program))?;
+    if !status.success() {
+        let command = format!("{} idle", program.display());
+        return Err(Error::Failed { command, status, output: said });
+    }
     let said: Value = super::parse("bench-client", &said)?;
     Ok(json!({
         "guest_kib": said["memory_kib"],
@@ -48,14 +57,23 @@ fn children(pid: u32) -> Result<Vec<u32>> {
     Ok(children)
 }
 
-/// Memory that no other process has, in KiB (`proc_pid_smaps(5)`).
-fn private_kib(pid: u32) -> Result<u64> {
+/// Memory that no other process has, in KiB (`proc_pid_smaps(5)`); nothing for a process that has
+/// ended, as the worker of an earlier client may just now.
+fn private_kib(pid: u32) -> Result<Option<u64>> {
     let path = format!("/proc/{pid}/smaps_rollup");
-    let text = fs::read_to_string(&path).map_err(at("reading", &path))?;
+    let text = match fs::read_to_string(&path) {
+        Err(error) if has_ended(&error) => return Ok(None),
+        text => text.map_err(at("reading", &path))?,
+    };
     let kib: Option<u64> = ["Private_Clean:", "Private_Dirty:"]
         .iter()
         .map(|key| text.lines().find_map(|line| line.strip_prefix(key)?.trim().split(' ').next()))
         .map(|word| word?.parse::<u64>().ok())
         .sum();
-    kib.ok_or_else(|| Error::Missing { what: "Private_Dirty".into(), place: path, output: text })
+    let missing = || Error::Missing { what: "Private_Dirty".into(), place: path, output: text };
+    kib.map(Some).ok_or_else(missing)
+}
+
+fn has_ended(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
