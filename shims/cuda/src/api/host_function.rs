@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use vgpu_abi::cuda::{CUhostFn, CUstream, CUstreamCallback, Error};
 use vgpu_guest::wire::control::NextFunction;
 use vgpu_guest::wire::cuda::LaunchHostFunction;
-use vgpu_guest::{process, session};
+use vgpu_guest::{log, process, session};
 
 use super::capture;
 use crate::borrowed::{Borrowed, NodeFunction};
@@ -185,8 +185,7 @@ fn serve() {
     RUNS_FUNCTIONS.set(true);
     let mut done = 0;
     while let Ok(due) = session::call(&NextFunction { done }) {
-        // A connection that is lost brings nothing, and the next question ends this thread.
-        let _ = match take(due.ticket) {
+        let called = match take(due.ticket) {
             Some(Once::Function(function)) => {
                 // It may look at what the copies before it brought.
                 let collected = session::collect().map_err(Error::from);
@@ -200,6 +199,14 @@ fn serve() {
             }
             None => of_node(due.ticket).map_or(Ok(()), |function| function.run(due.status)),
         };
+        if let Err(error) = called {
+            // Nobody waits for it here. A connection that is lost ends this thread with the next
+            // question; else the context has gone, or the host had no room.
+            log::warn(format_args!(
+                "memory that a function of the program shares with the GPU could not be copied \
+                 ({error:?}): what it reads or writes is not right"
+            ));
+        }
         done = due.ticket;
     }
 }
