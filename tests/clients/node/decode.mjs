@@ -6,6 +6,7 @@
 // prompt of so many tokens. The second token is told on standard error when it is there.
 
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
 const [modelPath, count, gpuLayers, promptLength] = process.argv.slice(2);
@@ -14,6 +15,9 @@ const entry = join(packages, "node-llama-cpp", "dist", "index.js");
 const { getLlama } = await import(pathToFileURL(entry));
 
 const log = [];
+// llama.cpp's words come by the event loop, after the failure that they explain, and are lost if
+// the process ends before. These are its last ones.
+const refused = Promise.withResolvers();
 const llama = await getLlama({
   gpu: "cuda",
   build: "never",
@@ -22,9 +26,15 @@ const llama = await getLlama({
   logger: (level, message) => {
     log.push(`${level}: ${message}`);
     if (level === "error") console.error(message.trim());
+    if (message.includes("failed to load model")) refused.resolve();
   },
 });
-const model = await llama.loadModel({ modelPath, gpuLayers: Number(gpuLayers) });
+const model = await llama
+  .loadModel({ modelPath, gpuLayers: Number(gpuLayers) })
+  .catch(async (error) => {
+    await Promise.race([refused.promise, setTimeout(10_000)]);
+    throw error;
+  });
 let prompt = model.tokenize("abc def 42", false);
 if (promptLength) {
   prompt = Array.from({ length: Number(promptLength) }, (_, at) => prompt[at % prompt.length]);
