@@ -2,13 +2,18 @@
 //!
 //! `scan --json` prints it and `plan --facts` takes it back. Nothing here looks at a machine.
 
+mod library;
+mod platform;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::library::{Asked, Copy, Elf, Kind, Owner, Unseen};
+pub use self::platform::{Init, Libc, Platform};
 use crate::location::Location;
 use crate::object::Object;
 
 /// The version of the facts' form; another one is refused.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The libraries that the package puts into its private directory.
 pub const SHIMS: [&str; 6] = [
@@ -33,38 +38,12 @@ pub struct Facts {
     pub ollamas: Vec<Ollama>,
     /// Every unit that runs Ollama.
     pub units: Vec<Unit>,
-    /// Copies of the driver's libraries that ld.so would find without us.
-    pub drivers: Vec<Driver>,
+    /// Every copy of the libraries that ours stand in for, ours included.
+    pub libraries: Vec<Copy>,
+    /// What could not be looked at while they were searched for.
+    pub unseen: Vec<Unseen>,
     /// The unit that brings the link to the host up, if the machine has it.
     pub guest_unit: Option<String>,
-}
-
-/// The C library of a system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Libc {
-    /// The GNU C library, which our libraries need.
-    Glibc,
-    /// musl, which they do not run on.
-    Musl,
-    /// Neither was seen.
-    #[default]
-    Unknown,
-}
-
-/// The system as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Platform {
-    /// The name in os-release, or nothing.
-    pub os: String,
-    /// `x86_64` or `aarch64`; empty if neither was seen.
-    pub arch: String,
-    /// The C library.
-    pub libc: Libc,
-    /// The directory of the system's libraries.
-    pub library_dir: Location,
-    /// True if systemd is the first process of this very machine.
-    pub systemd: bool,
 }
 
 /// Our own libraries.
@@ -178,17 +157,4 @@ pub struct Unit {
     pub drop_in: Object,
     /// The link that a drop-in of ours names by now, so that it is kept.
     pub link: Option<String>,
-}
-
-/// A copy of one of the driver's libraries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Driver {
-    /// The name by which it is asked for.
-    pub soname: String,
-    /// The path that ld.so would take.
-    pub path: Location,
-    /// The file behind it.
-    pub file: Location,
-    /// True if it is a file of ours, by its build id.
-    pub ours: bool,
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::facts::{Bundle, Facts, Layout, Libc, Ollama, SCHEMA_VERSION, SHIMS, Unit};
+use crate::facts::{Bundle, Copy, Facts, Layout, Libc, Ollama, SCHEMA_VERSION, SHIMS, Unit};
 use crate::location::Location;
 use crate::object::{Content, Object};
 use crate::render;
@@ -225,8 +225,9 @@ fn warnings(facts: &Facts, policy: &Policy) -> Vec<Warning> {
             warn("cuda_line", what, "update Ollama");
         }
     }
-    for driver in facts.drivers.iter().filter(|driver| !driver.ours) {
-        let what = format!("another {} is installed: {}", driver.soname, driver.file);
+    let other = |copy: &&Copy| copy.is_of_driver() && copy.asked.is_some() && !copy.ours;
+    for copy in facts.libraries.iter().filter(other) {
+        let what = format!("another {} is installed: {}", copy.name, copy.file);
         warn("driver", what, "nothing to do: Ollama's service takes ours, all else keeps it");
     }
     found

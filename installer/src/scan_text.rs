@@ -36,9 +36,8 @@ fn write(out: &mut String, facts: &Facts) -> std::fmt::Result {
             writeln!(out, "  sets     {}={}", variable.name, variable.value)?;
         }
     }
-    for driver in &facts.drivers {
-        let whose = if driver.ours { "ours" } else { "another driver" };
-        writeln!(out, "driver     {} is {} ({whose})", driver.soname, driver.file)?;
+    for copy in &facts.libraries {
+        writeln!(out, "library    {} is {} ({})", copy.name, copy.file, copy.kind.word())?;
     }
     if facts.ollamas.is_empty() {
         writeln!(out, "ollama     none found")?;

@@ -72,6 +72,10 @@ pub struct Binary {
     pub no_default_dirs: bool,
     /// The GNU build id, as bytes.
     pub build_id: Option<Vec<u8>>,
+    /// The owners of its notes, such as `GNU`, once each.
+    pub note_owners: Vec<Vec<u8>>,
+    /// The bytes that it takes in memory when it is loaded.
+    pub image_bytes: u64,
     /// The version nodes it defines, without the one that names the file itself.
     pub versions: Vec<Vec<u8>>,
 }
@@ -99,9 +103,12 @@ impl Binary {
                     let text = piece(source, &segment.file_range(), 4096, "interpreter")?;
                     binary.interpreter = Some(until_nul(&text).to_vec());
                 }
-                PT_NOTE if binary.build_id.is_none() => {
+                PT_NOTE => {
                     let notes = piece(source, &segment.file_range(), NOTES_BYTES_MAX, "notes")?;
-                    binary.build_id = build_id(&notes);
+                    binary.read_notes(&notes);
+                }
+                PT_LOAD => {
+                    binary.image_bytes = binary.image_bytes.saturating_add(segment.p_memsz);
                 }
                 _ => {}
             }
@@ -111,6 +118,19 @@ impl Binary {
             binary.read_dynamic(source, &segments, &bytes)?;
         }
         Ok(binary)
+    }
+
+    fn read_notes(&mut self, bytes: &[u8]) {
+        /// Type of the build id among the notes of the owner "GNU".
+        const BUILD_ID: u32 = 3;
+        for (owner, kind, text) in notes(bytes) {
+            if owner == b"GNU" && kind == BUILD_ID && self.build_id.is_none() {
+                self.build_id = Some(text.to_vec());
+            }
+            if !self.note_owners.iter().any(|known| known == owner) {
+                self.note_owners.push(owner.to_vec());
+            }
+        }
     }
 
     fn read_dynamic(
@@ -229,20 +249,22 @@ fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     u32::from_le_bytes(value)
 }
 
-/// Finds the GNU build id (note type 3 of owner "GNU") among notes.
-fn build_id(mut notes: &[u8]) -> Option<Vec<u8>> {
-    while notes.len() >= 12 {
-        let name_bytes = u32_at(notes, 0) as usize;
-        let text_bytes = u32_at(notes, 4) as usize;
-        let kind = u32_at(notes, 8);
-        let text_start = 12usize.checked_add(name_bytes.checked_next_multiple_of(4)?)?;
-        let text = notes.get(text_start..text_start.checked_add(text_bytes)?)?;
-        if kind == 3 && notes.get(12..16) == Some(b"GNU\0") {
-            return Some(text.to_vec());
+/// Splits notes into owner (without its end mark), type and content; ends at the first unsound one.
+fn notes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], u32, &[u8])> {
+    std::iter::from_fn(move || {
+        if bytes.len() < 12 {
+            return None;
         }
-        notes = notes.get(text_start.checked_add(text_bytes.checked_next_multiple_of(4)?)?..)?;
-    }
-    None
+        let (owner_bytes, text_bytes) = (u32_at(bytes, 0) as usize, u32_at(bytes, 4) as usize);
+        let kind = u32_at(bytes, 8);
+        let owner = bytes.get(12..12usize.checked_add(owner_bytes)?)?;
+        let start = 12usize.checked_add(owner_bytes.checked_next_multiple_of(4)?)?;
+        let text = bytes.get(start..start.checked_add(text_bytes)?)?;
+        // The last note may end without its filling.
+        let next = start.checked_add(text_bytes.checked_next_multiple_of(4)?)?;
+        bytes = bytes.get(next..).unwrap_or_default();
+        Some((until_nul(owner), kind, text))
+    })
 }
 
 /// Reads the chain of version definitions (gABI, "Symbol Versioning": 20 bytes each, then names).
