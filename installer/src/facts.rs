@@ -126,11 +126,35 @@ pub struct Variable {
     pub set_by: Location,
 }
 
+/// The service manager that a unit belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Manager {
+    /// The system's own.
+    #[default]
+    System,
+    /// The one of this user, as `systemctl --user` reaches it.
+    User(String),
+}
+
+/// A file of variables that a unit names by `EnvironmentFile=`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EnvironmentFile {
+    /// The path as the unit has it, specifiers and wildcards included.
+    pub path: Location,
+    /// True if the unit starts without it.
+    pub optional: bool,
+    /// True if a file was found and read.
+    pub read: bool,
+}
+
 /// A unit that runs Ollama.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Unit {
     /// Its name.
     pub name: String,
+    /// The service manager that runs it.
+    pub manager: Manager,
     /// The unit file that systemd takes.
     pub fragment: Location,
     /// The drop-ins that systemd merges, in order, ours included.
@@ -149,6 +173,11 @@ pub struct Unit {
     pub environment: Vec<Variable>,
     /// Settings that systemd ranks above our drop-in: later drop-ins and environment files.
     pub outranking: Vec<Variable>,
+    /// The files of variables that it names, in order.
+    pub environment_files: Vec<EnvironmentFile>,
+    /// Settings that can keep our libraries or the link from working, without our drop-in, in
+    /// systemd's order and with its resets: of a list every assignment, else the last one.
+    pub settings: Vec<Variable>,
     /// Where our drop-in goes.
     pub drop_in_path: Location,
     /// The directories on the way to our drop-in that do not exist, outermost first.

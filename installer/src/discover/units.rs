@@ -2,17 +2,22 @@
 //!
 //! systemd.unit(5), "Unit File Load Path", gives the directories and their order.
 
+mod merged;
+mod settings;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::text;
 use crate::error::Result;
-use crate::facts::{Unit, Variable};
+use crate::facts::{Manager, Unit};
 use crate::host::Host;
 use crate::location::Location;
 use crate::object::Object;
-use crate::unit_file::{Assignment, assignments, without_percent_pairs, words};
+use crate::unit_file::{assignments, without_percent_pairs, words};
+use merged::Merged;
+pub use settings::is_yes;
 
 /// The directories that systemd reads, strongest first.
 const LOAD_PATH: [&str; 13] = [
@@ -84,6 +89,7 @@ fn unit(host: &dyn Host, name: &str, fragment: PathBuf) -> Result<Unit> {
     };
     Ok(Unit {
         name: name.into(),
+        manager: Manager::System,
         fragment: fragment.into(),
         drop_ins: drop_ins.into_values().map(Location::from).collect(),
         masked,
@@ -93,6 +99,8 @@ fn unit(host: &dyn Host, name: &str, fragment: PathBuf) -> Result<Unit> {
         supplementary_groups: merged.supplementary_groups,
         environment: merged.environment.into_values().collect(),
         outranking: merged.outranking,
+        environment_files: merged.environment_files,
+        settings: merged.settings,
         missing_dirs: missing_dirs(host, &dir)?,
         drop_in: host.inspect(&ours)?,
         link: link(&text(host, &ours)?),
@@ -140,85 +148,4 @@ fn drop_ins(host: &dyn Host, name: &str) -> Result<BTreeMap<OsString, PathBuf>> 
         }
     }
     Ok(found)
-}
-
-#[derive(Default)]
-struct Merged {
-    executable: Option<String>,
-    user: Option<String>,
-    group: Option<String>,
-    supplementary_groups: Vec<String>,
-    environment: BTreeMap<String, Variable>,
-    outranking: Vec<Variable>,
-}
-
-impl Merged {
-    fn take(
-        &mut self,
-        host: &dyn Host,
-        assignment: Assignment,
-        path: &Path,
-        later: bool,
-    ) -> Result<()> {
-        if assignment.section != "Service" {
-            return Ok(());
-        }
-        let value = assignment.value;
-        let some = |value: String| Some(value).filter(|value| !value.is_empty());
-        match assignment.key.as_str() {
-            "User" => self.user = some(value),
-            "Group" => self.group = some(value),
-            "SupplementaryGroups" if value.is_empty() => self.supplementary_groups.clear(),
-            "SupplementaryGroups" => self.supplementary_groups.extend(words(&value)),
-            "ExecStart" if value.is_empty() => self.executable = None,
-            "ExecStart" => {
-                let program = words(&value).into_iter().next();
-                // Prefixes such as `-` and `!!` change how the program is run, not which.
-                let path = program.map(|p| p.trim_start_matches(['-', '@', ':', '+', '!']).into());
-                self.executable = self.executable.take().or(path);
-            }
-            "Environment" if value.is_empty() => {
-                self.environment.clear();
-                self.outrank(later, "Environment", "", path);
-            }
-            "Environment" => self.environment(&value, path, later),
-            "EnvironmentFile" => self.environment_file(host, &value)?,
-            "UnsetEnvironment" => {
-                for word in words(&value) {
-                    let name = word.split('=').next().unwrap_or_default().to_owned();
-                    self.outrank(true, &name, "", path);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn environment(&mut self, value: &str, path: &Path, later: bool) {
-        for word in words(value) {
-            let Some((name, value)) = word.split_once('=') else { continue };
-            let (name, value) = (name.to_owned(), value.to_owned());
-            self.outrank(later, &name, &value, path);
-            let set_by = path.into();
-            self.environment.insert(name.clone(), Variable { name, value, set_by });
-        }
-    }
-
-    /// Variables from files outrank all `Environment=` lines (systemd.exec(5)).
-    fn environment_file(&mut self, host: &dyn Host, value: &str) -> Result<()> {
-        let path = PathBuf::from(value.trim_start_matches('-'));
-        for line in text(host, &path)?.lines() {
-            let Some((name, value)) = line.trim().split_once('=') else { continue };
-            let value = words(value).into_iter().next().unwrap_or_default();
-            self.outrank(true, name.trim(), &value, &path);
-        }
-        Ok(())
-    }
-
-    fn outrank(&mut self, later: bool, name: &str, value: &str, path: &Path) {
-        if later {
-            let (name, value) = (name.to_owned(), value.to_owned());
-            self.outranking.push(Variable { name, value, set_by: path.into() });
-        }
-    }
 }
