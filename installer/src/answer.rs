@@ -146,6 +146,9 @@ pub struct Answer {
     /// What the verification saw.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
+    /// What the doctor found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<crate::doctor::Finding>,
     /// What a rollback left alone because others changed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,

@@ -49,9 +49,28 @@ pub enum Verb {
     History,
     /// Finish or undo what an interrupted run left.
     Recover,
+    /// Say what keeps Ollama from the GPU: evidence, cause, remedy.
+    Doctor(Doctor),
     /// What verify runs as the service's user.
     #[command(hide = true)]
     Probe(Probe),
+}
+
+/// What the doctor is to look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Doctor {
+    /// Checks or groups, such as loader.winner or service; everything if nothing is named.
+    #[arg(value_name = "CHECK")]
+    pub checks: Vec<String>,
+    /// Mend what can be mended safely, then look again.
+    #[arg(long)]
+    pub fix: bool,
+    /// Also show what is fine.
+    #[arg(long)]
+    pub all: bool,
+    /// Only list the checks.
+    #[arg(long)]
+    pub list: bool,
 }
 
 /// What the probe is to load.

@@ -50,6 +50,7 @@ pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
         Verb::Status => status(host, options, answer),
         Verb::History => history(host, answer),
         Verb::Recover => recovering(host, options, answer),
+        Verb::Doctor(asked) => crate::doctor::run(host, options, asked, answer),
     }
 }
 
@@ -67,6 +68,7 @@ pub fn name(line: &Line) -> &'static str {
         Some(Verb::Status) => "status",
         Some(Verb::History) => "history",
         Some(Verb::Recover) => "recover",
+        Some(Verb::Doctor(_)) => "doctor",
         Some(Verb::Probe(_)) => "probe",
     }
 }

@@ -11,6 +11,7 @@ pub mod change;
 pub mod cli;
 pub mod commands;
 pub mod discover;
+pub mod doctor;
 pub mod error;
 pub mod facts;
 pub mod host;

@@ -1,0 +1,6 @@
+//! Checks of the Ollamas themselves: installs, bundles, discovery, logs.
+
+use super::Check;
+
+/// The checks of this group.
+pub(super) const CHECKS: &[Check] = &[];

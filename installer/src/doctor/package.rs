@@ -1,0 +1,6 @@
+//! Checks of what is installed, by us and by others.
+
+use super::Check;
+
+/// The checks of this group.
+pub(super) const CHECKS: &[Check] = &[];
