@@ -54,6 +54,22 @@ pub enum Verb {
     /// What verify runs as the service's user.
     #[command(hide = true)]
     Probe(Probe),
+    /// What the doctor runs as the service's user.
+    #[command(hide = true, subcommand)]
+    Examine(Examine),
+}
+
+/// What the doctor's child is to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Examine {
+    /// The way to the host.
+    Link,
+    /// The API, through the libraries that this process gets.
+    Api {
+        /// The CUDA line.
+        #[arg(long)]
+        major: u32,
+    },
 }
 
 /// What the doctor is to look at.

@@ -42,7 +42,7 @@ pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
     }
     match line.verb.as_ref().unwrap_or(&Verb::Apply) {
         Verb::Apply => applying(host, options, answer),
-        Verb::Scan | Verb::Probe(_) => {
+        Verb::Scan | Verb::Probe(_) | Verb::Examine(_) => {
             Err(Error::Usage { what: "scan and probe answer in their own form".into() })
         }
         Verb::Plan => planning(host, options, answer),
@@ -70,6 +70,7 @@ pub fn name(line: &Line) -> &'static str {
         Some(Verb::Recover) => "recover",
         Some(Verb::Doctor(_)) => "doctor",
         Some(Verb::Probe(_)) => "probe",
+        Some(Verb::Examine(_)) => "examine",
     }
 }
 

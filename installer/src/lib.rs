@@ -17,6 +17,7 @@ pub mod facts;
 pub mod host;
 pub mod journal;
 pub mod location;
+pub mod mask;
 pub mod object;
 pub mod plan;
 #[expect(unsafe_code, reason = "the probe calls into the libraries that it loads")]
