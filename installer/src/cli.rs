@@ -51,6 +51,13 @@ pub enum Verb {
     Recover,
     /// Say what keeps Ollama from the GPU: evidence, cause, remedy.
     Doctor(Doctor),
+    /// Join old generations into one and remove hidden files that nothing needs.
+    Gc {
+        /// How many generations to keep apart.
+        #[arg(long, value_name = "N", default_value_t = crate::gc::KEPT,
+              value_parser = clap::value_parser!(u64).range(1..))]
+        keep: u64,
+    },
     /// What verify runs as the service's user.
     #[command(hide = true)]
     Probe(Probe),
@@ -138,7 +145,8 @@ pub struct Options {
     /// Fail if no GPU of a host can be reached.
     #[arg(long, global = true)]
     pub require_gpu: bool,
-    /// On rollback, also put back what others changed since.
+    /// On rollback, also put back what others changed since; on recover, give up a journal that is
+    /// too damaged to be followed.
     #[arg(long, global = true)]
     pub force: bool,
     /// Accepted for scripts: nothing is ever asked.

@@ -14,6 +14,7 @@ pub mod discover;
 pub mod doctor;
 pub mod error;
 pub mod facts;
+pub mod gc;
 pub mod host;
 pub mod journal;
 pub mod location;
