@@ -61,17 +61,16 @@ pub fn prepare(
         });
     }
     let parent_mtime = mtime(host, parent(path))?.unwrap_or_default();
-    let step = step.clone();
-    Ok(Some(Change { generation, index, step, before, parent_mtime, parent_after: None }))
+    Ok(Some(Change { index, step: step.clone(), before, parent_mtime, parent_after: None }))
 }
 
 /// Takes a step. Whatever happens, [`undo`] can be called afterwards.
 ///
 /// # Errors
 /// [`Error::Io`] if the machine refuses; [`Error::Changed`] if somebody else was faster.
-pub fn take(host: &dyn Host, change: &Change) -> Result<Stamp> {
+pub fn take(host: &dyn Host, generation: u64, change: &Change) -> Result<Stamp> {
     let Some(path) = change.step.path() else { return Ok(Stamp::default()) };
-    let aside = hidden(path, change.generation, change.index);
+    let aside = hidden(path, generation, change.index);
     match &change.step {
         Step::MakeDir { mode, .. } => {
             host.make_dir(path, *mode)?;
@@ -100,7 +99,20 @@ pub fn take(host: &dyn Host, change: &Change) -> Result<Stamp> {
                 });
             }
         }
-        Step::DaemonReload | Step::Restart { .. } => {}
+        Step::RemoveFile { .. } => {
+            host.move_new(path, &aside)?;
+            // As above: what came aside must be what was looked at.
+            let found = host.inspect(&aside)?;
+            if found != change.before {
+                host.move_new(&aside, path)?;
+                return Err(Error::Changed {
+                    path: path.clone(),
+                    expected: change.before.describe(),
+                    found: found.describe(),
+                });
+            }
+        }
+        Step::DaemonReload { .. } | Step::Ldconfig | Step::Restart { .. } => {}
     }
     host.sync_dir(parent(path))?;
     Ok(mtime(host, parent(path))?.unwrap_or_default())
@@ -119,7 +131,13 @@ pub fn parent_is_as_left(host: &dyn Host, change: &Change) -> Result<bool> {
 ///
 /// # Errors
 /// [`Error::Io`] if the machine refuses.
-pub fn undo(host: &dyn Host, change: &Change, restore_mtime: bool, force: bool) -> Result<Undo> {
+pub fn undo(
+    host: &dyn Host,
+    generation: u64,
+    change: &Change,
+    restore_mtime: bool,
+    force: bool,
+) -> Result<Undo> {
     let Some(path) = change.step.path() else { return Ok(Undo::Done) };
     if mtime(host, parent(path))?.is_none() {
         // The whole directory is gone, and our change with it.
@@ -128,9 +146,10 @@ pub fn undo(host: &dyn Host, change: &Change, restore_mtime: bool, force: bool) 
             _ => superseded(parent(path)),
         });
     }
-    let aside = hidden(path, change.generation, change.index);
+    let aside = hidden(path, generation, change.index);
     let outcome = match &change.step {
         Step::MakeDir { .. } => undo_dir(host, path)?,
+        Step::RemoveFile { .. } => undo_removal(host, path, &aside, &change.before, force)?,
         Step::Replace { content, .. } => {
             undo_replace(host, path, &aside, &change.before, content, force)?
         }
@@ -187,15 +206,9 @@ fn undo_replace(
 ) -> Result<Undo> {
     let there = host.inspect(path)?;
     if there == *before {
-        // Not exchanged yet, or exchanged back: what lies aside is ours, perhaps half written, or
-        // a second name of the original.
-        return Ok(if is_ours(host, aside, before, content)? {
-            discard(host, aside)?;
-            Undo::Done
-        } else {
-            let why = format!("{} is not ours and was left", aside.display());
-            Undo::Kept { why, restorable: false }
-        });
+        // Not exchanged yet, or exchanged back: what lies aside is ours, perhaps half written.
+        discard(host, aside)?;
+        return Ok(Undo::Done);
     }
     let has_backup = host.inspect(aside)? == *before;
     let ours = there.holds(content);
@@ -203,10 +216,10 @@ fn undo_replace(
         host.move_new(aside, path)?;
         return Ok(Undo::Done);
     }
-    let replaceable = matches!(there, Object::File { .. } | Object::Link { .. });
-    if has_backup && replaceable && (ours || force) {
-        // One step, in which the name is never missing.
-        host.move_over(aside, path)?;
+    if has_backup && (ours || (force && !there.is_absent())) {
+        host.exchange(aside, path)?;
+        host.sync_dir(parent(path))?;
+        discard(host, aside)?;
         return Ok(Undo::Done);
     }
     if has_backup {
@@ -222,20 +235,34 @@ fn undo_replace(
     Ok(superseded(path))
 }
 
-/// True if nothing lies under a hidden name, or what we put there: whole, cut short by a crash, or
-/// not written at all where the power went.
-fn is_ours(host: &dyn Host, aside: &Path, before: &Object, content: &Content) -> Result<bool> {
-    let there = host.inspect(aside)?;
-    if there.is_absent() || there.holds(content) || there == *before {
-        return Ok(true);
+fn undo_removal(
+    host: &dyn Host,
+    path: &Path,
+    aside: &Path,
+    before: &Object,
+    force: bool,
+) -> Result<Undo> {
+    let there = host.inspect(path)?;
+    if there == *before {
+        discard(host, aside)?;
+        return Ok(Undo::Done);
     }
-    let (Object::File { bytes, .. }, Content::File { text, .. }) = (&there, content) else {
-        return Ok(false);
-    };
-    let written = if *bytes > text.len() as u64 { None } else { host.read(aside, *bytes)? };
-    Ok(written.is_some_and(|written| {
-        written.iter().zip(text.as_bytes()).all(|(found, ours)| found == ours || *found == 0)
-    }))
+    if host.inspect(aside)? != *before {
+        return Ok(superseded(path));
+    }
+    if there.is_absent() {
+        host.move_new(aside, path)?;
+        return Ok(Undo::Done);
+    }
+    if force && matches!(there, Object::File { .. } | Object::Link { .. }) {
+        host.exchange(aside, path)?;
+        host.sync_dir(parent(path))?;
+        discard(host, aside)?;
+        return Ok(Undo::Done);
+    }
+    let (path, aside) = (path.display(), aside.display());
+    let why = format!("{path} was made anew since and was left; the original is {aside}");
+    Ok(Undo::Kept { why, restorable: true })
 }
 
 fn superseded(path: &Path) -> Undo {
@@ -255,11 +282,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-/// The time of a directory, links on the way followed; none if it is gone.
-///
-/// # Errors
-/// [`Error::Io`] if it cannot be looked at.
-pub fn mtime(host: &dyn Host, dir: &Path) -> Result<Option<Stamp>> {
+fn mtime(host: &dyn Host, dir: &Path) -> Result<Option<Stamp>> {
     let Some(real) = host.canonical(dir)? else { return Ok(None) };
     Ok(host.inspect(&real)?.meta().map(|meta| meta.mtime))
 }

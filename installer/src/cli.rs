@@ -51,32 +51,9 @@ pub enum Verb {
     Recover,
     /// Say what keeps Ollama from the GPU: evidence, cause, remedy.
     Doctor(Doctor),
-    /// Join old generations into one and remove hidden files that nothing needs.
-    Gc {
-        /// How many generations to keep apart.
-        #[arg(long, value_name = "N", default_value_t = crate::gc::KEPT,
-              value_parser = clap::value_parser!(u64).range(1..))]
-        keep: u64,
-    },
     /// What verify runs as the service's user.
     #[command(hide = true)]
     Probe(Probe),
-    /// What the doctor runs as the service's user.
-    #[command(hide = true, subcommand)]
-    Examine(Examine),
-}
-
-/// What the doctor's child is to look at.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Examine {
-    /// The way to the host.
-    Link,
-    /// The API, through the libraries that this process gets.
-    Api {
-        /// The CUDA line.
-        #[arg(long)]
-        major: u32,
-    },
 }
 
 /// What the doctor is to look at.
@@ -121,9 +98,9 @@ pub struct Options {
     /// Work on the system below DIR.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
-    /// How far the change reaches.
-    #[arg(long, global = true, value_enum, default_value_t = ScopeName::Service)]
-    pub scope: ScopeName,
+    /// How far the change reaches: service, or bundle where no unit starts Ollama.
+    #[arg(long, global = true, value_enum)]
+    pub scope: Option<ScopeName>,
     /// Plan from these facts instead of this machine's.
     #[arg(long, global = true, value_name = "FILE")]
     pub facts: Option<PathBuf>,
@@ -145,8 +122,7 @@ pub struct Options {
     /// Fail if no GPU of a host can be reached.
     #[arg(long, global = true)]
     pub require_gpu: bool,
-    /// On rollback, also put back what others changed since; on recover, give up a journal that is
-    /// too damaged to be followed.
+    /// Also put back what others changed since; take the place of a driver that has a GPU here.
     #[arg(long, global = true)]
     pub force: bool,
     /// Accepted for scripts: nothing is ever asked.
@@ -164,7 +140,7 @@ pub enum ScopeName {
     Service,
     /// Links in Ollama's bundle directories, for runs without systemd.
     Bundle,
-    /// Every process; comes with a later version.
+    /// Each Ollama as it needs, and a line in ld.so's configuration for all other programs.
     System,
 }
 
@@ -173,11 +149,17 @@ impl Options {
     #[must_use]
     pub fn policy(&self) -> Policy {
         let scope = match self.scope {
-            ScopeName::Service => Scope::Service,
-            ScopeName::Bundle => Scope::Bundle,
-            ScopeName::System => Scope::System,
+            None | Some(ScopeName::Service) => Scope::Service,
+            Some(ScopeName::Bundle) => Scope::Bundle,
+            Some(ScopeName::System) => Scope::System,
         };
-        Policy { scope, link: self.link.clone(), no_restart: self.no_restart }
+        Policy {
+            scope,
+            may_choose: self.scope.is_none(),
+            link: self.link.clone(),
+            no_restart: self.no_restart,
+            force: self.force,
+        }
     }
 
     /// How long to wait for the lock.

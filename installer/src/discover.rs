@@ -1,5 +1,6 @@
 //! Gathers the facts: looks at a machine through its [`Host`] and changes nothing.
 
+mod guest;
 mod libraries;
 mod ollama;
 mod platform;
@@ -26,10 +27,16 @@ const CACHE_BYTES_MAX: u64 = 64 << 20;
 pub fn facts(host: &dyn Host) -> Result<Facts> {
     let platform = platform::platform(host)?;
     let shims = shims(host, &platform)?;
-    let units = units::all(host)?;
+    let mut units = units::all(host)?;
+    for unit in &mut units {
+        let program = unit.executable.as_ref().map(|path| host.canonical(path)).transpose()?;
+        unit.program = program.flatten().map(Into::into);
+    }
     let ollamas = ollama::all(host, &units)?;
-    let libraries = libraries::all(host, &platform, &shims, &cache(host)?)?;
+    let cache = cache(host)?;
+    let libraries = libraries::all(host, &platform, &shims, &cache)?;
     let guest_unit = units::fragment(host, "vgpu-guest.service")?;
+    let ld_cache = guest::ld_cache(host, &shims.dir, &cache)?;
     Ok(Facts {
         schema_version: SCHEMA_VERSION,
         platform,
@@ -39,6 +46,8 @@ pub fn facts(host: &dyn Host) -> Result<Facts> {
         libraries,
         unseen: Vec::new(),
         guest_unit: guest_unit.map(|_| "vgpu-guest.service".into()),
+        guest: guest::guest(host)?,
+        ld_cache,
     })
 }
 

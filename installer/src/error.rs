@@ -8,6 +8,48 @@ use crate::location::Location;
 /// What an operation of the installer answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What a unit's sandbox shuts out.
+#[derive(Debug, thiserror::Error)]
+pub enum Shut {
+    /// The service's root is another one.
+    #[error("the service sees another root than the one that our libraries and the link are in")]
+    OtherRoot,
+    /// Something that we need is not to be seen.
+    #[error("it hides {what} {path}")]
+    Hidden {
+        /// What it is.
+        what: &'static str,
+        /// Where it is.
+        path: Location,
+    },
+    /// There is no network for a link that is a connection.
+    #[error("it leaves the service no network, and the link is {link}")]
+    NoNetwork {
+        /// The link.
+        link: String,
+    },
+    /// Addresses are filtered, and the link has a name.
+    #[error("it lets chosen addresses pass, and the link has the name {host}")]
+    NoAddress {
+        /// The name of the host.
+        host: String,
+    },
+}
+
+impl Shut {
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::OtherRoot => "run Ollama without that root, or install vgpu-ollama inside of it",
+            Self::Hidden { what: "the link's socket", .. } => {
+                "let vgpud listen elsewhere and name that place by --link, or change the setting"
+            }
+            Self::Hidden { .. } => "change the setting, then run vgpu-install again",
+            Self::NoNetwork { .. } => "use a link of another kind, or give the service its network",
+            Self::NoAddress { .. } => "name the host by its address: --link tls:ADDRESS:PORT",
+        }
+    }
+}
+
 /// Why the installer did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -65,6 +107,41 @@ pub enum Error {
         path: Location,
         /// The variable that it sets.
         variable: String,
+    },
+    /// A unit's sandbox shuts our libraries or the link out, and no drop-in may open it.
+    #[error("planning for {unit}: {setting} in {path} keeps it from the GPU")]
+    Unserved {
+        /// The unit.
+        unit: String,
+        /// The assignment.
+        setting: String,
+        /// The file that holds it.
+        path: Location,
+        /// What it shuts out.
+        #[source]
+        because: Shut,
+    },
+    /// A library comes before ours in ld.so's cache.
+    #[error("planning scope system: {name} would still be {path}{}", before(conf.as_ref()))]
+    Outranked {
+        /// The name that programs ask for.
+        name: String,
+        /// What they would get.
+        path: Location,
+        /// The file whose line comes before ours; none for a `glibc-hwcaps` directory.
+        conf: Option<Location>,
+    },
+    /// ldconfig does not read the directory of our file.
+    #[error("planning scope system: /etc/ld.so.conf includes no {path}")]
+    NotIncluded {
+        /// Our file.
+        path: Location,
+    },
+    /// This machine has a GPU of its own that NVIDIA's driver serves.
+    #[error("planning: NVIDIA's driver serves the PCI device {device} of this machine")]
+    RealDriver {
+        /// The device's address.
+        device: String,
     },
     /// A path changed between planning and doing.
     #[error("changing {path}: expected {expected}, found {found}")]
@@ -128,26 +205,12 @@ pub enum Error {
         what: &'static str,
     },
     /// A generation that does not exist was named.
-    #[error("rolling back to generation {wanted}: {}", generations(there))]
+    #[error("rolling back to generation {wanted}: the newest is {newest}")]
     NoGeneration {
         /// What was asked for.
         wanted: u64,
-        /// Those that are there.
-        there: Vec<u64>,
-    },
-    /// A journal is so damaged that it does not say everything that was done.
-    #[error("recovering: {path} is damaged at byte {at}; what it still says was undone")]
-    JournalDamaged {
-        /// The journal.
-        path: Location,
-        /// Where the damage begins.
-        at: u64,
-    },
-    /// Something that a later version brings.
-    #[error("{what} comes with a later version of vgpu-install")]
-    Later {
-        /// What was asked for.
-        what: &'static str,
+        /// The newest one.
+        newest: u64,
     },
     /// The command line does not fit together.
     #[error("{what}")]
@@ -168,9 +231,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::RecoveryNeeded { .. } | Self::UndoFailed { .. } | Self::JournalDamaged { .. } => {
-                4
-            }
+            Self::RecoveryNeeded { .. } | Self::UndoFailed { .. } => 4,
             Self::Locked { .. } => 5,
             Self::Unsupported { .. } => 6,
             Self::Usage { .. } => 64,
@@ -189,6 +250,10 @@ impl Error {
             Self::Unsupported { .. } => "unsupported_platform",
             Self::ShimsMissing { .. } => "shims_missing",
             Self::Overridden { .. } => "overridden",
+            Self::Unserved { .. } => "unserved",
+            Self::Outranked { .. } => "outranked",
+            Self::NotIncluded { .. } => "not_included",
+            Self::RealDriver { .. } => "real_driver",
             Self::Changed { .. } => "changed",
             Self::Record { .. } => "record",
             Self::Program { .. } => "program",
@@ -198,8 +263,6 @@ impl Error {
             Self::Stopped => "stopped",
             Self::Interrupted { .. } => "interrupted",
             Self::NoGeneration { .. } => "no_generation",
-            Self::JournalDamaged { .. } => "journal_damaged",
-            Self::Later { .. } => "later_version",
             Self::Usage { .. } => "usage",
         }
     }
@@ -220,6 +283,19 @@ impl Error {
             Self::Overridden { .. } => {
                 "set it in a drop-in that sorts before 50-vgpu.conf: its value is then merged"
             }
+            Self::Unserved { because, .. } => because.hint(),
+            Self::Outranked { conf: Some(_), .. } => {
+                "take the line out of that file and run ldconfig; --scope service needs neither"
+            }
+            Self::Outranked { conf: None, .. } => {
+                "take that copy away and run ldconfig; --scope service needs neither"
+            }
+            Self::NotIncluded { .. } => {
+                "add \"include /etc/ld.so.conf.d/*.conf\" to it, or use --scope service"
+            }
+            Self::RealDriver { .. } => {
+                "Ollama can use that GPU as it is; with --force it gets the host's instead"
+            }
             Self::Changed { path, .. } if path.file_name().is_some_and(is_hidden) => {
                 "an earlier installation kept an original there: move it back or away"
             }
@@ -230,13 +306,8 @@ impl Error {
             Self::Verification { .. } => "vgpu-install verify --json shows each check",
             Self::Undone { source, .. } => return source.hint(),
             Self::NoGeneration { .. } => "vgpu-install history lists the generations",
-            Self::JournalDamaged { .. } => {
-                "look at what is named as left, then run vgpu-install recover --force: it gives \
-                 the journal up and keeps it as /var/lib/vgpu/journal.damaged"
-            }
             Self::Stopped => "run vgpu-install again",
             Self::Usage { .. } => "vgpu-install --help lists what there is",
-            Self::Later { .. } => "use --scope service or --scope bundle",
             Self::Record { path, .. } if path.starts_with(crate::state::DIR) => {
                 "copy /var/lib/vgpu and report it; originals lie beside their places as .vgpu-*"
             }
@@ -251,20 +322,17 @@ fn is_hidden(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".vgpu-")
 }
 
+fn before(conf: Option<&Location>) -> String {
+    match conf {
+        Some(conf) => format!(", by a line of {conf} that comes before ours"),
+        None => ", as copies for newer processors come before all others".into(),
+    }
+}
+
 fn undone(left: &[String]) -> String {
     match left {
         [] => "every step was undone, nothing is changed".into(),
         left => format!("its steps were undone, except: {}", left.join("; ")),
-    }
-}
-
-fn generations(there: &[u64]) -> String {
-    match there {
-        [] => "none is in force".into(),
-        there => {
-            let there: Vec<String> = there.iter().map(u64::to_string).collect();
-            format!("there are 0 (the start) and {}", there.join(", "))
-        }
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! `scan --json` prints it and `plan --facts` takes it back. Nothing here looks at a machine.
 
+mod guest;
 mod library;
 mod platform;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::guest::{GROUP, Guest, LdCache, PciDevice, Rival};
 pub use self::library::{Asked, Copy, Elf, Kind, Owner, Unseen};
 pub use self::platform::{Init, Libc, Platform};
 use crate::location::Location;
@@ -44,6 +46,10 @@ pub struct Facts {
     pub unseen: Vec<Unseen>,
     /// The unit that brings the link to the host up, if the machine has it.
     pub guest_unit: Option<String>,
+    /// The way to the host, and what stands beside it.
+    pub guest: Guest,
+    /// Who wins in ld.so's cache.
+    pub ld_cache: LdCache,
 }
 
 /// Our own libraries.
@@ -163,6 +169,8 @@ pub struct Unit {
     pub masked: bool,
     /// The program that it starts.
     pub executable: Option<Location>,
+    /// That program with every link resolved; none if it is not there.
+    pub program: Option<Location>,
     /// The user it runs as; root if none is named.
     pub user: Option<String>,
     /// The group it runs as.

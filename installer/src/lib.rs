@@ -5,6 +5,7 @@
 //! result before it counts; [`rollback`] and [`recover`] go back. Only [`host::real`] has effects.
 #![deny(unsafe_code)]
 
+pub mod account;
 pub mod answer;
 pub mod apply;
 pub mod change;
@@ -14,11 +15,10 @@ pub mod discover;
 pub mod doctor;
 pub mod error;
 pub mod facts;
-pub mod gc;
 pub mod host;
 pub mod journal;
+pub mod ld_conf;
 pub mod location;
-pub mod mask;
 pub mod object;
 pub mod plan;
 #[expect(unsafe_code, reason = "the probe calls into the libraries that it loads")]

@@ -3,10 +3,15 @@
 //! Invariant: nothing here looks at a machine, so that any report can be replayed from its facts.
 //! What is done already is planned as nothing.
 
+mod paths;
+pub mod sandbox;
+mod warnings;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::facts::{Bundle, Copy, Facts, Layout, Libc, Ollama, SCHEMA_VERSION, SHIMS, Unit};
+use crate::facts::{Bundle, Facts, Libc, Manager, Ollama, PciDevice, SCHEMA_VERSION, SHIMS, Unit};
+use crate::ld_conf;
 use crate::location::Location;
 use crate::object::{Content, Object};
 use crate::render;
@@ -16,25 +21,14 @@ use crate::step::Step;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// One drop-in of Ollama's unit.
+    /// A drop-in of each unit that starts Ollama.
     #[default]
     Service,
     /// Links in Ollama's bundle directories.
     Bundle,
-    /// Every process of the system.
+    /// The above as each Ollama needs it, and a line in ld.so's configuration for every other
+    /// program.
     System,
-}
-
-impl Scope {
-    /// The scope's name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Bundle => "bundle",
-            Self::System => "system",
-        }
-    }
 }
 
 /// What the person asked for.
@@ -42,10 +36,14 @@ impl Scope {
 pub struct Policy {
     /// How far the change reaches.
     pub scope: Scope,
+    /// True if nobody asked for a scope: where no unit starts Ollama, the bundle's is taken.
+    pub may_choose: bool,
     /// The way to the host, where it is to be named.
     pub link: Option<String>,
     /// True if the service is not to be restarted.
     pub no_restart: bool,
+    /// True if what is refused for a person to decide was decided.
+    pub force: bool,
 }
 
 /// Something that a person should know; it stops nothing.
@@ -80,36 +78,85 @@ pub struct Plan {
 /// Makes the plan.
 ///
 /// # Errors
-/// [`Error::Unsupported`], [`Error::ShimsMissing`], [`Error::Overridden`], [`Error::Changed`] or
-/// [`Error::Later`]: nothing can be done before a person has acted.
+/// [`Error::Unsupported`], [`Error::ShimsMissing`], [`Error::RealDriver`], [`Error::Overridden`],
+/// [`Error::Unserved`], [`Error::Outranked`], [`Error::NotIncluded`] or [`Error::Changed`]:
+/// nothing can be done before a person has acted.
 pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
     check(facts, policy)?;
-    let mut plan = Plan { scope: policy.scope, ..Plan::default() };
+    let scope = scope(facts, policy);
+    let mut plan = Plan { scope, ..Plan::default() };
     let served: Vec<&Unit> = facts.units.iter().filter(|unit| !unit.masked).collect();
-    match policy.scope {
-        Scope::Service => {
-            for unit in &served {
-                plan.service(facts, policy, unit)?;
+    let mut restarts = Vec::new();
+    if scope != Scope::Bundle {
+        for unit in &served {
+            let before = plan.steps.len();
+            plan.service(facts, policy, unit)?;
+            if plan.steps.len() > before {
+                restarts.push(*unit);
             }
         }
-        Scope::Bundle => {
-            for bundle in facts.ollamas.iter().flat_map(|ollama| &ollama.bundles) {
-                plan.bundle(facts, bundle)?;
-            }
-        }
-        Scope::System => {}
     }
-    if !plan.steps.is_empty() {
-        if policy.scope == Scope::Service {
-            plan.steps.push(Step::DaemonReload);
+    let reloads = restarts.clone();
+    for ollama in &facts.ollamas {
+        let unit = unit_of(facts, ollama);
+        if scope == Scope::Service || (scope == Scope::System && unit.is_some()) {
+            continue;
         }
-        if !policy.no_restart {
-            let restarts = served.iter().map(|unit| Step::Restart { unit: unit.name.clone() });
-            plan.steps.extend(restarts);
+        let before = plan.steps.len();
+        for bundle in &ollama.bundles {
+            plan.bundle(facts, bundle)?;
         }
+        let changed = plan.steps.len() > before;
+        restarts.extend(served.iter().filter(|known| changed && unit == Some(known)));
     }
-    plan.warnings = warnings(facts, policy);
+    if scope == Scope::System {
+        plan.cache(facts)?;
+    }
+    plan.steps.extend(managers(&reloads).map(|user| Step::DaemonReload { user }));
+    if plan.is_cache_due(facts) {
+        plan.steps.push(Step::Ldconfig);
+    }
+    if !policy.no_restart {
+        plan.steps.extend(
+            restarts
+                .iter()
+                .map(|unit| Step::Restart { unit: unit.name.clone(), user: user_of(unit) }),
+        );
+    }
+    plan.warnings = warnings::all(facts, policy, scope);
     Ok(plan)
+}
+
+/// The scope that is taken: the one asked for; by default the service's, and where no unit starts
+/// an Ollama that is there, the bundle's.
+fn scope(facts: &Facts, policy: &Policy) -> Scope {
+    let has_bundle = facts.ollamas.iter().any(|ollama| ollama.bundles.iter().any(is_served));
+    if policy.may_choose && facts.units.is_empty() && has_bundle {
+        return Scope::Bundle;
+    }
+    policy.scope
+}
+
+/// The unit that starts an Ollama.
+#[must_use]
+pub fn unit_of<'a>(facts: &'a Facts, ollama: &Ollama) -> Option<&'a Unit> {
+    let mut units = facts.units.iter().filter(|unit| !unit.masked);
+    units.find(|unit| unit.program.as_ref() == Some(&ollama.executable))
+}
+
+fn user_of(unit: &Unit) -> Option<String> {
+    match &unit.manager {
+        Manager::System => None,
+        Manager::User(name) => Some(name.clone()),
+    }
+}
+
+/// The managers of some units, each once.
+fn managers(units: &[&Unit]) -> impl Iterator<Item = Option<String>> {
+    let mut users: Vec<Option<String>> = units.iter().map(|unit| user_of(unit)).collect();
+    users.sort();
+    users.dedup();
+    users.into_iter()
 }
 
 fn check(facts: &Facts, policy: &Policy) -> Result<()> {
@@ -120,9 +167,6 @@ fn check(facts: &Facts, policy: &Policy) -> Result<()> {
         );
         return Err(Error::Unsupported { what });
     }
-    if policy.scope == Scope::System {
-        return Err(Error::Later { what: "scope system" });
-    }
     if facts.platform.libc == Libc::Musl {
         let what = "the C library is musl, and our libraries need glibc 2.28 or newer".into();
         return Err(Error::Unsupported { what });
@@ -130,6 +174,9 @@ fn check(facts: &Facts, policy: &Policy) -> Result<()> {
     if facts.platform.arch.is_empty() {
         let what = "neither an x86-64 nor an AArch64 system was found".into();
         return Err(Error::Unsupported { what });
+    }
+    if let (Some(device), false) = (real_device(facts), policy.force) {
+        return Err(Error::RealDriver { device: device.address.clone() });
     }
     let missing =
         SHIMS.iter().find(|name| !facts.shims.libraries.iter().any(|shim| shim.name == **name));
@@ -140,6 +187,15 @@ fn check(facts: &Facts, policy: &Policy) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// A GPU that NVIDIA's driver serves here, which our libraries would hide from Ollama. sysfs shows
+/// a container the devices of its host; without the driver's node they are not the container's.
+#[must_use]
+pub fn real_device(facts: &Facts) -> Option<&PciDevice> {
+    let is_elsewhere = facts.platform.container.is_some() && !facts.guest.nvidia_node;
+    let mut devices = facts.guest.devices.iter().filter(|_| !is_elsewhere);
+    devices.find(|device| device.driver.as_deref() == Some("nvidia") && !device.is_stub())
 }
 
 impl Plan {
@@ -162,24 +218,62 @@ impl Plan {
             });
         }
         let link = policy.link.as_deref().or(unit.link.as_deref());
-        let text = render::drop_in(unit, &facts.shims.dir, link, facts.guest_unit.as_deref())?;
-        for dir in &unit.missing_dirs {
-            self.steps.push(Step::MakeDir { path: dir.clone(), mode: 0o755 });
-        }
+        let passage = sandbox::passage(facts, unit, link)?;
+        let text = render::drop_in(facts, unit, link, &passage)?;
+        self.make_dirs(&unit.missing_dirs);
         let content = Content::File { mode: 0o644, text };
         self.put(&unit.drop_in_path, &unit.drop_in, content)
     }
 
     fn bundle(&mut self, facts: &Facts, bundle: &Bundle) -> Result<()> {
         for entry in &bundle.entries {
+            let path: Location = bundle.dir.join(&entry.name).into();
             // A CUDA line that we have no libraries for is warned of, and left as it is.
-            if SHIMS.contains(&entry.name.as_str()) && is_served(bundle) {
+            if is_served(bundle) && is_asked_for(bundle, &entry.name) {
                 let target = facts.shims.dir.join(&entry.name).into();
-                let path = bundle.dir.join(&entry.name).into();
                 self.put(&path, &entry.object, Content::Link { target })?;
+            } else if is_link_of_ours(&entry.object) {
+                let before = entry.object.clone();
+                self.steps.push(Step::RemoveFile { path, before });
             }
         }
         Ok(())
+    }
+
+    /// Our line in ld.so's configuration. It is refused where it would have no effect: a change
+    /// that does nothing must not look like one that does.
+    fn cache(&mut self, facts: &Facts) -> Result<()> {
+        let cache = &facts.ld_cache;
+        if !cache.is_included {
+            return Err(Error::NotIncluded { path: ld_conf::OURS.into() });
+        }
+        if let Some(rival) = cache.rivals.first() {
+            let (name, path) = (rival.name.clone(), rival.path.clone());
+            return Err(Error::Outranked { name, path, conf: rival.conf.clone() });
+        }
+        self.make_dirs(&cache.missing_dirs);
+        let text = render::ld_conf(&facts.shims.dir)?;
+        self.put(&ld_conf::OURS.into(), &cache.conf, Content::File { mode: 0o644, text })
+    }
+
+    /// True if ldconfig has to run: our line is new, or the cache does not know it yet although
+    /// it could.
+    fn is_cache_due(&self, facts: &Facts) -> bool {
+        let is_new = self.steps.iter().any(|step| {
+            step.path().is_some_and(|path| path.as_ref() == std::path::Path::new(ld_conf::OURS))
+        });
+        let is_stale = facts.ld_cache.is_running && !facts.ld_cache.is_current;
+        self.scope == Scope::System && (is_new || is_stale)
+    }
+
+    fn make_dirs(&mut self, missing: &[Location]) {
+        for dir in missing {
+            let step = Step::MakeDir { path: dir.clone(), mode: 0o755 };
+            // Two units may share what is missing on the way to their drop-ins.
+            if !self.steps.contains(&step) {
+                self.steps.push(step);
+            }
+        }
     }
 
     fn put(&mut self, path: &Location, there: &Object, content: Content) -> Result<()> {
@@ -203,44 +297,23 @@ impl Plan {
     }
 }
 
+/// True for a link into a private directory of ours, of this or of another layout.
+fn is_link_of_ours(object: &Object) -> bool {
+    let Object::Link { target, .. } = object else { return false };
+    let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let dir =
+        target.parent().filter(|dir| dir.starts_with("/usr/lib") || dir.starts_with("/usr/lib64"));
+    SHIMS.contains(&name) && dir.is_some_and(|dir| dir.ends_with("vgpu"))
+}
+
+/// True for a name of ours that a backend of this CUDA line asks for.
+fn is_asked_for(bundle: &Bundle, name: &str) -> bool {
+    let of_line = |major| name.strip_suffix(&format!(".so.{major}")).is_some();
+    let is_driver = matches!(name, "libcuda.so.1" | "libnvidia-ml.so.1");
+    SHIMS.contains(&name) && (is_driver || bundle.cuda_major.is_some_and(of_line))
+}
+
 /// True if we have a runtime for the bundle's CUDA line.
 fn is_served(bundle: &Bundle) -> bool {
     bundle.cuda_major.is_some_and(|major| SHIMS.contains(&format!("libcudart.so.{major}").as_str()))
-}
-
-fn warnings(facts: &Facts, policy: &Policy) -> Vec<Warning> {
-    let mut found = Vec::new();
-    let mut warn =
-        |code: &str, what: String, hint: &str| found.push(Warning::new(code, what, hint));
-    if facts.ollamas.is_empty() {
-        let what = "no Ollama was found in /usr/local, /usr or by its unit";
-        warn("no_ollama", what.into(), "install Ollama, then run vgpu-install again");
-    }
-    for unit in facts.units.iter().filter(|unit| unit.masked) {
-        let what = format!("{} is masked and was left alone", unit.name);
-        warn("masked", what, "run systemctl unmask, then vgpu-install again");
-    }
-    if policy.scope == Scope::Service && facts.units.is_empty() && !facts.ollamas.is_empty() {
-        let what = "Ollama has no systemd unit here".into();
-        warn("no_unit", what, "use --scope bundle, which needs none");
-    }
-    for Ollama { library_dir, layout, bundles, .. } in &facts.ollamas {
-        if *layout == Layout::None {
-            let what = format!("the Ollama in {library_dir} has no CUDA backend");
-            warn("no_backend", what, "install Ollama with CUDA support");
-        }
-        for bundle in bundles.iter().filter(|bundle| !is_served(bundle)) {
-            let line = bundle
-                .cuda_major
-                .map_or("an unknown CUDA line".into(), |major| format!("CUDA {major}"));
-            let what = format!("the backend in {} is for {line}; 12 and 13 are served", bundle.dir);
-            warn("cuda_line", what, "update Ollama");
-        }
-    }
-    let other = |copy: &&Copy| copy.is_of_driver() && copy.asked.is_some() && !copy.ours;
-    for copy in facts.libraries.iter().filter(other) {
-        let what = format!("another {} is installed: {}", copy.name, copy.file);
-        warn("driver", what, "nothing to do: Ollama's service takes ours, all else keeps it");
-    }
-    found
 }

@@ -1,17 +1,20 @@
-//! Text from templates: the drop-in of Ollama's unit.
+//! Text from templates: the drop-in of Ollama's unit, and our line for ldconfig.
 
 use std::path::Path;
 
 use tera::{Context, Tera};
 
 use crate::error::{Error, Result};
-use crate::facts::{SHIMS, Unit};
+use crate::facts::{Facts, SHIMS, Unit};
 use crate::location::Location;
+use crate::plan::sandbox::Passage;
 use crate::unit_file::quoted;
 
 const DROP_IN: &str =
     include_str!("../../templates/etc/systemd/system/ollama.service.d/50-vgpu.conf.tera");
 const DROP_IN_NAME: &str = "50-vgpu.conf";
+const LD_CONF: &str = include_str!("../../templates/etc/ld.so.conf.d/00-vgpu.conf.tera");
+const LD_CONF_NAME: &str = "00-vgpu.conf";
 
 /// The runtime libraries that go by `LD_PRELOAD`: Ollama bundles copies of these.
 fn preloaded() -> impl Iterator<Item = &'static str> {
@@ -23,11 +26,12 @@ fn preloaded() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// [`Error::Record`] if the template cannot be rendered.
 pub fn drop_in(
+    facts: &Facts,
     unit: &Unit,
-    shims: &Path,
     link: Option<&str>,
-    guest_unit: Option<&str>,
+    passage: &Passage,
 ) -> Result<String> {
+    let shims: &Path = &facts.shims.dir;
     let ours: Vec<String> =
         preloaded().map(|name| percent_pairs(&shims.join(name).to_string_lossy())).collect();
     let directory = percent_pairs(&shims.to_string_lossy());
@@ -37,16 +41,32 @@ pub fn drop_in(
     context.insert("library_path", &assignment("LD_LIBRARY_PATH", &library_path));
     let preload = merged(&ours, &value(unit, "LD_PRELOAD"), &[':', ' ']);
     context.insert("preload", &assignment("LD_PRELOAD", &preload));
+    let link = link.or(passage.link.as_deref());
     let link = link.map(|link| assignment("VGPU_LINK", &percent_pairs(link)));
     context.insert("link", &link);
-    context.insert("guest_unit", &guest_unit);
+    // A user's own systemd knows nothing of the system's units.
+    let is_users = unit.manager != crate::facts::Manager::System;
+    context.insert("guest_unit", &facts.guest_unit.as_ref().filter(|_| !is_users));
+    context.insert("sandbox", &passage.lines);
+    rendered(DROP_IN_NAME, DROP_IN, &context)
+}
+
+/// Renders our file for `/etc/ld.so.conf.d`.
+///
+/// # Errors
+/// [`Error::Record`] if the template cannot be rendered.
+pub fn ld_conf(shims: &Path) -> Result<String> {
+    let mut context = Context::new();
+    context.insert("directory", &shims.to_string_lossy());
+    rendered(LD_CONF_NAME, LD_CONF, &context)
+}
+
+fn rendered(name: &str, template: &str, context: &Context) -> Result<String> {
+    let wrong =
+        |error: tera::Error| Error::Record { path: Location::from(name), what: error.to_string() };
     let mut tera = Tera::default();
-    let wrong = |error: tera::Error| Error::Record {
-        path: Location::from(DROP_IN_NAME),
-        what: error.to_string(),
-    };
-    tera.add_raw_template(DROP_IN_NAME, DROP_IN).map_err(wrong)?;
-    tera.render(DROP_IN_NAME, &context).map_err(wrong)
+    tera.add_raw_template(name, template).map_err(wrong)?;
+    tera.render(name, context).map_err(wrong)
 }
 
 /// Ours first, then what was there, each entry once.

@@ -41,25 +41,54 @@ pub enum Step {
         /// What is put there.
         content: Content,
     },
-    /// Lets systemd read its units again.
-    DaemonReload,
+    /// Removes a file or link; it is kept beside, under a hidden name.
+    RemoveFile {
+        /// Where.
+        path: Location,
+        /// What the plan was made for.
+        before: Object,
+    },
+    /// Lets a systemd read its units again.
+    DaemonReload {
+        /// The user whose own manager it is; none for the system's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+    },
+    /// Makes ld.so's cache anew from what is there.
+    Ldconfig,
     /// Restarts a unit if it is running.
     Restart {
         /// Its name.
         unit: String,
+        /// The user whose own manager runs it; none for the system's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
     },
 }
 
 impl Step {
-    /// The path that the step changes; none for steps of the service manager.
+    /// Where among the steps without a path it belongs: what a service is started from comes
+    /// before its start.
+    #[must_use]
+    pub fn order(&self) -> u8 {
+        match self {
+            Self::DaemonReload { .. } => 1,
+            Self::Ldconfig => 2,
+            Self::Restart { .. } => 3,
+            _ => 0,
+        }
+    }
+
+    /// The path that the step changes; none for steps that are programs.
     #[must_use]
     pub fn path(&self) -> Option<&Location> {
         match self {
             Self::MakeDir { path, .. }
             | Self::WriteFile { path, .. }
             | Self::MakeLink { path, .. }
+            | Self::RemoveFile { path, .. }
             | Self::Replace { path, .. } => Some(path),
-            Self::DaemonReload | Self::Restart { .. } => None,
+            Self::DaemonReload { .. } | Self::Ldconfig | Self::Restart { .. } => None,
         }
     }
 
@@ -71,7 +100,9 @@ impl Step {
             Self::WriteFile { .. } => "write_file",
             Self::MakeLink { .. } => "make_link",
             Self::Replace { .. } => "replace",
-            Self::DaemonReload => "daemon_reload",
+            Self::RemoveFile { .. } => "remove_file",
+            Self::DaemonReload { .. } => "daemon_reload",
+            Self::Ldconfig => "ldconfig",
             Self::Restart { .. } => "restart",
         }
     }
@@ -93,7 +124,7 @@ impl Step {
     #[must_use]
     pub fn before(&self) -> Object {
         match self {
-            Self::Replace { before, .. } => before.clone(),
+            Self::Replace { before, .. } | Self::RemoveFile { before, .. } => before.clone(),
             _ => Object::Absent,
         }
     }
@@ -108,8 +139,16 @@ impl Step {
             Self::Replace { path, before, content } => {
                 format!("replace {path}, {}, by {}", before.describe(), content.describe())
             }
-            Self::DaemonReload => "let systemd read its units again".into(),
-            Self::Restart { unit } => format!("restart {unit} if it is running"),
+            Self::RemoveFile { path, before } => format!("remove {path}, {}", before.describe()),
+            Self::DaemonReload { user: None } => "let systemd read its units again".into(),
+            Self::DaemonReload { user: Some(user) } => {
+                format!("let the systemd of {user} read its units again")
+            }
+            Self::Ldconfig => "let ldconfig make /etc/ld.so.cache anew, no link changed".into(),
+            Self::Restart { unit, user: None } => format!("restart {unit} if it is running"),
+            Self::Restart { unit, user: Some(user) } => {
+                format!("restart {unit} of {user} if it is running")
+            }
         }
     }
 
@@ -119,25 +158,33 @@ impl Step {
         match self {
             Self::MakeDir { path, .. } => format!("remove the directory {path}"),
             Self::WriteFile { path, .. } | Self::MakeLink { path, .. } => format!("remove {path}"),
-            Self::Replace { path, before, .. } => {
+            Self::Replace { path, before, .. } | Self::RemoveFile { path, before } => {
                 format!("put back {path}, {}", before.describe())
             }
-            Self::DaemonReload | Self::Restart { .. } => self.doing(),
+            Self::DaemonReload { .. } | Self::Ldconfig | Self::Restart { .. } => self.doing(),
         }
     }
 
     /// Why the step is there.
     #[must_use]
     pub fn reason(&self) -> &'static str {
+        let is_cache = |path: &Location| path.starts_with(crate::ld_conf::DIR);
         match self {
+            Self::MakeDir { path, .. } if is_cache(path) => "ldconfig reads our line from there",
             Self::MakeDir { .. } => "the drop-in's directory does not exist",
+            Self::WriteFile { path, .. } if is_cache(path) => {
+                "every program must find our libraries before others of their names"
+            }
             Self::WriteFile { .. } => "the service must find our libraries first",
             Self::MakeLink { .. } => "the backend finds this name in its own directory first",
+            Self::Replace { path, .. } if is_cache(path) => "the file there says something else",
             Self::Replace { content: Content::File { .. }, .. } => {
                 "the drop-in there says something else"
             }
             Self::Replace { .. } => "the backend would find the bundled copy before ours",
-            Self::DaemonReload => "systemd reads drop-ins only when it is told to",
+            Self::RemoveFile { .. } => "it is a link of ours that no backend there asks for now",
+            Self::DaemonReload { .. } => "systemd reads drop-ins only when it is told to",
+            Self::Ldconfig => "ld.so looks into its cache, not into the directories behind it",
             Self::Restart { .. } => "Ollama looks for GPUs once, when it starts",
         }
     }

@@ -1,7 +1,6 @@
 //! Does what is installed work, seen from the service? Two views: what ld.so would do, computed
 //! for any root, and what a process of the service's user really sees, on the machine itself.
 
-mod account;
 mod live;
 mod model;
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use vgpu_install::answer::Action;
 use vgpu_install::error::Error;
-use vgpu_install::facts::{Facts, SHIMS};
+use vgpu_install::facts::{Facts, Manager, PciDevice, SHIMS};
 use vgpu_install::host::memory::Memory;
 use vgpu_install::plan::{Plan, Policy, Scope, plan};
 use vgpu_install::{answer, discover};
@@ -144,6 +144,115 @@ fn a_masked_unit_is_left_alone() {
     check("masked", &debian(text), &policy(Scope::Service));
 }
 
+const CONF: &str = "file /etc/ld.so.conf include /etc/ld.so.conf.d/*.conf
+         file /etc/ld.so.conf.d/libc.conf /usr/local/lib";
+
+#[test]
+fn scope_system_adds_a_line_for_ldconfig_to_what_each_ollama_needs() {
+    let by_hand = "file /usr/bin/ollama other
+         file /usr/lib/ollama/cuda_v13/libggml-cuda.so backend";
+    let text = format!("{}\n{by_hand}\n{CONF}", local());
+    check("system", &debian(&text), &policy(Scope::System));
+}
+
+#[test]
+fn scope_system_is_refused_where_ours_would_not_win() {
+    let compat = "file /etc/ld.so.conf.d/00-cuda-compat.conf /usr/local/cuda/compat
+         file /usr/local/cuda/compat/libcuda.so.1 theirs";
+    let facts = debian(&format!("{}\n{CONF}\n{compat}", local()));
+    let error = plan(&facts, &policy(Scope::System)).unwrap_err();
+    let said = "planning scope system: libcuda.so.1 would still be \
+                /usr/local/cuda/compat/libcuda.so.1, by a line of \
+                /etc/ld.so.conf.d/00-cuda-compat.conf that comes before ours";
+    assert_eq!(error.to_string(), said);
+    assert!(!plan(&facts, &policy(Scope::Service)).unwrap().is_empty());
+    let error = plan(&debian(&local()), &policy(Scope::System)).unwrap_err();
+    assert!(matches!(error, Error::NotIncluded { .. }), "{error}");
+}
+
+#[test]
+fn a_hardened_unit_is_opened_for_the_link_and_no_further() {
+    let text = format!(
+        "{}\nfile /etc/group vgpu:x:990:
+         file /etc/systemd/system/ollama.service.d/10-hard.conf [Service]\\n\
+         PrivateDevices=yes\\nProtectKernelTunables=yes\\nProtectSystem=strict\\n\
+         RestrictAddressFamilies=AF_INET AF_INET6\\nMemoryDenyWriteExecute=yes\\n\
+         NoExecPaths=/\\nExecPaths=/usr/local /usr/lib/x86_64-linux-gnu/libc.so.6\\n\
+         SystemCallFilter=@system-service\\nSystemCallFilter=~@memlock\\n\
+         DevicePolicy=closed",
+        local()
+    );
+    let facts = debian(&text);
+    for (name, link) in [("hardened-unix", None), ("hardened-pci", Some("pci:0000:00:05.0"))] {
+        let link = link.map(Into::into);
+        check(name, &facts, &Policy { link, ..Policy::default() });
+    }
+}
+
+#[test]
+fn a_users_own_unit_gets_its_drop_in_outside_of_every_home() {
+    let mut facts = debian(&local());
+    let unit = &mut facts.units[0];
+    unit.manager = Manager::User("ann".into());
+    unit.drop_in_path = "/etc/systemd/user/ollama.service.d/50-vgpu.conf".into();
+    unit.missing_dirs = vec!["/etc/systemd/user/ollama.service.d".into()];
+    facts.guest_unit = Some("vgpu-guest.service".into());
+    facts.guest.group = true;
+    check("user-unit", &facts, &policy(Scope::Service));
+}
+
+#[test]
+fn without_a_unit_the_bundle_is_taken_unless_a_scope_was_asked_for() {
+    let text = "file /usr/local/bin/ollama program
+         file /usr/local/lib/ollama/cuda_v13/libggml-cuda.so backend";
+    let policy = Policy { may_choose: true, ..Policy::default() };
+    check("chosen-bundle", &debian(text), &policy);
+    assert_eq!(plan(&debian(text), &policy).unwrap().scope, Scope::Bundle);
+    assert_eq!(plan(&debian(&local()), &policy).unwrap().scope, Scope::Service);
+}
+
+#[test]
+fn variables_that_keep_ollama_from_the_gpu_are_named() {
+    let text = format!(
+        "{}\nfile /etc/systemd/system/ollama.service.d/10-x.conf [Service]\\n\
+         Environment=CUDA_VISIBLE_DEVICES=-1 OLLAMA_LLM_LIBRARY=cuda_v11",
+        local()
+    );
+    check("variables", &debian(&text), &policy(Scope::Service));
+}
+
+#[test]
+fn a_link_of_ours_that_no_backend_asks_for_now_is_removed() {
+    let text = format!(
+        "{}\nlink /usr/local/lib/ollama/cuda_v12/libcudart.so.13 -> /usr/lib64/vgpu/libcudart.so.13
+         link /usr/local/lib/ollama/cuda_v12/libcublas.so.13 -> ../cuda_v13/libcublas.so.13",
+        local()
+    );
+    check("stale-link", &debian(&text), &policy(Scope::Bundle));
+}
+
+#[test]
+fn a_gpu_of_the_machine_itself_is_not_hidden_unasked() {
+    let mut facts = debian(&local());
+    let device = |subsystem: &str| PciDevice {
+        address: "0000:01:00.0".into(),
+        vendor: "10de".into(),
+        device: "2331".into(),
+        subsystem: subsystem.into(),
+        driver: Some("nvidia".into()),
+        ..PciDevice::default()
+    };
+    facts.guest.devices = vec![device("10de:1626")];
+    let error = plan(&facts, &Policy::default()).unwrap_err();
+    assert!(matches!(&error, Error::RealDriver { device } if device == "0000:01:00.0"), "{error}");
+    assert!(!plan(&facts, &Policy { force: true, ..Policy::default() }).unwrap().is_empty());
+    facts.guest.devices = vec![device("10de:16c1")];
+    assert!(plan(&facts, &Policy::default()).is_ok(), "the stub is no GPU of its own");
+    facts.guest.devices = vec![device("10de:1626")];
+    facts.platform.container = Some("docker".into());
+    assert!(plan(&facts, &Policy::default()).is_ok(), "the GPU is not the container's");
+}
+
 #[test]
 fn a_later_drop_in_that_would_undo_ours_is_refused_by_name() {
     let cases = [
@@ -184,6 +293,4 @@ fn what_cannot_be_served_is_refused_with_its_own_exit_code() {
     assert!(matches!(missing, Error::ShimsMissing { .. }), "{missing:?}");
     let failure = answer::Failure::from(&missing);
     assert_eq!(failure.hint, Some("reinstall the package vgpu-ollama and run it again"));
-    let system = plan(&debian(&local()), &policy(Scope::System)).unwrap_err();
-    assert_eq!((system.code(), system.exit_code()), ("later_version", 1));
 }

@@ -6,7 +6,7 @@ use vgpu_loader::Binary;
 
 use super::lossy;
 use crate::error::Result;
-use crate::facts::{Bundle, Entry, Layout, Ollama, Unit};
+use crate::facts::{Bundle, Entry, Layout, Ollama, SHIMS, Unit};
 use crate::host::Host;
 use crate::object::Object;
 
@@ -67,21 +67,12 @@ fn bundle(host: &dyn Host, dir: &Path) -> Result<Option<Bundle>> {
     let needed: Vec<String> = binary.needed.iter().map(|name| lossy(name)).collect();
     let cuda_major = cuda_major(host, dir, &needed)?;
     let mut entries = Vec::new();
-    for name in link_names(cuda_major) {
-        let object = host.inspect(&dir.join(&name))?;
-        entries.push(Entry { name, object });
+    // Of all lines: a link of ours may be left from when this was another line's directory.
+    for name in SHIMS {
+        let object = host.inspect(&dir.join(name))?;
+        entries.push(Entry { name: name.into(), object });
     }
     Ok(Some(Bundle { dir: dir.into(), cuda_major, needed, entries }))
-}
-
-/// The names that ld.so must find as ours beside a backend of this CUDA line.
-fn link_names(cuda_major: Option<u32>) -> Vec<String> {
-    let mut names = vec!["libcuda.so.1".to_owned(), "libnvidia-ml.so.1".to_owned()];
-    if let Some(major) = cuda_major {
-        names.push(format!("libcudart.so.{major}"));
-        names.push(format!("libcublas.so.{major}"));
-    }
-    names
 }
 
 /// The CUDA line: what the backend asks for; else the directory's name; else what lies there.

@@ -94,6 +94,7 @@ fn unit(host: &dyn Host, name: &str, fragment: PathBuf) -> Result<Unit> {
         drop_ins: drop_ins.into_values().map(Location::from).collect(),
         masked,
         executable: merged.executable.map(Location::new),
+        program: None,
         user: merged.user,
         group: merged.group,
         supplementary_groups: merged.supplementary_groups,
@@ -108,7 +109,7 @@ fn unit(host: &dyn Host, name: &str, fragment: PathBuf) -> Result<Unit> {
     })
 }
 
-fn missing_dirs(host: &dyn Host, dir: &Path) -> Result<Vec<Location>> {
+pub(super) fn missing_dirs(host: &dyn Host, dir: &Path) -> Result<Vec<Location>> {
     let mut missing = Vec::new();
     for dir in dir.ancestors() {
         if host.canonical(dir)?.is_some() {

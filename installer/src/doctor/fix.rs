@@ -82,9 +82,9 @@ fn take(host: &dyn Host, options: &Options, fix: &Fix, answer: &mut Answer) -> R
         Fix::Recover => command(host, options, Verb::Recover, answer),
         Fix::Apply => command(host, options, Verb::Apply, answer),
         Fix::Ldconfig => ldconfig(host),
-        Fix::DaemonReload => service::take(host, &Step::DaemonReload).map(drop),
+        Fix::DaemonReload => service::take(host, &Step::DaemonReload { user: None }).map(drop),
         Fix::Restart { unit } if !options.no_restart => {
-            service::take(host, &Step::Restart { unit: unit.clone() }).map(drop)
+            service::take(host, &Step::Restart { unit: unit.clone(), user: None }).map(drop)
         }
         Fix::Restart { .. } => Ok(()),
     }
@@ -94,11 +94,11 @@ fn take(host: &dyn Host, options: &Options, fix: &Fix, answer: &mut Answer) -> R
 fn command(host: &dyn Host, options: &Options, verb: Verb, answer: &mut Answer) -> Result<()> {
     let mut options = options.clone();
     if let Some(last) = state::generations(host)?.last() {
-        options.scope = match last.scope {
+        options.scope = Some(match last.scope {
             Scope::Service => ScopeName::Service,
             Scope::Bundle => ScopeName::Bundle,
             Scope::System => ScopeName::System,
-        };
+        });
     }
     let line = Line { verb: Some(verb), rollback: None, options };
     let mut part = Answer::of(commands::name(&line));

@@ -4,7 +4,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::{Child, Report, Verdict, account, same_file};
+use super::{Child, Report, Verdict, same_file};
+use crate::account;
 use crate::error::Result;
 use crate::facts::{Facts, SHIMS};
 use crate::host::{Host, Outcome, Program};

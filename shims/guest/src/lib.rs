@@ -12,6 +12,7 @@
 //! and `process` only.
 
 pub mod boundary;
+pub mod config;
 mod connect;
 mod conversation;
 pub mod convert;

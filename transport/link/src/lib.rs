@@ -29,7 +29,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod config;
 mod error;
 pub mod handshake;
 mod memory;

@@ -1,4 +1,4 @@
-//! The numbers of a unit's user, from the account files.
+//! The numbers of users and groups, from the account files.
 
 use std::path::Path;
 
@@ -7,11 +7,36 @@ use crate::error::Result;
 use crate::facts::Unit;
 use crate::host::{Host, User};
 
+/// The user that systemd gives the rights of nobody (systemd.exec(5), `DynamicUser=` aside): on
+/// every distribution the highest number of 16 bits but one.
+pub const NOBODY: u32 = 65534;
+
+/// Finds a user's number.
+///
+/// # Errors
+/// [`crate::Error::Io`] if the account file cannot be read.
+pub fn uid(host: &dyn Host, name: &str) -> Result<Option<u32>> {
+    let accounts = text(host, Path::new("/etc/passwd"))?;
+    Ok(rows(&accounts).find(|row| row[0] == name).and_then(|row| number(&row, 2)))
+}
+
+/// Finds a group's number.
+///
+/// # Errors
+/// [`crate::Error::Io`] if the account file cannot be read.
+pub fn gid(host: &dyn Host, name: &str) -> Result<Option<u32>> {
+    let groups = text(host, Path::new("/etc/group"))?;
+    Ok(rows(&groups).find(|row| row[0] == name).and_then(|row| number(&row, 2)))
+}
+
 /// Finds the numbers of the unit's user and groups; none if it runs as root.
 ///
 /// `Err(name)` inside is a user or group that the account files do not name (such as a dynamic
 /// one).
-pub(super) fn of(host: &dyn Host, unit: &Unit) -> Result<Result<Option<User>, String>> {
+///
+/// # Errors
+/// [`crate::Error::Io`] if the account files cannot be read.
+pub fn of(host: &dyn Host, unit: &Unit) -> Result<Result<Option<User>, String>> {
     let Some(name) = unit.user.as_deref().filter(|name| *name != "root" && *name != "0") else {
         return Ok(Ok(None));
     };

@@ -1,0 +1,138 @@
+//! What a person should know of a plan; nothing here stops it.
+
+use super::{Policy, Scope, Warning, is_served, unit_of};
+use crate::facts::{Copy, Facts, Init, Layout, Manager, Ollama, Unit};
+
+/// Lists every warning.
+pub(super) fn all(facts: &Facts, policy: &Policy, scope: Scope) -> Vec<Warning> {
+    let mut found = Vec::new();
+    if facts.ollamas.is_empty() {
+        let what = "no Ollama was found in /usr/local, /usr or by its unit";
+        let hint = "install Ollama, then run vgpu-install again";
+        found.push(Warning::new("no_ollama", what, hint));
+    }
+    if let Some(problem) = &facts.guest.problem {
+        let what = format!("/etc/vgpu/guest.toml cannot be understood: {problem}");
+        let hint = "mend the file: our libraries find no host while it is like this";
+        found.push(Warning::new("guest_toml", what, hint));
+    }
+    for unit in &facts.units {
+        of_unit(unit, facts, scope, &mut found);
+    }
+    scopes(facts, policy, scope, &mut found);
+    for ollama in &facts.ollamas {
+        of_ollama(ollama, &mut found);
+    }
+    let other = |copy: &&Copy| copy.is_of_driver() && copy.asked.is_some() && !copy.ours;
+    for copy in facts.libraries.iter().filter(other) {
+        let what = format!("another {} is installed: {}", copy.name, copy.file);
+        let hint = match scope {
+            Scope::System => "programs that ask ld.so by name get ours from now on",
+            _ => "nothing to do: Ollama's service takes ours, all else keeps it",
+        };
+        found.push(Warning::new("driver", what, hint));
+    }
+    found
+}
+
+/// Which scope was taken by itself, and which Ollama it leaves alone.
+fn scopes(facts: &Facts, policy: &Policy, scope: Scope, found: &mut Vec<Warning>) {
+    if scope != policy.scope {
+        let what = "no systemd unit starts Ollama, so scope bundle was taken: links to our \
+                    libraries in its own directories";
+        let hint = match facts.platform.init {
+            Init::Openrc => {
+                "run rc-service ollama restart; after an upgrade of Ollama, which wipes the \
+                 links, run vgpu-install again"
+            }
+            _ => {
+                "start Ollama anew; after an upgrade of it, which wipes the links, run \
+                 vgpu-install again"
+            }
+        };
+        found.push(Warning::new("scope", what, hint));
+        return;
+    }
+    if scope != Scope::Service {
+        return;
+    }
+    for ollama in facts.ollamas.iter().filter(|ollama| ollama.bundles.iter().any(is_served)) {
+        let masked = facts.units.iter().any(|unit| unit.masked);
+        if unit_of(facts, ollama).is_none() && !masked {
+            let what = format!("no systemd unit starts {}, so it is left alone", ollama.executable);
+            let hint = "vgpu-install --scope bundle serves it: that needs no unit";
+            found.push(Warning::new("no_unit", what, hint));
+        }
+    }
+}
+
+fn of_unit(unit: &Unit, facts: &Facts, scope: Scope, found: &mut Vec<Warning>) {
+    if unit.masked {
+        let what = format!("{} is masked and was left alone", unit.name);
+        let hint = "run systemctl unmask, then vgpu-install again";
+        found.push(Warning::new("masked", what, hint));
+        return;
+    }
+    if scope != Scope::Bundle {
+        environment(unit, facts, found);
+    }
+    if let (Manager::User(user), true) = (&unit.manager, facts.guest.group) {
+        let what =
+            format!("{} is a unit of {user}'s own, which cannot be given a group", unit.name);
+        let hint = "run usermod --append --groups vgpu for that user, who then logs in anew";
+        found.push(Warning::new("group", what, hint));
+    }
+    for setting in &unit.settings {
+        if matches!(setting.name.as_str(), "AppArmorProfile" | "SELinuxContext") {
+            let what = format!("{} runs under {}={}", unit.name, setting.name, setting.value);
+            let hint = "see that it may read our libraries and reach the link; verify says if not";
+            found.push(Warning::new("confined", what, hint));
+        }
+    }
+}
+
+/// Variables that keep Ollama from the GPU although all else is right. Those from files outrank
+/// the unit's own, and the last one counts.
+fn environment(unit: &Unit, facts: &Facts, found: &mut Vec<Warning>) {
+    let value = |name: &str| {
+        let mut known = unit.environment.iter().chain(&unit.outranking).rev();
+        known.find(|variable| variable.name == name && !variable.value.is_empty())
+    };
+    if let Some(variable) = value("CUDA_VISIBLE_DEVICES") {
+        let what = format!(
+            "{} sets CUDA_VISIBLE_DEVICES={} for {}: Ollama sees no other device",
+            variable.set_by, variable.value, unit.name
+        );
+        let hint = "take the line away, unless this choice is meant for the host's GPUs";
+        found.push(Warning::new("visible_devices", what, hint));
+    }
+    let Some(variable) = value("OLLAMA_LLM_LIBRARY") else { return };
+    let served =
+        facts.ollamas.iter().filter(|ollama| unit.program == Some(ollama.executable.clone()));
+    let mut dirs = served.flat_map(|ollama| &ollama.bundles).filter(|bundle| is_served(bundle));
+    let is_named = |dir: &std::path::Path| {
+        dir.file_name().is_some_and(|name| name.to_string_lossy() == variable.value)
+    };
+    if !dirs.any(|bundle| is_named(&bundle.dir)) {
+        let what = format!(
+            "{} sets OLLAMA_LLM_LIBRARY={} for {}: Ollama passes over every CUDA backend here",
+            variable.set_by, variable.value, unit.name
+        );
+        let hint = "take the line away, or name a directory such as cuda_v13";
+        found.push(Warning::new("llm_library", what, hint));
+    }
+}
+
+fn of_ollama(ollama: &Ollama, found: &mut Vec<Warning>) {
+    if ollama.layout == Layout::None {
+        let what = format!("the Ollama in {} has no CUDA backend", ollama.library_dir);
+        found.push(Warning::new("no_backend", what, "install Ollama with CUDA support"));
+    }
+    for bundle in ollama.bundles.iter().filter(|bundle| !is_served(bundle)) {
+        let line = bundle
+            .cuda_major
+            .map_or("an unknown CUDA line".into(), |major| format!("CUDA {major}"));
+        let what = format!("the backend in {} is for {line}; 12 and 13 are served", bundle.dir);
+        found.push(Warning::new("cuda_line", what, "update Ollama"));
+    }
+}
