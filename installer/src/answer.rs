@@ -64,6 +64,13 @@ impl Action {
         }
     }
 
+    /// An action that is no step of a plan.
+    #[must_use]
+    pub fn told(op: &'static str, sentence: String, reason: String) -> Self {
+        let (before, after) = (String::new(), String::new());
+        Self { op, path: None, before, after, reason, sentence, old_text: None, text: None }
+    }
+
     /// The action of taking a step back.
     #[must_use]
     pub fn undoing(step: &Step) -> Self {
@@ -120,6 +127,8 @@ pub struct Generation {
     pub generation: u64,
     /// When it was made, in seconds since 1970.
     pub time: u64,
+    /// The version of the program that made it.
+    pub program_version: String,
     /// How far it reaches.
     pub scope: crate::plan::Scope,
     /// The paths that it changed.
@@ -221,8 +230,12 @@ impl Answer {
             writeln!(out, "  {:<8} {}: {}", check.verdict.word(), check.name, check.what)?;
         }
         for generation in &self.generations {
-            let paths: Vec<String> = generation.paths.iter().map(ToString::to_string).collect();
-            writeln!(out, "  generation {}: {}", generation.generation, paths.join(", "))?;
+            let Generation { generation, time, program_version, scope, paths } = generation;
+            let (time, scope) = (moment(*time), scope.name());
+            writeln!(out, "  generation {generation}  {time}  {scope}  by {program_version}")?;
+            for path in paths {
+                writeln!(out, "    {path}")?;
+            }
         }
         for left in &self.left {
             writeln!(out, "  left: {left}")?;
@@ -231,5 +244,36 @@ impl Answer {
             writeln!(out, "{line}")?;
         }
         Ok(())
+    }
+}
+
+/// A time in seconds since 1970 as people read it, in UTC.
+fn moment(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March here, so that the day that comes and goes is the last (Howard Hinnant,
+    // "chrono-Compatible Low-Level Date Algorithms").
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_a_date() {
+        assert_eq!(moment(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(moment(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(moment(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(moment(1_798_761_600), "2027-01-01 00:00:00 UTC");
+        assert_eq!(moment(4_107_542_399), "2100-02-28 23:59:59 UTC");
     }
 }

@@ -4,10 +4,14 @@
 //! generation counts once its manifest is written and `current` points at it; until the commit
 //! record every crash is undone, after it every crash is finished.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use crate::change::{self, Undo};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::journal::{Journal, Record};
+use crate::journal::{Change, Journal, Record};
+use crate::object::Stamp;
 use crate::plan::Plan;
 use crate::service;
 use crate::state::{self, Manifest};
@@ -37,7 +41,8 @@ pub fn apply(
     let generation = state::generations(host)?.last().map_or(0, |last| last.generation) + 1;
     let begun = state::open(host).and_then(|parent_times| {
         let (scope, time) = (plan.scope, host.now());
-        Journal::begin(host, Record::Apply { generation, scope, time, parent_times })
+        let steps = plan.steps.clone();
+        Journal::begin(host, Record::Apply { generation, scope, time, parent_times, steps })
     });
     let mut journal = match begun {
         Ok(journal) => journal,
@@ -75,7 +80,7 @@ fn run(
         stop_if_asked(host)?;
         if let Some(change) = change::prepare(host, generation, step, index)? {
             journal.append(Record::Intent { change: change.clone() })?;
-            let parent_after = change::take(host, generation, &change)?;
+            let parent_after = change::take(host, &change)?;
             journal.append(Record::Done { index, parent_after })?;
             continue;
         }
@@ -104,14 +109,14 @@ fn stop_if_asked(host: &dyn Host) -> Result<()> {
 }
 
 fn record(host: &dyn Host, journal: &Journal<'_>) -> Result<()> {
-    let Some(Record::Apply { generation, scope, time, parent_times }) = journal.records.first()
+    let Some(Record::Apply { generation, scope, time, parent_times, .. }) = journal.records.first()
     else {
         return Ok(());
     };
     state::record(
         host,
         &Manifest {
-            schema_version: 1,
+            schema_version: state::MANIFEST_VERSION,
             generation: *generation,
             time: *time,
             program_version: env!("CARGO_PKG_VERSION").into(),
@@ -144,9 +149,26 @@ pub fn abandon(host: &dyn Host, journal: &Journal<'_>) -> Result<Vec<String>> {
         state::close(host, None)?;
         return Ok(Vec::new());
     };
+    let left = take_back(host, journal)?;
+    state::forget(host, generation - 1, &[])?;
+    state::close(host, *parent_times)?;
+    Ok(left)
+}
+
+/// Takes back every change of an apply and lets the services follow; forgets nothing.
+/// Answers what was left, as [`abandon`] does.
+///
+/// # Errors
+/// [`Error::Io`] if something cannot be put back.
+pub fn take_back(host: &dyn Host, journal: &Journal<'_>) -> Result<Vec<String>> {
+    let mut changes = journal.changes();
+    let known: BTreeSet<u32> = changes.iter().map(|change| change.index).collect();
+    changes.extend(unread(journal).into_iter().filter(|change| !known.contains(&change.index)));
+    changes.sort_by_key(|change| Reverse(change.index));
     let mut left = Vec::new();
-    for change in journal.changes().iter().rev() {
-        if let Undo::Kept { why, .. } = change::undo(host, *generation, change, true, false)? {
+    for change in &changes {
+        let restore_mtime = known.contains(&change.index);
+        if let Undo::Kept { why, .. } = change::undo(host, change, restore_mtime, false)? {
             left.push(why);
         }
     }
@@ -154,7 +176,25 @@ pub fn abandon(host: &dyn Host, journal: &Journal<'_>) -> Result<Vec<String>> {
         // A service that does not start is no reason to keep half of a change.
         left.extend(service::take(host, &step).err().map(|error| error.to_string()));
     }
-    state::forget(host, generation - 1, &[])?;
-    state::close(host, *parent_times)?;
     Ok(left)
+}
+
+/// The steps whose intents a damaged journal may have lost, as changes: the inverse of one that
+/// never began finds nothing of ours. The times of their directories are not known.
+fn unread(journal: &Journal<'_>) -> Vec<Change> {
+    let Some(Record::Apply { generation, steps, .. }) = journal.records.first() else {
+        return Vec::new();
+    };
+    if journal.damage.is_empty() && !journal.is_torn {
+        return Vec::new();
+    }
+    let change = |(index, step): (u32, &Step)| Change {
+        generation: *generation,
+        index,
+        before: step.before(),
+        step: step.clone(),
+        parent_mtime: Stamp::default(),
+        parent_after: None,
+    };
+    (0..).zip(steps).filter(|(_, step)| step.path().is_some()).map(change).collect()
 }

@@ -61,16 +61,17 @@ pub fn prepare(
         });
     }
     let parent_mtime = mtime(host, parent(path))?.unwrap_or_default();
-    Ok(Some(Change { index, step: step.clone(), before, parent_mtime, parent_after: None }))
+    let step = step.clone();
+    Ok(Some(Change { generation, index, step, before, parent_mtime, parent_after: None }))
 }
 
 /// Takes a step. Whatever happens, [`undo`] can be called afterwards.
 ///
 /// # Errors
 /// [`Error::Io`] if the machine refuses; [`Error::Changed`] if somebody else was faster.
-pub fn take(host: &dyn Host, generation: u64, change: &Change) -> Result<Stamp> {
+pub fn take(host: &dyn Host, change: &Change) -> Result<Stamp> {
     let Some(path) = change.step.path() else { return Ok(Stamp::default()) };
-    let aside = hidden(path, generation, change.index);
+    let aside = hidden(path, change.generation, change.index);
     match &change.step {
         Step::MakeDir { mode, .. } => {
             host.make_dir(path, *mode)?;
@@ -131,13 +132,7 @@ pub fn parent_is_as_left(host: &dyn Host, change: &Change) -> Result<bool> {
 ///
 /// # Errors
 /// [`Error::Io`] if the machine refuses.
-pub fn undo(
-    host: &dyn Host,
-    generation: u64,
-    change: &Change,
-    restore_mtime: bool,
-    force: bool,
-) -> Result<Undo> {
+pub fn undo(host: &dyn Host, change: &Change, restore_mtime: bool, force: bool) -> Result<Undo> {
     let Some(path) = change.step.path() else { return Ok(Undo::Done) };
     if mtime(host, parent(path))?.is_none() {
         // The whole directory is gone, and our change with it.
@@ -146,7 +141,7 @@ pub fn undo(
             _ => superseded(parent(path)),
         });
     }
-    let aside = hidden(path, generation, change.index);
+    let aside = hidden(path, change.generation, change.index);
     let outcome = match &change.step {
         Step::MakeDir { .. } => undo_dir(host, path)?,
         Step::RemoveFile { .. } => undo_removal(host, path, &aside, &change.before, force)?,
@@ -206,9 +201,15 @@ fn undo_replace(
 ) -> Result<Undo> {
     let there = host.inspect(path)?;
     if there == *before {
-        // Not exchanged yet, or exchanged back: what lies aside is ours, perhaps half written.
-        discard(host, aside)?;
-        return Ok(Undo::Done);
+        // Not exchanged yet, or exchanged back: what lies aside is ours, perhaps half written, or
+        // a second name of the original.
+        return Ok(if is_ours(host, aside, before, content)? {
+            discard(host, aside)?;
+            Undo::Done
+        } else {
+            let why = format!("{} is not ours and was left", aside.display());
+            Undo::Kept { why, restorable: false }
+        });
     }
     let has_backup = host.inspect(aside)? == *before;
     let ours = there.holds(content);
@@ -216,10 +217,10 @@ fn undo_replace(
         host.move_new(aside, path)?;
         return Ok(Undo::Done);
     }
-    if has_backup && (ours || (force && !there.is_absent())) {
-        host.exchange(aside, path)?;
-        host.sync_dir(parent(path))?;
-        discard(host, aside)?;
+    let replaceable = matches!(there, Object::File { .. } | Object::Link { .. });
+    if has_backup && replaceable && (ours || force) {
+        // One step, in which the name is never missing.
+        host.move_over(aside, path)?;
         return Ok(Undo::Done);
     }
     if has_backup {
@@ -233,6 +234,22 @@ fn undo_replace(
         return Ok(Undo::Kept { why, restorable: true });
     }
     Ok(superseded(path))
+}
+
+/// True if nothing lies under a hidden name, or what we put there: whole, cut short by a crash, or
+/// not written at all where the power went.
+fn is_ours(host: &dyn Host, aside: &Path, before: &Object, content: &Content) -> Result<bool> {
+    let there = host.inspect(aside)?;
+    if there.is_absent() || there.holds(content) || there == *before {
+        return Ok(true);
+    }
+    let (Object::File { bytes, .. }, Content::File { text, .. }) = (&there, content) else {
+        return Ok(false);
+    };
+    let written = if *bytes > text.len() as u64 { None } else { host.read(aside, *bytes)? };
+    Ok(written.is_some_and(|written| {
+        written.iter().zip(text.as_bytes()).all(|(found, ours)| found == ours || *found == 0)
+    }))
 }
 
 fn undo_removal(
@@ -282,7 +299,11 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-fn mtime(host: &dyn Host, dir: &Path) -> Result<Option<Stamp>> {
+/// The time of a directory, links on the way followed; none if it is gone.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be looked at.
+pub fn mtime(host: &dyn Host, dir: &Path) -> Result<Option<Stamp>> {
     let Some(real) = host.canonical(dir)? else { return Ok(None) };
     Ok(host.inspect(&real)?.meta().map(|meta| meta.mtime))
 }

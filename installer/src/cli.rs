@@ -51,9 +51,32 @@ pub enum Verb {
     Recover,
     /// Say what keeps Ollama from the GPU: evidence, cause, remedy.
     Doctor(Doctor),
+    /// Join old generations into one and remove hidden files that nothing needs.
+    Gc {
+        /// How many generations to keep apart.
+        #[arg(long, value_name = "N", default_value_t = crate::gc::KEPT,
+              value_parser = clap::value_parser!(u64).range(1..))]
+        keep: u64,
+    },
     /// What verify runs as the service's user.
     #[command(hide = true)]
     Probe(Probe),
+    /// What the doctor runs as the service's user.
+    #[command(hide = true, subcommand)]
+    Examine(Examine),
+}
+
+/// What the doctor's child is to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Examine {
+    /// The way to the host.
+    Link,
+    /// The API, through the libraries that this process gets.
+    Api {
+        /// The CUDA line.
+        #[arg(long)]
+        major: u32,
+    },
 }
 
 /// What the doctor is to look at.
@@ -122,7 +145,8 @@ pub struct Options {
     /// Fail if no GPU of a host can be reached.
     #[arg(long, global = true)]
     pub require_gpu: bool,
-    /// Also put back what others changed since; take the place of a driver that has a GPU here.
+    /// On apply, also where a driver has a GPU here; on rollback, also put back what others changed
+    /// since; on recover, give up a journal that is too damaged to be followed.
     #[arg(long, global = true)]
     pub force: bool,
     /// Accepted for scripts: nothing is ever asked.

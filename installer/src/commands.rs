@@ -9,9 +9,10 @@ use crate::cli::{Line, Options, Verb};
 use crate::discover;
 use crate::error::{Error, Result};
 use crate::facts::Facts;
+use crate::gc;
 use crate::host::Host;
 use crate::plan::{Plan, Warning, plan};
-use crate::recover::{self, Recovered};
+use crate::recover;
 use crate::rollback;
 use crate::state;
 use crate::step::Step;
@@ -20,7 +21,7 @@ use crate::verify;
 /// Longest facts file that is read: 64 MiB.
 const FACTS_BYTES_MAX: u64 = 64 << 20;
 /// Exit code of a rollback that left something which others changed.
-const DRIFT: u8 = 3;
+pub const DRIFT: u8 = 3;
 
 /// Runs a command and gives its answer with its exit code.
 ///
@@ -42,15 +43,16 @@ pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
     }
     match line.verb.as_ref().unwrap_or(&Verb::Apply) {
         Verb::Apply => applying(host, options, answer),
-        Verb::Scan | Verb::Probe(_) => {
+        Verb::Scan | Verb::Probe(_) | Verb::Examine(_) => {
             Err(Error::Usage { what: "scan and probe answer in their own form".into() })
         }
         Verb::Plan => planning(host, options, answer),
         Verb::Verify => verifying(host, options, answer),
         Verb::Status => status(host, options, answer),
         Verb::History => history(host, answer),
-        Verb::Recover => recovering(host, options, answer),
         Verb::Doctor(asked) => crate::doctor::run(host, options, asked, answer),
+        Verb::Recover => recover::run(host, options, answer),
+        Verb::Gc { keep } => collecting(host, options, *keep, answer),
     }
 }
 
@@ -69,7 +71,9 @@ pub fn name(line: &Line) -> &'static str {
         Some(Verb::History) => "history",
         Some(Verb::Recover) => "recover",
         Some(Verb::Doctor(_)) => "doctor",
+        Some(Verb::Gc { .. }) => "gc",
         Some(Verb::Probe(_)) => "probe",
+        Some(Verb::Examine(_)) => "examine",
     }
 }
 
@@ -103,6 +107,7 @@ fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u
     let applied = applied?;
     answer.generation = applied.generation;
     answer.warnings.extend(skipped(host, &applied.skipped));
+    answer.warnings.extend(gc::bound(host));
     answer.lines.push(format!(
         "generation {} is in force; vgpu-install --rollback takes it back",
         applied.generation
@@ -193,30 +198,10 @@ fn rolling_back(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer
     Ok(changed_code(options))
 }
 
-fn recovering(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
-    if options.check {
-        let found = recover::interrupted(host)?;
-        answer.checked_only = true;
-        answer.changed = found.is_some();
-        answer.lines.push(found.unwrap_or("nothing to recover").into());
-        return Ok(if found.is_some() { changed_code(options) } else { 0 });
-    }
-    let _guard = host.lock(options.lock_wait())?;
-    let recovered = recover::recover(host)?;
-    answer.changed = recovered != Recovered::Nothing;
-    answer.generation = newest(host)?;
-    let (line, left) = match recovered {
-        Recovered::Nothing => ("nothing to recover", Vec::new()),
-        Recovered::Undone(left) => ("the interrupted apply was undone", left),
-        Recovered::Finished => ("the interrupted apply had been committed and is whole", vec![]),
-        Recovered::RolledBack(left) => ("the interrupted rollback was carried to its end", left),
-    };
-    answer.lines.push(line.into());
-    answer.left = left;
-    if !answer.left.is_empty() {
-        return Ok(DRIFT);
-    }
-    Ok(if answer.changed { changed_code(options) } else { 0 })
+fn collecting(host: &dyn Host, options: &Options, keep: u64, answer: &mut Answer) -> Result<u8> {
+    let _guard = if options.check { None } else { Some(host.lock(options.lock_wait())?) };
+    refuse_interrupted(host)?;
+    gc::run(host, options, keep, answer)
 }
 
 fn verifying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
@@ -258,6 +243,7 @@ fn history(host: &dyn Host, answer: &mut Answer) -> Result<u8> {
         .map(|manifest| Generation {
             generation: manifest.generation,
             time: manifest.time,
+            program_version: manifest.program_version.clone(),
             scope: manifest.scope,
             paths: manifest.changes.iter().filter_map(|c| c.step.path().cloned()).collect(),
         })
@@ -265,7 +251,11 @@ fn history(host: &dyn Host, answer: &mut Answer) -> Result<u8> {
     Ok(0)
 }
 
-fn newest(host: &dyn Host) -> Result<u64> {
+/// The generation in force; 0 if there is none.
+///
+/// # Errors
+/// [`Error::Record`] if a manifest cannot be understood.
+pub fn newest(host: &dyn Host) -> Result<u64> {
     Ok(state::generations(host)?.last().map_or(0, |last| last.generation))
 }
 
@@ -283,6 +273,8 @@ fn skipped(host: &dyn Host, steps: &[Step]) -> Option<Warning> {
     Some(Warning::new("services", what, "nothing now; the change works when the service starts"))
 }
 
-fn changed_code(options: &Options) -> u8 {
+/// The exit code of a run that changed something.
+#[must_use]
+pub fn changed_code(options: &Options) -> u8 {
     if options.detailed_exitcode { 2 } else { 0 }
 }

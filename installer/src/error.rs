@@ -205,12 +205,20 @@ pub enum Error {
         what: &'static str,
     },
     /// A generation that does not exist was named.
-    #[error("rolling back to generation {wanted}: the newest is {newest}")]
+    #[error("rolling back to generation {wanted}: {}", generations(there))]
     NoGeneration {
         /// What was asked for.
         wanted: u64,
-        /// The newest one.
-        newest: u64,
+        /// Those that are there.
+        there: Vec<u64>,
+    },
+    /// A journal is so damaged that it does not say everything that was done.
+    #[error("recovering: {path} is damaged at byte {at}; what it still says was undone")]
+    JournalDamaged {
+        /// The journal.
+        path: Location,
+        /// Where the damage begins.
+        at: u64,
     },
     /// The command line does not fit together.
     #[error("{what}")]
@@ -231,7 +239,9 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::RecoveryNeeded { .. } | Self::UndoFailed { .. } => 4,
+            Self::RecoveryNeeded { .. } | Self::UndoFailed { .. } | Self::JournalDamaged { .. } => {
+                4
+            }
             Self::Locked { .. } => 5,
             Self::Unsupported { .. } => 6,
             Self::Usage { .. } => 64,
@@ -263,6 +273,7 @@ impl Error {
             Self::Stopped => "stopped",
             Self::Interrupted { .. } => "interrupted",
             Self::NoGeneration { .. } => "no_generation",
+            Self::JournalDamaged { .. } => "journal_damaged",
             Self::Usage { .. } => "usage",
         }
     }
@@ -306,6 +317,10 @@ impl Error {
             Self::Verification { .. } => "vgpu-install verify --json shows each check",
             Self::Undone { source, .. } => return source.hint(),
             Self::NoGeneration { .. } => "vgpu-install history lists the generations",
+            Self::JournalDamaged { .. } => {
+                "look at what is named as left, then run vgpu-install recover --force: it gives \
+                 the journal up and keeps it as /var/lib/vgpu/journal.damaged"
+            }
             Self::Stopped => "run vgpu-install again",
             Self::Usage { .. } => "vgpu-install --help lists what there is",
             Self::Record { path, .. } if path.starts_with(crate::state::DIR) => {
@@ -333,6 +348,16 @@ fn undone(left: &[String]) -> String {
     match left {
         [] => "every step was undone, nothing is changed".into(),
         left => format!("its steps were undone, except: {}", left.join("; ")),
+    }
+}
+
+fn generations(there: &[u64]) -> String {
+    match there {
+        [] => "none is in force".into(),
+        there => {
+            let there: Vec<String> = there.iter().map(u64::to_string).collect();
+            format!("there are 0 (the start) and {}", there.join(", "))
+        }
     }
 }
 

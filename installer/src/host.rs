@@ -120,6 +120,8 @@ pub trait Host {
     fn run(&self, program: &Program) -> Result<Outcome>;
     /// Runs this very program again as another user, with the given arguments and environment.
     fn run_self(&self, user: Option<&User>, program: &Program) -> Result<Outcome>;
+    /// Runs a program to its end as another user.
+    fn run_as(&self, user: Option<&User>, program: &Program) -> Result<Outcome>;
     /// Takes the installer's lock until the guard is dropped, waiting as long as is said.
     fn lock(&self, wait: Duration) -> Result<Guard>;
     /// True if somebody asked this program to end: a transaction then undoes itself.

@@ -1,29 +1,30 @@
 //! The journal of a transaction that is under way: what will be done is on the disk before it is.
 //!
 //! A record is its length (4 bytes, little-endian), the first 8 bytes of its SHA-256, and JSON. A
-//! record that was torn by a crash at the end of the file was never acted upon, and is dropped;
-//! damage anywhere else is an error.
+//! record that was torn by a crash at the end of the file was never acted upon, and is dropped.
+//! Damage anywhere else is stepped over and remembered: the first record names every step, so what
+//! a lost record said can be looked up there.
 
-use std::path::Path;
+mod frames;
+
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use frames::{MAGIC, frame};
 
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::location::Location;
 use crate::object::{Object, Stamp};
 use crate::plan::Scope;
+use crate::state::{self, Manifest};
 use crate::step::Step;
 
 /// Where the journal lies while a transaction is under way.
 pub const PATH: &str = "/var/lib/vgpu/journal";
-/// First bytes of the file: the format and its version.
-const MAGIC: &[u8] = b"vgpu journal 1\n";
-/// Longest record: 16 MiB. A drop-in of 1 MiB, the most that is read, fits many times.
-const RECORD_BYTES_MAX: usize = 16 << 20;
 /// Longest journal that is read: 256 MiB.
 const JOURNAL_BYTES_MAX: u64 = 256 << 20;
-const FRAME_BYTES: usize = 12;
 
 /// The time of the state directory's parent before and after we made that directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +38,9 @@ pub struct ParentTimes {
 /// A step together with what it found: all that its inverse needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Its number within the transaction; part of the hidden name beside its path.
+    /// The generation that made it; part of the hidden name beside its path.
+    pub generation: u64,
+    /// Its number within that generation; the other part.
     pub index: u32,
     /// The step.
     pub step: Step,
@@ -47,6 +50,25 @@ pub struct Change {
     pub parent_mtime: Stamp,
     /// The time of the path's directory after the step; unknown if the step was interrupted.
     pub parent_after: Option<Stamp>,
+}
+
+impl Change {
+    /// The hidden name that the change has beside its path; none for the service manager.
+    #[must_use]
+    pub fn aside(&self) -> Option<PathBuf> {
+        self.step.path().map(|path| crate::change::hidden(path, self.generation, self.index))
+    }
+}
+
+/// A hidden file of ours that is about to be collected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obsolete {
+    /// Where it lies.
+    pub aside: Location,
+    /// What lies there; anything else is left.
+    pub object: Object,
+    /// The time that its directory keeps.
+    pub parent_mtime: Stamp,
 }
 
 /// One entry of the journal.
@@ -63,6 +85,15 @@ pub enum Record {
         time: u64,
         /// Set by the transaction that made the state directory.
         parent_times: Option<ParentTimes>,
+        /// Every step of the plan: a damaged intent can be told from these.
+        steps: Vec<Step>,
+    },
+    /// Old generations are about to be joined into one.
+    Collect {
+        /// The one.
+        manifest: Box<Manifest>,
+        /// Hidden files of ours that nothing needs any more.
+        obsolete: Vec<Obsolete>,
     },
     /// A rollback begins.
     Rollback {
@@ -114,37 +145,55 @@ pub struct Journal<'a> {
     bytes: u64,
     /// Every sound record so far.
     pub records: Vec<Record>,
+    /// Where the file does not hold what was written: the offsets of what could not be read.
+    pub damage: Vec<u64>,
+    /// True if it ends in bytes that are no record.
+    pub is_torn: bool,
 }
 
 impl<'a> Journal<'a> {
     /// Makes the journal with its first record.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written, or lies there already.
+    /// [`crate::Error::Io`] if it cannot be written, or lies there already.
     pub fn begin(host: &'a dyn Host, first: Record) -> Result<Self> {
         let mut content = MAGIC.to_vec();
         content.extend(frame(&first)?);
         host.make_file(Path::new(PATH), &content, 0o600)?;
-        host.sync_dir(Path::new(crate::state::DIR))?;
-        Ok(Self { host, bytes: content.len() as u64, records: vec![first] })
+        host.sync_dir(Path::new(state::DIR))?;
+        let bytes = content.len() as u64;
+        Ok(Self { host, bytes, records: vec![first], damage: Vec::new(), is_torn: false })
+    }
+
+    /// Makes the journal as [`Journal::begin`] does; if that fails, takes back what it left: half
+    /// of a first record says nothing, and nothing was done.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] if nothing is left; [`crate::Error::UndoFailed`] if something is.
+    pub fn begin_or_close(host: &'a dyn Host, first: Record) -> Result<Self> {
+        Self::begin(host, first).map_err(|first| match state::close(host, None) {
+            Ok(()) => first,
+            Err(source) => Error::UndoFailed { first: Box::new(first), source: Box::new(source) },
+        })
     }
 
     /// Reads the journal of an interrupted transaction; none if there is none.
     ///
     /// # Errors
-    /// [`Error::Record`] if it is damaged, [`Error::Io`] if it cannot be read.
+    /// [`crate::Error::Record`] if another version wrote it, [`crate::Error::Io`] if it cannot be read.
     pub fn interrupted(host: &'a dyn Host) -> Result<Option<Self>> {
         let Some(content) = host.read(Path::new(PATH), JOURNAL_BYTES_MAX)? else {
             return Ok(None);
         };
-        let (records, bytes) = decode(&content)?;
-        Ok(Some(Self { host, bytes, records }))
+        let read = frames::decode(&content)?;
+        let frames::Read { records, bytes, damage, is_torn } = read;
+        Ok(Some(Self { host, bytes, records, damage, is_torn }))
     }
 
     /// Appends a record and waits until it is on the disk.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written.
+    /// [`crate::Error::Io`] if it cannot be written.
     pub fn append(&mut self, record: Record) -> Result<()> {
         let framed = frame(&record)?;
         self.host.append(Path::new(PATH), self.bytes, &framed)?;
@@ -156,7 +205,7 @@ impl<'a> Journal<'a> {
     /// Takes a commit record away again, also one that was only half written.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be cut.
+    /// [`crate::Error::Io`] if the file cannot be cut.
     pub fn uncommit(&mut self) -> Result<()> {
         if let Some(Record::Commit { .. }) = self.records.last() {
             let commit = self.records.pop();
@@ -192,81 +241,5 @@ impl<'a> Journal<'a> {
             _ => None,
         };
         self.records.iter().filter_map(service).collect()
-    }
-}
-
-fn wrong(what: impl Into<String>) -> Error {
-    Error::Record { path: PATH.into(), what: what.into() }
-}
-
-fn frame(record: &Record) -> Result<Vec<u8>> {
-    let text = serde_json::to_vec(record).map_err(|error| wrong(error.to_string()))?;
-    let bytes = u32::try_from(text.len()).ok().filter(|_| text.len() <= RECORD_BYTES_MAX);
-    let mut framed = bytes.ok_or_else(|| wrong("a record is too long"))?.to_le_bytes().to_vec();
-    framed.extend_from_slice(&Sha256::digest(&text)[..8]);
-    framed.extend(text);
-    Ok(framed)
-}
-
-/// Reads every sound record and says how many bytes they take.
-fn decode(content: &[u8]) -> Result<(Vec<Record>, u64)> {
-    let Some(mut rest) = content.strip_prefix(MAGIC) else {
-        // Torn while it was made: nothing had begun.
-        return if MAGIC.starts_with(content) || content.iter().all(|byte| *byte == 0) {
-            Ok((Vec::new(), 0))
-        } else {
-            Err(wrong("it is not a journal of version 1"))
-        };
-    };
-    let mut records = Vec::new();
-    while rest.len() >= FRAME_BYTES {
-        let length = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-        let end = FRAME_BYTES + length;
-        let (Some(text), true) = (rest.get(FRAME_BYTES..end), length <= RECORD_BYTES_MAX) else {
-            break;
-        };
-        if Sha256::digest(text)[..8] != rest[4..FRAME_BYTES] {
-            if end == rest.len() {
-                break;
-            }
-            let offset = content.len() - rest.len();
-            return Err(wrong(format!("the record at byte {offset} is damaged")));
-        }
-        let record = serde_json::from_slice(text);
-        records.push(record.map_err(|error| wrong(error.to_string()))?);
-        rest = &rest[end..];
-    }
-    Ok((records, (content.len() - rest.len()) as u64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Vec<u8> {
-        let mut content = MAGIC.to_vec();
-        content.extend(frame(&Record::Rollback { to: 0, force: false, no_restart: true }).unwrap());
-        content.extend(frame(&Record::Commit { kept: vec![(1, 2)], parent_times: None }).unwrap());
-        content
-    }
-
-    #[test]
-    fn a_journal_cut_at_any_byte_gives_the_records_before_the_cut() {
-        let content = sample();
-        let (whole, bytes) = decode(&content).unwrap();
-        assert_eq!((whole.len(), bytes), (2, content.len() as u64));
-        for cut in 0..content.len() {
-            let (records, bytes) = decode(&content[..cut]).unwrap();
-            assert!(records.len() < 2 && bytes <= cut as u64, "cut at {cut}");
-            assert_eq!(records[..], whole[..records.len()]);
-        }
-    }
-
-    #[test]
-    fn damage_before_the_last_record_is_an_error() {
-        let mut content = sample();
-        content[MAGIC.len() + FRAME_BYTES + 3] ^= 1;
-        assert!(matches!(decode(&content), Err(Error::Record { .. })));
-        assert!(matches!(decode(b"something else"), Err(Error::Record { .. })));
     }
 }

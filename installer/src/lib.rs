@@ -15,10 +15,12 @@ pub mod discover;
 pub mod doctor;
 pub mod error;
 pub mod facts;
+pub mod gc;
 pub mod host;
 pub mod journal;
 pub mod ld_conf;
 pub mod location;
+pub mod mask;
 pub mod object;
 pub mod plan;
 #[expect(unsafe_code, reason = "the probe calls into the libraries that it loads")]

@@ -31,6 +31,18 @@ pub enum Scope {
     System,
 }
 
+impl Scope {
+    /// The scope's name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Bundle => "bundle",
+            Self::System => "system",
+        }
+    }
+}
+
 /// What the person asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {

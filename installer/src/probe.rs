@@ -1,7 +1,13 @@
 //! What the verification runs as the service's user: it loads what Ollama's children load, asks
 //! the first questions that they ask, and says what it saw as one JSON document.
 //!
-//! This file holds the installer's only unsafe code: opening libraries and calling into them.
+//! This file and [`calls`] hold the installer's only unsafe code: opening libraries and calling
+//! into them. [`link`] and [`api`] are what the doctor looks at beyond the verification.
+
+pub mod api;
+pub mod calls;
+pub mod link;
+pub mod pci;
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_uint};
 use std::io::Write;
@@ -12,7 +18,7 @@ use std::process::ExitCode;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Probe;
+use crate::cli::{Examine, Probe};
 use crate::location::Location;
 
 /// Most devices that are asked about: 64, above what one machine holds.
@@ -98,7 +104,20 @@ pub fn main(asked: &Probe) -> ExitCode {
     seen.mapped = mapped();
     // Nothing is closed: libraries like these are made to stay until the process ends.
     std::mem::forget(libraries);
-    let text = serde_json::to_string(&seen).unwrap_or_default();
+    print(&seen)
+}
+
+/// Looks at one part more closely and prints what it saw.
+#[must_use]
+pub fn examine(part: &Examine) -> ExitCode {
+    match part {
+        Examine::Link => print(&link::look()),
+        Examine::Api { major } => print(&api::look(*major)),
+    }
+}
+
+fn print(seen: &impl Serialize) -> ExitCode {
+    let text = serde_json::to_string(seen).unwrap_or_default();
     let written = writeln!(std::io::stdout(), "{text}");
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

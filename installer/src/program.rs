@@ -34,6 +34,9 @@ pub fn main() -> ExitCode {
     if let Some(Verb::Probe(asked)) = &line.verb {
         return probe::main(asked);
     }
+    if let Some(Verb::Examine(part)) = &line.verb {
+        return probe::examine(part);
+    }
     // Modes are exact in one step, whatever the caller's mask is.
     rustix::process::umask(rustix::fs::Mode::empty());
     let mut answer = Answer::of(commands::name(&line));

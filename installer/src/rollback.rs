@@ -26,11 +26,17 @@ pub struct RolledBack {
 /// # Errors
 /// [`Error::NoGeneration`] if `to` is not one that exists.
 pub fn pending(host: &dyn Host, to: u64) -> Result<Vec<Manifest>> {
-    let mut generations = state::generations(host)?;
-    let newest = generations.last().map_or(0, |last| last.generation);
-    if to > newest {
-        return Err(Error::NoGeneration { wanted: to, newest });
+    let generations = state::generations(host)?;
+    if to != 0 && !generations.iter().any(|manifest| manifest.generation == to) {
+        let there = generations.iter().map(|manifest| manifest.generation).collect();
+        return Err(Error::NoGeneration { wanted: to, there });
     }
+    above(host, to)
+}
+
+/// The generations above `to`, newest first.
+fn above(host: &dyn Host, to: u64) -> Result<Vec<Manifest>> {
+    let mut generations = state::generations(host)?;
     generations.retain(|manifest| manifest.generation > to);
     generations.reverse();
     Ok(generations)
@@ -44,17 +50,8 @@ pub fn rollback(host: &dyn Host, to: u64, force: bool, no_restart: bool) -> Resu
     if pending(host, to)?.is_empty() {
         return Ok(RolledBack::default());
     }
-    let begun = Journal::begin(host, Record::Rollback { to, force, no_restart });
-    let mut journal = match begun {
-        Ok(journal) => journal,
-        // Half of a first record says nothing, and nothing was done.
-        Err(first) => match state::close(host, None) {
-            Ok(()) => return Err(first),
-            Err(source) => {
-                return Err(Error::UndoFailed { first: Box::new(first), source: Box::new(source) });
-            }
-        },
-    };
+    let first = Record::Rollback { to, force, no_restart };
+    let mut journal = Journal::begin_or_close(host, first)?;
     resume(host, &mut journal).map_err(|source| {
         let first = Box::new(Error::Interrupted { what: "the rollback" });
         Error::UndoFailed { first, source: Box::new(source) }
@@ -78,7 +75,7 @@ pub fn resume(host: &dyn Host, journal: &mut Journal<'_>) -> Result<RolledBack> 
     let (kept, parent_times) = match commit {
         Some(commit) => commit,
         None => {
-            let pending = pending(host, to)?;
+            let pending = above(host, to)?;
             done.generations = pending.iter().map(|manifest| manifest.generation).collect();
             let mut kept = Vec::new();
             for manifest in &pending {
@@ -103,8 +100,8 @@ fn inverses(
     kept: &mut Vec<(u64, u32)>,
     left: &mut Vec<String>,
 ) -> Result<()> {
-    let generation = manifest.generation;
     for change in manifest.changes.iter().rev() {
+        let generation = change.generation;
         let known = journal.records.iter().find_map(|record| match record {
             Record::Undo { generation: of, index, restore_mtime }
                 if *of == generation && *index == change.index =>
@@ -123,7 +120,7 @@ fn inverses(
                 restore_mtime
             }
         };
-        match change::undo(host, generation, change, restore_mtime, force)? {
+        match change::undo(host, change, restore_mtime, force)? {
             Undo::Done => {}
             Undo::Kept { why, restorable } => {
                 if restorable {

@@ -22,9 +22,16 @@ const PARENT: &str = "/var/lib";
 const GENERATIONS: &str = "/var/lib/vgpu/gen";
 const CURRENT: &str = "/var/lib/vgpu/current";
 const CURRENT_NEW: &str = "/var/lib/vgpu/.current";
+const MANIFEST: &str = "manifest.json";
+const MANIFEST_NEW: &str = ".manifest.json";
+/// A journal that `recover --force` gave up.
+const DAMAGED: &str = "/var/lib/vgpu/journal.damaged";
 const MARK: &str = "user.vgpu.mtime";
 /// Longest manifest that is read: 64 MiB; one of a few steps has some kilobytes.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// The version of a manifest's form; another one is refused.
+pub const MANIFEST_VERSION: u32 = 2;
 
 /// What one generation changed, with all that undoing it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,10 +100,10 @@ pub fn close(host: &dyn Host, times: Option<ParentTimes>) -> Result<()> {
             restore = Some(wanted);
         }
         for path in [CURRENT_NEW, CURRENT] {
-            remove(host, path)?;
+            discard(host, Path::new(path))?;
         }
-        remove_dir(host, GENERATIONS)?;
-        remove(host, journal::PATH)?;
+        remove_dir(host, Path::new(GENERATIONS))?;
+        discard(host, Path::new(journal::PATH))?;
         return vanish(host, restore);
     }
     if mark(host)?.is_some() {
@@ -104,7 +111,7 @@ pub fn close(host: &dyn Host, times: Option<ParentTimes>) -> Result<()> {
         // A mark that came back with the power would look like an interrupted run.
         host.sync_dir(Path::new(PARENT))?;
     }
-    remove(host, journal::PATH)?;
+    discard(host, Path::new(journal::PATH))?;
     // All is done by now. Should this fail and the power go, the journal is back and `recover`
     // finds its commit record.
     let _ = host.sync_dir(Path::new(DIR));
@@ -120,7 +127,7 @@ fn vanish(host: &dyn Host, known: Option<Stamp>) -> Result<()> {
         // Nothing was made: a read-only file system must not be asked for anything more.
         return Ok(());
     }
-    remove_dir(host, DIR)?;
+    remove_dir(host, Path::new(DIR))?;
     if let Some(restore) = restore {
         host.restore_mtime(parent, restore)?;
     }
@@ -165,12 +172,27 @@ pub fn generations(host: &dyn Host) -> Result<Vec<Manifest>> {
         let wrong = |what: String| Error::Record { path: path.clone().into(), what };
         let manifest: Manifest =
             serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-        if manifest.schema_version != 1 || manifest.generation != number {
+        if manifest.schema_version != MANIFEST_VERSION || manifest.generation != number {
             return Err(wrong("it is of another version or number".into()));
         }
         found.push(manifest);
     }
     Ok(found)
+}
+
+/// The newest generation if `current` does not lead to it yet: what it changed never counted.
+///
+/// # Errors
+/// As [`generations`].
+pub fn uncommitted(host: &dyn Host) -> Result<Option<Manifest>> {
+    let current = match host.inspect(Path::new(CURRENT))? {
+        Object::Link { target, .. } => {
+            target.file_name().and_then(|name| name.to_str()?.parse().ok())
+        }
+        _ => None,
+    };
+    let newest = generations(host)?.pop();
+    Ok(newest.filter(|newest| newest.generation > current.unwrap_or(0)))
 }
 
 fn numbers(host: &dyn Host) -> Result<Vec<u64>> {
@@ -199,7 +221,7 @@ pub fn record(host: &dyn Host, manifest: &Manifest) -> Result<()> {
 
 fn write_manifest(host: &dyn Host, manifest: &Manifest) -> Result<()> {
     let path = manifest_path(manifest.generation);
-    let new = path.with_file_name(".manifest.json");
+    let new = path.with_file_name(MANIFEST_NEW);
     let wrong = |error: serde_json::Error| Error::Record {
         path: path.clone().into(),
         what: error.to_string(),
@@ -222,7 +244,7 @@ pub fn point(host: &dyn Host, generation: u64) -> Result<()> {
     if host.inspect(Path::new(CURRENT))?.holds(&Content::Link { target: target.clone().into() }) {
         return Ok(());
     }
-    remove(host, CURRENT_NEW)?;
+    discard(host, Path::new(CURRENT_NEW))?;
     host.make_link(Path::new(CURRENT_NEW), &target)?;
     host.move_over(Path::new(CURRENT_NEW), Path::new(CURRENT))?;
     host.sync_dir(Path::new(DIR))
@@ -238,7 +260,7 @@ pub fn forget(host: &dyn Host, to: u64, kept: &[(u64, u32)]) -> Result<()> {
         if number <= to {
             continue;
         }
-        manifest.changes.retain(|change| kept.contains(&(number, change.index)));
+        manifest.changes.retain(|change| kept.contains(&(change.generation, change.index)));
         if manifest.changes.is_empty() {
             host.unlink(&manifest_path(number))?;
         } else {
@@ -263,12 +285,74 @@ pub fn forget(host: &dyn Host, to: u64, kept: &[(u64, u32)]) -> Result<()> {
     Ok(())
 }
 
+/// Forgets every generation before `first`: it stands for them all.
+///
+/// # Errors
+/// [`Error::Io`] if something cannot be removed; calling it again goes on.
+pub fn forget_before(host: &dyn Host, first: u64) -> Result<()> {
+    for number in numbers(host)?.into_iter().filter(|number| *number < first) {
+        let dir = generation_dir(number);
+        // The manifest goes first: without it, what is left is a leftover and no generation.
+        for name in [MANIFEST, MANIFEST_NEW] {
+            discard(host, &dir.join(name))?;
+        }
+        remove_dir(host, &dir)?;
+    }
+    host.sync_dir(Path::new(GENERATIONS))
+}
+
+/// Lists what runs that were killed may have left beside the generations; `recover` made sure
+/// that nothing depends on it.
+///
+/// # Errors
+/// [`Error::Io`] if the state directory cannot be read.
+pub fn leftovers(host: &dyn Host) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = [CURRENT_NEW, DAMAGED].map(PathBuf::from).to_vec();
+    for number in numbers(host)? {
+        let dir = generation_dir(number);
+        found.push(dir.join(MANIFEST_NEW));
+        if host.list(&dir)?.is_empty() {
+            found.push(dir);
+        }
+    }
+    let mut there = Vec::new();
+    for path in found {
+        if !host.inspect(&path)?.is_absent() {
+            there.push(path);
+        }
+    }
+    Ok(there)
+}
+
+/// Removes a file or an empty directory of the state, if it is there.
+///
+/// # Errors
+/// [`Error::Io`] if the machine refuses.
+pub fn discard(host: &dyn Host, path: &Path) -> Result<()> {
+    match host.inspect(path)? {
+        Object::Absent => Ok(()),
+        Object::Dir { .. } => remove_dir(host, path),
+        _ => host.unlink(path),
+    }
+}
+
+/// Sets a journal aside that cannot be followed to its end.
+///
+/// # Errors
+/// [`Error::Io`] if the machine refuses.
+pub fn give_up_journal(host: &dyn Host) -> Result<()> {
+    host.move_over(Path::new(journal::PATH), Path::new(DAMAGED))?;
+    host.unmark(Path::new(PARENT), MARK)?;
+    host.sync_dir(Path::new(PARENT))?;
+    host.sync_dir(Path::new(DIR))
+}
+
 fn generation_dir(number: u64) -> PathBuf {
     Path::new(GENERATIONS).join(number.to_string())
 }
 
 fn manifest_path(number: u64) -> PathBuf {
-    generation_dir(number).join("manifest.json")
+    generation_dir(number).join(MANIFEST)
 }
 
 fn parent_mtime(host: &dyn Host) -> Result<Stamp> {
@@ -286,16 +370,8 @@ fn mark(host: &dyn Host) -> Result<Option<Stamp>> {
     }))
 }
 
-fn remove(host: &dyn Host, path: &str) -> Result<()> {
-    if host.inspect(Path::new(path))?.is_absent() {
-        return Ok(());
-    }
-    host.unlink(Path::new(path))
-}
-
 /// Removes a directory of ours, unless somebody else keeps something in it by now.
-fn remove_dir(host: &dyn Host, path: &str) -> Result<()> {
-    let path = Path::new(path);
+fn remove_dir(host: &dyn Host, path: &Path) -> Result<()> {
     if host.inspect(path)?.is_absent() || !host.list(path)?.is_empty() {
         return Ok(());
     }

@@ -299,33 +299,6 @@ fn cut_time(line: String) -> String {
 }
 
 #[test]
-fn an_interrupted_run_is_refused_until_it_is_recovered() {
-    let guest = Guest::new();
-    let inject = "inject=renameat2:signal=SIGKILL:when=1";
-    guest.traced(&["-o", "/dev/null", "-e", inject], &[]);
-    for arguments in [&["apply"][..], &["--check"], &["--rollback"], &["status"]] {
-        refused(&guest.install(arguments), 4, &["interrupted", "vgpu-install recover"]);
-    }
-    let output = guest.install(&["recover"]);
-    assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).contains("undone"), "{output:?}");
-}
-
-#[test]
-fn a_damaged_journal_is_named_and_nothing_is_touched() {
-    let guest = Guest::new();
-    let inject = "inject=renameat2:signal=SIGKILL:when=1";
-    guest.traced(&["-o", "/dev/null", "-e", inject], &[]);
-    let journal = guest.root().join("var/lib/vgpu/journal");
-    let mut bytes = std::fs::read(&journal).unwrap();
-    bytes[40] ^= 1;
-    std::fs::write(&journal, bytes).unwrap();
-    let before = guest.digest();
-    refused(&guest.install(&["recover"]), 1, &["/var/lib/vgpu/journal", "damaged", ".vgpu-*"]);
-    assert_eq!(guest.digest(), before);
-}
-
-#[test]
 fn links_that_lead_out_of_a_foreign_root_lead_nowhere() {
     let guest = Guest::new();
     let outside = guest.dir.path().join("outside");
@@ -354,27 +327,4 @@ fn a_closed_pipe_does_not_stop_an_apply() {
         .unwrap();
     assert!(status.success());
     assert!(guest.root().join(DROP_IN).exists());
-}
-
-#[test]
-fn going_back_one_generation_keeps_the_one_before() {
-    let guest = Guest::new();
-    let before = guest.digest();
-    assert!(guest.install(&[]).status.success());
-    let text = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
-    assert!(guest.install(&["--link", "vsock:2:6475"]).status.success());
-    let linked = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
-    let diff = guest.install(&["--check", "--diff", "--link", "unix:/x"]);
-    let diff = String::from_utf8(diff.stdout).unwrap();
-    let lines =
-        ["    -Environment=\"VGPU_LINK=vsock:2:6475\"", "    +Environment=\"VGPU_LINK=unix:/x\""];
-    assert!(lines.iter().all(|line| diff.contains(line)), "{diff}");
-    assert!(linked.contains("\"VGPU_LINK=vsock:2:6475\""), "{linked}");
-    // The link stays when it is not named again.
-    assert!(guest.install(&["--detailed-exitcode"]).status.success());
-    let answer = json(&guest.install(&["--rollback=1", "--json"]));
-    assert_eq!(answer["generation"], 1, "{answer:#}");
-    assert_eq!(std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap(), text);
-    assert!(guest.install(&["--rollback"]).status.success());
-    assert_eq!(guest.digest(), before);
 }

@@ -57,7 +57,7 @@ fn sweep(scope: Scope, prepare: impl Fn(&Memory), act: impl Fn(&Memory) -> bool,
         if power {
             host.cut_power();
         }
-        recover::recover(&host).unwrap();
+        recover::recover(&host, false).unwrap();
         assert_eq!(recover::interrupted(&host).unwrap(), None, "step {step}");
         let found = host.tree();
         let matches = |wanted: &str, exact: bool| {
@@ -129,9 +129,9 @@ fn recovering_is_itself_stopped_at_any_step_and_still_ends_well() {
                 break;
             }
             host.fault_at(again, Fault::Dies);
-            let first = recover::recover(&host);
+            let first = recover::recover(&host, false);
             host.revive();
-            let second = recover::recover(&host).unwrap();
+            let second = recover::recover(&host, false).unwrap();
             let whole = state::generations(&host).unwrap().len() == 1;
             assert!(whole || host.tree() == before, "{step}/{again}: {first:?} {second:?}");
         }
@@ -178,7 +178,7 @@ fn a_failure_followed_by_a_kill_still_ends_before_or_after() {
         let outcome = apply::apply(&host, &plan, &mut || Ok(()));
         host.revive();
         kills += u32::from(matches!(outcome, Err(Error::UndoFailed { .. })));
-        recover::recover(&host).unwrap();
+        recover::recover(&host, false).unwrap();
         let found = host.tree();
         assert!(found == before || essence(&host) == after, "{step} and {later}:\n{found}");
     }

@@ -106,7 +106,8 @@ fn the_probe_runs_as_the_user_that_is_named() {
     std::fs::set_permissions(dir.path(), mode).unwrap();
     build(dir.path(), "libcuda.so.1", CUDA, "-DINIT=0");
     let path = dir.path().to_str().unwrap();
-    let first = ["become", "65534", "65533", "65532,65531", "1", "LD_LIBRARY_PATH", path];
+    let first =
+        ["become", "65534", "65533", "65532,65531", "1", "LD_LIBRARY_PATH", path, "/proc/self/exe"];
     if rustix::process::geteuid().is_root() {
         let seen = probe(dir.path(), &first, &["libcuda.so.1"]);
         assert_eq!(seen.cuda.devices[0].name, "user 65534 group 65533 device 7");

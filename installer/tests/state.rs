@@ -40,7 +40,7 @@ fn what_was_undone_beside_an_older_generation_does_not_come_back_with_the_power(
         let ended = rollback::rollback(&host, 1, false, false).is_ok();
         let met = host.revive() > step;
         host.cut_power();
-        recover::recover(&host).unwrap();
+        recover::recover(&host, false).unwrap();
         let backup = host.tree().contains("/.vgpu-2-");
         let generations = state::generations(&host).unwrap().len();
         assert_eq!(generations, 1 + usize::from(backup), "step {step}");
@@ -62,7 +62,7 @@ fn a_failed_apply_beside_an_older_generation_stays_undone_when_the_power_goes() 
         let outcome = apply::apply(&host, &plan, &mut || Ok(()));
         host.revive();
         host.cut_power();
-        recover::recover(&host).unwrap();
+        recover::recover(&host, false).unwrap();
         let generations = state::generations(&host).unwrap().len();
         assert_eq!(generations, 1 + usize::from(outcome.is_ok()), "step {step}: {outcome:?}");
         if outcome.is_ok() && step > 20 {

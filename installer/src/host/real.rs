@@ -291,6 +291,10 @@ impl Host for Real {
         children::run_self(user, program)
     }
 
+    fn run_as(&self, user: Option<&User>, program: &Program) -> Result<Outcome> {
+        children::run_as(user, program)
+    }
+
     fn lock(&self, wait: Duration) -> Result<Guard> {
         let file = self.lock_file()?;
         let until = Instant::now() + wait;

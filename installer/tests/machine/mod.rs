@@ -1,10 +1,23 @@
 //! A machine in memory with an Ollama on it, for the tests that stop an installer half-way.
 
+// Each test binary uses its own part of this module.
+#![allow(dead_code)]
+
 use vgpu_install::error::Error;
 use vgpu_install::facts::SHIMS;
 use vgpu_install::host::memory::Memory;
 use vgpu_install::plan::{Plan, Policy, Scope, plan};
 use vgpu_install::{apply, discover};
+
+/// The drop-in of the machine's unit.
+pub const DROP_IN: &str = "/etc/systemd/system/ollama.service.d/50-vgpu.conf";
+
+/// Applies scope service with a link of its own: a generation more.
+pub fn linked(host: &Memory, link: &str) {
+    let facts = discover::facts(host).unwrap();
+    let policy = Policy { link: Some(link.into()), ..Policy::default() };
+    apply::apply(host, &plan(&facts, &policy).unwrap(), &mut || Ok(())).unwrap();
+}
 
 /// A machine with systemd, our files and an Ollama for CUDA 13.
 pub fn machine() -> Memory {

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use vgpu_link::LinkError;
+use vgpu_link::config::{self, Choice, ConfigError};
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Role};
 
-use crate::config::{self, Choice, ConfigError};
 use crate::conversation::Conversation;
-use crate::log;
+use crate::{log, process};
 
 /// Says why no host was reached.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,10 @@ impl ConnectError {
 
 /// Tries the links in their order, all before `limit`.
 pub(crate) fn connect(limit: Instant) -> Result<Conversation, ConnectError> {
-    let choice = config::choice().map_err(|source| ConnectError::Config { source })?;
+    let variable =
+        (!process::runs_with_raised_rights()).then(|| std::env::var_os(config::VARIABLE));
+    let choice =
+        config::choice(variable.flatten()).map_err(|source| ConnectError::Config { source })?;
     let Choice { links, origin } = choice;
     let mut failure = LinkError::TimedOut;
     for link in &links {

@@ -12,7 +12,6 @@
 //! and `process` only.
 
 pub mod boundary;
-pub mod config;
 mod connect;
 mod conversation;
 pub mod convert;

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vgpu-cudart12", &["vgpu-abi", "vgpu-cudart", "vgpu-guest"]),
     ("vgpu-cudart13", &["vgpu-abi", "vgpu-cudart", "vgpu-guest"]),
     ("vgpu-guest", &["vgpu-abi", "vgpu-link"]),
-    ("vgpu-install", &["vgpu-loader"]),
+    ("vgpu-install", &["vgpu-link", "vgpu-loader"]),
     ("vgpu-link", &["vgpu-wire"]),
     ("vgpu-loader", &[]),
     ("vgpu-nvml", &["vgpu-abi", "vgpu-guest"]),

@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 mod error;
 pub mod handshake;
 mod memory;

@@ -50,6 +50,8 @@ impl Memory {
             systemd: false,
             attributes: true,
             commands: RefCell::new(Vec::new()),
+            answers: Vec::new(),
+            running: false,
         };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));

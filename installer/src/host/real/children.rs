@@ -24,14 +24,16 @@ pub(super) fn run(program: &Program) -> Result<Outcome> {
     finish(command, program)
 }
 
-/// Runs this program again. Where the user changes, a first stage with an empty environment
-/// drops the rights and then becomes the second, so that the libraries which the environment
-/// names are loaded with the user's rights only.
+/// Runs this program again as a user.
 pub(super) fn run_self(user: Option<&User>, program: &Program) -> Result<Outcome> {
-    let Some(user) = user else {
-        let program = Program { path: SELF.into(), ..program.clone() };
-        return run(&program);
-    };
+    run_as(user, &Program { path: SELF.into(), ..program.clone() })
+}
+
+/// Runs a program as a user. Where the user changes, this program is a first stage with an empty
+/// environment that drops the rights and then becomes the other one, so that the libraries which
+/// the environment names are loaded with the user's rights only.
+pub(super) fn run_as(user: Option<&User>, program: &Program) -> Result<Outcome> {
+    let Some(user) = user else { return run(program) };
     let mut command = Command::new(SELF);
     command.env_clear().arg(BECOME);
     command.arg(user.uid.to_string()).arg(user.gid.to_string());
@@ -41,12 +43,12 @@ pub(super) fn run_self(user: Option<&User>, program: &Program) -> Result<Outcome
     for (name, value) in &program.environment {
         command.arg(name).arg(value);
     }
-    command.args(&program.arguments);
+    command.arg(&program.path).args(&program.arguments);
     finish(command, program)
 }
 
-/// The first stage: takes the user's numbers and becomes this program again. Returns only if that
-/// fails.
+/// The first stage: takes the user's numbers and becomes the program that follows them. Returns
+/// only if that fails.
 ///
 /// # Errors
 /// Always: [`Error::Io`] with what failed, or [`Error::Usage`].
@@ -71,12 +73,13 @@ pub fn become_user(arguments: &[std::ffi::OsString]) -> Result<std::convert::Inf
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(refused)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(refused)?;
-    let mut command = Command::new(SELF);
-    command.env_clear().args(&arguments[variables_end..]);
+    let program = Path::new(arguments.get(variables_end).ok_or_else(wrong)?);
+    let mut command = Command::new(program);
+    command.env_clear().args(&arguments[variables_end + 1..]);
     for pair in variables.chunks_exact(2) {
         command.env(&pair[0], &pair[1]);
     }
-    Err(Error::io("starting", Path::new(SELF), command.exec()))
+    Err(Error::io("starting", program, command.exec()))
 }
 
 fn finish(mut command: Command, program: &Program) -> Result<Outcome> {

@@ -1,12 +1,11 @@
-//! Where the host is: `VGPU_LINK`, then `/etc/vgpu/guest.toml`, else every link that may be there.
+//! Where a guest's host is: `VGPU_LINK`, then `/etc/vgpu/guest.toml`, else every link that may be
+//! there. The libraries and the tools beside them read it here, so that they agree.
 
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-
-use crate::process;
 
 /// Names the configuration file of a guest.
 pub const FILE: &str = "/etc/vgpu/guest.toml";
@@ -62,13 +61,15 @@ struct File {
     link: Option<String>,
 }
 
-/// Reads this process's configuration.
+/// Reads the configuration of a process whose environment has `variable` for [`VARIABLE`].
 ///
-/// The variable is ignored in a process with raised rights, whose environment belongs to a user
-/// who must not choose what it talks to.
-pub fn choice() -> Result<Choice, ConfigError> {
-    let variable = (!process::runs_with_raised_rights()).then(|| std::env::var_os(VARIABLE));
-    choose(variable.flatten(), Path::new(FILE))
+/// A process with raised rights passes none: its environment belongs to a user who must not choose
+/// what it talks to.
+///
+/// # Errors
+/// [`ConfigError`] if the variable is no text or the file cannot be read or understood.
+pub fn choice(variable: Option<OsString>) -> Result<Choice, ConfigError> {
+    choose(variable, Path::new(FILE))
 }
 
 fn choose(variable: Option<OsString>, file: &Path) -> Result<Choice, ConfigError> {

@@ -1,0 +1,119 @@
+//! Generations and journals from outside: going back, joining, and what an interrupted run left.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
+
+mod guest;
+
+use std::process::Output;
+
+use guest::Guest;
+use serde_json::Value;
+
+const DROP_IN: &str = "etc/systemd/system/ollama.service.d/50-vgpu.conf";
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[track_caller]
+fn refused(output: &Output, code: i32, words: &[&str]) {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    for word in words {
+        assert!(said.contains(word), "{word:?} is in {said}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_is_refused_until_it_is_recovered() {
+    let guest = Guest::new();
+    let inject = "inject=renameat2:signal=SIGKILL:when=1";
+    guest.traced(&["-o", "/dev/null", "-e", inject], &[]);
+    for arguments in [&["apply"][..], &["--check"], &["--rollback"], &["status"]] {
+        refused(&guest.install(arguments), 4, &["interrupted", "vgpu-install recover"]);
+    }
+    let output = guest.install(&["recover"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("undone"), "{output:?}");
+}
+
+#[test]
+fn a_damaged_journal_is_followed_as_far_as_it_can_be_read() {
+    let guest = Guest::new();
+    let clean = guest.digest();
+    let inject = "inject=renameat2:signal=SIGKILL:when=1";
+    guest.traced(&["-o", "/dev/null", "-e", inject], &[]);
+    let journal = guest.root().join("var/lib/vgpu/journal");
+    let whole = std::fs::read(&journal).unwrap();
+    // Nothing of it can be read: it stays until a person gives it up.
+    std::fs::write(&journal, "no journal").unwrap();
+    let recover = guest.install(&["recover"]);
+    refused(&recover, 4, &["/var/lib/vgpu/journal is damaged at byte 0", "recover --force"]);
+    assert!(String::from_utf8_lossy(&recover.stdout).contains(".vgpu-1-"), "{recover:?}");
+    refused(&guest.install(&[]), 4, &["interrupted"]);
+    // One record is lost: the first one names every step.
+    let mut bytes = whole;
+    let at = bytes.len() - 40;
+    bytes[at] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    let recover = guest.install(&["recover"]);
+    assert!(recover.status.success(), "{recover:?}");
+    let without_times = |text: &str| -> Vec<String> {
+        let words = |line: &str| -> Vec<String> {
+            line.split(' ').filter(|w| !w.starts_with("mtime=")).map(Into::into).collect()
+        };
+        text.lines().map(|line| words(line).join(" ")).collect()
+    };
+    assert_eq!(without_times(&guest.digest()), without_times(&clean));
+}
+
+#[test]
+fn gc_joins_generations_and_keeps_the_way_to_the_start() {
+    let guest = Guest::new();
+    let clean = guest.digest();
+    for port in 1..=4 {
+        assert!(guest.install(&["--link", &format!("vsock:2:{port}")]).status.success());
+    }
+    let before = guest.digest();
+    let check = json(&guest.install(&["gc", "--keep", "2", "--check", "--json"]));
+    assert_eq!(guest.digest(), before);
+    let done = json(&guest.install(&["gc", "--keep", "2", "--json"]));
+    assert_eq!(done["actions"], check["actions"]);
+    assert_eq!(done["actions"].as_array().unwrap().len(), 3, "one join, two files: {done:#}");
+    let history = guest.install(&["history"]);
+    let said = String::from_utf8(history.stdout).unwrap();
+    assert!(said.contains("generation 3  2") && said.contains("generation 4  2"), "{said}");
+    assert!(said.contains("UTC  service  by ") && !said.contains("generation 2"), "{said}");
+    refused(&guest.install(&["--rollback=2"]), 1, &["0 (the start) and 3, 4", "history"]);
+    let again = json(&guest.install(&["gc", "--keep", "2", "--json"]));
+    assert_eq!(again["changed"], false);
+    assert!(guest.install(&["--rollback=3"]).status.success());
+    let text = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
+    assert!(text.contains("VGPU_LINK=vsock:2:3"), "{text}");
+    assert!(guest.install(&["--rollback"]).status.success());
+    assert_eq!(guest.digest(), clean);
+}
+
+#[test]
+fn going_back_one_generation_keeps_the_one_before() {
+    let guest = Guest::new();
+    let before = guest.digest();
+    assert!(guest.install(&[]).status.success());
+    let text = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
+    assert!(guest.install(&["--link", "vsock:2:6475"]).status.success());
+    let linked = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
+    let diff = guest.install(&["--check", "--diff", "--link", "unix:/x"]);
+    let diff = String::from_utf8(diff.stdout).unwrap();
+    let lines =
+        ["    -Environment=\"VGPU_LINK=vsock:2:6475\"", "    +Environment=\"VGPU_LINK=unix:/x\""];
+    assert!(lines.iter().all(|line| diff.contains(line)), "{diff}");
+    assert!(linked.contains("\"VGPU_LINK=vsock:2:6475\""), "{linked}");
+    // The link stays when it is not named again.
+    assert!(guest.install(&["--detailed-exitcode"]).status.success());
+    let answer = json(&guest.install(&["--rollback=1", "--json"]));
+    assert_eq!(answer["generation"], 1, "{answer:#}");
+    assert_eq!(std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap(), text);
+    assert!(guest.install(&["--rollback"]).status.success());
+    assert_eq!(guest.digest(), before);
+}
