@@ -86,6 +86,14 @@ impl Stage {
         present(self.package("vgpu-ollama").join("usr/bin/vgpu-install"), self.made_by)
     }
 
+    /// The program that shows the GPUs.
+    ///
+    /// # Panics
+    /// As [`Stage::package`].
+    pub fn smi(&self) -> PathBuf {
+        present(self.package("vgpu-ollama").join("usr/bin/vgpu-smi"), self.made_by)
+    }
+
     /// A program of the tests, built like everything else in this stage.
     ///
     /// # Panics

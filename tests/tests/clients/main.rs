@@ -17,6 +17,7 @@ mod nulls;
 mod operations;
 mod python;
 mod rust;
+mod smi;
 mod visible;
 mod waits;
 

@@ -1,0 +1,60 @@
+//! The command line: the part of `nvidia-smi`'s that people and scripts use.
+
+use clap::Parser;
+
+/// Shows the GPUs that this machine has the use of.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vgpu-smi",
+    version,
+    about,
+    after_help = "Exit codes are nvidia-smi's: 0 fine, 2 wrong argument, 6 no such GPU, 9 no GPU \
+                  of a host within reach, 12 no NVML library, 255 anything else.",
+    max_term_width = 100
+)]
+pub struct Line {
+    /// List the GPUs, a line each.
+    #[arg(short = 'L', long, conflicts_with_all = ["query_gpu", "query_compute_apps", "json"])]
+    pub list_gpus: bool,
+    /// Print these fields of each GPU; --help-query-gpu lists them.
+    #[arg(
+        long,
+        value_name = "FIELDS",
+        value_delimiter = ',',
+        requires = "format",
+        conflicts_with_all = ["query_compute_apps", "json"]
+    )]
+    pub query_gpu: Option<Vec<String>>,
+    /// Print these fields of each process that computes: pid, process_name, gpu_uuid, used_memory.
+    #[arg(
+        long,
+        visible_alias = "query-compute-applications",
+        value_name = "FIELDS",
+        value_delimiter = ',',
+        requires = "format",
+        conflicts_with = "json"
+    )]
+    pub query_compute_apps: Option<Vec<String>>,
+    /// How to print the fields: csv, and with it noheader, nounits.
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',')]
+    pub format: Option<Vec<String>>,
+    /// Show only these GPUs: by index, UUID or PCI bus id.
+    #[arg(short, long, value_name = "ID", value_delimiter = ',')]
+    pub id: Option<Vec<String>>,
+    /// Print again every SECONDS, until stopped.
+    #[arg(
+        short = 'l',
+        long = "loop",
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "5",
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    pub every: Option<u64>,
+    /// Print everything as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+    /// List the fields that --query-gpu knows.
+    #[arg(long)]
+    pub help_query_gpu: bool,
+}

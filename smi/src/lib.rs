@@ -1,0 +1,66 @@
+//! `vgpu-smi`: what NVIDIA's `nvidia-smi` shows first, over the documented NVML API.
+//!
+//! NVIDIA's own program asks NVML for a private table and ends without it. Ollama's install script
+//! takes a machine with an NVIDIA PCI device and no `nvidia-smi` for one that needs NVIDIA's driver
+//! and installs it, so `vgpu-install` links this program under that name where there is none.
+//!
+//! [`cli`] reads the command line, [`gpu`] asks NVML once, and [`table`] and [`query`] are pure.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod error;
+pub mod gpu;
+pub mod query;
+pub mod table;
+
+use std::io::Write;
+use std::time::Duration;
+
+use jiff::Zoned;
+
+pub use error::Error;
+
+use crate::cli::Line;
+use crate::gpu::{Library, Snapshot};
+
+/// Answers a command line on `out`.
+///
+/// # Errors
+/// [`Error`], with `nvidia-smi`'s own exit codes.
+pub fn run(line: &Line, out: &mut dyn Write) -> Result<(), Error> {
+    if line.help_query_gpu {
+        return write(out, &query::help());
+    }
+    let wanted = query::Wanted::of(line)?;
+    let library = Library::open()?;
+    loop {
+        let mut snapshot = library.snapshot()?;
+        if let Some(ids) = &line.id {
+            snapshot.keep(ids)?;
+        }
+        let now = Zoned::now();
+        let text = if line.json {
+            json(&snapshot)?
+        } else if line.list_gpus {
+            table::list(&snapshot)
+        } else if let Some(wanted) = &wanted {
+            query::csv(&snapshot, wanted, &now)
+        } else {
+            table::screen(&snapshot, &now)
+        };
+        write(out, &text)?;
+        let Some(seconds) = line.every else { return Ok(()) };
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
+fn json(snapshot: &Snapshot) -> Result<String, Error> {
+    let mut text = serde_json::to_string_pretty(snapshot).map_err(std::io::Error::from)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn write(out: &mut dyn Write, text: &str) -> Result<(), Error> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
+    Ok(())
+}
