@@ -4,6 +4,7 @@ mod guest;
 mod libraries;
 mod ollama;
 mod platform;
+mod smi;
 pub mod units;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ pub fn facts(host: &dyn Host) -> Result<Facts> {
         guest_unit: guest_unit.map(|_| "vgpu-guest.service".into()),
         guest: guest::guest(host)?,
         ld_cache,
+        smi: smi::smi(host)?,
     })
 }
 

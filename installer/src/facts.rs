@@ -5,12 +5,14 @@
 mod guest;
 mod library;
 mod platform;
+mod smi;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::guest::{GROUP, Guest, LdCache, PciDevice, Rival};
 pub use self::library::{Asked, Copy, Elf, Kind, Owner, Unseen};
 pub use self::platform::{Init, Libc, Platform};
+pub use self::smi::{NVIDIA_SMI, SMI, Smi};
 use crate::location::Location;
 use crate::object::Object;
 
@@ -50,6 +52,8 @@ pub struct Facts {
     pub guest: Guest,
     /// Who wins in ld.so's cache.
     pub ld_cache: LdCache,
+    /// Who answers to the name `nvidia-smi`.
+    pub smi: Smi,
 }
 
 /// Our own libraries.

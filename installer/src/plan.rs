@@ -10,7 +10,9 @@ mod warnings;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::facts::{Bundle, Facts, Libc, Manager, Ollama, PciDevice, SCHEMA_VERSION, SHIMS, Unit};
+use crate::facts::{
+    Bundle, Facts, Libc, Manager, NVIDIA_SMI, Ollama, PciDevice, SCHEMA_VERSION, SHIMS, SMI, Unit,
+};
 use crate::ld_conf;
 use crate::location::Location;
 use crate::object::{Content, Object};
@@ -124,6 +126,7 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
     if scope == Scope::System {
         plan.cache(facts)?;
     }
+    plan.smi(facts)?;
     plan.steps.extend(managers(&reloads).map(|user| Step::DaemonReload { user }));
     if plan.is_cache_due(facts) {
         plan.steps.push(Step::Ldconfig);
@@ -250,6 +253,24 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// The name `nvidia-smi`, for those who look for it; a program of that name that is there, or
+    /// comes later, is not hidden.
+    fn smi(&mut self, facts: &Facts) -> Result<()> {
+        let smi = &facts.smi;
+        let path = Location::from(NVIDIA_SMI);
+        match (smi.others.is_empty(), smi.is_linked()) {
+            (true, false) if smi.program && smi.link.is_absent() => {
+                self.make_dirs(&smi.missing_dirs);
+                self.put(&path, &smi.link, Content::Link { target: SMI.into() })
+            }
+            (false, true) => {
+                self.steps.push(Step::RemoveFile { path, before: smi.link.clone() });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Our line in ld.so's configuration. It is refused where it would have no effect: a change

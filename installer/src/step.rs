@@ -1,7 +1,10 @@
 //! The steps that a plan is made of: a closed list, each with its words for doing and undoing.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use crate::facts::NVIDIA_SMI;
 use crate::location::Location;
 use crate::object::{Content, Object};
 
@@ -169,7 +172,14 @@ impl Step {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         let is_cache = |path: &Location| path.starts_with(crate::ld_conf::DIR);
+        let is_smi = |path: &Location| path.as_ref() == Path::new(NVIDIA_SMI);
         match self {
+            Self::MakeLink { path, .. } if is_smi(path) => {
+                "people and Ollama's install script look for a GPU by this name"
+            }
+            Self::RemoveFile { path, .. } if is_smi(path) => {
+                "another nvidia-smi is there now, and ours would hide it"
+            }
             Self::MakeDir { path, .. } if is_cache(path) => "ldconfig reads our line from there",
             Self::MakeDir { .. } => "the drop-in's directory does not exist",
             Self::WriteFile { path, .. } if is_cache(path) => {

@@ -294,3 +294,35 @@ fn what_cannot_be_served_is_refused_with_its_own_exit_code() {
     let failure = answer::Failure::from(&missing);
     assert_eq!(failure.hint, Some("reinstall the package vgpu-ollama and run it again"));
 }
+
+fn smi_steps(text: &str) -> Vec<String> {
+    let plan = plan(&debian(text), &Policy::default()).unwrap();
+    let smi = |step: &&vgpu_install::step::Step| {
+        step.path().is_some_and(|path| path.ends_with("nvidia-smi") || path.ends_with("bin"))
+    };
+    plan.steps.iter().filter(smi).map(vgpu_install::step::Step::doing).collect()
+}
+
+#[test]
+fn the_name_nvidia_smi_is_given_to_our_program_only_where_it_is_nobodys() {
+    let ours = "file /usr/bin/vgpu-smi ours";
+    let made = "link /usr/local/bin/nvidia-smi to /usr/bin/vgpu-smi";
+    assert_eq!(smi_steps(&format!("{ours}\ndir /usr/local/bin")), [made]);
+    assert_eq!(smi_steps(ours), ["make the directory /usr/local/bin", made]);
+    let linked = format!("{ours}\nlink /usr/local/bin/nvidia-smi -> /usr/bin/vgpu-smi");
+    for (text, expected) in [
+        ("file /usr/local/bin/ollama program".into(), &[][..]),
+        (linked.clone(), &[]),
+        (format!("{ours}\nfile /usr/bin/nvidia-smi theirs"), &[]),
+        (format!("{ours}\nfile /usr/local/bin/nvidia-smi theirs"), &[]),
+        (format!("{ours}\nlink /usr/local/bin/nvidia-smi -> nowhere"), &[]),
+        (format!("{ours}\nlink /usr/bin/nvidia-smi -> vgpu-smi"), &[]),
+        (format!("{linked}\nlink /usr/local/sbin -> bin"), &[]),
+        (
+            format!("{linked}\nfile /usr/lib/wsl/lib/nvidia-smi theirs"),
+            &["remove /usr/local/bin/nvidia-smi, a link to /usr/bin/vgpu-smi"],
+        ),
+    ] {
+        assert_eq!(smi_steps(&text), expected, "{text}");
+    }
+}
