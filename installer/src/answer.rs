@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -13,7 +14,7 @@ use crate::verify::Check;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One action of a plan or of a rollback.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, JsonSchema, Serialize)]
 pub struct Action {
     /// The kind of action.
     pub op: &'static str,
@@ -28,9 +29,9 @@ pub struct Action {
     pub reason: String,
     /// The whole action in a sentence.
     pub sentence: String,
-    /// The text that is there by now, where it is text and `--diff` asked for it.
+    /// The change as a unified diff, where `--diff` asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub old_text: Option<String>,
+    pub diff: Option<String>,
     /// The text to be written, where it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -59,7 +60,7 @@ impl Action {
             after,
             reason: step.reason().into(),
             sentence: step.doing(),
-            old_text: None,
+            diff: None,
             text,
         }
     }
@@ -68,7 +69,7 @@ impl Action {
     #[must_use]
     pub fn told(op: &'static str, sentence: String, reason: String) -> Self {
         let (before, after) = (String::new(), String::new());
-        Self { op, path: None, before, after, reason, sentence, old_text: None, text: None }
+        Self { op, path: None, before, after, reason, sentence, diff: None, text: None }
     }
 
     /// The action of taking a step back.
@@ -87,7 +88,7 @@ impl Action {
             after: forward.before,
             reason: "it is part of a generation that is rolled back".into(),
             sentence: step.undoing(),
-            old_text: None,
+            diff: None,
             text: None,
             path: forward.path,
         }
@@ -95,7 +96,7 @@ impl Action {
 }
 
 /// An error in an answer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, JsonSchema, Serialize)]
 pub struct Failure {
     /// A short name.
     pub code: &'static str,
@@ -121,7 +122,7 @@ impl From<&Error> for Failure {
 }
 
 /// One generation in a history.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, JsonSchema, Serialize)]
 pub struct Generation {
     /// Its number.
     pub generation: u64,
@@ -136,7 +137,7 @@ pub struct Generation {
 }
 
 /// The answer of a command.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, JsonSchema, Serialize)]
 pub struct Answer {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -169,9 +170,6 @@ pub struct Answer {
     /// Lines for the text form only.
     #[serde(skip)]
     pub lines: Vec<String>,
-    /// True if `--diff` asked for the texts.
-    #[serde(skip)]
-    pub diff: bool,
 }
 
 impl Answer {
@@ -220,11 +218,7 @@ impl Answer {
         for action in self.actions.iter().filter(|_| self.errors.is_empty()) {
             let mark = if self.checked_only { "would " } else { "" };
             writeln!(out, "  {mark}{}", action.sentence)?;
-            for (mark, text) in [('-', &action.old_text), ('+', &action.text)] {
-                for line in text.iter().filter(|_| self.diff).flat_map(|text| text.lines()) {
-                    writeln!(out, "    {mark}{line}")?;
-                }
-            }
+            write!(out, "{}", action.diff.as_deref().unwrap_or_default())?;
         }
         for check in &self.checks {
             writeln!(out, "  {:<8} {}: {}", check.verdict.word(), check.name, check.what)?;

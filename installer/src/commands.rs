@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::answer::{Action, Answer, Generation};
 use crate::apply;
 use crate::cli::{Line, Options, Verb};
+use crate::difference;
 use crate::discover;
 use crate::error::{Error, Result};
 use crate::facts::Facts;
@@ -29,7 +30,6 @@ pub const DRIFT: u8 = 3;
 /// Whatever kept the command from doing what was asked.
 pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
     let options = &line.options;
-    answer.diff = options.diff;
     if options.facts.is_some() && line.verb != Some(Verb::Plan) {
         let what = "--facts is for plan: facts of another machine are not applied to this one";
         return Err(Error::Usage { what: what.into() });
@@ -88,7 +88,9 @@ fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u
     let policy = options.policy();
     let plan = plan(&discover::facts(host)?, &policy)?;
     *answer = std::mem::take(answer).planned(&plan);
-    old_texts(host, answer)?;
+    if options.diff {
+        difference::of_plan(host, &plan, answer)?;
+    }
     answer.generation = newest(host)?;
     if plan.is_empty() {
         answer.lines.push(nothing_to_do(&plan, answer.generation));
@@ -115,16 +117,6 @@ fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u
     Ok(changed_code(options))
 }
 
-/// Reads what a file's new text replaces, for `--diff`.
-fn old_texts(host: &dyn Host, answer: &mut Answer) -> Result<()> {
-    for action in answer.actions.iter_mut().filter(|_| answer.diff) {
-        if let (Some(path), true) = (&action.path, action.text.is_some()) {
-            action.old_text = Some(discover::text(host, path)?).filter(|text| !text.is_empty());
-        }
-    }
-    Ok(())
-}
-
 fn nothing_to_do(plan: &Plan, generation: u64) -> String {
     match (plan.warnings.is_empty(), generation) {
         (_, 1..) => format!("nothing to do: generation {generation} is in force"),
@@ -140,8 +132,8 @@ fn planning(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u
     };
     let plan = plan(&facts, &options.policy())?;
     *answer = std::mem::take(answer).planned(&plan);
-    if options.facts.is_none() {
-        old_texts(host, answer)?;
+    if options.diff && options.facts.is_none() {
+        difference::of_plan(host, &plan, answer)?;
     }
     answer.checked_only = true;
     answer.generation = if options.facts.is_some() { 0 } else { newest(host)? };
@@ -167,7 +159,10 @@ fn rolling_back(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer
     refuse_interrupted(host)?;
     let pending = rollback::pending(host, to)?;
     let changes = pending.iter().flat_map(|manifest| manifest.changes.iter().rev());
-    answer.actions = changes.map(|change| Action::undoing(&change.step)).collect();
+    for change in changes {
+        let diff = if options.diff { difference::of_undo(host, change)? } else { None };
+        answer.actions.push(Action { diff, ..Action::undoing(&change.step) });
+    }
     let services = pending.first().map(|manifest| manifest.services.clone()).unwrap_or_default();
     let restarts = |step: &&Step| !(options.no_restart && matches!(step, Step::Restart { .. }));
     answer.actions.extend(services.iter().filter(restarts).map(Action::undoing));

@@ -18,6 +18,7 @@ mod service;
 mod system;
 mod transport;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -45,7 +46,7 @@ pub struct Check {
 }
 
 /// What one check saw of one thing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Finding {
     /// The check's name.
     pub check: &'static str,

@@ -7,6 +7,7 @@ mod library;
 mod platform;
 mod smi;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::guest::{GROUP, Guest, LdCache, PciDevice, Rival};
@@ -30,7 +31,7 @@ pub const SHIMS: [&str; 6] = [
 ];
 
 /// Everything that a plan is made from.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Facts {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -57,7 +58,7 @@ pub struct Facts {
 }
 
 /// Our own libraries.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Shims {
     /// The private directory.
     pub dir: Location,
@@ -66,7 +67,7 @@ pub struct Shims {
 }
 
 /// One library file.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Library {
     /// Its file name.
     pub name: String,
@@ -77,7 +78,7 @@ pub struct Library {
 }
 
 /// How an Ollama lays out its libraries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// A directory for each CUDA line: `cuda_v12`, `cuda_v13`.
@@ -89,7 +90,7 @@ pub enum Layout {
 }
 
 /// One Ollama.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Ollama {
     /// The directory that holds `bin` and `lib/ollama`.
     pub prefix: Location,
@@ -104,7 +105,7 @@ pub struct Ollama {
 }
 
 /// One directory with a CUDA backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Bundle {
     /// The directory.
     pub dir: Location,
@@ -117,7 +118,7 @@ pub struct Bundle {
 }
 
 /// A name in a directory and what lies there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Entry {
     /// The file name.
     pub name: String,
@@ -126,7 +127,7 @@ pub struct Entry {
 }
 
 /// A variable of a unit's environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Variable {
     /// Its name.
     pub name: String,
@@ -137,7 +138,7 @@ pub struct Variable {
 }
 
 /// The service manager that a unit belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Manager {
     /// The system's own.
@@ -148,7 +149,7 @@ pub enum Manager {
 }
 
 /// A file of variables that a unit names by `EnvironmentFile=`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct EnvironmentFile {
     /// The path as the unit has it, specifiers and wildcards included.
     pub path: Location,
@@ -159,7 +160,7 @@ pub struct EnvironmentFile {
 }
 
 /// A unit that runs Ollama.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Unit {
     /// Its name.
     pub name: String,

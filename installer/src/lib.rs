@@ -11,6 +11,7 @@ pub mod apply;
 pub mod change;
 pub mod cli;
 pub mod commands;
+pub mod difference;
 pub mod discover;
 pub mod doctor;
 pub mod error;

@@ -1,11 +1,13 @@
 //! Paths as data: they keep their bytes, and are plain text wherever they are text.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::Deref;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A path in facts, plans, journals and answers.
@@ -59,11 +61,22 @@ impl fmt::Display for Location {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+/// A path: text where it is UTF-8, else its bytes in hexadecimal.
+#[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Written {
     Text(String),
     Hex { hex: String },
+}
+
+impl JsonSchema for Location {
+    fn schema_name() -> Cow<'static, str> {
+        "Location".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
+    }
 }
 
 impl Serialize for Location {

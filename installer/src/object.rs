@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -12,7 +13,9 @@ use crate::location::{Location, hex};
 pub const DIGEST_BYTES_MAX: u64 = 1 << 20;
 
 /// A point in time as files carry it: seconds and nanoseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, JsonSchema, Serialize, Deserialize,
+)]
 pub struct Stamp {
     /// Seconds; negative before 1970.
     pub seconds: i64,
@@ -21,7 +24,7 @@ pub struct Stamp {
 }
 
 /// Owner, rights, time and extended attributes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Meta {
     /// Permission bits, with set-user-id and sticky.
     pub mode: u32,
@@ -37,7 +40,7 @@ pub struct Meta {
 }
 
 /// What lies at a path, not following a link there.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Object {
     /// Nothing.
@@ -72,7 +75,7 @@ pub enum Object {
 }
 
 /// What we put at a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Content {
     /// A file with this text.

@@ -7,6 +7,7 @@ mod paths;
 pub mod sandbox;
 mod warnings;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ use crate::render;
 use crate::step::Step;
 
 /// How far the change reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// A drop-in of each unit that starts Ollama.
@@ -61,7 +62,7 @@ pub struct Policy {
 }
 
 /// Something that a person should know; it stops nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Warning {
     /// A short name.
     pub code: String,

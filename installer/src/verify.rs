@@ -7,6 +7,7 @@ mod model;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ use crate::plan::{Scope, Warning};
 use crate::unit_file::{assignments, has_specifier, without_percent_pairs, words};
 
 /// The outcome of one check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It is as it must be.
@@ -43,7 +44,7 @@ impl Verdict {
 }
 
 /// One check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Check {
     /// Its name.
     pub name: &'static str,

@@ -106,7 +106,7 @@ fn going_back_one_generation_keeps_the_one_before() {
     let diff = guest.install(&["--check", "--diff", "--link", "unix:/x"]);
     let diff = String::from_utf8(diff.stdout).unwrap();
     let lines =
-        ["    -Environment=\"VGPU_LINK=vsock:2:6475\"", "    +Environment=\"VGPU_LINK=unix:/x\""];
+        ["\n-Environment=\"VGPU_LINK=vsock:2:6475\"\n", "\n+Environment=\"VGPU_LINK=unix:/x\"\n"];
     assert!(lines.iter().all(|line| diff.contains(line)), "{diff}");
     assert!(linked.contains("\"VGPU_LINK=vsock:2:6475\""), "{linked}");
     // The link stays when it is not named again.

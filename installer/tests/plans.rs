@@ -1,6 +1,7 @@
 //! Roots described as text, and the plans that are made for them.
 //!
-//! The expected texts lie in `tests/plans/`; `VGPU_ACCEPT=1` writes them anew.
+//! The expected texts lie in `tests/plans/`, and the published schemas of the answers and facts in
+//! `packaging/schema/`; `VGPU_ACCEPT=1` writes them anew.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests read and write their own expectations")]
@@ -324,5 +325,25 @@ fn the_name_nvidia_smi_is_given_to_our_program_only_where_it_is_nobodys() {
         ),
     ] {
         assert_eq!(smi_steps(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn the_published_schemas_are_those_of_the_types() {
+    fn schema<T: schemars::JsonSchema>() -> String {
+        let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+        let schema = settings.into_generator().into_root_schema_for::<T>();
+        serde_json::to_string_pretty(&schema).unwrap() + "\n"
+    }
+    let schemas = [("answer", schema::<answer::Answer>()), ("facts", schema::<Facts>())];
+    for (name, found) in schemas {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/schema");
+        let path = dir.join(format!("{name}.json"));
+        if std::env::var_os("VGPU_ACCEPT").is_some() {
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(&path, &found).unwrap();
+        }
+        let expected = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, expected, "{name}: VGPU_ACCEPT=1 takes the new schema");
     }
 }

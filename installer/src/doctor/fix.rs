@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::{Answer, Failure};
@@ -19,7 +20,7 @@ const LDCONFIG: [&str; 2] = ["/usr/sbin/ldconfig", "/sbin/ldconfig"];
 const LDCONFIG_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Something that mends a finding and takes nothing away from anybody.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fix {
     /// Finishing or undoing what an interrupted run left.

@@ -1,5 +1,6 @@
 //! What is known of the way to the host, and of what stands beside it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::location::Location;
@@ -9,7 +10,7 @@ use crate::object::Object;
 pub const GROUP: &str = "vgpu";
 
 /// What the guest has of the way to its host.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Guest {
     /// The link that `/etc/vgpu/guest.toml` names; none where it leaves the choice to us.
     pub link: Option<String>,
@@ -24,7 +25,7 @@ pub struct Guest {
 }
 
 /// A PCI device of the guest, as sysfs shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct PciDevice {
     /// Its address: `0000:00:05.0`.
     pub address: String,
@@ -57,7 +58,7 @@ impl PciDevice {
 }
 
 /// What decides who wins in ld.so's cache, for scope `system`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct LdCache {
     /// What lies at the place of our file in `/etc/ld.so.conf.d`.
     pub conf: Object,
@@ -74,7 +75,7 @@ pub struct LdCache {
 }
 
 /// A library that would come before ours in the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Rival {
     /// The name that programs ask for.
     pub name: String,

@@ -1,11 +1,14 @@
 //! What is known of each copy of NVIDIA's libraries, or of ours under their names.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::location::Location;
 
 /// Whose a copy is and what it is for, by its content where that can tell, else by its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A library of ours: it carries our note.
@@ -60,7 +63,9 @@ impl Kind {
 
 /// How ld.so reaches a copy for its name when nothing else is said: no path in a program, no
 /// variable in the environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
     /// ld.so.cache names it, and it is the one that is taken.
@@ -72,7 +77,7 @@ pub enum Asked {
 }
 
 /// What kind of ELF file it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Elf {
     /// 32 or 64 bits.
     pub class: u8,
@@ -81,7 +86,7 @@ pub struct Elf {
 }
 
 /// The package that a file belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Owner {
     /// The package manager: `dpkg`, `rpm`, `pacman` or `apk`.
     pub manager: String,
@@ -92,7 +97,7 @@ pub struct Owner {
 }
 
 /// One file that programs could take for NVIDIA's libcuda, libnvidia-ml, libcudart or libcublas.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Copy {
     /// The name by which programs ask for it: its SONAME, or its file name if it has none.
     pub name: String,
@@ -133,7 +138,7 @@ impl Copy {
 }
 
 /// A place that could not be looked at as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Unseen {
     /// The place.
     pub path: Location,

@@ -1,5 +1,6 @@
 //! Who answers to the name `nvidia-smi`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::location::Location;
@@ -11,7 +12,7 @@ pub const SMI: &str = "/usr/bin/vgpu-smi";
 pub const NVIDIA_SMI: &str = "/usr/local/bin/nvidia-smi";
 
 /// What is known of the programs named `nvidia-smi`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 pub struct Smi {
     /// True if [`SMI`] is there.
     pub program: bool,

@@ -108,10 +108,15 @@ impl Guest {
         std::fs::write(self.root().join(path), text).unwrap();
     }
 
-    /// Runs the installer on the root.
+    /// Runs the installer on the root. An answer in JSON is held against its published schema.
     pub fn install(&self, arguments: &[&str]) -> Output {
         let program = env!("CARGO_BIN_EXE_vgpu-install");
-        Command::new(program).arg("--root").arg(self.root()).args(arguments).output().unwrap()
+        let mut command = Command::new(program);
+        let output = command.arg("--root").arg(self.root()).args(arguments).output().unwrap();
+        if arguments.contains(&"--json") {
+            conforms(&output, arguments);
+        }
+        output
     }
 
     /// Runs the installer on the root under strace with further options for strace.
@@ -149,6 +154,23 @@ impl Guest {
             .map(|(path, text)| if ours(&path) { without_time(&text) } else { text })
             .collect()
     }
+}
+
+/// Demands that an answer in JSON is what its published schema says.
+pub fn conforms(output: &Output, arguments: &[&str]) {
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else {
+        // The command line was not understood, so nobody knew that JSON was asked for.
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {output:?}");
+        return;
+    };
+    let is_facts = arguments.contains(&"scan") && answer.get("command").is_none();
+    let name = if is_facts { "facts" } else { "answer" };
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/schema");
+    let schema = std::fs::read(dir.join(format!("{name}.json"))).unwrap();
+    let schema: serde_json::Value = serde_json::from_slice(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let wrong: Vec<String> = validator.iter_errors(&answer).map(|e| e.to_string()).collect();
+    assert!(wrong.is_empty(), "{arguments:?} against {name}.json: {wrong:#?}\n{answer:#}");
 }
 
 fn without_time(text: &str) -> String {
