@@ -58,12 +58,22 @@ pub enum Verb {
               value_parser = clap::value_parser!(u64).range(1..))]
         keep: u64,
     },
+    /// Put all that a bug report needs into one file, without secrets and addresses.
+    Report(Report),
     /// What verify runs as the service's user.
     #[command(hide = true)]
     Probe(Probe),
     /// What the doctor runs as the service's user.
     #[command(hide = true, subcommand)]
     Examine(Examine),
+}
+
+/// Where the report goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Report {
+    /// A file that does not exist yet; vgpu-report-TIME.json if nothing is named.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// What the doctor's child is to look at.

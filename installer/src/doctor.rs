@@ -170,6 +170,14 @@ pub fn run(
     Ok(if failed { FAILED } else { 0 })
 }
 
+/// What every check sees.
+///
+/// # Errors
+/// Whatever kept the facts from being gathered.
+pub fn findings(host: &dyn Host, options: &cli::Options) -> Result<Vec<Finding>> {
+    examined(host, options, &catalogue().collect::<Vec<_>>())
+}
+
 /// The checks that names or groups choose; all of them if nothing is named.
 fn chosen(names: &[String]) -> Result<Vec<&'static Check>> {
     let is_meant = |check: &Check, name: &str| {

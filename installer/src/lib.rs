@@ -29,12 +29,14 @@ pub mod probe;
 pub mod program;
 pub mod recover;
 pub mod render;
+pub mod report;
 pub mod rollback;
 mod scan_text;
 pub mod service;
 pub mod state;
 pub mod step;
 pub mod unit_file;
+pub mod unit_log;
 pub mod verify;
 
 pub use error::{Error, Result};
