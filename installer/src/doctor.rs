@@ -7,6 +7,7 @@
 //! by which check. Only `--fix` changes something, and only by the commands that people have, too.
 
 mod api;
+mod children;
 mod fix;
 mod host;
 mod loader;
@@ -253,6 +254,15 @@ fn text(findings: &[Finding], all: bool) -> Vec<String> {
     ));
     lines
 }
+
+#[cfg(test)]
+mod api_tests;
+#[cfg(test)]
+mod guest;
+#[cfg(test)]
+mod link_tests;
+#[cfg(test)]
+mod ollama_tests;
 
 #[cfg(test)]
 mod tests {

@@ -83,12 +83,15 @@ impl Report {
 }
 
 /// One process of Ollama that loads a backend.
-struct Child<'a> {
-    ollama: &'a Ollama,
-    bundle: &'a Bundle,
-    unit: Option<&'a Unit>,
+pub(crate) struct Child<'a> {
+    /// Its Ollama.
+    pub(crate) ollama: &'a Ollama,
+    /// The directory of its backend.
+    pub(crate) bundle: &'a Bundle,
+    /// The unit that starts it, if one does.
+    pub(crate) unit: Option<&'a Unit>,
     /// Name and value, as the process sees them.
-    environment: Vec<(OsString, OsString)>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
 }
 
 /// Runs every check that this host allows.
@@ -132,7 +135,11 @@ fn files(facts: &Facts, report: &mut Report) {
 }
 
 /// Lists the processes that would load a backend: each of a unit's Ollama, or each of any.
-fn children<'a>(host: &dyn Host, facts: &'a Facts, scope: Scope) -> Result<Vec<Child<'a>>> {
+pub(crate) fn children<'a>(
+    host: &dyn Host,
+    facts: &'a Facts,
+    scope: Scope,
+) -> Result<Vec<Child<'a>>> {
     let mut found = Vec::new();
     for ollama in &facts.ollamas {
         let unit = unit_of(host, facts, ollama)?;

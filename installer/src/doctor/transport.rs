@@ -1,6 +1,277 @@
-//! Checks of the way to the host.
+//! Checks of the way to the host, as the service's user meets it.
 
-use super::Check;
+use super::children::{self, Seen};
+use super::{Check, Finding, Scene};
+use crate::discover::text;
+use crate::error::Result;
+use crate::probe::link::{Connected, Failed, LinkSeen, Outcome, Trouble, Try};
+
+/// A call that waits longer than this, in the median, makes every token wait: 5 ms; a socket on a
+/// loaded machine needs a tenth of it.
+const CALL_NS_MAX: u64 = 5_000_000;
+/// One call in a hundred that waits longer than this is noticed as a stall: 50 ms.
+const STALL_NS_MAX: u64 = 50_000_000;
+/// Fewer bytes per second than this load a model of 8 GB in more than a minute and a half: 80 MB.
+const BYTES_PER_SECOND_MIN: u64 = 80_000_000;
 
 /// The checks of this group.
-pub(super) const CHECKS: &[Check] = &[];
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "transport.present",
+        establishes: "the way to the host is there as configured",
+        rows: &["F49", "F50", "F56"],
+        run: present,
+    },
+    Check {
+        id: "transport.access",
+        establishes: "the service's user can open the way to the host",
+        rows: &["F52", "U04", "U37"],
+        run: access,
+    },
+    Check {
+        id: "transport.handshake",
+        establishes: "a host of this version answers, each program by itself",
+        rows: &["F57", "F58", "F61", "F64", "F88"],
+        run: handshake,
+    },
+    Check {
+        id: "transport.latency",
+        establishes: "calls and copies are as fast as the link allows",
+        rows: &["F60", "F61", "F63", "U24"],
+        run: latency,
+    },
+];
+
+/// Judges what each unit's user saw of the link.
+pub(super) fn over_links(
+    scene: &Scene<'_>,
+    judge: impl Fn(&Seen<LinkSeen>, &LinkSeen) -> Result<Vec<Finding>>,
+) -> Result<Vec<Finding>> {
+    if let Some(finding) = children::refused(scene) {
+        return Ok(vec![finding]);
+    }
+    let mut findings = Vec::new();
+    for seen in children::link(scene)? {
+        match &seen.found {
+            Ok(link) => {
+                let judged = judge(seen, link)?;
+                findings.extend(judged.into_iter().map(|found| found.saw(seen.place.clone())));
+            }
+            Err(needs) => findings.push(Finding::skipped(needs).saw(&seen.place)),
+        }
+    }
+    Ok(findings)
+}
+
+/// The first host that was reached.
+pub(super) fn connected(link: &LinkSeen) -> Option<&Connected> {
+    link.tries.iter().find_map(|one| match &one.outcome {
+        Outcome::Connected(connected) => Some(&**connected),
+        Outcome::Failed(_) => None,
+    })
+}
+
+fn failures(link: &LinkSeen) -> impl Iterator<Item = (&Try, &Failed)> {
+    link.tries.iter().filter_map(|one| match &one.outcome {
+        Outcome::Connected(_) => None,
+        Outcome::Failed(failed) => Some((one, failed)),
+    })
+}
+
+/// What a check answers that needs a host and has none.
+pub(super) fn unreached() -> Finding {
+    Finding::skipped("needs a host that answers: see transport.present and transport.handshake")
+}
+
+fn present(scene: &Scene<'_>) -> Result<Vec<Finding>> {
+    over_links(scene, |_, link| {
+        let mut evidence = vec![format!("{} names the link", link.origin)];
+        evidence
+            .extend(failures(link).map(|(one, failed)| format!("{}: {}", one.uri, failed.error)));
+        evidence.extend(link.pci.iter().map(|device| {
+            let (vendor, number) = device.id;
+            let driver = device.driver.as_deref().unwrap_or("none");
+            let (address, why) = (&device.address, &device.refused);
+            format!("PCI {address} {vendor:04x}:{number:04x}, driver {driver}: refused, {why}")
+        }));
+        let finding = if let Some(error) = &link.config_error {
+            Finding::fail(&["F49"], "the configuration of the link cannot be used")
+                .saw(error)
+                .remedy("mend it as docs/install.md, Links, says")
+        } else if let Some((_, wrong)) = failures(link).find(|(_, failed)| is_wrong(failed.trouble))
+        {
+            let rows: &[_] = if link.pci.is_empty() { &["F49"] } else { &["F49", "F50", "F56"] };
+            let remedy =
+                wrong.hint.as_deref().unwrap_or("docs/install.md, Links, says what there is");
+            Finding::fail(rows, "the link that is configured is none that this version can open")
+                .remedy(remedy)
+        } else if failures(link).count() == link.tries.len()
+            && failures(link).all(|(_, failed)| failed.trouble == Trouble::Absent)
+        {
+            let rows: &[_] = if link.pci.is_empty() { &["F49"] } else { &["F49", "F50"] };
+            Finding::fail(rows, "nothing lies where the way to the host should be")
+                .remedy("start vgpud on the host and bring its socket into this guest")
+        } else {
+            let names: Vec<&str> = link.tries.iter().map(|one| one.uri.as_str()).collect();
+            Finding::ok(format!("{} is there", names.join(", ")))
+        };
+        Ok(vec![finding.saw_all(evidence)])
+    })
+}
+
+fn is_wrong(trouble: Trouble) -> bool {
+    matches!(trouble, Trouble::Address | Trouble::NotBuilt)
+}
+
+fn access(scene: &Scene<'_>) -> Result<Vec<Finding>> {
+    over_links(scene, |seen, link| {
+        let denied = failures(link).find(|(_, failed)| failed.trouble == Trouble::Denied);
+        let Some((one, failed)) = denied else {
+            let absent = failures(link).count() == link.tries.len()
+                && failures(link)
+                    .all(|(_, it)| it.trouble == Trouble::Absent || is_wrong(it.trouble));
+            return Ok(vec![match absent {
+                true => Finding::skipped("needs a link that is there: see transport.present"),
+                false => Finding::ok("the service's user opened it"),
+            }]);
+        };
+        let user = seen.unit.as_ref().and_then(|unit| unit.user.as_deref()).unwrap_or("root");
+        let service = seen.unit.as_ref().map_or("ollama", |unit| unit.name.as_str());
+        let errno = failed.errno.map_or(String::new(), |errno| format!(" (errno {errno})"));
+        let mut rows = vec!["F52"];
+        let mut finding = Finding::fail(&[], format!("{user} may not open the way to the host"))
+            .saw(format!("{}: {}{errno}", one.uri, failed.error));
+        let mut remedy = "let vgpud's socket belong to a group of the service's user".to_owned();
+        if let Some((mode, owner, gid)) = one.socket {
+            let group = group(scene, gid)?;
+            finding = finding.saw(format!("mode {mode:04o}, owner {owner}, group {group}"));
+            if mode & 0o060 == 0o060 {
+                rows.push("U37");
+                remedy = format!("usermod -aG {group} {user} && systemctl restart {service}");
+            }
+        }
+        if let Some(container) = &scene.facts.platform.container {
+            rows.push("U04");
+            finding = finding.saw(format!("this is a container of {container}"));
+        }
+        finding.rows = rows;
+        Ok(vec![finding.remedy(remedy)])
+    })
+}
+
+/// A group's name, or its number if it has none.
+fn group(scene: &Scene<'_>, gid: u32) -> Result<String> {
+    let groups = text(scene.host, "/etc/group".as_ref())?;
+    let number = gid.to_string();
+    let named = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    });
+    Ok(named.unwrap_or(number))
+}
+
+fn handshake(scene: &Scene<'_>) -> Result<Vec<Finding>> {
+    over_links(scene, |_, link| {
+        if let Some(host) = connected(link) {
+            return Ok(vec![greeted(host)]);
+        }
+        let mut findings = Vec::new();
+        for (one, failed) in failures(link) {
+            let (rows, cause, remedy): (&[_], _, _) = match failed.trouble {
+                Trouble::Silent | Trouble::NobodyListens => (
+                    &["F58"],
+                    "the way to the host is there, and no host answers behind it",
+                    "start vgpud on the host: systemctl status vgpud says why it is not there",
+                ),
+                Trouble::Version => (
+                    &["F88"],
+                    "guest and host speak different versions",
+                    "install the same version of vgpu-ollama here and of vgpu-host there",
+                ),
+                Trouble::Broken => (
+                    &["F57"],
+                    "what answers does not speak this protocol",
+                    "check that vgpud, and not something older, listens there",
+                ),
+                _ => continue,
+            };
+            let saw = format!("{}: {}", one.uri, failed.error);
+            findings.push(Finding::fail(rows, cause).saw(saw).remedy(remedy));
+        }
+        if findings.is_empty() {
+            let needs = "needs a link that can be opened: see transport.present and .access";
+            findings.push(Finding::skipped(needs));
+        }
+        Ok(findings)
+    })
+}
+
+fn greeted(host: &Connected) -> Finding {
+    let ours = env!("CARGO_PKG_VERSION");
+    let (first, second) = host.sessions;
+    let finding = if second == Some(first) {
+        Finding::fail(&["F64"], "two programs at once were given one session")
+            .remedy("report it with vgpu-install report: this is a defect of vgpud")
+    } else if host.host_version != ours {
+        Finding::warn(&["F88"], "guest and host are of different versions")
+            .remedy("install the same version of vgpu-ollama here and of vgpu-host there")
+    } else {
+        Finding::ok("a host of this version answers")
+    };
+    let second = second.map_or("a second connection was refused".into(), |second| {
+        format!("sessions {first} and {second} at once")
+    });
+    finding
+        .saw(format!("host {}, guest {ours}, wire format {}", host.host_version, host.wire_version))
+        .saw(format!("epoch {}, {second}", host.epoch))
+        .saw(format!("handshake in {} µs", host.handshake_us))
+        .saw("bulk data goes through the socket: this link has no shared memory")
+}
+
+fn latency(scene: &Scene<'_>) -> Result<Vec<Finding>> {
+    let mut findings = over_links(scene, |_, link| {
+        let Some(host) = connected(link) else { return Ok(vec![unreached()]) };
+        let (median, late) = host.round_trip_ns;
+        let saw = format!("round trip {} µs, 99th percentile {} µs", median / 1000, late / 1000);
+        Ok(vec![paced(median, late).saw(saw)])
+    })?;
+    if findings.iter().all(|finding| finding.verdict == super::Verdict::Skipped) {
+        return Ok(findings);
+    }
+    for seen in children::api(scene)? {
+        let Ok(Ok(pace)) = seen.found.as_ref().map(|api| api.pace.as_ref()) else { continue };
+        let (median, late) = pace.call_ns;
+        let (there, back) = pace.bytes_per_second;
+        let mut finding = paced(median, late);
+        if there.min(back) < BYTES_PER_SECOND_MIN {
+            finding = Finding::warn(&["F61", "F63", "U24"], "bulk data goes slowly")
+                .remedy("see whether host and guest are short of processor time; then report it");
+        }
+        let us = |ns: u64| ns as f64 / 1000.0;
+        findings.push(
+            finding
+                .saw(format!("call {:.1} µs, 99th percentile {:.1} µs", us(median), us(late)))
+                .saw(format!(
+                    "submit {:.2} µs, 99th percentile {:.2} µs",
+                    us(pace.submit_ns.0),
+                    us(pace.submit_ns.1)
+                ))
+                .saw(format!(
+                    "{} MB/s to the device, {} MB/s back",
+                    there / 1_000_000,
+                    back / 1_000_000
+                ))
+                .saw(&seen.place),
+        );
+    }
+    Ok(findings)
+}
+
+fn paced(median: u64, late: u64) -> Finding {
+    if median > CALL_NS_MAX || late > STALL_NS_MAX {
+        return Finding::warn(&["F60"], "the end of a call is noticed late")
+            .remedy("see whether host and guest are short of processor time; then report it");
+    }
+    Finding::ok("calls come back in time")
+}
