@@ -60,6 +60,8 @@ pub enum Verb {
     },
     /// Put all that a bug report needs into one file, without secrets and addresses.
     Report(Report),
+    /// Look again after Ollama or a driver changed: renew what is stale, leave what people edited.
+    Refresh,
     /// What verify runs as the service's user.
     #[command(hide = true)]
     Probe(Probe),

@@ -14,6 +14,7 @@ use crate::gc;
 use crate::host::Host;
 use crate::plan::{Plan, Warning, plan};
 use crate::recover;
+use crate::refresh;
 use crate::rollback;
 use crate::state;
 use crate::step::Step;
@@ -54,6 +55,7 @@ pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
         Verb::Doctor(asked) => crate::doctor::run(host, options, asked, answer),
         Verb::Recover => recover::run(host, options, answer),
         Verb::Gc { keep } => collecting(host, options, *keep, answer),
+        Verb::Refresh => refresh::run(host, options, answer),
     }
 }
 
@@ -74,12 +76,13 @@ pub fn name(line: &Line) -> &'static str {
         Some(Verb::Report(_)) => "report",
         Some(Verb::Doctor(_)) => "doctor",
         Some(Verb::Gc { .. }) => "gc",
+        Some(Verb::Refresh) => "refresh",
         Some(Verb::Probe(_)) => "probe",
         Some(Verb::Examine(_)) => "examine",
     }
 }
 
-fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
+pub(crate) fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
     if options.check {
         refuse_interrupted(host)?;
         answer.checked_only = true;
@@ -201,7 +204,7 @@ fn collecting(host: &dyn Host, options: &Options, keep: u64, answer: &mut Answer
     gc::run(host, options, keep, answer)
 }
 
-fn verifying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
+pub(crate) fn verifying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
     let facts = discover::facts(host)?;
     let scope = state::generations(host)?.last().map_or(options.policy().scope, |last| last.scope);
     let report = verify::verify(host, &facts, scope, options.require_gpu)?;
@@ -256,7 +259,7 @@ pub fn newest(host: &dyn Host) -> Result<u64> {
     Ok(state::generations(host)?.last().map_or(0, |last| last.generation))
 }
 
-fn refuse_interrupted(host: &dyn Host) -> Result<()> {
+pub(crate) fn refuse_interrupted(host: &dyn Host) -> Result<()> {
     match recover::interrupted(host)? {
         Some(what) => Err(Error::RecoveryNeeded { what }),
         None => Ok(()),

@@ -28,6 +28,7 @@ pub mod plan;
 pub mod probe;
 pub mod program;
 pub mod recover;
+pub mod refresh;
 pub mod render;
 pub mod report;
 pub mod rollback;

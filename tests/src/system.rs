@@ -6,6 +6,7 @@
 mod bounded;
 mod container;
 mod demo;
+mod driver;
 mod error;
 mod guest;
 mod layout;
@@ -19,6 +20,7 @@ pub(crate) use bounded::wait;
 pub use bounded::{Finished, run};
 pub use container::{Bind, Container};
 pub use demo::demo;
+pub use driver::{Driver, repack};
 pub(crate) use error::at;
 pub use error::{Error, Result};
 pub use guest::{ALWAYS, APT, Discovery, Files, Guest};

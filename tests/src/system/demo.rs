@@ -46,7 +46,7 @@ fn show() -> Result<bool> {
     tell("stop everything");
     drop(host);
     let faults = told.faults();
-    print(&(screen(&told) + &verdict(&faults, &setting.suite)));
+    print(&(screen(&told) + &verdict(&faults, setting.release.suite())));
     Ok(faults.is_empty())
 }
 

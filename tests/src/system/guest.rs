@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Bind, Container, Error, Except, Finished, Layout, Result, Setting, Speaker, Speeches, Tree,
-    container::SCRIPT, error::at, run,
+    Bind, Container, Error, Except, Finished, Layout, Result, Setting, Speaker, Speech, Speeches,
+    Tree, container::SCRIPT, error::at, run,
 };
 
 /// Longest time for an installation or a removal; measured below 3 s.
@@ -109,7 +109,8 @@ impl Guest {
                 .map_err(at("changing", here))?;
         }
         let socket = host.map(|here| Bind { here: here.to_owned(), there: "/run/vgpu".into() });
-        let binds = setting.speaker.binds().into_iter().chain(socket).collect();
+        let shown = setting.shown.iter().cloned();
+        let binds = setting.speaker.binds().into_iter().chain(socket).chain(shown).collect();
         let container = Container::boot(&setting.containers, &setting.tarball, binds, |root| {
             layout.lay(root, &setting.parts)?;
             setting.speaker.lay(root)?;
@@ -160,8 +161,7 @@ impl Guest {
         options: &[&str],
         arguments: &[&str],
     ) -> Result<Finished> {
-        let watcher = [&["strace", "--follow-forks", "--output=/dev/null"], options].concat();
-        self.container.run_under(&watcher, &[&["vgpu-install"], arguments].concat(), INSTALL)
+        self.under_strace(options, &[&["vgpu-install"], arguments].concat())
     }
 
     /// Stops the guest in order and boots it again.
@@ -170,6 +170,23 @@ impl Guest {
     /// If it does not come up.
     pub fn reboot(&mut self) -> Result<()> {
         self.container.reboot()
+    }
+
+    /// Ends every process at once, as a power cut does, and boots again.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn cut_power(&mut self) -> Result<()> {
+        self.container.cut()
+    }
+
+    /// Runs a program that strace watches from outside, with these options of strace.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not end.
+    pub fn under_strace(&self, options: &[&str], words: &[&str]) -> Result<Finished> {
+        let watcher = [&["strace", "--follow-forks", "--output=/dev/null"], options].concat();
+        self.container.run_under(&watcher, words, INSTALL)
     }
 
     /// Runs apt-get without questions and without a network.
@@ -198,6 +215,43 @@ impl Guest {
         self.discovery()
     }
 
+    /// Keeps a copy of Ollama's files, for a later [`Guest::upgrade_ollama`].
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn keep_ollama(&self) -> Result<()> {
+        let prefix = self.layout.prefix;
+        self.sh(&format!(
+            "mkdir /root/release
+             cp --archive {prefix}/lib/ollama /root/release/lib
+             cp --archive {prefix}/bin/ollama /root/release/ollama
+             cp --archive /etc/systemd/system/ollama.service /root/release"
+        ))
+        .map(drop)
+    }
+
+    /// Does what Ollama's `install.sh` does over an older Ollama: wipes its libraries, lays the
+    /// new ones, writes the unit again, and restarts the service.
+    ///
+    /// # Errors
+    /// If a step fails.
+    pub fn upgrade_ollama(&self) -> Result<()> {
+        let prefix = self.layout.prefix;
+        self.sh(&format!(
+            "rm -rf {prefix}/lib/ollama
+             install -o0 -g0 -m755 -d {prefix}/lib/ollama
+             tar --create --directory /root/release/lib . |
+                 tar --extract --directory {prefix}/lib/ollama
+             install -o0 -g0 -m755 /root/release/ollama {prefix}/bin/ollama
+             cat /root/release/ollama.service > /etc/systemd/system/ollama.service
+             systemctl daemon-reload
+             systemctl enable --quiet ollama
+             systemctl reset-failed ollama
+             systemctl restart ollama"
+        ))
+        .map(drop)
+    }
+
     /// Waits for what Ollama's service finds at the start that it is in.
     ///
     /// # Errors
@@ -224,6 +278,15 @@ impl Guest {
     pub fn speeches(&self, speaker: &Speaker) -> Result<Speeches> {
         let say = |layers| speaker.say(&self.container, layers);
         Ok(Speeches { cpu: say(0)?, gpu: say(99)? })
+    }
+
+    /// Lets a model speak on the GPU while systemd reads its units again and again; answers how
+    /// often it did.
+    ///
+    /// # Errors
+    /// As [`Guest::speeches`].
+    pub fn speech_among_reloads(&self, speaker: &Speaker) -> Result<(u64, Speech)> {
+        speaker.say_among_reloads(&self.container)
     }
 
     /// Is the environment of the running `ollama serve`, one variable in each line.

