@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::discover::text;
+use crate::discover::units::is_yes;
 use crate::error::Result;
-use crate::facts::Unit;
+use crate::facts::{Manager, Unit};
 use crate::host::{Host, User};
 
 /// The user that systemd gives the rights of nobody (systemd.exec(5), `DynamicUser=` aside): on
@@ -29,21 +30,35 @@ pub fn gid(host: &dyn Host, name: &str) -> Result<Option<u32>> {
     Ok(rows(&groups).find(|row| row[0] == name).and_then(|row| number(&row, 2)))
 }
 
-/// Finds the numbers of the unit's user and groups; none if it runs as root.
+/// Finds the numbers of the user and groups that a unit's processes have, with `further` groups;
+/// none if it runs as root.
 ///
-/// `Err(name)` inside is a user or group that the account files do not name (such as a dynamic
-/// one).
+/// A dynamic user has no number before its unit starts: nobody stands in for it, with the unit's
+/// groups. `Err(name)` inside is a user or group that the account files do not name.
 ///
 /// # Errors
 /// [`crate::Error::Io`] if the account files cannot be read.
-pub fn of(host: &dyn Host, unit: &Unit) -> Result<Result<Option<User>, String>> {
-    let Some(name) = unit.user.as_deref().filter(|name| *name != "root" && *name != "0") else {
-        return Ok(Ok(None));
+pub fn of(
+    host: &dyn Host,
+    unit: &Unit,
+    further: &[String],
+) -> Result<Result<Option<User>, String>> {
+    let named = match &unit.manager {
+        Manager::User(name) => Some(name.as_str()),
+        Manager::System => unit.user.as_deref(),
+    };
+    let mut settings = unit.settings.iter().filter(|setting| setting.name == "DynamicUser");
+    let is_dynamic = settings.any(|setting| is_yes(&setting.value));
+    let name = match named.filter(|name| *name != "root" && *name != "0") {
+        Some(name) => name,
+        None if is_dynamic => "",
+        None => return Ok(Ok(None)),
     };
     let accounts = text(host, Path::new("/etc/passwd"))?;
     let groups = text(host, Path::new("/etc/group"))?;
     let account = rows(&accounts).find(|row| row[0] == name || row.get(2) == Some(&name));
     let numbers = account.and_then(|row| Some((number(&row, 2)?, number(&row, 3)?)));
+    let numbers = numbers.or(is_dynamic.then_some((NOBODY, NOBODY)));
     let Some((uid, own_gid)) = numbers else { return Ok(Err(name.to_owned())) };
     let gid_of =
         |wanted: &str| rows(&groups).find(|row| row[0] == wanted).and_then(|row| number(&row, 2));
@@ -59,7 +74,8 @@ pub fn of(host: &dyn Host, unit: &Unit) -> Result<Result<Option<User>, String>> 
     };
     let mut all: Vec<u32> =
         rows(&groups).filter(is_member).filter_map(|row| number(&row, 2)).collect();
-    all.extend(unit.supplementary_groups.iter().filter_map(|group| gid_of(group)));
+    let given = unit.supplementary_groups.iter().chain(further);
+    all.extend(given.filter_map(|group| group.parse().ok().or_else(|| gid_of(group))));
     Ok(Ok(Some(User { uid, gid, groups: all })))
 }
 
@@ -74,6 +90,7 @@ fn number(row: &[&str], index: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Variable;
     use crate::host::memory::Memory;
 
     fn machine() -> Memory {
@@ -94,19 +111,38 @@ mod tests {
 
     #[test]
     fn a_services_user_has_the_groups_of_its_account_and_of_its_unit() {
-        let found = of(&machine(), &unit("ollama", None, &["vgpu"])).unwrap().unwrap();
+        let found = of(&machine(), &unit("ollama", None, &["vgpu"]), &[]).unwrap().unwrap();
         let groups = vec![105, 44, 900];
         assert_eq!(found, Some(User { uid: 997, gid: 996, groups: groups.clone() }));
-        let found = of(&machine(), &unit("ollama", Some("video"), &["vgpu"])).unwrap().unwrap();
+        let found =
+            of(&machine(), &unit("ollama", Some("video"), &["vgpu"]), &[]).unwrap().unwrap();
         assert_eq!(found, Some(User { uid: 997, gid: 44, groups }));
     }
 
     #[test]
     fn root_needs_no_change_and_an_unknown_name_is_given_back() {
-        assert_eq!(of(&machine(), &Unit::default()).unwrap(), Ok(None));
-        assert_eq!(of(&machine(), &unit("root", None, &[])).unwrap(), Ok(None));
-        assert_eq!(of(&machine(), &unit("dynamic", None, &[])).unwrap(), Err("dynamic".into()));
-        let group = of(&machine(), &unit("ollama", Some("gone"), &[])).unwrap();
+        assert_eq!(of(&machine(), &Unit::default(), &[]).unwrap(), Ok(None));
+        assert_eq!(of(&machine(), &unit("root", None, &[]), &[]).unwrap(), Ok(None));
+        assert_eq!(
+            of(&machine(), &unit("dynamic", None, &[]), &[]).unwrap(),
+            Err("dynamic".into())
+        );
+        let group = of(&machine(), &unit("ollama", Some("gone"), &[]), &[]).unwrap();
         assert_eq!(group, Err("gone".into()));
+    }
+
+    #[test]
+    fn a_dynamic_user_is_stood_in_for_and_a_users_unit_runs_as_that_user() {
+        let yes = Variable { name: "DynamicUser".into(), value: "yes".into(), set_by: "/x".into() };
+        let dynamic = Unit { settings: vec![yes], ..unit("ollama-dyn", None, &["video"]) };
+        let found = of(&machine(), &dynamic, &["vgpu".into()]).unwrap().unwrap();
+        let groups = vec![44, 900];
+        assert_eq!(found, Some(User { uid: NOBODY, gid: NOBODY, groups }));
+        let nameless = Unit { user: None, ..dynamic };
+        let found = of(&machine(), &nameless, &[]).unwrap().unwrap();
+        assert_eq!(found.map(|user| user.uid), Some(NOBODY));
+        let users = Unit { manager: Manager::User("ollama".into()), ..Unit::default() };
+        let found = of(&machine(), &users, &[]).unwrap().unwrap();
+        assert_eq!(found.map(|user| user.uid), Some(997));
     }
 }

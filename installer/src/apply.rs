@@ -26,17 +26,36 @@ pub struct Applied {
     pub skipped: Vec<Step>,
 }
 
-/// Applies a plan that is not empty. `verify` is called when every file is in place and before
-/// any service is restarted; its error undoes everything.
+/// What judges a transaction before it counts; an error undoes everything.
+pub trait Verify {
+    /// Every file is in place, and no service was restarted yet.
+    ///
+    /// # Errors
+    /// Whatever is not as it must be.
+    fn in_place(&mut self) -> Result<()>;
+
+    /// These services were started anew with the change.
+    ///
+    /// # Errors
+    /// Whatever is not as it must be.
+    fn restarted(&mut self, services: &[Step]) -> Result<()> {
+        let _ = services;
+        Ok(())
+    }
+}
+
+impl<F: FnMut() -> Result<()>> Verify for F {
+    fn in_place(&mut self) -> Result<()> {
+        self()
+    }
+}
+
+/// Applies a plan that is not empty.
 ///
 /// # Errors
 /// [`Error::Unsupported`] if there is no place for the state; [`Error::Undone`] if something failed
 /// and was undone; [`Error::UndoFailed`] if undoing failed too, and `recover` has to go on.
-pub fn apply(
-    host: &dyn Host,
-    plan: &Plan,
-    verify: &mut dyn FnMut() -> Result<()>,
-) -> Result<Applied> {
+pub fn apply(host: &dyn Host, plan: &Plan, verify: &mut dyn Verify) -> Result<Applied> {
     state::require_parent(host)?;
     let generation = state::generations(host)?.last().map_or(0, |last| last.generation) + 1;
     let begun = state::open(host).and_then(|parent_times| {
@@ -71,10 +90,11 @@ fn run(
     plan: &Plan,
     generation: u64,
     journal: &mut Journal<'_>,
-    verify: &mut dyn FnMut() -> Result<()>,
+    verify: &mut dyn Verify,
 ) -> Result<Applied> {
     let mut applied = Applied { generation, skipped: Vec::new() };
     let mut verified = false;
+    let mut restarted = Vec::new();
     // Deliberately one step at a time: the inverse of a step assumes that the next never began.
     for (index, step) in (0..).zip(&plan.steps) {
         stop_if_asked(host)?;
@@ -85,16 +105,21 @@ fn run(
             continue;
         }
         if matches!(step, Step::Restart { .. }) && !verified {
-            verify()?;
+            verify.in_place()?;
             verified = true;
         }
         journal.append(Record::Service { step: step.clone() })?;
         if !service::take(host, step)? {
             applied.skipped.push(step.clone());
+        } else if matches!(step, Step::Restart { .. }) {
+            restarted.push(step.clone());
         }
     }
     if !verified {
-        verify()?;
+        verify.in_place()?;
+    }
+    if !restarted.is_empty() {
+        verify.restarted(&restarted)?;
     }
     stop_if_asked(host)?;
     // The manifest needs space on the disk, so it comes before the commit.

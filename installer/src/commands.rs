@@ -1,6 +1,5 @@
 //! The commands: each gathers, decides and answers; what it does to a machine goes by a [`Host`].
 
-use std::cell::RefCell;
 use std::path::Path;
 
 use crate::answer::{Action, Answer, Generation};
@@ -12,13 +11,13 @@ use crate::error::{Error, Result};
 use crate::facts::Facts;
 use crate::gc;
 use crate::host::Host;
-use crate::plan::{Plan, Warning, plan};
+use crate::plan::{Plan, Scope, Warning, plan};
 use crate::recover;
 use crate::refresh;
 use crate::rollback;
 use crate::state;
 use crate::step::Step;
-use crate::verify;
+use crate::verify::{self, Report};
 
 /// Longest facts file that is read: 64 MiB.
 const FACTS_BYTES_MAX: u64 = 64 << 20;
@@ -101,15 +100,10 @@ pub(crate) fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) 
         answer.lines.push(nothing_to_do(&plan, answer.generation));
         return Ok(0);
     }
-    let report = RefCell::new(verify::Report::default());
-    let applied = apply::apply(host, &plan, &mut || {
-        let facts = discover::facts(host)?;
-        *report.borrow_mut() = verify::verify(host, &facts, plan.scope, options.require_gpu)?;
-        report.borrow().error()
-    });
-    let report = report.into_inner();
-    answer.checks = report.checks;
-    answer.warnings.extend(report.warnings);
+    let mut judge = Judge { host, options, scope: plan.scope, since: 0, report: Report::default() };
+    let applied = apply::apply(host, &plan, &mut judge);
+    answer.checks = judge.report.checks;
+    answer.warnings.extend(judge.report.warnings);
     answer.changed = applied.is_ok();
     let applied = applied?;
     answer.generation = applied.generation;
@@ -120,6 +114,30 @@ pub(crate) fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) 
         applied.generation
     ));
     Ok(changed_code(options))
+}
+
+/// Verifies a transaction before it counts, and keeps what was seen.
+struct Judge<'a> {
+    host: &'a dyn Host,
+    options: &'a Options,
+    scope: Scope,
+    since: u64,
+    report: Report,
+}
+
+impl apply::Verify for Judge<'_> {
+    fn in_place(&mut self) -> Result<()> {
+        let facts = discover::facts(self.host)?;
+        self.report = verify::verify(self.host, &facts, self.scope, self.options.require_gpu)?;
+        // Services are started from here on.
+        self.since = self.host.now();
+        self.report.error()
+    }
+
+    fn restarted(&mut self, services: &[Step]) -> Result<()> {
+        verify::started(self.host, services, self.since, &mut self.report)?;
+        self.report.error()
+    }
 }
 
 fn nothing_to_do(plan: &Plan, generation: u64) -> String {
@@ -266,11 +284,20 @@ pub(crate) fn refuse_interrupted(host: &dyn Host) -> Result<()> {
     }
 }
 
-fn skipped(host: &dyn Host, steps: &[Step]) -> Option<Warning> {
-    let first = steps.first()?;
+fn skipped(host: &dyn Host, steps: &[Step]) -> Vec<Warning> {
     let here = if host.is_running() { "systemd is not running" } else { "this is a foreign root" };
-    let what = format!("{here}: \"{}\" was left out", first.doing());
-    Some(Warning::new("services", what, "nothing now; the change works when the service starts"))
+    let mut found = Vec::new();
+    if steps.contains(&Step::Ldconfig) {
+        let what = format!("{here}: ldconfig was left out, so its cache does not know our line");
+        let hint = "run ldconfig -X inside of that root before it is used";
+        found.push(Warning::new("ldconfig", what, hint));
+    }
+    if let Some(first) = steps.iter().find(|step| **step != Step::Ldconfig) {
+        let what = format!("{here}: \"{}\" was left out", first.doing());
+        let hint = "nothing now; the change works when the service starts";
+        found.push(Warning::new("services", what, hint));
+    }
+    found
 }
 
 /// The exit code of a run that changed something.

@@ -7,6 +7,8 @@ mod platform;
 mod smi;
 pub mod units;
 
+pub use self::ollama::BACKEND;
+
 use std::path::{Path, PathBuf};
 
 use vgpu_loader::{Binary, Cache};

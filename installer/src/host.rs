@@ -122,6 +122,9 @@ pub trait Host {
     fn run_self(&self, user: Option<&User>, program: &Program) -> Result<Outcome>;
     /// Runs a program to its end as another user.
     fn run_as(&self, user: Option<&User>, program: &Program) -> Result<Outcome>;
+    /// Runs a program until a line of its standard output is the one that is looked for, and ends
+    /// the program then, or at its deadline.
+    fn watch(&self, program: &Program, is_it: &dyn Fn(&str) -> bool) -> Result<Option<String>>;
     /// Takes the installer's lock until the guard is dropped, waiting as long as is said.
     fn lock(&self, wait: Duration) -> Result<Guard>;
     /// True if somebody asked this program to end: a transaction then undoes itself.

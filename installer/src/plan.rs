@@ -140,6 +140,9 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
         );
     }
     plan.warnings = warnings::all(facts, policy, scope);
+    if policy.no_restart {
+        plan.warnings.extend(restarts.iter().map(|unit| warnings::pending(unit)));
+    }
     Ok(plan)
 }
 

@@ -77,6 +77,19 @@ fn manager_runs(host: &dyn Host, user: &str) -> Result<bool> {
     Ok(!host.inspect(Path::new(&socket))?.is_absent())
 }
 
+/// True if a unit is running, as systemd says.
+///
+/// # Errors
+/// [`Error::Io`] if systemctl cannot be started.
+pub fn is_active(host: &dyn Host, unit: &str, user: Option<&str>) -> Result<bool> {
+    let words = ["is-active", "--quiet", "--", unit];
+    match systemctl(host, user, &words, RELOAD_DEADLINE) {
+        Ok(asked) => Ok(asked && user.is_none_or(|user| manager_runs(host, user).unwrap_or(false))),
+        Err(Error::Program { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes the cache anew: `-X` leaves every link alone, as links are their packages' to make.
 ///
 /// ldconfig renames its new cache into /etc. What changed there is the cache, which says so by its

@@ -1,20 +1,25 @@
 //! Does what is installed work, seen from the service? Two views: what ld.so would do, computed
 //! for any root, and what a process of the service's user really sees, on the machine itself.
 
+mod cache;
+mod child;
+mod journal;
 mod live;
 mod model;
 
-use std::ffi::{OsStr, OsString};
+pub(crate) use child::{Child, children};
+pub use journal::started;
+
+use std::ffi::OsStr;
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::facts::{Bundle, Facts, Layout, Ollama, Unit};
+use crate::facts::Facts;
 use crate::host::Host;
 use crate::plan::{Scope, Warning};
-use crate::unit_file::{assignments, has_specifier, without_percent_pairs, words};
 
 /// The outcome of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -64,6 +69,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// What keeps a backend from loading, with our libraries or without, is its owner's to mend:
+    /// it is told, and no reason to undo anything.
+    fn broken(&mut self, backend: &Path, error: &str) {
+        let what = format!("{} cannot be loaded, with us or without: {error}", backend.display());
+        self.add("backend", Verdict::Warn, what.clone());
+        let hint = "install Ollama anew: this backend is not whole, or needs a newer system";
+        self.warnings.push(Warning::new("backend", what, hint));
+    }
+
     fn add(&mut self, name: &'static str, verdict: Verdict, what: impl Into<String>) {
         self.checks.push(Check { name, verdict, what: what.into() });
     }
@@ -82,18 +96,6 @@ impl Report {
     }
 }
 
-/// One process of Ollama that loads a backend.
-pub(crate) struct Child<'a> {
-    /// Its Ollama.
-    pub(crate) ollama: &'a Ollama,
-    /// The directory of its backend.
-    pub(crate) bundle: &'a Bundle,
-    /// The unit that starts it, if one does.
-    pub(crate) unit: Option<&'a Unit>,
-    /// Name and value, as the process sees them.
-    pub(crate) environment: Vec<(OsString, OsString)>,
-}
-
 /// Runs every check that this host allows.
 ///
 /// # Errors
@@ -101,6 +103,9 @@ pub(crate) struct Child<'a> {
 pub fn verify(host: &dyn Host, facts: &Facts, scope: Scope, require_gpu: bool) -> Result<Report> {
     let mut report = Report::default();
     files(facts, &mut report);
+    if scope == Scope::System {
+        cache::check(host, facts, &mut report)?;
+    }
     let children = children(host, facts, scope)?;
     if children.is_empty() {
         let what = "no CUDA backend of a service was found, so none was tried";
@@ -132,86 +137,6 @@ fn files(facts: &Facts, report: &mut Report) {
         let what = format!("{} libraries in {dir}", facts.shims.libraries.len());
         report.add("files", Verdict::Ok, what);
     }
-}
-
-/// Lists the processes that would load a backend: each of a unit's Ollama, or each of any.
-pub(crate) fn children<'a>(
-    host: &dyn Host,
-    facts: &'a Facts,
-    scope: Scope,
-) -> Result<Vec<Child<'a>>> {
-    let mut found = Vec::new();
-    for ollama in &facts.ollamas {
-        let unit = unit_of(host, facts, ollama)?;
-        if unit.is_none() && scope == Scope::Service {
-            continue;
-        }
-        for bundle in &ollama.bundles {
-            let served = bundle.cuda_major.is_some_and(|major| major == 12 || major == 13);
-            if served {
-                let environment = environment(host, unit, ollama, bundle)?;
-                found.push(Child { ollama, bundle, unit, environment });
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn unit_of<'a>(host: &dyn Host, facts: &'a Facts, ollama: &Ollama) -> Result<Option<&'a Unit>> {
-    for unit in facts.units.iter().filter(|unit| !unit.masked) {
-        if let Some(program) = &unit.executable
-            && host.canonical(program)?.as_deref() == Some(ollama.executable.as_ref())
-        {
-            return Ok(Some(unit));
-        }
-    }
-    Ok(None)
-}
-
-/// The environment of a child: the unit's with our drop-in, and Ollama's own rule for
-/// `LD_LIBRARY_PATH`: its directories first, then what was there.
-fn environment(
-    host: &dyn Host,
-    unit: Option<&Unit>,
-    ollama: &Ollama,
-    bundle: &Bundle,
-) -> Result<Vec<(OsString, OsString)>> {
-    let mut variables: Vec<(OsString, OsString)> =
-        vec![("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin".into())];
-    let mut put = |name: &str, value: &str| {
-        // A specifier needs systemd to become a value. In lists, ours come first and have none:
-        // what the unit had is left out, entry by entry.
-        let mut entries = value.split(':').filter(|entry| !has_specifier(entry)).peekable();
-        let is_list = name.starts_with("LD_") && entries.peek().is_some();
-        if is_list || !has_specifier(value) {
-            let whole = entries.collect::<Vec<_>>().join(":");
-            variables.retain(|(known, _)| known != name);
-            variables.push((name.into(), without_percent_pairs(&whole).into()));
-        }
-    };
-    if let Some(unit) = unit {
-        for variable in &unit.environment {
-            put(&variable.name, &variable.value);
-        }
-        let ours = crate::discover::text(host, &unit.drop_in_path)?;
-        for line in assignments(&ours).iter().filter(|line| line.key == "Environment") {
-            for word in words(&line.value) {
-                if let Some((name, value)) = word.split_once('=') {
-                    put(name, value);
-                }
-            }
-        }
-    }
-    let old = variables.iter().position(|(name, _)| name == "LD_LIBRARY_PATH");
-    let old = old.map(|index| variables.remove(index).1);
-    let mut path = ollama.library_dir.as_os_str().to_owned();
-    let own = (ollama.layout == Layout::Directories).then(|| bundle.dir.as_os_str().to_owned());
-    for further in own.into_iter().chain(old) {
-        path.push(":");
-        path.push(further);
-    }
-    variables.push(("LD_LIBRARY_PATH".into(), path));
-    Ok(variables)
 }
 
 fn value<'a>(child: &'a Child<'_>, name: &str) -> &'a OsStr {

@@ -213,6 +213,12 @@ fn without_a_unit_the_bundle_is_taken_unless_a_scope_was_asked_for() {
 }
 
 #[test]
+fn a_restart_that_is_left_out_is_pending() {
+    let policy = Policy { no_restart: true, ..Policy::default() };
+    check("no-restart", &debian(&local()), &policy);
+}
+
+#[test]
 fn variables_that_keep_ollama_from_the_gpu_are_named() {
     let text = format!(
         "{}\nfile /etc/systemd/system/ollama.service.d/10-x.conf [Service]\\n\

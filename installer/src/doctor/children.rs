@@ -122,9 +122,11 @@ fn user(
     host: &dyn Host,
     child: Option<&Child<'_>>,
 ) -> Result<std::result::Result<Option<User>, String>> {
-    let Some(unit) = child.and_then(|child| child.unit) else { return Ok(Ok(None)) };
-    Ok(account::of(host, unit)?
-        .map_err(|name| format!("needs {name}, which is in no account file (DynamicUser=)")))
+    let Some((child, unit)) = child.and_then(|child| Some((child, child.unit?))) else {
+        return Ok(Ok(None));
+    };
+    Ok(account::of(host, unit, &child.groups)?
+        .map_err(|name| format!("needs {name}, which is in no account file")))
 }
 
 fn look<T: DeserializeOwned>(

@@ -42,6 +42,7 @@ pub struct Memory {
     running: bool,
     attributes: bool,
     commands: RefCell<Vec<String>>,
+    said: Vec<String>,
     answers: Vec<(String, Outcome)>,
 }
 
@@ -70,6 +71,13 @@ impl Memory {
     #[must_use]
     pub fn running(mut self) -> Self {
         self.running = true;
+        self
+    }
+
+    /// Gives the lines that a program which is watched says.
+    #[must_use]
+    pub fn saying(mut self, lines: &str) -> Self {
+        self.said = lines.lines().map(|line| line.trim().to_owned()).collect();
         self
     }
 
@@ -328,6 +336,11 @@ impl Host for Memory {
 
     fn run_as(&self, _user: Option<&User>, program: &Program) -> Result<Outcome> {
         self.run(program)
+    }
+
+    fn watch(&self, program: &Program, is_it: &dyn Fn(&str) -> bool) -> Result<Option<String>> {
+        self.run(program)?;
+        Ok(self.said.iter().find(|line| is_it(line)).cloned())
     }
 
     fn lock(&self, _wait: Duration) -> Result<Guard> {

@@ -295,6 +295,10 @@ impl Host for Real {
         children::run_as(user, program)
     }
 
+    fn watch(&self, program: &Program, is_it: &dyn Fn(&str) -> bool) -> Result<Option<String>> {
+        children::watch(program, is_it)
+    }
+
     fn lock(&self, wait: Duration) -> Result<Guard> {
         let file = self.lock_file()?;
         let until = Instant::now() + wait;

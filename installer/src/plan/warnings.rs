@@ -35,6 +35,16 @@ pub(super) fn all(facts: &Facts, policy: &Policy, scope: Scope) -> Vec<Warning> 
     found
 }
 
+/// A unit that is changed and, as was asked for, not restarted.
+pub(super) fn pending(unit: &Unit) -> Warning {
+    let (what, hint) = match &unit.manager {
+        Manager::System => ("", "run systemctl restart for it when it suits"),
+        Manager::User(_) => (" of a user", "let its user run systemctl --user restart for it"),
+    };
+    let what = format!("{}{what} is not restarted: it runs on as it was started", unit.name);
+    Warning::new("restart_pending", what, hint)
+}
+
 /// Which scope was taken by itself, and which Ollama it leaves alone.
 fn scopes(facts: &Facts, policy: &Policy, scope: Scope, found: &mut Vec<Warning>) {
     if scope != policy.scope {

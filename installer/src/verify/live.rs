@@ -4,11 +4,12 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::{Child, Report, Verdict, same_file};
+use super::child::{Child, Environment};
+use super::{Report, Verdict, same_file};
 use crate::account;
 use crate::error::Result;
 use crate::facts::{Facts, SHIMS};
-use crate::host::{Host, Outcome, Program};
+use crate::host::{Host, Outcome, Program, User};
 use crate::plan::Warning;
 use crate::probe::Seen;
 
@@ -16,6 +17,7 @@ use crate::probe::Seen;
 /// and every call of ours ends within one.
 const DEADLINE: Duration = Duration::from_secs(60);
 const NO_DEVICE: u32 = 100;
+const BACKEND: &str = crate::discover::BACKEND;
 
 pub(super) fn check(
     host: &dyn Host,
@@ -24,7 +26,8 @@ pub(super) fn check(
     require_gpu: bool,
     report: &mut Report,
 ) -> Result<()> {
-    let user = match child.unit.map(|unit| account::of(host, unit)).transpose()? {
+    let user = child.unit.map(|unit| account::of(host, unit, &child.groups)).transpose()?;
+    let user = match user {
         None => None,
         Some(Ok(user)) => user,
         Some(Err(name)) => {
@@ -33,21 +36,16 @@ pub(super) fn check(
             return Ok(());
         }
     };
-    let backend = child.bundle.dir.join("libggml-cuda.so");
-    let mut arguments: Vec<OsString> = vec!["probe".into(), "--backend".into(), backend.into()];
-    arguments.push("--".into());
-    let major = child.bundle.cuda_major.unwrap_or_default();
-    let names = [format!("libcudart.so.{major}"), format!("libcublas.so.{major}")];
-    arguments.extend(names.into_iter().map(OsString::from));
-    arguments.extend(["libcuda.so.1".into(), "libnvidia-ml.so.1".into()]);
-    let environment = child.environment.clone();
-    let program = Program { path: "/".into(), arguments, environment, deadline: DEADLINE };
     if host.canonical("/proc/self/exe".as_ref())?.is_none() {
         let what = "/proc is not mounted here, so no process was started";
         report.add("probe", Verdict::Skipped, what);
         return Ok(());
     }
-    let outcome = host.run_self(user.as_ref(), &program)?;
+    let major = child.bundle.cuda_major.unwrap_or_default();
+    let names = [format!("libcudart.so.{major}"), format!("libcublas.so.{major}")];
+    let names = names.iter().map(String::as_str).chain(["libcuda.so.1", "libnvidia-ml.so.1"]);
+    let names: Vec<&str> = names.collect();
+    let outcome = probe(host, user.as_ref(), child, &child.environment, &names)?;
     let seen = match serde_json::from_slice::<Seen>(&outcome.stdout) {
         Ok(seen) if outcome.status == Some(0) => seen,
         _ => {
@@ -55,10 +53,52 @@ pub(super) fn check(
             return Ok(());
         }
     };
-    loads(&seen, report);
+    let error = seen.backend.as_ref().and_then(|backend| backend.error.as_deref());
+    let broken = match error {
+        Some(error) if is_its_own(error) => true,
+        Some(error) => {
+            let plain = probe(host, user.as_ref(), child, &child.plain, &[])?;
+            let plain = serde_json::from_slice::<Seen>(&plain.stdout).unwrap_or_default();
+            plain.backend.and_then(|backend| backend.error).as_deref() == Some(error)
+        }
+        None => false,
+    };
+    if let (true, Some(error)) = (broken, error) {
+        report.broken(&child.bundle.dir.join(BACKEND), error);
+    }
+    loads(&seen, broken, report);
     ours(host, facts, &seen, report)?;
     gpu(&seen, child, require_gpu, &outcome, report);
     Ok(())
+}
+
+/// Runs the probe with an environment; it opens these names and then the backend.
+fn probe(
+    host: &dyn Host,
+    user: Option<&User>,
+    child: &Child<'_>,
+    environment: &Environment,
+    names: &[&str],
+) -> Result<Outcome> {
+    let backend = child.bundle.dir.join(BACKEND);
+    let mut arguments: Vec<OsString> = vec!["probe".into(), "--backend".into(), backend.into()];
+    arguments.push("--".into());
+    arguments.extend(names.iter().map(OsString::from));
+    let environment = environment.clone();
+    let program = Program { path: "/".into(), arguments, environment, deadline: DEADLINE };
+    host.run_self(user, &program)
+}
+
+/// True if the loader's words are about something that is not ours to bring: a library of another
+/// name, a symbol of another interface, or the file itself.
+fn is_its_own(error: &str) -> bool {
+    const OURS: [&str; 4] = ["libcuda.so", "libnvidia-ml.so", "libcudart.so", "libcublas.so"];
+    const CALLS: [&str; 5] = ["symbol: cu", "symbol: __cuda", "symbol: nvml", "GLIBC_", "/vgpu/"];
+    let names = |list: &[&str]| list.iter().any(|word| error.contains(word));
+    // A version of glibc that is missing is the backend's own matter where it is the one to ask.
+    let asks_glibc =
+        error.contains("GLIBC_") && error.contains(BACKEND) && !error.contains("/vgpu/");
+    asks_glibc || !(names(&OURS) || names(&CALLS))
 }
 
 fn ended(outcome: &Outcome) -> String {
@@ -71,9 +111,9 @@ fn ended(outcome: &Outcome) -> String {
     }
 }
 
-fn loads(seen: &Seen, report: &mut Report) {
-    let mut failed = false;
-    for opened in seen.opened.iter().chain(&seen.backend) {
+fn loads(seen: &Seen, broken: bool, report: &mut Report) {
+    let mut failed = broken;
+    for opened in seen.opened.iter().chain(seen.backend.iter().filter(|_| !broken)) {
         if let Some(error) = &opened.error {
             failed = true;
             report.add("loads", Verdict::Fail, format!("{}: {error}", opened.name));
@@ -140,5 +180,28 @@ fn gpu(seen: &Seen, child: &Child<'_>, require_gpu: bool, outcome: &Outcome, rep
         let hint = "start vgpud on the host, check --link or /etc/vgpu/guest.toml, then run \
                     systemctl restart ollama";
         report.warnings.push(Warning::new("no_gpu", what, hint));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_backend_lacks_of_others_is_its_own_matter() {
+        let own = [
+            "libnccl.so.2: cannot open shared object file: No such file or directory",
+            "/usr/lib/ollama/cuda_v13/libggml-cuda.so: file too short",
+            "/usr/lib/ollama/libggml-cuda.so: undefined symbol: ggml_abort",
+            "/lib/libc.so.6: version `GLIBC_2.99' not found (required by /x/libggml-cuda.so)",
+        ];
+        let ours = [
+            "libcuda.so.1: cannot open shared object file: No such file or directory",
+            "/x/libggml-cuda.so: undefined symbol: cudaMalloc, version libcudart.so.13",
+            "/x/libggml-cuda.so: undefined symbol: __cudaLaunchKernel",
+            "/lib/libc.so.6: version `GLIBC_2.99' not found (required by /usr/lib/vgpu/libcuda.so.1)",
+        ];
+        assert!(own.iter().all(|error| is_its_own(error)));
+        assert!(!ours.iter().any(|error| is_its_own(error)));
     }
 }

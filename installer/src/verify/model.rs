@@ -70,8 +70,7 @@ pub(super) fn check(
     }
     let backend = child.bundle.dir.join("libggml-cuda.so");
     if process.open(backend.as_os_str(), 0).object.is_none() {
-        let what = format!("{} is no library that ld.so loads", backend.display());
-        report.add("loader", Verdict::Fail, what);
+        report.broken(&backend, "it is no library that ld.so loads");
         return Ok(());
     }
     process.open("libnvidia-ml.so.1".as_ref(), 0);

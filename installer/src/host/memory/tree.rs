@@ -50,6 +50,7 @@ impl Memory {
             systemd: false,
             attributes: true,
             commands: RefCell::new(Vec::new()),
+            said: Vec::new(),
             answers: Vec::new(),
             running: false,
         };

@@ -1,9 +1,10 @@
 //! Children: absolute paths, an environment that is given whole, and a deadline.
 
-use std::io::{Read, Seek};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::retry_on_intr;
@@ -22,6 +23,35 @@ pub(super) fn run(program: &Program) -> Result<Outcome> {
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).env_clear().envs(program.environment.iter().cloned());
     finish(command, program)
+}
+
+/// Runs a program until it says the line that is looked for, or to its deadline.
+pub(super) fn watch(program: &Program, is_it: &dyn Fn(&str) -> bool) -> Result<Option<String>> {
+    let failed = |source: std::io::Error| Error::io("running", &program.path, source);
+    let mut command = Command::new(&program.path);
+    command.args(&program.arguments).env_clear().envs(program.environment.iter().cloned());
+    command.current_dir("/").stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.process_group(0).spawn().map_err(failed)?;
+    let (said, line) = std::sync::mpsc::channel();
+    let reader = child.stdout.take().map(|stdout| {
+        std::thread::Builder::new().name("watch".into()).spawn(move || {
+            let lines = BufReader::new(stdout.take(OUTPUT_BYTES_MAX)).split(b'\n');
+            // Nobody listens any more when the line was met.
+            lines.map_while(|line| said.send(line.ok()?).ok()).for_each(drop);
+        })
+    });
+    let until = Instant::now() + program.deadline;
+    let mut found = None;
+    while found.is_none() {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(next) = line.recv_timeout(left) else { break };
+        found = Some(String::from_utf8_lossy(&next).into_owned()).filter(|next| is_it(next));
+    }
+    // One that has ended by itself cannot be killed, and need not be.
+    let _ = child.kill();
+    child.wait().map_err(failed)?;
+    reader.transpose().map_err(failed)?;
+    Ok(found)
 }
 
 /// Runs this program again as a user.
