@@ -27,6 +27,17 @@ pub struct Opened {
     pub source: Box<dyn Source>,
 }
 
+/// What a file system has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that any user may still take.
+    pub bytes: u64,
+    /// Files that can still be made; none where the file system has no such limit.
+    pub inodes: Option<u64>,
+    /// True if it is mounted read-only here.
+    pub read_only: bool,
+}
+
 /// The numbers of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -82,6 +93,13 @@ pub trait Host {
     fn open(&self, path: &Path) -> Result<Option<Opened>>;
     /// Resolves every link of a path below the root; none if nothing lies there.
     fn canonical(&self, path: &Path) -> Result<Option<PathBuf>>;
+    /// Reads what the kernel shows below `/proc` or `/sys`, where a file has no length before it is
+    /// read: up to 4 MiB; none if there is no such file.
+    fn kernel_text(&self, path: &Path) -> Result<Option<String>>;
+    /// Says what is left where a path lies, following links; none if nothing lies there.
+    fn space(&self, path: &Path) -> Result<Option<Space>>;
+    /// True if a file's flags forbid every change of it, even to root (`chattr +i`, `+a`).
+    fn is_immutable(&self, path: &Path) -> Result<bool>;
     /// Reads an extended attribute; none if it is not there or not supported.
     fn attribute(&self, path: &Path, name: &str) -> Result<Option<Vec<u8>>>;
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tree::{Kind, Node};
 use vgpu_loader::Source;
 
-use super::{Guard, Host, Opened, Outcome, Program, User};
+use super::{Guard, Host, Opened, Outcome, Program, Space, User};
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::object::{Meta, Object, Stamp, digest};
@@ -207,6 +207,28 @@ impl Host for Memory {
 
     fn canonical(&self, path: &Path) -> Result<Option<PathBuf>> {
         Ok(self.walk(path, true).map(|(_, done)| done))
+    }
+
+    fn kernel_text(&self, path: &Path) -> Result<Option<String>> {
+        let Some(opened) = self.open(path)? else { return Ok(None) };
+        let bytes = opened.source.read_at(0, usize::try_from(opened.bytes).unwrap_or(0));
+        Ok(Some(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()))
+    }
+
+    /// Plenty, but for what lies below a file `FULL` or `READONLY`, which stand for such mounts.
+    fn space(&self, path: &Path) -> Result<Option<Space>> {
+        if self.walk(path, true).is_none() {
+            return Ok(None);
+        }
+        let has =
+            |name: &str| path.ancestors().any(|dir| self.walk(&dir.join(name), true).is_some());
+        let (bytes, inodes) = if has("FULL") { (4096, 1) } else { (1 << 40, 1 << 20) };
+        Ok(Some(Space { bytes, inodes: Some(inodes), read_only: has("READONLY") }))
+    }
+
+    /// True for what carries a mark `immutable`.
+    fn is_immutable(&self, path: &Path) -> Result<bool> {
+        Ok(self.attribute(path, "immutable")?.is_some())
     }
 
     fn attribute(&self, path: &Path, name: &str) -> Result<Option<Vec<u8>>> {

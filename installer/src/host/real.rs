@@ -25,7 +25,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{Guard, Host, Opened, Outcome, Program, User};
+use super::{Guard, Host, Opened, Outcome, Program, Space, User};
 use crate::error::{Error, Result};
 use crate::object::{Object, Stamp};
 
@@ -160,6 +160,18 @@ impl Host for Real {
 
     fn canonical(&self, path: &Path) -> Result<Option<PathBuf>> {
         look::canonical(self, path)
+    }
+
+    fn kernel_text(&self, path: &Path) -> Result<Option<String>> {
+        look::kernel_text(self, path)
+    }
+
+    fn space(&self, path: &Path) -> Result<Option<Space>> {
+        look::space(self, path)
+    }
+
+    fn is_immutable(&self, path: &Path) -> Result<bool> {
+        look::is_immutable(self, path)
     }
 
     fn attribute(&self, path: &Path, name: &str) -> Result<Option<Vec<u8>>> {

@@ -14,7 +14,7 @@ use vgpu_loader::Source;
 
 use super::Real;
 use crate::error::{Error, Result};
-use crate::host::Opened;
+use crate::host::{Opened, Space};
 use crate::location::{Location, hex};
 use crate::object::{DIGEST_BYTES_MAX, Meta, Object, Stamp, digest};
 
@@ -22,6 +22,8 @@ use crate::object::{DIGEST_BYTES_MAX, Meta, Object, Stamp, digest};
 const LINKS_MAX: usize = 40;
 /// Longest value of an extended attribute, as in the kernel: 64 KiB.
 const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
+/// Longest text of the kernel that is read: 4 MiB; the maps of a large process have 200 KiB.
+const KERNEL_BYTES_MAX: u64 = 4 << 20;
 
 pub(super) fn inspect(real: &Real, path: &Path) -> Result<Object> {
     let failed = |errno: Errno| Error::io("looking at", path, errno.into());
@@ -138,6 +140,52 @@ pub(super) fn open(real: &Real, path: &Path) -> Result<Option<Opened>> {
         bytes: stat.st_size.cast_unsigned(),
         source: Box::new(FileSource(std::fs::File::from(fd))),
     }))
+}
+
+pub(super) fn kernel_text(real: &Real, path: &Path) -> Result<Option<String>> {
+    let failed = |source: io::Error| Error::io("reading", path, source);
+    let fd = match real.open_below(path, OFlags::RDONLY | OFlags::NONBLOCK) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => return Ok(None),
+        Err(errno) => return Err(failed(errno.into())),
+    };
+    let mut bytes = Vec::new();
+    match std::fs::File::from(fd).take(KERNEL_BYTES_MAX).read_to_end(&mut bytes) {
+        Ok(_) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        // The process of that file has ended meanwhile.
+        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+pub(super) fn space(real: &Real, path: &Path) -> Result<Option<Space>> {
+    let failed = |errno: Errno| Error::io("looking at", path, errno.into());
+    let fd = match real.open_below(path, OFlags::PATH) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let stat = fs::fstatvfs(&fd).map_err(failed)?;
+    Ok(Some(Space {
+        bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        inodes: (stat.f_files > 0).then_some(stat.f_ffree),
+        read_only: stat.f_flag.contains(fs::StatVfsMountFlags::RDONLY),
+    }))
+}
+
+pub(super) fn is_immutable(real: &Real, path: &Path) -> Result<bool> {
+    // Opening a device or pipe may have effects; only files and directories carry the flags.
+    if !matches!(inspect(real, path)?, Object::File { .. } | Object::Dir { .. }) {
+        return Ok(false);
+    }
+    let failed = |errno: Errno| Error::io("looking at", path, errno.into());
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let fd = real.open_below(path, flags).map_err(failed)?;
+    match fs::ioctl_getflags(&fd) {
+        Ok(flags) => Ok(flags.intersects(fs::IFlags::IMMUTABLE | fs::IFlags::APPEND)),
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Ok(false),
+        Err(errno) => Err(failed(errno)),
+    }
 }
 
 struct FileSource(std::fs::File);
