@@ -26,6 +26,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// The description of the command line, for its manual page and completions.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    <cli::Arguments as clap::CommandFactory>::command()
+}
+
 /// Reads the command line and runs as host or as worker.
 ///
 /// Exit codes: 0 ended as asked, 1 failed, 64 wrong usage (sysexits(3)).

@@ -75,6 +75,9 @@ enum Source {
     Link {
         link: PathBuf,
     },
+    Page {
+        page: PathBuf,
+    },
 }
 
 /// Reads permission bits as chmod(1) writes them.
@@ -94,6 +97,7 @@ fn manifest() -> Result<Manifest, Error> {
 pub(crate) fn run(paths: &Paths, profile: Profile) -> Result<PathBuf, Error> {
     let manifest = manifest()?;
     build(paths, profile, &manifest)?;
+    write_pages(paths)?;
     let stage = profile.directory(paths);
     let fresh = stage.with_extension("new");
     let old = stage.with_extension("old");
@@ -145,6 +149,17 @@ fn build(paths: &Paths, profile: Profile, manifest: &Manifest) -> Result<(), Err
     process::run("building what is shipped", &mut cargo)
 }
 
+/// Writes the manual pages and completions, which are the same for every profile.
+fn write_pages(paths: &Paths) -> Result<(), Error> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(&paths.root).args(["run", "--quiet", "--package", "vgpu-pages", "--"]);
+    process::run("writing manual pages and completions", cargo.arg(pages(paths)))
+}
+
+fn pages(paths: &Paths) -> PathBuf {
+    paths.target.join("pages")
+}
+
 fn place(paths: &Paths, profile: Profile, stage: &Path, entry: &Entry) -> Result<(), Error> {
     let target = stage.join(&entry.package).join(&entry.target);
     let directory = target.parent().unwrap_or(stage);
@@ -162,6 +177,7 @@ fn place(paths: &Paths, profile: Profile, stage: &Path, entry: &Entry) -> Result
             copy(&built, &target, *mode)
         }
         Source::File { file, mode } => copy(&paths.root.join(file), &target, *mode),
+        Source::Page { page } => copy(&pages(paths).join(page), &target, 0o644),
         Source::Link { link } => symlink(link, &target).map_err(|source| Error::File {
             verb: "linking",
             path: target,

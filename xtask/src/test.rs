@@ -49,7 +49,7 @@ enum What {
     Chain,
 }
 
-use Group::{Clients, Compiler, Headers, Release, System};
+use Group::{Clients, Compiler, Headers, Pages, Release, System};
 
 const DEV: &[Profile] = &[Profile::Dev];
 const BOTH: &[Profile] = &[Profile::Dev, Profile::Release];
@@ -84,6 +84,7 @@ const PARTS: &[Part] = &[
     },
     Part { name: "driver", groups: &[], stages: DEV, what: What::File },
     Part { name: "chain", groups: &[Clients, Headers], stages: DEV, what: What::Chain },
+    Part { name: "pages", groups: &[Pages], stages: DEV, what: What::File },
     Part { name: "elf", groups: &[Release], stages: BOTH, what: What::File },
     Part { name: "system", groups: &[Headers, Release, System], stages: RELEASE, what: What::File },
 ];

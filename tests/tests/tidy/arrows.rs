@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vgpu-link", &["vgpu-wire"]),
     ("vgpu-loader", &[]),
     ("vgpu-nvml", &["vgpu-abi", "vgpu-guest"]),
+    ("vgpu-pages", &["vgpu-install", "vgpu-smi", "vgpud"]),
     ("vgpu-smi", &[]),
     ("vgpu-wire", &[]),
     ("vgpud", &["vgpu-abi", "vgpu-link", "vgpu-loader", "vgpu-wire"]),

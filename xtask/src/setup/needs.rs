@@ -18,12 +18,14 @@ pub(crate) enum Group {
     Release,
     /// The container of the system test.
     System,
+    /// What checks manual pages.
+    Pages,
 }
 
 impl Group {
     /// All groups.
     pub(crate) const ALL: &[Self] =
-        &[Self::Headers, Self::Compiler, Self::Clients, Self::Release, Self::System];
+        &[Self::Headers, Self::Compiler, Self::Clients, Self::Release, Self::System, Self::Pages];
 }
 
 /// Everything in `xtask/needs.toml`.
