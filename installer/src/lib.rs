@@ -20,6 +20,7 @@ pub mod gc;
 pub mod host;
 pub mod journal;
 pub mod ld_conf;
+pub mod ldso;
 pub mod location;
 pub mod mask;
 pub mod object;

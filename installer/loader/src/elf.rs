@@ -6,11 +6,12 @@
 use std::ops::Range;
 
 use goblin::elf::dynamic::{
-    DF_1_NODEFLIB, DT_FLAGS_1, DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB,
-    DT_VERDEF, DT_VERDEFNUM,
+    DF_1_NODEFLIB, DF_1_PIE, DT_FLAGS_1, DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ,
+    DT_STRTAB, DT_VERDEF, DT_VERDEFNUM,
 };
+use goblin::elf::header::ET_EXEC;
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_NOTE};
-use goblin::elf::{Elf, ProgramHeader};
+use goblin::elf::{Elf, Header, ProgramHeader};
 
 /// Longest dynamic section that is read: 64 KiB, 4,096 entries; libraries have about thirty.
 const DYNAMIC_BYTES_MAX: u64 = 64 << 10;
@@ -39,12 +40,18 @@ impl Source for [u8] {
 /// Why a file could not be read as an ELF file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
+    /// The file is shorter than an ELF header.
+    #[error("a file shorter than an ELF header")]
+    TooShort,
     /// The file does not begin with an ELF header.
     #[error("not an ELF file")]
     NotElf,
-    /// An ELF file for a 32-bit or big-endian machine.
+    /// An ELF file for a 32-bit machine.
     #[error("an ELF file of another class")]
     OtherClass,
+    /// An ELF file for a big-endian machine.
+    #[error("an ELF file of another byte order")]
+    OtherOrder,
     /// A field points outside of the file, or is larger than any sound file has.
     #[error("a damaged ELF file: {field}")]
     Damaged {
@@ -58,6 +65,10 @@ pub enum ElfError {
 pub struct Binary {
     /// The machine it runs on, as in `e_machine` (62 is x86-64, 183 is AArch64).
     pub machine: u16,
+    /// True if it has a dynamic section; without one it is a static program or no library.
+    pub is_dynamic: bool,
+    /// True for programs, which are never loaded as libraries (ET_EXEC, or DF_1_PIE).
+    pub is_program: bool,
     /// The program interpreter; none for libraries and static programs.
     pub interpreter: Option<Vec<u8>>,
     /// The name by which other objects ask for it.
@@ -86,17 +97,10 @@ impl Binary {
     /// # Errors
     /// [`ElfError`] where the file is not a sound ELF file of this machine's class.
     pub fn read(source: &(impl Source + ?Sized)) -> Result<Self, ElfError> {
-        let head = source.read_at(0, HEADER_BYTES).ok_or(ElfError::NotElf)?;
-        if &head[..4] != b"\x7fELF" {
-            return Err(ElfError::NotElf);
-        }
-        // Class 2 is 64-bit, data 1 is little-endian: the only machines that Ollama ships for.
-        if head[4] != 2 || head[5] != 1 {
-            return Err(ElfError::OtherClass);
-        }
-        let header = Elf::parse_header(&head).map_err(|_| damaged("file header"))?;
+        let header = header(source)?;
         let segments = Segments::read(source, header.e_phoff, header.e_phnum)?;
         let mut binary = Self { machine: header.e_machine, ..Self::default() };
+        binary.is_program = header.e_type == ET_EXEC;
         for segment in &segments.0 {
             match segment.p_type {
                 PT_INTERP => {
@@ -115,6 +119,7 @@ impl Binary {
         }
         if let Some(dynamic) = segments.0.iter().find(|segment| segment.p_type == PT_DYNAMIC) {
             let bytes = piece(source, &dynamic.file_range(), DYNAMIC_BYTES_MAX, "dynamic section")?;
+            binary.is_dynamic = true;
             binary.read_dynamic(source, &segments, &bytes)?;
         }
         Ok(binary)
@@ -131,6 +136,14 @@ impl Binary {
                 self.note_owners.push(owner.to_vec());
             }
         }
+    }
+
+    /// Reads the machine alone, as in `e_machine`, after the checks that the loader makes first.
+    ///
+    /// # Errors
+    /// [`ElfError`] where the header is not one of a 64-bit little-endian library or program.
+    pub fn machine_of(source: &(impl Source + ?Sized)) -> Result<u16, ElfError> {
+        header(source).map(|header| header.e_machine)
     }
 
     fn read_dynamic(
@@ -160,7 +173,10 @@ impl Binary {
                 DT_SONAME => self.soname = Some(text(*value)?),
                 DT_RPATH => self.rpath = Some(text(*value)?),
                 DT_RUNPATH => self.runpath = Some(text(*value)?),
-                DT_FLAGS_1 => self.no_default_dirs = value & DF_1_NODEFLIB != 0,
+                DT_FLAGS_1 => {
+                    self.no_default_dirs = value & DF_1_NODEFLIB != 0;
+                    self.is_program |= value & DF_1_PIE != 0;
+                }
                 _ => {}
             }
         }
@@ -174,6 +190,22 @@ impl Binary {
         }
         Ok(())
     }
+}
+
+/// Reads the file header as far as the loader checks it (`open_verify` in glibc's dl-load.c).
+fn header(source: &(impl Source + ?Sized)) -> Result<Header, ElfError> {
+    let head = source.read_at(0, HEADER_BYTES).ok_or(ElfError::TooShort)?;
+    if &head[..4] != b"\x7fELF" {
+        return Err(ElfError::NotElf);
+    }
+    // Class 2 is 64-bit, data 1 is little-endian: the only machines that Ollama ships for.
+    if head[4] != 2 {
+        return Err(ElfError::OtherClass);
+    }
+    if head[5] != 1 {
+        return Err(ElfError::OtherOrder);
+    }
+    Elf::parse_header(&head).map_err(|_| damaged("file header"))
 }
 
 struct Segments(Vec<ProgramHeader>);

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use vgpu_loader::{Binary, Cache, Environment, Files, Found, Platform, Process};
 
@@ -22,14 +21,7 @@ impl Files for Disk {
         let (Ok(bytes), Ok(meta)) = (std::fs::read(path), std::fs::metadata(path)) else {
             return Found::Nothing;
         };
-        match Binary::read(bytes.as_slice()) {
-            Ok(binary) if binary.machine != 62 => Found::Foreign,
-            Ok(binary) => {
-                Found::Elf { identity: (meta.dev(), meta.ino()), binary: Arc::new(binary) }
-            }
-            Err(vgpu_loader::ElfError::OtherClass) => Found::Foreign,
-            Err(_) => Found::Damaged,
-        }
+        Found::of(bytes.as_slice(), 62, (meta.dev(), meta.ino()), meta.mode() & 0o4000 != 0)
     }
 }
 
@@ -58,6 +50,7 @@ fn platform() -> Platform {
         hwcaps,
         cache_flags: CACHE_FLAGS,
         cache: Some(Cache::parse(&std::fs::read(CACHE).unwrap()).unwrap()),
+        ..Platform::default()
     }
 }
 
@@ -126,10 +119,10 @@ impl Tree {
         let environment = Environment {
             library_path: library_path.clone().into(),
             preload: preload.clone().into(),
-            secure: false,
+            ..Environment::default()
         };
         let platform = platform();
-        let process = Process::start(&self.path("prog"), &Disk, &platform, environment);
+        let process = Process::start(&self.path("prog"), &Disk, &platform, environment).unwrap();
         let mut ours = BTreeSet::new();
         for resolution in process.resolutions() {
             let name = String::from_utf8(resolution.name.clone()).unwrap();

@@ -4,9 +4,8 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use vgpu_loader::{Binary, Cache, ElfError, Environment, Files, Found, Platform, Process, Source};
+use vgpu_loader::{Cache, Environment, Files, Found, Platform, Process, Source};
 
 use crate::error::DaemonError;
 use crate::mark;
@@ -91,7 +90,11 @@ fn search(name: &'static str) -> Result<PathBuf, DaemonError> {
         library_path: std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default(),
         ..Environment::default()
     };
-    let mut process = Process::start(Path::new("/proc/self/exe"), &Disk, &platform, environment);
+    let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let process = Process::start(&program, &Disk, &platform, environment);
+    // A program without a loader loads no library either.
+    let missing = |_| DaemonError::DriverMissing { name, searched: Vec::new() };
+    let mut process = process.map_err(missing)?;
     let answer = process.open(name.as_ref(), 0);
     match answer.object {
         Some(object) => Ok(process.objects()[object].path.clone()),
@@ -126,15 +129,8 @@ impl Files for Disk {
     fn look(&self, path: &Path) -> Found {
         let Ok(file) = File::open(path) else { return Found::Nothing };
         let Ok(status) = file.metadata() else { return Found::Nothing };
-        match Binary::read(&Opened(file)) {
-            Ok(binary) if binary.machine != MACHINE.0 => Found::Foreign,
-            Ok(binary) => {
-                let identity = (status.dev(), status.ino());
-                Found::Elf { identity, binary: Arc::new(binary) }
-            }
-            Err(ElfError::OtherClass) => Found::Foreign,
-            Err(_) => Found::Damaged,
-        }
+        let identity = (status.dev(), status.ino());
+        Found::of(&Opened(file), MACHINE.0, identity, false)
     }
 }
 
