@@ -21,7 +21,7 @@ pub(super) fn measure(stage: &Stage) -> Result<Value> {
     let mut tar = Command::new("tar");
     tar.args(["--extract", "--numeric-owner", "--file"]).arg(&tarball);
     run(tar.arg("--directory").arg(root), LIMIT)?.success()?;
-    let layout = Layout { prefix: "/usr/local", environment: &[] };
+    let layout = Layout { prefix: "/usr/local", environment: &[], settings: &[] };
     layout.lay(root, &Parts::of_this_checkout(stage))?;
     let mut copy = Command::new("cp");
     copy.arg("--archive").arg(stage.package("vgpu-ollama").join("."));

@@ -38,7 +38,7 @@ fn show() -> Result<bool> {
     tell("start vgpud --device sim on this machine, outside the container");
     let host = Vgpud::start_with(&setting.stage, &["--mode", "0666"])?;
     let plot = Plot {
-        layout: Layout { prefix: "/usr/local", environment: &["OLLAMA_DEBUG=2"] },
+        layout: Layout { prefix: "/usr/local", environment: &["OLLAMA_DEBUG=2"], settings: &[] },
         files: Files::Deb,
         scope: "service",
     };

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Bind, Container, Error, Except, Finished, Layout, Result, Setting, Speaker, Speech, Speeches,
-    Tree, container::SCRIPT, error::at, run,
+    Bind, Container, Error, Except, Finished, Layout, Result, Rpm, Setting, Speaker, Speech,
+    Speeches, Tree, container::SCRIPT, error::at, run,
 };
 
 /// Longest time for an installation or a removal; measured below 3 s.
@@ -43,6 +43,8 @@ pub enum Files {
     Laid,
     /// They come with the deb.
     Deb,
+    /// They lie there already, installed by rpm into a root that has no other packages.
+    Rpm,
 }
 
 /// Is a virtual machine's Debian with an Ollama in it.
@@ -116,6 +118,10 @@ impl Guest {
             setting.speaker.lay(root)?;
             match files {
                 Files::Laid => graft(&setting.stage.package("vgpu-ollama"), root),
+                Files::Rpm => {
+                    let parts = root.with_extension("rpm");
+                    Rpm::built(&setting.stage.package("vgpu-ollama"), &parts)?.install(root)
+                }
                 Files::Deb => {
                     let there = root.join(DEB.trim_start_matches('/'));
                     fs::copy(&setting.deb, there).map_err(at("copying", &setting.deb)).map(drop)

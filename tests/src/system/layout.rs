@@ -32,6 +32,8 @@ pub struct Layout {
     pub prefix: &'static str,
     /// More `Environment=` lines that an administrator put into the unit.
     pub environment: &'static [&'static str],
+    /// More lines for its `[Service]` section.
+    pub settings: &'static [&'static str],
 }
 
 /// The libraries of ggml that Ollama keeps in its library directory, and their names here.
@@ -103,10 +105,11 @@ impl Layout {
         let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         let more: String =
             self.environment.iter().map(|line| format!("Environment=\"{line}\"\n")).collect();
+        let settings: String = self.settings.iter().map(|line| format!("{line}\n")).collect();
         format!(
             "[Unit]\nDescription=Ollama Service\nAfter=network-online.target\n\n\
              [Service]\nExecStart={}/bin/ollama serve\nUser=ollama\nGroup=ollama\n\
-             Restart=always\nRestartSec=3\nEnvironment=\"PATH={path}\"\n{more}\n\
+             Restart=always\nRestartSec=3\nEnvironment=\"PATH={path}\"\n{more}{settings}\n\
              [Install]\nWantedBy=default.target\n",
             self.prefix
         )

@@ -178,7 +178,7 @@ impl Story {
 
 fn exceptions(files: Files) -> Vec<&'static [Except]> {
     match files {
-        Files::Laid => vec![BY_THE_STORY],
+        Files::Laid | Files::Rpm => vec![BY_THE_STORY],
         Files::Deb => vec![BY_THE_STORY, APT],
     }
 }

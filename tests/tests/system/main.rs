@@ -15,12 +15,12 @@ use std::fs;
 
 use vgpu_tests::{
     Vgpud, stage,
-    system::{Discovery, Files, Guest, Layout, Plot, Result, Setting, story},
+    system::{Discovery, Except, Files, Guest, Layout, Plot, Result, Setting, story, verified},
 };
 
 const DEBUG: &str = "OLLAMA_DEBUG=2";
-const USR_LOCAL: Layout = Layout { prefix: "/usr/local", environment: &[DEBUG] };
-const USR: Layout = Layout { prefix: "/usr", environment: &[DEBUG] };
+const USR_LOCAL: Layout = Layout { prefix: "/usr/local", environment: &[DEBUG], settings: &[] };
+const USR: Layout = Layout { prefix: "/usr", environment: &[DEBUG], settings: &[] };
 
 /// Finds what the tests need, or says what is missing and what to do.
 fn setting() -> Setting {
@@ -67,6 +67,52 @@ fn the_other_debian_finds_the_gpu_and_rollback_restores_every_byte() {
 fn on_the_other_debian_the_deb_sets_ollama_up_and_purge_leaves_nothing() {
     let setting = found(Setting::of_the_other_debian());
     check(&setting, Plot { layout: USR_LOCAL, files: Files::Deb, scope: "service" });
+}
+
+/// A unit that is shut off as its documentation advises, and reaches no local socket.
+const HARDENED: Layout = Layout {
+    settings: &[
+        "PrivateDevices=yes",
+        "DevicePolicy=closed",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "ProtectKernelTunables=yes",
+        "PrivateTmp=yes",
+        "NoNewPrivileges=yes",
+        "RestrictAddressFamilies=AF_INET AF_INET6",
+        "SystemCallFilter=@system-service",
+        "ReadWritePaths=/usr/share/ollama",
+    ],
+    ..USR_LOCAL
+};
+
+#[test]
+fn a_hardened_unit_gets_what_the_link_needs_and_loses_it_with_the_rollback() {
+    check(&setting(), Plot { layout: HARDENED, files: Files::Deb, scope: "service" });
+}
+
+/// Real: rpm, its database and its packages, with our files in /usr/lib64. Not real: the system
+/// below, which is Debian's, with its C library and systemd and no dpkg.
+#[test]
+fn files_of_an_rpm_find_the_gpu_and_rpm_verifies_them_before_and_after() {
+    let setting = setting();
+    let host = Vgpud::start_with(&setting.stage, &["--mode", "0666"]).unwrap();
+    let guest = Guest::boot(&setting, USR, Files::Rpm, host.socket().parent()).unwrap();
+    has_no_gpu(&guest.restart_ollama().unwrap(), "before");
+    let database = Except { path: "usr/lib/sysimage", because: "rpm's own records" };
+    let before = guest.tree(&[&[database]]).unwrap();
+    guest.vgpu_install(&["apply"]).unwrap().success().unwrap();
+    let found = guest.restart_ollama().unwrap();
+    assert!(found.compute.contains("library=CUDA"), "{}", found.lines.join("\n"));
+    let cuda = found.mapped().into_iter().filter(|path| path.contains("libcu"));
+    let (ours, others): (Vec<_>, Vec<_>) =
+        cuda.partition(|path| path.starts_with("/usr/lib64/vgpu/"));
+    assert!(!ours.is_empty() && others.is_empty(), "{others:?} beside {ours:?}");
+    assert_eq!(verified(&guest.root()).unwrap().success().unwrap(), "");
+    guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
+    has_no_gpu(&guest.restart_ollama().unwrap(), "rolled back");
+    assert_eq!(before.changes(&guest.tree(&[&[database]]).unwrap()), []);
+    assert_eq!(verified(&guest.root()).unwrap().success().unwrap(), "");
 }
 
 /// Starts a host, and a guest with the deb beside it that can reach the host.
@@ -133,6 +179,7 @@ fn an_environment_that_the_unit_had_is_kept() {
     let layout = Layout {
         prefix: "/usr/local",
         environment: &[DEBUG, "LD_LIBRARY_PATH=/opt/site/lib", "LD_PRELOAD=/opt/site/libsite.so"],
+        settings: &[],
     };
     let guest = alone(layout);
     guest.install_deb().unwrap();
