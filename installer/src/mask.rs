@@ -373,13 +373,16 @@ mod tests {
         let hex = crate::location::hex(b"/home\x2falice/\xff");
         let mut value = serde_json::json!({ "path": { "hex": hex }, "kept": { "hex": "2fff" } });
         Mask::new(&[], &["alice".into()]).document(&mut value);
-        let shown = serde_json::json!({ "path": "/home\u{2f}<user-1>/\u{fffd}", "kept": { "hex": "2fff" } });
-        assert_eq!(value, shown);
+        assert_eq!(value["path"], "/home\u{2f}<user-1>/\u{fffd}");
+        assert_eq!(value["kept"]["hex"], "2fff");
+    }
+
+    fn variable(name: &str, value: &str) -> Value {
+        serde_json::json!({ "name": name, "value": value, "set_by": "/etc/x" })
     }
 
     #[test]
     fn a_variable_of_the_facts_shows_its_value_only_if_it_decides_about_cuda() {
-        let variable = |name: &str, value: &str| serde_json::json!({ "name": name, "value": value, "set_by": "/etc/x" });
         let mut facts = serde_json::json!([
             variable("LD_LIBRARY_PATH", "/a"),
             variable("COLOUR_999", "blue"),

@@ -122,10 +122,10 @@ fn what_explains_a_fault_is_in_a_report() {
 
 #[test]
 fn a_part_that_cannot_be_read_is_in_the_report_as_its_error() {
-    let host = Memory::described("file /var/lib/vgpu/journal damaged");
+    let host = Memory::described("file /var/lib/vgpu/gen/1/manifest.json damaged");
     let document = report::compose(&host, &options()).0;
-    let error = document["journal"]["error"].as_str().expect("an error");
-    assert!(error.contains("/var/lib/vgpu/journal"), "{error}");
+    let error = document["generations"]["error"].as_str().expect("an error");
+    assert!(error.contains("/var/lib/vgpu/gen/1"), "{error}");
 }
 
 #[test]

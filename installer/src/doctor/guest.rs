@@ -14,7 +14,8 @@ use crate::probe::link::{
 /// The running machine with an Ollama of 0.30 for CUDA 13 and its unit.
 pub(super) fn guest() -> Memory {
     Memory::described(
-        "file /etc/systemd/system/ollama.service [Service]\\nExecStart=/usr/local/bin/ollama serve\\nUser=ollama
+        "file /etc/systemd/system/ollama.service [Service]\\nUser=ollama\\n\
+         ExecStart=/usr/local/bin/ollama serve
          file /etc/passwd ollama:x:997:996::/x:/bin/false
          file /etc/group vgpu:x:900:\\nollama:x:996:
          file /usr/local/bin/ollama x

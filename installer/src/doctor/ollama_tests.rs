@@ -37,7 +37,8 @@ fn installs_that_cannot_be_served_are_told() {
 
 #[test]
 fn homebrews_ollama_is_told() {
-    let unit = "file /etc/systemd/system/ollama.service [Service]\\nExecStart=/var/linuxbrew/bin/ollama serve
+    let unit = "file /etc/systemd/system/ollama.service [Service]\\n\
+                ExecStart=/var/linuxbrew/bin/ollama serve
                 file /var/linuxbrew/bin/ollama x
                 dir /var/linuxbrew/lib/ollama";
     assert_eq!(verdicts(&examine("ollama.install", unit)), ["warn U29"]);

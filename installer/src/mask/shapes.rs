@@ -6,6 +6,10 @@ use regex_lite::{Captures, Regex};
 const SECRET: &str = "pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|\
                       private[_-]?key|credentials?|authorization|cookie|bearer|auth[_-]?key";
 
+/// Beginnings of tokens by which those who issue them mark them.
+const ISSUERS: &str = "hf_|sk-|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|ASIA|AIza|npm_|\
+                       dckr_pat_|eyJ";
+
 /// The shapes of what is replaced, each with how it is found.
 pub(super) struct Shapes {
     pub(super) pem: Regex,
@@ -30,6 +34,8 @@ impl Shapes {
     pub(super) fn new() -> Self {
         #[expect(clippy::expect_used, reason = "the patterns are constants that the tests use")]
         let of = |pattern: &str| Regex::new(pattern).expect("a pattern that tests compile");
+        let value = r#"("[^"]*"|'[^']*'|(?:bearer|basic)\s+[^\s"',;]+|[^\s"',;&\]]+)"#;
+        let host = "([A-Za-z0-9.-]*[A-Za-z][A-Za-z0-9.-]*)";
         Self {
             pem: of(r"(?s)-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|$)"),
             login: of(r#"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@"']+@"#),
@@ -37,17 +43,13 @@ impl Shapes {
             single_quoted: of(r"'([A-Za-z_][A-Za-z0-9_.-]*)=([^']*)'"),
             assigned: of(r#"\b([A-Z][A-Z0-9_]+)=("[^"]*"|'[^']*'|[^\s"',;]+)"#),
             said: of(&format!(
-                r#"(?i)\b([a-z0-9_.-]*(?:{SECRET})[a-z0-9_.-]*)(["']?\s*[=:]\s*)("[^"]*"|'[^']*'|(?:bearer|basic)\s+[^\s"',;]+|[^\s"',;&\]]+)"#
+                r#"(?i)\b([a-z0-9_.-]*(?:{SECRET})[a-z0-9_.-]*)(["']?\s*[=:]\s*){value}"#
             )),
             bearer: of(r#"(?i)\b(bearer|basic)\s+([A-Za-z0-9+/=._~-]{6,})"#),
-            issued: of(
-                r"\b(?:hf_|sk-|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|ASIA|AIza|npm_|dckr_pat_|eyJ)[A-Za-z0-9_.-]{8,}",
-            ),
+            issued: of(&format!(r"\b(?:{ISSUERS})[A-Za-z0-9_.-]{{8,}}")),
             key: of(r"\bAAAA[A-Za-z0-9+/=]{16,}"),
             mail: of(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"),
-            url: of(
-                r#"\b((?:https?|wss?|tls|tcp|ssh)(?:://|:)(?:<secret-\d+>@)?)([A-Za-z0-9.-]*[A-Za-z][A-Za-z0-9.-]*)"#,
-            ),
+            url: of(&format!(r"\b((?:https?|wss?|tls|tcp|ssh)(?:://|:)(?:<secret-\d+>@)?){host}")),
             hardware: of(r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,}\b"),
             four: of(r"\b\d{1,3}(?:\.\d{1,3}){3}\b"),
             six: of(r"(?i)[0-9a-f]*:[0-9a-f:]*:[0-9a-f:.]*"),

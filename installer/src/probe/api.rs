@@ -17,6 +17,8 @@ use super::link::uuid;
 pub const SIZES: [usize; 3] = [64, 64 << 10, 64 << 20];
 /// Highest number of `CUdevice_attribute` that is asked about: 160, above those of CUDA 13.
 const ATTRIBUTES_MAX: u32 = 160;
+/// What is marked with a number of its own in what is copied: a page of memory.
+const PAGE_BYTES: usize = 4096;
 /// How many calls the pace is measured by.
 const CALLS: usize = 200;
 /// Threads of the kernel's one block, and words that it writes.
@@ -218,15 +220,29 @@ fn memory(driver: &Driver<'_>) -> Answer<Memory> {
         let copied = driver.write(pointer, &sent).and_then(|()| driver.read(pointer, &mut back));
         driver.free(pointer)?;
         copied?;
-        copies.push((pointer, sent.iter().zip(&back).position(|(sent, back)| sent != back)));
+        copies.push((pointer, first_difference(&sent, &back)));
     }
     Ok(Memory { free_before, free_after: driver.memory()?.0, total, copies })
 }
 
 /// Bytes of which each page differs from every other: a repeated or swapped one is seen.
 fn pattern(bytes: usize) -> Vec<u8> {
-    let word = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_ne_bytes();
-    (0..bytes as u64 / 8).flat_map(word).collect()
+    let mut page: Vec<u8> = (0..PAGE_BYTES).map(|at| (at % 251) as u8).collect();
+    let mut all = Vec::with_capacity(bytes + PAGE_BYTES);
+    for number in 0..bytes.div_ceil(PAGE_BYTES) as u64 {
+        page[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_ne_bytes());
+        all.extend_from_slice(&page);
+    }
+    all.truncate(bytes);
+    all
+}
+
+/// The first byte that came back different.
+fn first_difference(sent: &[u8], back: &[u8]) -> Option<usize> {
+    if sent == back {
+        return None;
+    }
+    sent.iter().zip(back).position(|(sent, back)| sent != back)
 }
 
 fn module<'a>(driver: &Driver<'a>) -> Answer<(Module<'a>, calls::Kernel)> {

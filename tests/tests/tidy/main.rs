@@ -8,6 +8,7 @@
 mod arrows;
 mod files;
 mod needs;
+mod prevented;
 mod source;
 
 /// Fails with every offence at once, and the remedy.
