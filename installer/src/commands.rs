@@ -7,6 +7,7 @@ use crate::apply;
 use crate::cli::{Line, Options, Verb};
 use crate::difference;
 use crate::discover;
+use crate::drift;
 use crate::error::{Error, Result};
 use crate::facts::Facts;
 use crate::gc;
@@ -235,11 +236,17 @@ pub(crate) fn verifying(host: &dyn Host, options: &Options, answer: &mut Answer)
 fn status(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
     history(host, answer)?;
     refuse_interrupted(host)?;
-    let last = state::generations(host)?.pop();
+    let generations = state::generations(host)?;
     let mut policy = options.policy();
-    if let Some(last) = last {
+    if let Some(last) = generations.last() {
         policy.scope = last.scope;
         policy.may_choose = false;
+    }
+    answer.left = drift::changed(host, &generations)?;
+    for unit in drift::pending(host, &generations)? {
+        let what = format!("{unit} was started before the newest change, and runs without it");
+        let hint = "run systemctl restart for it when it suits";
+        answer.warnings.push(Warning::new("restart_pending", what, hint));
     }
     let plan = plan(&discover::facts(host)?, &policy)?;
     answer.warnings.extend(plan.warnings.iter().cloned());
@@ -250,7 +257,7 @@ fn status(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8>
             format!("generation {generation} is in force; vgpu-install would change it")
         }
     });
-    Ok(0)
+    Ok(if answer.left.is_empty() { 0 } else { DRIFT })
 }
 
 fn history(host: &dyn Host, answer: &mut Answer) -> Result<u8> {

@@ -14,6 +14,7 @@ pub mod commands;
 pub mod difference;
 pub mod discover;
 pub mod doctor;
+pub mod drift;
 pub mod error;
 pub mod facts;
 pub mod gc;

@@ -1,6 +1,7 @@
 //! Going back: the inverses of generations, newest first, as a transaction of its own.
 
 use crate::change::{self, Undo};
+use crate::drift;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::journal::{Journal, Record};
@@ -141,8 +142,10 @@ fn services(
     no_restart: bool,
     done: &mut RolledBack,
 ) -> Result<()> {
+    // Of a generation that was made with --no-restart, and ran since after all.
+    let owed = if no_restart { Vec::new() } else { drift::owed(host, undone)? };
     let mut steps: Vec<&Step> = Vec::new();
-    for step in undone.iter().flat_map(|manifest| &manifest.services) {
+    for step in undone.iter().flat_map(|manifest| &manifest.services).chain(&owed) {
         let wanted = !(no_restart && matches!(step, Step::Restart { .. }));
         if wanted && !steps.contains(&step) {
             steps.push(step);

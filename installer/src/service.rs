@@ -90,6 +90,28 @@ pub fn is_active(host: &dyn Host, unit: &str, user: Option<&str>) -> Result<bool
     }
 }
 
+/// When the system's own unit was started, in seconds since 1970; none if it is not running, and
+/// where systemd cannot say it in this form (older than version 248).
+///
+/// # Errors
+/// [`Error::Io`] if systemctl cannot be started.
+pub fn started_at(host: &dyn Host, unit: &str) -> Result<Option<u64>> {
+    if !host.has_systemd() || !is_active(host, unit, None)? {
+        return Ok(None);
+    }
+    let words = ["show", "--value", "--timestamp=unix", "--property=ExecMainStartTimestamp"];
+    let mut arguments: Vec<OsString> = words.iter().map(Into::into).collect();
+    arguments.extend(["--".into(), unit.into()]);
+    match run(host, &SYSTEMCTL, arguments, RELOAD_DEADLINE) {
+        Ok(outcome) => {
+            let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
+            Ok(text.trim().strip_prefix('@').and_then(|seconds| seconds.parse().ok()))
+        }
+        Err(Error::Program { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes the cache anew: `-X` leaves every link alone, as links are their packages' to make.
 ///
 /// ldconfig renames its new cache into /etc. What changed there is the cache, which says so by its

@@ -34,6 +34,11 @@ pub const APT: &[Except] = &[
     Except { path: "var/lib/dpkg", because: "dpkg's own records" },
     Except { path: "var/lib/apt", because: "apt's own records" },
     Except { path: "var/cache", because: "apt's and ldconfig's caches" },
+    Except { path: "etc/group", because: "a package's group stays, as files may still have it" },
+    Except { path: "etc/group-", because: "the same, as it was before" },
+    Except { path: "etc/gshadow", because: "the same" },
+    Except { path: "etc/gshadow-", because: "the same, as it was before" },
+    Except { path: "etc/.pwd.lock", because: "the lock of those files" },
 ];
 
 /// How our files get into the guest.

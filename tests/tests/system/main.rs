@@ -9,6 +9,7 @@
 mod drivers;
 mod packaging;
 mod power;
+mod scopes;
 mod upgrades;
 
 use std::fs;

@@ -41,8 +41,9 @@ fn links_in_the_bundle_that_ollamas_installer_wiped_are_said_to_be_gone_and_come
     guest.sh("systemctl stop vgpu-refresh.path vgpu-refresh.service").unwrap();
     guest.upgrade_ollama().unwrap();
     has_no_gpu(&guest.discovery().unwrap(), "the bundle was wiped");
-    let state = guest.vgpu_install(&["status"]).unwrap().success().unwrap();
-    assert!(state.contains("vgpu-install would change it"), "{state}");
+    let state = guest.vgpu_install(&["status"]).unwrap();
+    assert_eq!(state.status.code(), Some(3), "{state:?}");
+    assert!(state.stdout.contains("vgpu-install would change it"), "{state:?}");
     guest.sh("systemctl start vgpu-refresh.path").unwrap();
     guest.upgrade_ollama().unwrap();
     await_generation(&guest, 2);
