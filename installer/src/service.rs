@@ -125,6 +125,7 @@ fn ldconfig(host: &dyn Host) -> Result<bool> {
     let outcome = run(host, &LDCONFIG, vec!["-X".into()], LDCONFIG_DEADLINE);
     if let Some(before) = before {
         host.restore_mtime(etc, before)?;
+        host.sync_dir(etc)?;
     }
     outcome.map(|_| true)
 }

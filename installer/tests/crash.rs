@@ -12,6 +12,7 @@ use vgpu_install::error::Error;
 use vgpu_install::host::Host;
 use vgpu_install::host::memory::{Fault, Memory};
 use vgpu_install::plan::Scope;
+use vgpu_install::step::Step;
 use vgpu_install::{apply, recover, rollback, state};
 
 /// More steps than any of these transactions has: a sweep that gets here never ends.
@@ -27,7 +28,7 @@ fn essence(host: &Memory) -> String {
             continue;
         }
         let made = words[1].starts_with("/var/lib") || words[0] == "dir" || words[0] == "link";
-        if made || words[1].ends_with("50-vgpu.conf") {
+        if made || words[1].ends_with("-vgpu.conf") {
             words[3] = "-";
         }
         lines.push(words.join(" "));
@@ -85,7 +86,7 @@ fn sweep(scope: Scope, prepare: impl Fn(&Memory), act: impl Fn(&Memory) -> bool,
     panic!("the sweep did not end");
 }
 
-const SCOPES: [Scope; 2] = [Scope::Service, Scope::Bundle];
+const SCOPES: [Scope; 3] = [Scope::Service, Scope::Bundle, Scope::System];
 
 #[test]
 fn an_apply_stopped_at_any_step_is_all_there_or_not_at_all() {
@@ -228,7 +229,10 @@ fn a_second_apply_plans_nothing() {
     for scope in SCOPES {
         let host = machine();
         applied(&host, scope).unwrap();
-        assert_eq!(planned(&host, scope).steps, []);
+        // There is no ldconfig in memory, so its cache is never what it would be.
+        let mut again = planned(&host, scope).steps;
+        again.retain(|step| scope != Scope::System || *step != Step::Ldconfig);
+        assert_eq!(again, []);
     }
 }
 
@@ -267,7 +271,7 @@ fn a_bundle_that_ollama_replaced_is_left_to_ollama() {
         }
     }
     let done = rollback::rollback(&host, 0, false, false).unwrap();
-    assert_eq!(done.left.len(), 4, "{:?}", done.left);
+    assert_eq!(done.left.len(), 5, "with the stale link of ours: {:?}", done.left);
     let path = "/usr/local/lib/ollama/cuda_v13/libcudart.so.13";
     assert_eq!(host.read(path.as_ref(), 100).unwrap().unwrap(), b"newer");
 }

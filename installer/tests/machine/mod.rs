@@ -30,6 +30,8 @@ pub fn machine() -> Memory {
          file /usr/local/lib/ollama/cuda_v13/libcudart.so.13.999 theirs
          link /usr/local/lib/ollama/cuda_v13/libcudart.so.13 -> libcudart.so.13.999
          file /usr/local/lib/ollama/cuda_v13/libcublas.so.13 theirs, too
+         link /usr/local/lib/ollama/cuda_v13/libcudart.so.12 -> /usr/lib64/vgpu/libcudart.so.12
+         file /etc/ld.so.conf include /etc/ld.so.conf.d/*.conf
         ",
     );
     for name in SHIMS {
