@@ -1,8 +1,10 @@
 //! Gathers the facts: looks at a machine through its [`Host`] and changes nothing.
 
 mod guest;
+mod kinds;
 mod libraries;
 mod ollama;
+mod places;
 mod platform;
 mod smi;
 pub mod units;
@@ -28,6 +30,15 @@ const CACHE_BYTES_MAX: u64 = 64 << 20;
 /// # Errors
 /// [`crate::Error::Io`] where the machine refuses to show something that exists.
 pub fn facts(host: &dyn Host) -> Result<Facts> {
+    facts_beside(host, None)
+}
+
+/// Gathers every fact; libraries are also searched below a driver root, the directory that holds
+/// a driver as if it were `/`.
+///
+/// # Errors
+/// As [`facts`]. What is refused while libraries are searched for is in the facts instead.
+pub fn facts_beside(host: &dyn Host, driver_root: Option<&Path>) -> Result<Facts> {
     let platform = platform::platform(host)?;
     let shims = shims(host, &platform)?;
     let mut units = units::all(host)?;
@@ -37,22 +48,24 @@ pub fn facts(host: &dyn Host) -> Result<Facts> {
     }
     let ollamas = ollama::all(host, &units)?;
     let cache = cache(host)?;
-    let libraries = libraries::all(host, &platform, &shims, &cache)?;
     let guest_unit = units::fragment(host, "vgpu-guest.service")?;
     let ld_cache = guest::ld_cache(host, &shims.dir, &cache)?;
-    Ok(Facts {
+    let mut facts = Facts {
         schema_version: SCHEMA_VERSION,
         platform,
         shims,
         ollamas,
         units,
-        libraries,
-        unseen: Vec::new(),
         guest_unit: guest_unit.map(|_| "vgpu-guest.service".into()),
         guest: guest::guest(host)?,
         ld_cache,
         smi: smi::smi(host)?,
-    })
+        ..Facts::default()
+    };
+    let found = libraries::all(host, &facts, &cache, driver_root);
+    facts.libraries = found.copies;
+    facts.unseen = found.unseen;
+    Ok(facts)
 }
 
 fn shims(host: &dyn Host, platform: &Platform) -> Result<Shims> {

@@ -8,7 +8,7 @@ pub mod memory;
 #[expect(clippy::disallowed_methods, reason = "the one module that touches the machine")]
 pub mod real;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +36,15 @@ pub struct Space {
     pub inodes: Option<u64>,
     /// True if it is mounted read-only here.
     pub read_only: bool,
+}
+
+/// The names that were wanted of a directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The names, sorted.
+    pub names: Vec<OsString>,
+    /// False if the directory holds more entries than were looked at.
+    pub whole: bool,
 }
 
 /// The numbers of a user.
@@ -89,6 +98,19 @@ pub trait Host {
     fn inspect(&self, path: &Path) -> Result<Object>;
     /// Lists a directory's names, sorted; none if it is not a directory.
     fn list(&self, dir: &Path) -> Result<Vec<OsString>>;
+    /// Lists those names of a directory that are wanted, looking at `entries_max` entries at most
+    /// and holding none of the others; nothing if it is not a directory.
+    fn search(
+        &self,
+        dir: &Path,
+        wanted: &dyn Fn(&OsStr) -> bool,
+        entries_max: usize,
+    ) -> Result<Option<Listing>>;
+    /// The device and inode of a directory, links followed; none if it is not one.
+    fn dir_identity(&self, dir: &Path) -> Result<Option<(u64, u64)>>;
+    /// The system whose root is a directory of this one: links there stay within it. None if
+    /// there is no such directory.
+    fn below(&self, dir: &Path) -> Result<Option<Box<dyn Host>>>;
     /// Opens a regular file, following links below the root; none if there is none.
     fn open(&self, path: &Path) -> Result<Option<Opened>>;
     /// Resolves every link of a path below the root; none if nothing lies there.

@@ -55,9 +55,25 @@ impl From<&str> for Location {
     }
 }
 
+/// The path for people: what a terminal would obey, or could not show, is written as in C.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.display(), f)
+        use fmt::Write;
+
+        let mut out = String::new();
+        for chunk in self.0.as_os_str().as_bytes().utf8_chunks() {
+            for character in chunk.valid().chars() {
+                match character {
+                    '\n' => out.push_str("\\n"),
+                    control if control.is_control() => write!(out, "\\x{:02x}", control as u32)?,
+                    plain => out.push(plain),
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(out, "\\x{byte:02x}")?;
+            }
+        }
+        f.pad(&out)
     }
 }
 
@@ -116,6 +132,12 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_shows_no_bytes_that_a_terminal_would_obey() {
+        let path = Location::new(OsString::from_vec(b"/a\x1b[2J\n\xff/\xc3\xa9".to_vec()));
+        assert_eq!(path.to_string(), "/a\\x1b[2J\\n\\xff/\u{e9}");
+    }
 
     #[test]
     fn a_path_that_is_not_utf_8_survives_json() {

@@ -3,6 +3,8 @@
 //! Each inode has a live and a durable state. A killed process leaves the live state; a power cut
 //! leaves, of everything, only what was synced: the strictest file system that POSIX allows.
 
+pub mod described;
+pub mod stand_in;
 mod tree;
 
 use std::cell::{Cell, RefCell};
@@ -15,7 +17,7 @@ use std::time::Duration;
 use tree::{Kind, Node};
 use vgpu_loader::Source;
 
-use super::{Guard, Host, Opened, Outcome, Program, Space, User};
+use super::{Guard, Host, Listing, Opened, Outcome, Program, Space, User};
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::object::{Meta, Object, Stamp, digest};
@@ -34,6 +36,7 @@ pub enum Fault {
 /// A machine in memory.
 #[derive(Debug)]
 pub struct Memory {
+    root: usize,
     nodes: RefCell<Vec<Node>>,
     clock: Cell<i64>,
     steps: Cell<u64>,
@@ -113,7 +116,7 @@ impl Memory {
                 None => match &mut node.live.kind {
                     Kind::Dir(entries) => entries.clear(),
                     Kind::File(content) => content.clear(),
-                    Kind::Link(_) => {}
+                    Kind::Link(_) | Kind::Fifo => {}
                 },
             }
         }
@@ -176,15 +179,16 @@ impl Memory {
 impl Host for Memory {
     fn inspect(&self, path: &Path) -> Result<Object> {
         let Some((id, _)) = self.walk(path, false) else { return Ok(Object::Absent) };
-        let inode = self.nodes.borrow()[id].live.clone();
+        let inode = &self.nodes.borrow()[id].live;
         let mtime = Stamp { seconds: inode.mtime, nanoseconds: 0 };
         let meta = Meta { mode: inode.mode, mtime, ..Meta::default() };
-        Ok(match inode.kind {
+        Ok(match &inode.kind {
             Kind::Dir(_) => Object::Dir { meta },
             Kind::File(content) => {
-                Object::File { meta, bytes: content.len() as u64, sha256: Some(digest(&content)) }
+                Object::File { meta, bytes: content.len() as u64, sha256: Some(digest(content)) }
             }
-            Kind::Link(target) => Object::Link { meta, target: Location::new(target) },
+            Kind::Link(target) => Object::Link { meta, target: Location::new(target.clone()) },
+            Kind::Fifo => Object::Other { meta },
         })
     }
 
@@ -194,6 +198,42 @@ impl Host for Memory {
             Kind::Dir(entries) => Ok(entries.keys().cloned().collect()),
             _ => Ok(Vec::new()),
         }
+    }
+
+    fn search(
+        &self,
+        dir: &Path,
+        wanted: &dyn Fn(&OsStr) -> bool,
+        entries_max: usize,
+    ) -> Result<Option<Listing>> {
+        let Some((id, _)) = self.walk(dir, true) else { return Ok(None) };
+        let Kind::Dir(entries) = &self.nodes.borrow()[id].live.kind else { return Ok(None) };
+        let seen = entries.keys().take(entries_max);
+        let names = seen.filter(|name| wanted(name)).cloned().collect();
+        Ok(Some(Listing { names, whole: entries.len() <= entries_max }))
+    }
+
+    fn dir_identity(&self, dir: &Path) -> Result<Option<(u64, u64)>> {
+        let Some((id, _)) = self.walk(dir, true) else { return Ok(None) };
+        let is_dir = matches!(self.nodes.borrow()[id].live.kind, Kind::Dir(_));
+        Ok(is_dir.then_some((1, id as u64)))
+    }
+
+    fn below(&self, dir: &Path) -> Result<Option<Box<dyn Host>>> {
+        let Some((root, _)) = self.walk(dir, true) else { return Ok(None) };
+        let view = Self {
+            root,
+            nodes: self.nodes.clone(),
+            clock: self.clock.clone(),
+            steps: Cell::new(0),
+            faults: RefCell::new(Vec::new()),
+            systemd: false,
+            running: false,
+            attributes: self.attributes,
+            commands: RefCell::new(Vec::new()),
+            answers: Vec::new(),
+        };
+        Ok(self.dir_identity(dir)?.is_some().then(|| Box::new(view) as Box<dyn Host>))
     }
 
     fn open(&self, path: &Path) -> Result<Option<Opened>> {

@@ -25,7 +25,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{Guard, Host, Opened, Outcome, Program, Space, User};
+use super::{Guard, Host, Listing, Opened, Outcome, Program, Space, User};
 use crate::error::{Error, Result};
 use crate::object::{Object, Stamp};
 
@@ -152,6 +152,34 @@ impl Host for Real {
 
     fn list(&self, dir: &Path) -> Result<Vec<std::ffi::OsString>> {
         look::list(self, dir)
+    }
+
+    fn search(
+        &self,
+        dir: &Path,
+        wanted: &dyn Fn(&OsStr) -> bool,
+        entries_max: usize,
+    ) -> Result<Option<Listing>> {
+        look::search(self, dir, wanted, entries_max)
+    }
+
+    fn dir_identity(&self, dir: &Path) -> Result<Option<(u64, u64)>> {
+        look::dir_identity(self, dir)
+    }
+
+    fn below(&self, dir: &Path) -> Result<Option<Box<dyn Host>>> {
+        let root = match self.open_below(dir, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(root) => root,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(errno) => return Err(Error::io("opening", dir, errno.into())),
+        };
+        if !self.has_openat2 {
+            let what = "openat2 is refused; looking into another root needs Linux 5.6".into();
+            return Err(Error::Unsupported { what });
+        }
+        let root_path = self.root_path.join(dir.strip_prefix("/").unwrap_or(dir));
+        let asked_to_stop = Arc::clone(&self.asked_to_stop);
+        Ok(Some(Box::new(Self { root, has_openat2: true, root_path, asked_to_stop })))
     }
 
     fn open(&self, path: &Path) -> Result<Option<Opened>> {

@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
 use super::Memory;
+use super::described::{Line, Thing, lines};
 
 /// The root directory's inode.
 const ROOT: usize = 0;
@@ -15,6 +16,7 @@ pub(super) enum Kind {
     Dir(BTreeMap<OsString, usize>),
     File(Vec<u8>),
     Link(PathBuf),
+    Fifo,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +34,18 @@ pub(super) struct Node {
 }
 
 impl Memory {
-    /// Makes a machine from lines of text: `dir /a`, `link /a/b -> c`, `file /a/d content`.
-    /// Parents are made by themselves; everything is on the disk.
+    /// Makes a machine from lines of text, see [`super::described`]; everything is on the disk.
     #[must_use]
     pub fn described(text: &str) -> Self {
+        Self::of(lines(text))
+    }
+
+    /// Makes a machine of the lines of a description.
+    ///
+    /// # Panics
+    /// Where a line speaks of a path that is not there yet.
+    #[must_use]
+    pub fn of(lines: Vec<Line>) -> Self {
         let root = Inode {
             kind: Kind::Dir(BTreeMap::new()),
             mode: 0o755,
@@ -43,6 +53,7 @@ impl Memory {
             marks: BTreeMap::new(),
         };
         let memory = Self {
+            root: ROOT,
             nodes: RefCell::new(vec![Node { live: root, durable: None }]),
             clock: Cell::new(1000),
             steps: Cell::new(0),
@@ -54,16 +65,27 @@ impl Memory {
             answers: Vec::new(),
             running: false,
         };
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-            let (path, content) = rest.split_once(' ').unwrap_or((rest, ""));
-            let kind = match kind {
-                "dir" => Kind::Dir(BTreeMap::new()),
-                "link" => Kind::Link(content.trim_start_matches("-> ").into()),
-                "file" => Kind::File(content.replace("\\n", "\n").into_bytes()),
-                other => panic!("a machine is described by dir, link and file, not {other:?}"),
-            };
-            memory.place(Path::new(path), kind);
+        for line in lines {
+            let path = line.path.as_path();
+            match line.thing {
+                Thing::Dir if memory.walk(path, true).is_some() => {}
+                Thing::Dir => memory.place(path, Kind::Dir(BTreeMap::new())),
+                Thing::File(content) => memory.place(path, Kind::File(content)),
+                Thing::Link(target) => memory.place(path, Kind::Link(target)),
+                Thing::Fifo => memory.place(path, Kind::Fifo),
+                Thing::Hard(other) => {
+                    let (id, _) = memory.walk(&other, false).expect("hard links what is there");
+                    memory.place(path, Kind::Fifo);
+                    let (dir, name) = memory.parent("linking", path).expect("its directory");
+                    memory.change_entries(dir, |entries| {
+                        entries.insert(name.to_owned(), id);
+                    });
+                }
+                Thing::Mode(mode) => {
+                    let (id, _) = memory.walk(path, false).expect("mode is for what is there");
+                    memory.nodes.borrow_mut()[id].live.mode = mode;
+                }
+            }
         }
         memory.settle();
         memory
@@ -73,7 +95,7 @@ impl Memory {
     #[must_use]
     pub fn tree(&self) -> String {
         let mut out = String::new();
-        self.write_tree(ROOT, Path::new("/"), &mut out);
+        self.write_tree(self.root, Path::new("/"), &mut out);
         out
     }
 
@@ -94,6 +116,7 @@ impl Memory {
                 ));
             }
             Kind::Link(target) => out.push_str(&format!("link {head} {}\n", target.display())),
+            Kind::Fifo => out.push_str(&format!("fifo {head}\n")),
         }
     }
 
@@ -103,12 +126,16 @@ impl Memory {
         }
     }
 
+    /// Puts a thing at a path; the way there may lead over links, and is made where it ends.
     pub(super) fn place(&self, path: &Path, kind: Kind) {
-        let mut dir = ROOT;
+        let mut dir = self.root;
         let names: Vec<&OsStr> = path.iter().skip(1).collect();
+        let mut way = PathBuf::from("/");
         for (index, name) in names.iter().enumerate() {
-            let known = self.child(dir, name);
+            way.push(name);
             let last = index + 1 == names.len();
+            let known =
+                if last { self.child(dir, name) } else { self.walk(&way, true).map(|(id, _)| id) };
             dir = match known {
                 Some(id) if !last => id,
                 Some(id) => {
@@ -164,7 +191,7 @@ impl Memory {
     /// Walks a path; the last part is followed only if `follow` says so.
     pub(super) fn walk(&self, path: &Path, follow: bool) -> Option<(usize, PathBuf)> {
         let mut done = PathBuf::from("/");
-        let mut ids = vec![ROOT];
+        let mut ids = vec![self.root];
         let mut left: Vec<PathBuf> =
             path.components().rev().map(|p| PathBuf::from(p.as_os_str())).collect();
         for _ in 0..1000 {
@@ -180,9 +207,13 @@ impl Memory {
                 }
                 Component::Normal(name) => {
                     let id = self.child(*ids.last()?, name)?;
-                    let kind = self.nodes.borrow()[id].live.kind.clone();
-                    match kind {
-                        Kind::Link(target) if follow || !left.is_empty() => {
+                    // A directory may be huge: only a link's text is taken out.
+                    let target = match &self.nodes.borrow()[id].live.kind {
+                        Kind::Link(target) => Some(target.clone()),
+                        _ => None,
+                    };
+                    match target {
+                        Some(target) if follow || !left.is_empty() => {
                             left.extend(
                                 target.components().rev().map(|p| PathBuf::from(p.as_os_str())),
                             );

@@ -14,7 +14,7 @@ use vgpu_loader::Source;
 
 use super::Real;
 use crate::error::{Error, Result};
-use crate::host::{Opened, Space};
+use crate::host::{Listing, Opened, Space};
 use crate::location::{Location, hex};
 use crate::object::{DIGEST_BYTES_MAX, Meta, Object, Stamp, digest};
 
@@ -121,6 +121,46 @@ pub(super) fn list(real: &Real, dir: &Path) -> Result<Vec<OsString>> {
     }
     names.sort();
     Ok(names)
+}
+
+pub(super) fn search(
+    real: &Real,
+    dir: &Path,
+    wanted: &dyn Fn(&OsStr) -> bool,
+    entries_max: usize,
+) -> Result<Option<Listing>> {
+    let failed = |errno: Errno| Error::io("listing", dir, errno.into());
+    let fd = match real.open_below(dir, OFlags::RDONLY | OFlags::DIRECTORY) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let mut listing = Listing { names: Vec::new(), whole: true };
+    for (count, entry) in Dir::new(fd).map_err(failed)?.enumerate() {
+        if count >= entries_max {
+            listing.whole = false;
+            break;
+        }
+        let entry = entry.map_err(failed)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." && wanted(name) {
+            listing.names.push(name.to_owned());
+        }
+    }
+    listing.names.sort();
+    Ok(Some(listing))
+}
+
+pub(super) fn dir_identity(real: &Real, dir: &Path) -> Result<Option<(u64, u64)>> {
+    let failed = |errno: Errno| Error::io("looking at", dir, errno.into());
+    match real.open_below(dir, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(fd) => {
+            let stat = fs::fstat(&fd).map_err(failed)?;
+            Ok(Some((stat.st_dev, stat.st_ino)))
+        }
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(failed(errno)),
+    }
 }
 
 pub(super) fn open(real: &Real, path: &Path) -> Result<Option<Opened>> {
