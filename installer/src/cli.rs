@@ -133,6 +133,9 @@ pub struct Options {
     /// Work on the system below DIR.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
+    /// Also look for libraries below DIR of that system, which holds a driver as if it were /.
+    #[arg(long, global = true, value_name = "DIR", value_parser = absolute)]
+    pub driver_root: Option<PathBuf>,
     /// How far the change reaches: service, or bundle where no unit starts Ollama.
     #[arg(long, global = true, value_enum)]
     pub scope: Option<ScopeName>,
@@ -213,4 +216,10 @@ fn link(text: &str) -> Result<String, String> {
         SCHEMES.contains(&scheme) && !rest.is_empty() && !rest.contains(char::is_control)
     });
     if known { Ok(text.to_owned()) } else { Err("one of unix: pci: vsock: tls: tcp:".into()) }
+}
+
+/// Takes a path that means the same in every working directory.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err("a path that begins with /".into()) }
 }

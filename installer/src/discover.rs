@@ -1,9 +1,11 @@
 //! Gathers the facts: looks at a machine through its [`Host`] and changes nothing.
 
+mod alternatives;
 mod guest;
 mod kinds;
 mod libraries;
 mod ollama;
+mod owners;
 mod places;
 mod platform;
 mod smi;
@@ -19,6 +21,8 @@ use crate::error::Result;
 use crate::facts::{Facts, Library, Platform, SCHEMA_VERSION, SHIMS, Shims};
 use crate::host::Host;
 use crate::location::hex;
+
+pub use owners::ask as ask_owners;
 
 /// Longest text file that is read: 1 MiB; unit files and os-release have a few hundred bytes.
 pub const TEXT_BYTES_MAX: u64 = 1 << 20;

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::guest::{GROUP, Guest, LdCache, PciDevice, Rival};
-pub use self::library::{Asked, Copy, Elf, Kind, Owner, Unseen};
+pub use self::library::{Alternative, Asked, Choice, Copy, Elf, Kind, Owner, Unseen};
 pub use self::platform::{Init, Libc, Platform};
 pub use self::smi::{NVIDIA_SMI, SMI, Smi};
 use crate::location::Location;
@@ -45,6 +45,8 @@ pub struct Facts {
     pub units: Vec<Unit>,
     /// Every copy of the libraries that ours stand in for, ours included.
     pub libraries: Vec<Copy>,
+    /// The groups of alternatives that lead to one of them; read only by commands that show it.
+    pub alternatives: Vec<Alternative>,
     /// What could not be looked at while they were searched for.
     pub unseen: Vec<Unseen>,
     /// The unit that brings the link to the host up, if the machine has it.

@@ -111,6 +111,8 @@ pub trait Host {
     /// The system whose root is a directory of this one: links there stay within it. None if
     /// there is no such directory.
     fn below(&self, dir: &Path) -> Result<Option<Box<dyn Host>>>;
+    /// The path of something of this system as programs of the machine name it.
+    fn seen_from_outside(&self, path: &Path) -> PathBuf;
     /// Opens a regular file, following links below the root; none if there is none.
     fn open(&self, path: &Path) -> Result<Option<Opened>>;
     /// Resolves every link of a path below the root; none if nothing lies there.

@@ -151,7 +151,7 @@ pub fn glibc_version(host: &dyn Host, facts: &facts::Platform) -> Result<Option<
 }
 
 /// The glibc-hwcaps directories of this processor, best first (ld.so(8), "Hardware capabilities").
-fn hwcaps() -> Vec<Vec<u8>> {
+pub(crate) fn hwcaps() -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {

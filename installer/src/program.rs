@@ -61,7 +61,8 @@ pub fn main() -> ExitCode {
 
 /// `scan` answers with the facts themselves, so that `plan --facts` can read them back.
 fn scan(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
-    let facts = discover::facts(host)?;
+    let mut facts = discover::facts_beside(host, line.options.driver_root.as_deref())?;
+    discover::ask_owners(host, &mut facts);
     let mut out = std::io::stdout().lock();
     let text = if line.options.json {
         serde_json::to_string_pretty(&facts)

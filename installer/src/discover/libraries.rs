@@ -164,11 +164,14 @@ impl Walk<'_> {
     /// Notes what ld.so comes to for each name: the cache's answer, then built-in directories.
     fn by_loader(&mut self, facts: &Facts, cache: &Cache) {
         let flags = if facts.platform.arch == "aarch64" { 0xa03 } else { 0x303 };
-        let fits = |entry: &&vgpu_loader::cache::Entry| entry.flags == flags || entry.flags == 3;
+        // Of another root it is not known which processor it will run on.
+        let levels = if self.search.host.is_running() { crate::ldso::hwcaps() } else { Vec::new() };
+        let fits = |entry: &&vgpu_loader::cache::Entry| entry.flags == flags;
         let wanted = |entry: &&vgpu_loader::cache::Entry| is_asked_name(&entry.name);
         let mut cached: HashSet<&[u8]> = HashSet::new();
         for entry in cache.entries().iter().filter(fits).filter(wanted) {
-            let first = cache.find(&entry.name, flags, &[]) == Some(entry.path.as_slice());
+            let taken = cache.find(&entry.name, flags, &levels, u64::MAX);
+            let first = taken == Some(entry.path.as_slice());
             cached.insert(&entry.name);
             let asked = if first { Asked::Cache } else { Asked::Later };
             self.add(Path::new(OsStr::from_bytes(&entry.path)).to_path_buf(), Some(asked));

@@ -145,3 +145,27 @@ pub struct Unseen {
     /// What kept us from it.
     pub because: String,
 }
+
+/// A group of alternatives: a link, and what it may lead to (update-alternatives(1)).
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Alternative {
+    /// Its name.
+    pub name: String,
+    /// True if the choice with the highest priority is taken by itself.
+    pub automatic: bool,
+    /// The link that leads into `/etc/alternatives`.
+    pub link: Location,
+    /// Where it leads now, every link resolved.
+    pub current: Option<Location>,
+    /// What it may lead to.
+    pub choices: Vec<Choice>,
+}
+
+/// One of the things that an alternative may lead to.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Choice {
+    /// Where it lies.
+    pub path: Location,
+    /// The highest is taken by itself.
+    pub priority: i64,
+}

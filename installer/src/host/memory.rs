@@ -5,6 +5,7 @@
 
 pub mod described;
 pub mod stand_in;
+mod steps;
 mod tree;
 
 use std::cell::{Cell, RefCell};
@@ -127,53 +128,6 @@ impl Memory {
     pub fn commands(&self) -> Vec<String> {
         self.commands.borrow().clone()
     }
-
-    /// Counts a changing step and meets the fault if it is due.
-    fn step(&self, verb: &'static str, path: &Path) -> Result<()> {
-        let step = self.steps.get();
-        self.steps.set(step + 1);
-        let met = self.faults.borrow().iter().find_map(|fault| match *fault {
-            (at, Fault::Dies) if step >= at => Some(io::ErrorKind::ConnectionAborted),
-            (at, Fault::Fails(kind)) if step == at => Some(kind),
-            _ => None,
-        });
-        met.map_or(Ok(()), |kind| Err(Error::io(verb, path, kind.into())))
-    }
-
-    fn parent<'p>(&self, verb: &'static str, path: &'p Path) -> Result<(usize, &'p OsStr)> {
-        let missing = || Error::io(verb, path, io::ErrorKind::NotFound.into());
-        let name = path.file_name().ok_or_else(missing)?;
-        let dir = path.parent().ok_or_else(missing)?;
-        Ok((self.walk(dir, true).ok_or_else(missing)?.0, name))
-    }
-
-    fn add_new(&self, verb: &'static str, path: &Path, kind: Kind, mode: u32) -> Result<usize> {
-        self.step(verb, path)?;
-        let (dir, name) = self.parent(verb, path)?;
-        if self.child(dir, name).is_some() {
-            return Err(Error::io(verb, path, io::ErrorKind::AlreadyExists.into()));
-        }
-        Ok(self.add(dir, name, kind, mode))
-    }
-
-    fn with_inode<T>(
-        &self,
-        verb: &'static str,
-        path: &Path,
-        change: impl FnOnce(&mut Node) -> T,
-    ) -> Result<T> {
-        self.step(verb, path)?;
-        let found = self.walk(path, false);
-        let (id, _) = found.ok_or_else(|| Error::io(verb, path, io::ErrorKind::NotFound.into()))?;
-        Ok(change(&mut self.nodes.borrow_mut()[id]))
-    }
-
-    fn take(&self, verb: &'static str, path: &Path) -> Result<(usize, usize)> {
-        self.step(verb, path)?;
-        let (dir, name) = self.parent(verb, path)?;
-        let missing = || Error::io(verb, path, io::ErrorKind::NotFound.into());
-        Ok((dir, self.child(dir, name).ok_or_else(missing)?))
-    }
 }
 
 impl Host for Memory {
@@ -225,15 +179,14 @@ impl Host for Memory {
             root,
             nodes: self.nodes.clone(),
             clock: self.clock.clone(),
-            steps: Cell::new(0),
-            faults: RefCell::new(Vec::new()),
-            systemd: false,
-            running: false,
             attributes: self.attributes,
-            commands: RefCell::new(Vec::new()),
-            answers: Vec::new(),
+            ..Self::described("")
         };
         Ok(self.dir_identity(dir)?.is_some().then(|| Box::new(view) as Box<dyn Host>))
+    }
+
+    fn seen_from_outside(&self, path: &Path) -> PathBuf {
+        path.to_path_buf()
     }
 
     fn open(&self, path: &Path) -> Result<Option<Opened>> {

@@ -182,6 +182,12 @@ impl Host for Real {
         Ok(Some(Box::new(Self { root, has_openat2: true, root_path, asked_to_stop })))
     }
 
+    fn seen_from_outside(&self, path: &Path) -> PathBuf {
+        let below = self.root_path.join(path.strip_prefix("/").unwrap_or(path));
+        // Programs such as rpm go elsewhere before they look.
+        std::path::absolute(&below).unwrap_or(below)
+    }
+
     fn open(&self, path: &Path) -> Result<Option<Opened>> {
         look::open(self, path)
     }

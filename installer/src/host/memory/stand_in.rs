@@ -203,6 +203,7 @@ mod tests {
         let binary = Binary::read(StandIn::parse(words).bytes().as_slice()).unwrap();
         let expected = Binary {
             machine: 183,
+            is_dynamic: true,
             soname: Some(b"libcudart.so.12".to_vec()),
             needed: vec![b"libc.so.6".to_vec(), b"libm.so.6".to_vec()],
             runpath: Some(b"$ORIGIN".to_vec()),
