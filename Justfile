@@ -9,6 +9,11 @@ default:
 test *names:
     cargo xtask test {{ names }}
 
+# Feed the installer's parsers hostile bytes for so many seconds.
+[group('check')]
+fuzz seconds="60":
+    cargo xtask fuzz {{ seconds }}
+
 # Run the test that boots a container with systemd.
 [group('check')]
 test-system:

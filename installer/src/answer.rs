@@ -160,6 +160,9 @@ pub struct Answer {
     /// What the doctor found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<crate::doctor::Finding>,
+    /// Which file programs get for a name, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub explanations: Vec<crate::explain::Explanation>,
     /// What a rollback left alone because others changed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,

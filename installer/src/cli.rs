@@ -58,6 +58,8 @@ pub enum Verb {
               value_parser = clap::value_parser!(u64).range(1..))]
         keep: u64,
     },
+    /// Say step by step which file a program gets for a library's name, and why.
+    Explain(Explain),
     /// Put all that a bug report needs into one file, without secrets and addresses.
     Report(Report),
     /// Look again after Ollama or a driver changed: renew what is stale, leave what people edited.
@@ -68,6 +70,25 @@ pub enum Verb {
     /// What the doctor runs as the service's user.
     #[command(hide = true, subcommand)]
     Examine(Examine),
+}
+
+/// Whose libraries are explained, and which.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("subject").required(true).args(["pid", "exe", "unit"])))]
+pub struct Explain {
+    /// A running process: its environment and root count, and what it has mapped is compared.
+    #[arg(long, value_name = "N")]
+    pub pid: Option<u32>,
+    /// A program, as it would start from here, with the LD_* of the caller.
+    #[arg(long, value_name = "PATH")]
+    pub exe: Option<PathBuf>,
+    /// A unit of Ollama: its service, and each runner that the service starts.
+    #[arg(long, value_name = "NAME")]
+    pub unit: Option<String>,
+    /// The names that are asked for, such as libcuda.so.1.
+    #[arg(required = true, value_name = "LIBRARY")]
+    pub names: Vec<OsString>,
 }
 
 /// Where the report goes.

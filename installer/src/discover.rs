@@ -12,6 +12,7 @@ mod smi;
 pub mod units;
 
 pub use self::ollama::BACKEND;
+pub use self::platform::platform;
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,7 @@ pub fn facts(host: &dyn Host) -> Result<Facts> {
 /// # Errors
 /// As [`facts`]. What is refused while libraries are searched for is in the facts instead.
 pub fn facts_beside(host: &dyn Host, driver_root: Option<&Path>) -> Result<Facts> {
-    let platform = platform::platform(host)?;
+    let platform = platform(host)?;
     let shims = shims(host, &platform)?;
     let mut units = units::all(host)?;
     for unit in &mut units {

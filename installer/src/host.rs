@@ -174,6 +174,11 @@ pub trait Host {
     /// Seconds since 1970.
     fn now(&self) -> u64;
 
+    /// Reads a file whose length nobody tells beforehand, as in `/proc`; none if there is none.
+    fn read_endless(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+        self.read(path, bytes_max)
+    }
+
     /// Reads a whole file of at most `bytes_max` bytes, following links; none if there is none.
     fn read(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
         let Some(opened) = self.open(path)? else { return Ok(None) };

@@ -68,6 +68,9 @@ impl Files for HostFiles<'_> {
 
 /// What the machine adds to the search of a program that asks for this interpreter.
 ///
+/// `is_here` says that it is this machine's processor that runs the program, which chooses among
+/// glibc-hwcaps directories.
+///
 /// # Errors
 /// [`crate::Error::Io`] where a file that decides exists and cannot be read.
 pub fn platform(
@@ -75,6 +78,7 @@ pub fn platform(
     facts: &facts::Platform,
     interpreter: &[u8],
     cache: Option<Cache>,
+    is_here: bool,
 ) -> Result<Platform> {
     let list = |path: &Path| host.read(path, LIST_BYTES_MAX);
     if let Some(arch) = musl_arch(interpreter) {
@@ -92,7 +96,7 @@ pub fn platform(
         default_dirs: default_dirs(facts),
         lib_token: lib_token(facts),
         platform_token: facts.arch.clone().into_bytes(),
-        hwcaps: if host.is_running() { hwcaps() } else { Vec::new() },
+        hwcaps: if is_here { hwcaps() } else { Vec::new() },
         legacy,
         cache_flags: if is_x86 { CACHE_X86_64 } else { CACHE_AARCH64 },
         cache,

@@ -16,6 +16,7 @@ pub mod discover;
 pub mod doctor;
 pub mod drift;
 pub mod error;
+pub mod explain;
 pub mod facts;
 pub mod gc;
 pub mod host;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::error::{Error, report};
 use crate::paths::Paths;
 use crate::stage::Profile;
-use crate::{bench, deb, demo, gpu, regen, setup, stage, test};
+use crate::{bench, deb, demo, fuzz, gpu, regen, setup, stage, test};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, tests, measures and shows vgpu-ollama")]
@@ -35,7 +35,7 @@ enum Task {
     Deb,
     /// Install what the tests need from outside (xtask/needs.toml says what and why).
     Setup {
-        /// Groups: headers clients release system; all of them when none is named.
+        /// Groups: headers clients release system loaders; all of them when none is named.
         groups: Vec<setup::Group>,
     },
     /// Measure, and print a table and a JSON document.
@@ -43,6 +43,12 @@ enum Task {
         /// Write the JSON document to this file instead of standard output.
         #[arg(long, value_name = "FILE")]
         json: Option<std::path::PathBuf>,
+    },
+    /// Feed the installer's parsers hostile bytes, and its model of the loaders random trees.
+    Fuzz {
+        /// How long each parser is fed, in seconds.
+        #[arg(default_value_t = 60)]
+        seconds: u64,
     },
     /// Pack all that the comparison on a GPU machine needs into parts under target/gpu-kit.
     GpuKit,
@@ -95,6 +101,7 @@ fn dispatch(task: Task) -> Result<(), Error> {
         }
         Task::Setup { groups } => setup::run(&paths, &groups),
         Task::Bench { json } => bench::run(&paths, json.as_deref()),
+        Task::Fuzz { seconds } => fuzz::run(&paths, seconds),
         Task::GpuKit => gpu::kit(&paths),
         Task::TestGpu { rehearsal } => gpu::run(&paths, rehearsal),
         Task::Regen => regen::run(&paths),

@@ -10,6 +10,7 @@ mod cli;
 mod deb;
 mod demo;
 mod error;
+mod fuzz;
 mod gpu;
 mod paths;
 mod process;

@@ -49,7 +49,7 @@ enum What {
     Chain,
 }
 
-use Group::{Clients, Compiler, Headers, Pages, Release, System};
+use Group::{Clients, Compiler, Headers, Loaders, Pages, Release, System};
 
 const DEV: &[Profile] = &[Profile::Dev];
 const BOTH: &[Profile] = &[Profile::Dev, Profile::Release];
@@ -61,7 +61,7 @@ const PARTS: &[Part] = &[
     Part { name: "lint", groups: &[], stages: &[], what: What::Lint },
     Part { name: "tidy", groups: &[], stages: &[], what: What::File },
     Part { name: "codegen", groups: &[Headers], stages: &[], what: What::File },
-    Part { name: "unit", groups: &[Headers], stages: &[], what: What::Unit },
+    Part { name: "unit", groups: &[Headers, Loaders], stages: &[], what: What::Unit },
     Part { name: "harness", groups: &[], stages: DEV, what: What::Harness },
     Part { name: "unsupported", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cudart", groups: &[Headers], stages: DEV, what: What::File },

@@ -192,6 +192,10 @@ impl Host for Real {
         look::open(self, path)
     }
 
+    fn read_endless(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+        look::read_endless(self, path, bytes_max)
+    }
+
     fn canonical(&self, path: &Path) -> Result<Option<PathBuf>> {
         look::canonical(self, path)
     }

@@ -26,7 +26,8 @@ pub(super) fn check(
     let program =
         if host.open(&server)?.is_some() { server } else { child.ollama.executable.to_path_buf() };
     let files = HostFiles::new(host, &facts.platform, false);
-    let platform = ldso::platform(host, &facts.platform, b"", Some(cache(host)?))?;
+    let platform =
+        ldso::platform(host, &facts.platform, b"", Some(cache(host)?), host.is_running())?;
     let mut process = match Process::start(&program, &files, &platform, environment) {
         Ok(process) => process,
         Err(why) => {

@@ -20,12 +20,21 @@ pub(crate) enum Group {
     System,
     /// What checks manual pages.
     Pages,
+    /// Loaders that the model of them is compared with.
+    Loaders,
 }
 
 impl Group {
     /// All groups.
-    pub(crate) const ALL: &[Self] =
-        &[Self::Headers, Self::Compiler, Self::Clients, Self::Release, Self::System, Self::Pages];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Headers,
+        Self::Compiler,
+        Self::Clients,
+        Self::Release,
+        Self::System,
+        Self::Pages,
+        Self::Loaders,
+    ];
 }
 
 /// Everything in `xtask/needs.toml`.

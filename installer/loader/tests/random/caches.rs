@@ -1,6 +1,9 @@
 //! Caches in the formats that ld.so still reads and ldconfig does not write well any more: with
 //! hardware directories, `-c old` and `-c compat` of glibc 2.36 write past their table.
 
+use std::path::Path;
+use std::process::Command;
+
 use vgpu_loader::Cache;
 
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0\0";
@@ -54,4 +57,31 @@ fn shift(bytes: &mut [u8], at: usize, by: u32) -> u32 {
     let moved = word(bytes, at) + by;
     bytes[at..at + 4].copy_from_slice(&moved.to_le_bytes());
     moved
+}
+
+/// Compares the cache of a root with what the real `ldconfig -p` prints of it.
+pub(crate) fn compare_with_ldconfig(root: &Path, cache: &Cache) -> Result<(), String> {
+    let output = Command::new("/sbin/ldconfig").env_clear().arg("-r").arg(root).arg("-p").output();
+    let text = String::from_utf8_lossy(&output.expect("ldconfig is there").stdout).into_owned();
+    let printed: Vec<String> =
+        text.lines().filter_map(|line| Some(line.strip_prefix('\t')?.to_owned())).collect();
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let parsed: Vec<String> = cache
+        .entries()
+        .iter()
+        .map(|entry| {
+            let hwcap = match &entry.hwcaps {
+                Some(name) => format!(", hwcap: \"{}\"", lossy(name)),
+                None if entry.legacy != 0 => format!(", hwcap: {:#018x}", entry.legacy),
+                None => String::new(),
+            };
+            let kind = if entry.flags == 0x303 { "libc6,x86-64" } else { "libc6" };
+            format!("{} ({kind}{hwcap}) => {}", lossy(&entry.name), lossy(&entry.path))
+        })
+        .collect();
+    let generator = cache.generator().map(lossy).unwrap_or_default();
+    if printed != parsed || !text.contains(&generator) {
+        return Err(format!("ldconfig -p prints {printed:#?}\nthe parser reads {parsed:#?}"));
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use vgpu_loader::{
     Asked, Cache, Environment, Legacy, Outcome, Platform, Process, Reason, Resolution,
 };
 
+use crate::caches;
 use crate::case::Case;
 use crate::root::{PROGRAM, Root};
 
@@ -94,8 +95,13 @@ pub(crate) fn check(root: &Root, case: &Case, machine: &Platform) -> Result<usiz
     // ld.so takes a cache that is a header alone for none.
     let cache = cache.filter(|bytes| bytes.len() > 48).map(|bytes| Cache::parse(&bytes));
     let cache = cache.transpose();
+    let cache = cache.map_err(|error| format!("ldconfig's own cache is refused: {error}"))?;
+    let is_new = case.cache.as_ref().is_some_and(|made| made.format == "new");
+    if let (true, Some(cache)) = (is_new, &cache) {
+        caches::compare_with_ldconfig(&root.path(), cache)?;
+    }
     let platform = Platform {
-        cache: cache.map_err(|error| format!("ldconfig's own cache is refused: {error}"))?,
+        cache,
         preload_file: case.preload_file.clone().unwrap_or_default().into_bytes(),
         ..machine.clone()
     };

@@ -10,6 +10,7 @@ mod caches;
 mod case;
 mod elf_writer;
 mod glibc;
+mod musl;
 mod root;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use root::Root;
 
 /// How many cases each thread takes; two threads, as tests run beside each other.
 const GLIBC_CASES: u64 = 1200;
+const MUSL_CASES: u64 = 500;
 const THREADS: u64 = 2;
 
 /// The first seed and the number of cases for each thread: `VGPU_CASES=FIRST,COUNT` for more.
@@ -75,5 +77,16 @@ fn the_model_agrees_with_the_real_ld_so_on_random_trees() {
     if std::env::var_os("VGPU_CASES").is_none() {
         // Each search was compared file by file; of so many the rule's own words as well.
         assert!(compared > 2000, "the cases reached {compared} rules only");
+    }
+}
+
+#[test]
+fn the_model_agrees_with_the_real_musl_on_random_trees() {
+    let loader = Path::new(musl::LOADER);
+    assert!(loader.exists(), "this needs musl's loader: cargo xtask setup loaders");
+    let root = || Root::new(loader, musl::LOADER);
+    let compared = run(MUSL_CASES, root, musl::check);
+    if std::env::var_os("VGPU_CASES").is_none() {
+        assert!(compared > 1000, "the cases reached {compared} names only");
     }
 }

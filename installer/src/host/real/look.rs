@@ -228,6 +228,21 @@ pub(super) fn is_immutable(real: &Real, path: &Path) -> Result<bool> {
     }
 }
 
+pub(super) fn read_endless(real: &Real, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+    let failed = |source: io::Error| Error::io("reading", path, source);
+    let fd = match real.open_below(path, OFlags::RDONLY | OFlags::NONBLOCK) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(errno) => return Err(failed(errno.into())),
+    };
+    let mut content = Vec::new();
+    std::fs::File::from(fd).take(bytes_max + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > bytes_max {
+        return Err(Error::TooLong { path: path.into(), bytes_max });
+    }
+    Ok(Some(content))
+}
+
 struct FileSource(std::fs::File);
 
 impl Source for FileSource {
