@@ -139,3 +139,18 @@ fn ldconfig_diversions_and_dpkg_find_nothing_of_ours_to_change() {
     assert_eq!(guest.sh("ldconfig --print-cache").unwrap(), cache);
     assert_eq!(guest.sh("dpkg --verify vgpu-ollama").unwrap(), "");
 }
+
+/// Ollama's installer takes a machine with an NVIDIA PCI device and no `nvidia-smi` in PATH for
+/// one that lacks NVIDIA's driver, and installs that over whatever libcuda is there.
+#[test]
+fn ollamas_installer_finds_an_nvidia_smi_and_asks_for_no_driver() {
+    let question = "if command -v nvidia-smi; then :; else echo installs a driver; fi";
+    let (guest, _host) = served(&setting());
+    assert_eq!(guest.sh(question).unwrap(), "installs a driver\n");
+    guest.install_deb().unwrap();
+    assert_eq!(guest.sh(question).unwrap(), "/usr/local/bin/nvidia-smi\n");
+    let listed = guest.sh("nvidia-smi -L").unwrap();
+    assert!(listed.contains("GPU 0: NVIDIA H100"), "{listed}");
+    guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
+    assert_eq!(guest.sh(question).unwrap(), "installs a driver\n");
+}
