@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn files_come_by_the_order_of_their_names_and_ours_among_them() {
         let found = shown(
-            "file /etc/ld.so.conf # all\\n/opt/first\\ninclude ld.so.conf.d/*.conf\\n/opt/last/=libc6
+            "file /etc/ld.so.conf # a\\n/opt/first\\ninclude ld.so.conf.d/*.conf\\n/opt/last/=libc6
              file /etc/ld.so.conf.d/000_cuda.conf /usr/local/cuda/lib
              file /etc/ld.so.conf.d/00-cuda-compat.conf /usr/local/cuda/compat # newer
              file /etc/ld.so.conf.d/.hidden.conf /hidden

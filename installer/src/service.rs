@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_users_systemd_is_asked_where_it_runs() {
-        let accounts = "file /etc/passwd ann:x:1000:1000::/home/ann:/bin/sh";
+        let accounts = "file /etc/passwd ann:x:1000:1000::/x:/bin/sh";
         let host = machine(accounts).with_systemd();
         assert!(take(&host, &restart(Some("ann"))).unwrap());
         assert_eq!(host.commands(), [""; 0], "it does not run");

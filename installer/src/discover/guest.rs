@@ -172,7 +172,8 @@ mod tests {
             let dir = format!("/sys/devices/pci0000:00/{address}");
             format!(
                 "file {dir}/vendor 0x{vendor}\nfile {dir}/device 0x{device}
-                 file {dir}/subsystem_vendor 0x{sub_vendor}\nfile {dir}/subsystem_device 0x{sub_device}
+                 file {dir}/subsystem_vendor 0x{sub_vendor}
+                 file {dir}/subsystem_device 0x{sub_device}
                  link /sys/bus/pci/devices/{address} -> ../../../devices/pci0000:00/{address}\n"
             )
         };

@@ -199,7 +199,7 @@ mod tests {
             "libcuda.so.1: cannot open shared object file: No such file or directory",
             "/x/libggml-cuda.so: undefined symbol: cudaMalloc, version libcudart.so.13",
             "/x/libggml-cuda.so: undefined symbol: __cudaLaunchKernel",
-            "/lib/libc.so.6: version `GLIBC_2.99' not found (required by /usr/lib/vgpu/libcuda.so.1)",
+            "/lib/libc.so.6: version `GLIBC_2.99' not found (required by /x/vgpu/libcuda.so.1)",
         ];
         assert!(own.iter().all(|error| is_its_own(error)));
         assert!(!ours.iter().any(|error| is_its_own(error)));

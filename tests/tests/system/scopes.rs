@@ -1,5 +1,5 @@
-//! How far a change reaches, with the real ldconfig and systemd: scope `system`, and a hardened unit
-//! whose way to the host is the group alone.
+//! How far a change reaches, with the real ldconfig and systemd: scope `system`, and a hardened
+//! unit whose way to the host is the group alone.
 
 use vgpu_tests::{
     Vgpud,

@@ -117,7 +117,7 @@ fn what_no_line_of_ours_may_open_is_refused_with_the_reason() {
         ("RootImage=/srv/ollama.raw", UNIX, "another root"),
         ("InaccessiblePaths=-/run", UNIX, "hides the link's socket"),
         ("TemporaryFileSystem=/run:ro", UNIX, "hides the link's socket"),
-        ("ProtectHome=yes", "unix:/home/ann/vgpu.sock", "hides the link's socket"),
+        ("ProtectHome=yes", "unix:/run/user/1000/vgpu.sock", "hides the link's socket"),
         ("ProtectHome=tmpfs", "unix:/root/vgpu.sock", "hides the link's socket"),
         ("DynamicUser=yes", "unix:/tmp/vgpu.sock", "hides the link's socket"),
         ("InaccessiblePaths=/usr/lib/x86_64-linux-gnu", UNIX, "hides our libraries"),
@@ -134,7 +134,7 @@ fn what_no_line_of_ours_may_open_is_refused_with_the_reason() {
     let open = [
         ("RootDirectory=/", UNIX),
         ("InaccessiblePaths=/run\nBindReadOnlyPaths=/srv/vgpu:/run/vgpu", UNIX),
-        ("ProtectHome=read-only", "unix:/home/ann/vgpu.sock"),
+        ("ProtectHome=read-only", "unix:/run/user/1000/vgpu.sock"),
         ("PrivateNetwork=yes", UNIX),
         ("IPAddressDeny=any\nIPAddressAllow=any", "tls:gpu:6475"),
     ];
