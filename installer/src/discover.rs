@@ -14,11 +14,12 @@ pub mod units;
 pub use self::ollama::BACKEND;
 pub use self::platform::platform;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use vgpu_loader::{Binary, Cache};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::facts::{Facts, Library, Platform, SCHEMA_VERSION, SHIMS, Shims};
 use crate::host::Host;
 use crate::location::hex;
@@ -48,8 +49,8 @@ pub fn facts_beside(host: &dyn Host, driver_root: Option<&Path>) -> Result<Facts
     let shims = shims(host, &platform)?;
     let mut units = units::all(host)?;
     for unit in &mut units {
-        let program = unit.executable.as_ref().map(|path| host.canonical(path)).transpose()?;
-        unit.program = program.flatten().map(Into::into);
+        let program = unit.executable.as_ref().map(|path| readable(host.canonical(path)));
+        unit.program = program.transpose()?.flatten().flatten().map(Into::into);
     }
     let ollamas = ollama::all(host, &units)?;
     let cache = cache(host)?;
@@ -110,6 +111,18 @@ pub fn default_dirs(platform: &Platform) -> Vec<PathBuf> {
             "/usr/lib".into(),
         ],
         None => vec!["/lib64".into(), "/usr/lib64".into()],
+    }
+}
+
+/// What was seen, or none where this user may not look.
+///
+/// # Errors
+/// Every other error.
+pub fn readable<T>(seen: Result<T>) -> Result<Option<T>> {
+    match seen {
+        Ok(seen) => Ok(Some(seen)),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -133,7 +133,8 @@ pub struct Entry {
 pub struct Variable {
     /// Its name.
     pub name: String,
-    /// Its value as the unit file has it: specifiers are not replaced.
+    /// Its value as the unit file has it: specifiers are not replaced. Files of variables have
+    /// none, so there a percent sign is one.
     pub value: String,
     /// The file that sets it.
     pub set_by: Location,
@@ -148,6 +149,23 @@ pub enum Manager {
     System,
     /// The one of this user, as `systemctl --user` reaches it.
     User(String),
+}
+
+/// What the command of a unit turns out to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runs {
+    /// Ollama's own program, perhaps behind another one: a drop-in reaches it.
+    #[default]
+    Ollama,
+    /// A container of Docker, which no environment of the unit reaches.
+    Docker,
+    /// A container of Podman, likewise.
+    Podman,
+    /// A snap, which starts with an environment of its own.
+    Snap,
+    /// A program in which no Ollama was seen.
+    Unknown,
 }
 
 /// A file of variables that a unit names by `EnvironmentFile=`.
@@ -174,7 +192,13 @@ pub struct Unit {
     pub drop_ins: Vec<Location>,
     /// True if it is masked and cannot be started.
     pub masked: bool,
-    /// The program that it starts.
+    /// Its other names.
+    pub aliases: Vec<String>,
+    /// What its command runs.
+    pub runs: Runs,
+    /// The programs between systemd and Ollama, outermost first: a shell, `env`, a wrapper.
+    pub through: Vec<String>,
+    /// The program of Ollama that it starts, else the program that it names.
     pub executable: Option<Location>,
     /// That program with every link resolved; none if it is not there.
     pub program: Option<Location>,
@@ -184,9 +208,11 @@ pub struct Unit {
     pub group: Option<String>,
     /// Further groups.
     pub supplementary_groups: Vec<String>,
-    /// The environment without our drop-in; the last setting of each variable.
+    /// The environment without our drop-in; the last setting of each variable, those for all
+    /// units of the service manager included.
     pub environment: Vec<Variable>,
-    /// Settings that systemd ranks above our drop-in: later drop-ins and environment files.
+    /// What ranks above our drop-in: later drop-ins, files of variables, variables that are taken
+    /// away (with an empty value), and those that the unit's command sets itself.
     pub outranking: Vec<Variable>,
     /// The files of variables that it names, in order.
     pub environment_files: Vec<EnvironmentFile>,

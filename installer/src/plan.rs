@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::facts::{
-    Bundle, Facts, Libc, Manager, NVIDIA_SMI, Ollama, PciDevice, SCHEMA_VERSION, SHIMS, SMI, Unit,
+    Bundle, Facts, Libc, Manager, NVIDIA_SMI, Ollama, PciDevice, Runs, SCHEMA_VERSION, SHIMS, SMI,
+    Unit,
 };
 use crate::ld_conf;
 use crate::location::Location;
@@ -100,7 +101,7 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
     check(facts, policy)?;
     let scope = scope(facts, policy);
     let mut plan = Plan { scope, ..Plan::default() };
-    let served: Vec<&Unit> = facts.units.iter().filter(|unit| !unit.masked).collect();
+    let served: Vec<&Unit> = facts.units.iter().filter(|unit| is_reached(unit)).collect();
     let mut restarts = Vec::new();
     if scope != Scope::Bundle {
         for unit in &served {
@@ -136,6 +137,8 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
         plan.steps.extend(
             restarts
                 .iter()
+                // A template is nothing that runs: its instances are, and nobody named one.
+                .filter(|unit| !unit.name.contains("@."))
                 .map(|unit| Step::Restart { unit: unit.name.clone(), user: user_of(unit) }),
         );
     }
@@ -146,11 +149,17 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
     Ok(plan)
 }
 
+/// True if a drop-in of the unit reaches an Ollama.
+fn is_reached(unit: &Unit) -> bool {
+    !unit.masked && unit.runs == Runs::Ollama
+}
+
 /// The scope that is taken: the one asked for; by default the service's, and where no unit starts
 /// an Ollama that is there, the bundle's.
 fn scope(facts: &Facts, policy: &Policy) -> Scope {
     let has_bundle = facts.ollamas.iter().any(|ollama| ollama.bundles.iter().any(is_served));
-    if policy.may_choose && facts.units.is_empty() && has_bundle {
+    let has_unit = facts.units.iter().any(|unit| unit.masked || is_reached(unit));
+    if policy.may_choose && !has_unit && has_bundle {
         return Scope::Bundle;
     }
     policy.scope

@@ -13,18 +13,31 @@ pub struct Assignment {
     pub value: String,
 }
 
+/// What separates words and surrounds values.
+const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
+
 /// Lists the assignments of a unit file in order; what is none of these is skipped, as systemd
 /// does with a warning.
 #[must_use]
 pub fn assignments(text: &str) -> Vec<Assignment> {
+    assignments_of(text.as_bytes())
+}
+
+/// Lists the assignments of a unit file's bytes, as [`assignments`] does. A line that is not UTF-8
+/// ends the file, and so does a section's name without its closing bracket.
+#[must_use]
+pub fn assignments_of(content: &[u8]) -> Vec<Assignment> {
     let mut found = Vec::new();
     let mut section = String::new();
-    for line in logical_lines(text) {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+    for line in logical_lines(content) {
+        let Ok(line) = String::from_utf8(line) else { break };
+        let line = line.trim_matches(BLANKS);
+        if let Some(rest) = line.strip_prefix('[') {
+            let Some(name) = rest.strip_suffix(']') else { break };
             section = name.to_owned();
         } else if let Some((key, value)) = line.split_once('=') {
-            let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
+            let (key, value) = (key.trim_matches(BLANKS), value.trim_matches(BLANKS));
+            let (key, value) = (key.to_owned(), value.to_owned());
             found.push(Assignment { section: section.clone(), key, value });
         }
     }
@@ -32,21 +45,26 @@ pub fn assignments(text: &str) -> Vec<Assignment> {
 }
 
 /// Joins continued lines with a space and drops comments, also those between continued lines.
-fn logical_lines(text: &str) -> Vec<String> {
+fn logical_lines(content: &[u8]) -> Vec<Vec<u8>> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
     let mut lines = Vec::new();
-    let mut open: Option<String> = None;
-    for line in text.lines() {
-        if line.trim_start().starts_with(['#', ';']) {
+    let mut open: Option<Vec<u8>> = None;
+    let mut mark_seen = false;
+    // A carriage return or a null byte ends a line for systemd as well.
+    for mut line in content.split(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
+        if let Some(rest) = line.strip_prefix(MARK).filter(|_| !mark_seen) {
+            (line, mark_seen) = (rest, true);
+        }
+        if line.trim_ascii_start().starts_with(b"#") || line.trim_ascii_start().starts_with(b";") {
             continue;
         }
-        let (body, continues) = match line.strip_suffix('\\') {
-            Some(body) => (body, true),
-            None => (line, false),
-        };
         let mut whole = open.take().unwrap_or_default();
-        whole.push_str(body);
+        whole.extend_from_slice(line);
+        // An even number of backslashes is that many pairs, each of which means one.
+        let continues = whole.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
         if continues {
-            whole.push(' ');
+            whole.pop();
+            whole.push(b' ');
             open = Some(whole);
         } else {
             lines.push(whole);
@@ -121,7 +139,8 @@ fn escape(tail: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 fn number(text: &[u8], digits: usize, radix: u32) -> Option<(Vec<u8>, &[u8])> {
     let (number, after) = text.split_at_checked(digits)?;
-    let value = u32::from_str_radix(std::str::from_utf8(number).ok()?, radix).ok()?;
+    let number = std::str::from_utf8(number).ok().filter(|text| !text.starts_with('+'))?;
+    let value = u32::from_str_radix(number, radix).ok().filter(|value| *value != 0)?;
     let bytes = if digits >= 4 {
         char::from_u32(value)?.to_string().into_bytes()
     } else {

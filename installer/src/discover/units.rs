@@ -1,56 +1,88 @@
-//! Finds Ollama's units and merges them as systemd does, without asking systemd.
+//! Finds every unit that starts Ollama and merges it as systemd does, without asking systemd.
 //!
-//! systemd.unit(5), "Unit File Load Path", gives the directories and their order.
+//! Files decide: what an administrator changed without a daemon-reload is seen here already, and
+//! what only a running manager knows (`systemctl set-environment`) is not.
 
+pub(super) mod command;
+mod drop_ins;
+pub mod environment_file;
+mod manager;
 mod merged;
+mod names;
 mod settings;
+mod specifiers;
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::text;
-use crate::error::Result;
-use crate::facts::{Manager, Unit};
-use crate::host::Host;
-use crate::location::Location;
-use crate::object::Object;
-use crate::unit_file::{assignments, without_percent_pairs, words};
+pub use manager::Account;
+use manager::{Defaults, Realm};
 use merged::Merged;
+use names::Found;
 pub use settings::is_yes;
 
-/// The directories that systemd reads, strongest first.
-const LOAD_PATH: [&str; 13] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/run/systemd/generator.early",
-    "/etc/systemd/system",
-    "/etc/systemd/system.attached",
-    "/run/systemd/system",
-    "/run/systemd/system.attached",
-    "/run/systemd/generator",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-    "/run/systemd/generator.late",
-];
-/// The units that Ollama's install script and the distributions write.
-const UNITS: [&str; 1] = ["ollama.service"];
-/// The directory of the units that an administrator, or this installer, adds to.
-const ADMIN_DIR: &str = "/etc/systemd/system";
+use super::{TEXT_BYTES_MAX, readable, text};
+use crate::error::Result;
+use crate::facts::{Runs, Unit};
+use crate::host::Host;
+use crate::location::Location;
+use crate::unit_file::{assignments, assignments_of, without_percent_pairs, words};
+
 /// The name of our drop-in, the same in every place.
 pub const DROP_IN: &str = "50-vgpu.conf";
+/// Most users whose own units are looked for.
+const USERS_MAX: usize = 64;
 
-/// Finds every unit of Ollama.
+/// Finds every unit that starts Ollama, the system's first.
+///
+/// # Errors
+/// [`crate::Error::Io`] where something that exists cannot be looked at.
 pub fn all(host: &dyn Host) -> Result<Vec<Unit>> {
-    let mut units = Vec::new();
-    for name in UNITS {
-        if let Some(fragment) = fragment(host, name)? {
-            units.push(unit(host, name, fragment)?);
+    let system = Realm::system();
+    let mut units = units(host, &system, names::all(host, &system.dirs)?)?;
+    let mut shared: Option<Vec<Found>> = None;
+    for account in accounts(host)?.iter().take(USERS_MAX) {
+        let realm = Realm::of(account);
+        let common: Vec<PathBuf> =
+            realm.dirs.iter().filter(|dir| !realm.is_own(dir)).cloned().collect();
+        if shared.is_none() {
+            shared = Some(names::all(host, &common)?);
         }
+        let own: Vec<PathBuf> =
+            realm.dirs.iter().filter(|dir| realm.is_own(dir)).cloned().collect();
+        let mut found = Vec::new();
+        let mut named: Vec<String> =
+            names::all(host, &own)?.into_iter().map(|found| found.name).collect();
+        for unit in shared.iter().flatten() {
+            if is_wanted(host, &realm, &unit.name)? {
+                named.push(unit.name.clone());
+            }
+        }
+        named.sort();
+        named.dedup();
+        for name in named {
+            found.extend(names::one(host, &realm.dirs, &name)?);
+        }
+        units.extend(self::units(host, &realm, found)?);
     }
     Ok(units)
+}
+
+/// Reads the accounts that may have units of their own: root and people.
+///
+/// # Errors
+/// [`crate::Error::Io`] where the list exists and cannot be read.
+pub fn accounts(host: &dyn Host) -> Result<Vec<Account>> {
+    let mut found = Vec::new();
+    for line in text(host, Path::new("/etc/passwd"))?.lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, _, _, home, ..] = fields[..] else { continue };
+        let Ok(uid) = uid.parse::<u32>() else { continue };
+        let is_person = uid == 0 || (1000..65000).contains(&uid);
+        if is_person && home.starts_with('/') && home.len() > 1 {
+            found.push(Account { name: name.into(), uid, home: home.into() });
+        }
+    }
+    Ok(found)
 }
 
 /// Finds the unit file that systemd takes for a name.
@@ -58,55 +90,87 @@ pub fn all(host: &dyn Host) -> Result<Vec<Unit>> {
 /// # Errors
 /// [`crate::Error::Io`] where a directory cannot be looked at.
 pub fn fragment(host: &dyn Host, name: &str) -> Result<Option<PathBuf>> {
-    for dir in LOAD_PATH {
-        let path = Path::new(dir).join(name);
-        if !host.inspect(&path)?.is_absent() {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
+    Ok(names::one(host, &Realm::system().dirs, name)?.map(|found| found.fragment))
 }
 
-fn unit(host: &dyn Host, name: &str, fragment: PathBuf) -> Result<Unit> {
-    let drop_ins = drop_ins(host, name)?;
-    let dir = Path::new(ADMIN_DIR).join(format!("{name}.d"));
-    let ours = dir.join(DROP_IN);
-    let mut merged = Merged::default();
-    let mut later = false;
-    for path in std::iter::once(&fragment).chain(drop_ins.values()) {
-        later |= path.file_name().is_some_and(|file| later_than_ours(file, path, &fragment));
-        if *path == ours {
-            continue;
+/// True if a unit for everybody is started for this user, or has something of the user's own.
+fn is_wanted(host: &dyn Host, realm: &Realm, name: &str) -> Result<bool> {
+    for dir in &realm.dirs {
+        if realm.is_own(dir)
+            && readable(host.canonical(&dir.join(format!("{name}.d"))))?.flatten().is_some()
+        {
+            return Ok(true);
         }
-        for assignment in assignments(&text(host, path)?) {
-            merged.take(host, assignment, path, later)?;
+        for target in ["default.target", "graphical-session.target"] {
+            let link = dir.join(format!("{target}.wants")).join(name);
+            if !readable(host.inspect(&link))?.unwrap_or_default().is_absent() {
+                return Ok(true);
+            }
         }
     }
-    let masked = match host.inspect(&fragment)? {
-        Object::Link { target, .. } => target.as_ref() == Path::new("/dev/null"),
-        Object::File { bytes, .. } => bytes == 0,
-        _ => false,
-    };
-    Ok(Unit {
-        name: name.into(),
-        manager: Manager::System,
+    Ok(false)
+}
+
+fn units(host: &dyn Host, realm: &Realm, found: Vec<Found>) -> Result<Vec<Unit>> {
+    let mut units = Vec::new();
+    if found.is_empty() {
+        return Ok(units);
+    }
+    let defaults = realm.defaults(host)?;
+    for found in found {
+        units.extend(unit(host, realm, &defaults, found)?);
+    }
+    Ok(units)
+}
+
+/// Merges one unit; none if it does not start Ollama.
+fn unit(host: &dyn Host, realm: &Realm, defaults: &Defaults, found: Found) -> Result<Option<Unit>> {
+    let Found { name, aliases, fragment, masked } = found;
+    let dir = realm.admin_dir.join(format!("{name}.d"));
+    let ours = dir.join(DROP_IN);
+    let drop_ins = drop_ins::of(host, &realm.dirs, &name, &aliases)?;
+    let mut merged = Merged::default();
+    let mut later = false;
+    for path in std::iter::once(&fragment).chain(&drop_ins) {
+        let file = path.file_name().unwrap_or_default();
+        later |= path != &fragment && file > std::ffi::OsStr::new(DROP_IN);
+        if *path == ours || masked {
+            continue;
+        }
+        let content = readable(host.read(path, TEXT_BYTES_MAX))?.flatten().unwrap_or_default();
+        for assignment in assignments_of(&content) {
+            merged.take(assignment, path, later);
+        }
+    }
+    let whole = merged.whole(host, &name, &fragment, defaults, realm.account.as_ref())?;
+    let command = whole.command;
+    let by_name = name.starts_with("ollama.") || name.starts_with("ollama@");
+    if !(by_name || command.serves && command.runs != Runs::Unknown) {
+        return Ok(None);
+    }
+    Ok(Some(Unit {
+        manager: realm.manager.clone(),
         fragment: fragment.into(),
-        drop_ins: drop_ins.into_values().map(Location::from).collect(),
+        drop_ins: drop_ins.into_iter().map(Location::from).collect(),
         masked,
-        executable: merged.executable.map(Location::new),
+        aliases,
+        runs: command.runs,
+        through: command.through,
+        executable: command.program.map(Location::new),
         program: None,
         user: merged.user,
         group: merged.group,
         supplementary_groups: merged.supplementary_groups,
-        environment: merged.environment.into_values().collect(),
-        outranking: merged.outranking,
-        environment_files: merged.environment_files,
-        settings: merged.settings,
+        environment: whole.environment,
+        outranking: whole.outranking,
+        environment_files: whole.environment_files,
+        settings: whole.settings,
         missing_dirs: missing_dirs(host, &dir)?,
         drop_in: host.inspect(&ours)?,
         link: link(&text(host, &ours)?),
         drop_in_path: ours.into(),
-    })
+        name,
+    }))
 }
 
 pub(super) fn missing_dirs(host: &dyn Host, dir: &Path) -> Result<Vec<Location>> {
@@ -127,26 +191,4 @@ fn link(text: &str) -> Option<String> {
     let mut links =
         words.filter_map(|word| word.strip_prefix("VGPU_LINK=").map(without_percent_pairs));
     links.next_back()
-}
-
-fn later_than_ours(file: &std::ffi::OsStr, path: &Path, fragment: &Path) -> bool {
-    path != fragment && file > std::ffi::OsStr::new(DROP_IN)
-}
-
-/// Lists drop-ins by file name; of one name the strongest directory wins, and the unit's own
-/// directory is stronger than the one for all services.
-fn drop_ins(host: &dyn Host, name: &str) -> Result<BTreeMap<OsString, PathBuf>> {
-    let mut found = BTreeMap::new();
-    for suffix in [format!("{name}.d"), "service.d".into()] {
-        for dir in LOAD_PATH {
-            let dir = Path::new(dir).join(&suffix);
-            for file in host.list(&dir)? {
-                if Path::new(&file).extension().is_some_and(|extension| extension == "conf") {
-                    let path = dir.join(&file);
-                    found.entry(file).or_insert(path);
-                }
-            }
-        }
-    }
-    Ok(found)
 }

@@ -1,7 +1,7 @@
 //! What a person should know of a plan; nothing here stops it.
 
 use super::{Policy, Scope, Warning, is_served, unit_of};
-use crate::facts::{Copy, Facts, Init, Layout, Manager, Ollama, Unit};
+use crate::facts::{Copy, Facts, Init, Layout, Manager, Ollama, Runs, Unit};
 
 /// Lists every warning.
 pub(super) fn all(facts: &Facts, policy: &Policy, scope: Scope) -> Vec<Warning> {
@@ -81,6 +81,25 @@ fn of_unit(unit: &Unit, facts: &Facts, scope: Scope, found: &mut Vec<Warning>) {
         let what = format!("{} is masked and was left alone", unit.name);
         let hint = "run systemctl unmask, then vgpu-install again";
         found.push(Warning::new("masked", what, hint));
+        return;
+    }
+    if unit.runs != Runs::Ollama {
+        let name = &unit.name;
+        let (what, hint) = match unit.runs {
+            Runs::Docker | Runs::Podman => (
+                format!("{name} starts Ollama in a container, and was left alone"),
+                "give the container our libraries: vgpu-install scan prints the options",
+            ),
+            Runs::Snap => (
+                format!("{name} starts Ollama from a snap, and was left alone"),
+                "a snap finds no library of ours: install Ollama with its own script instead",
+            ),
+            Runs::Unknown | Runs::Ollama => (
+                format!("in what {name} starts, no Ollama was seen, so it was left alone"),
+                "name Ollama's program in ExecStart=, or use vgpu-install --scope bundle",
+            ),
+        };
+        found.push(Warning::new("not_reached", what, hint));
         return;
     }
     if scope != Scope::Bundle {
