@@ -1,6 +1,7 @@
 //! Gathers the facts: looks at a machine through its [`Host`] and changes nothing.
 
 mod alternatives;
+mod confined;
 mod guest;
 mod kinds;
 mod libraries;
@@ -8,6 +9,7 @@ mod ollama;
 mod owners;
 mod places;
 mod platform;
+mod running;
 mod smi;
 pub mod units;
 
@@ -52,18 +54,25 @@ pub fn facts_beside(host: &dyn Host, driver_root: Option<&Path>) -> Result<Facts
         let program = unit.executable.as_ref().map(|path| readable(host.canonical(path)));
         unit.program = program.transpose()?.flatten().flatten().map(Into::into);
     }
-    let ollamas = ollama::all(host, &units)?;
+    let accounts = units::accounts(host)?;
+    let ollamas = ollama::all(host, &units, &accounts, &platform, &shims.dir)?;
+    let left_behind = ollama::left_behind(host, &ollamas)?;
+    let guest = guest::guest(host)?;
     let cache = cache(host)?;
     let guest_unit = units::fragment(host, "vgpu-guest.service")?;
     let ld_cache = guest::ld_cache(host, &shims.dir, &cache)?;
+    let confined = confined::all(host, &accounts, &shims.dir, &guest)?;
     let mut facts = Facts {
+        confined,
         schema_version: SCHEMA_VERSION,
         platform,
         shims,
         ollamas,
+        left_behind: left_behind.into_iter().map(Into::into).collect(),
+        running: running::all(host, &accounts)?,
         units,
         guest_unit: guest_unit.map(|_| "vgpu-guest.service".into()),
-        guest: guest::guest(host)?,
+        guest,
         ld_cache,
         smi: smi::smi(host)?,
         ..Facts::default()

@@ -4,7 +4,9 @@
 
 mod guest;
 mod library;
+mod ollama;
 mod platform;
+mod running;
 mod smi;
 
 use schemars::JsonSchema;
@@ -12,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::guest::{GROUP, Guest, LdCache, PciDevice, Rival};
 pub use self::library::{Alternative, Asked, Choice, Copy, Elf, Kind, Owner, Unseen};
+pub use self::ollama::{Bundle, Confined, Entry, Layout, Ollama, Source, VersionFrom};
 pub use self::platform::{Init, Libc, Platform};
+pub use self::running::Running;
 pub use self::smi::{NVIDIA_SMI, SMI, Smi};
 use crate::location::Location;
 use crate::object::Object;
@@ -39,8 +43,14 @@ pub struct Facts {
     pub platform: Platform,
     /// Our own libraries.
     pub shims: Shims,
-    /// Every Ollama in the layout of its install script.
+    /// Every Ollama that has its program on this system.
     pub ollamas: Vec<Ollama>,
+    /// Every Ollama in a container, a snap or a sandbox.
+    pub confined: Vec<Confined>,
+    /// Directories of Ollama's libraries that no program here takes.
+    pub left_behind: Vec<Location>,
+    /// Every server that runs on this very machine.
+    pub running: Vec<Running>,
     /// Every unit that runs Ollama.
     pub units: Vec<Unit>,
     /// Every copy of the libraries that ours stand in for, ours included.
@@ -77,55 +87,6 @@ pub struct Library {
     pub soname: Option<String>,
     /// Its build id in hexadecimal.
     pub build_id: Option<String>,
-}
-
-/// How an Ollama lays out its libraries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layout {
-    /// A directory for each CUDA line: `cuda_v12`, `cuda_v13`.
-    Directories,
-    /// Everything in `lib/ollama` (0.9.3 to 0.11.10).
-    Flat,
-    /// No CUDA backend at all.
-    None,
-}
-
-/// One Ollama.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct Ollama {
-    /// The directory that holds `bin` and `lib/ollama`.
-    pub prefix: Location,
-    /// The program, with every link resolved.
-    pub executable: Location,
-    /// Its libraries.
-    pub library_dir: Location,
-    /// How they are laid out.
-    pub layout: Layout,
-    /// Its CUDA backends.
-    pub bundles: Vec<Bundle>,
-}
-
-/// One directory with a CUDA backend.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct Bundle {
-    /// The directory.
-    pub dir: Location,
-    /// The CUDA line it was built for.
-    pub cuda_major: Option<u32>,
-    /// What its backend asks ld.so for, in order.
-    pub needed: Vec<String>,
-    /// What lies where our links would go.
-    pub entries: Vec<Entry>,
-}
-
-/// A name in a directory and what lies there.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-pub struct Entry {
-    /// The file name.
-    pub name: String,
-    /// What lies there.
-    pub object: Object,
 }
 
 /// A variable of a unit's environment.

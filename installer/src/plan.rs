@@ -115,6 +115,9 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
     let reloads = restarts.clone();
     for ollama in &facts.ollamas {
         let unit = unit_of(facts, ollama);
+        if ollama.source.is_sealed() {
+            continue;
+        }
         if scope == Scope::Service || (scope == Scope::System && unit.is_some()) {
             continue;
         }

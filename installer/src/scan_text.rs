@@ -2,7 +2,7 @@
 
 use std::fmt::{Result, Write};
 
-use crate::facts::{Asked, Copy, Facts, Libc, SHIMS};
+use crate::facts::{Asked, Copy, Facts, Libc, Manager, Runs, SHIMS};
 
 /// Writes what was found: the system, each Ollama, its units, the libraries as a table, and what
 /// could not be looked at.
@@ -43,11 +43,13 @@ fn system(out: &mut String, facts: &Facts) -> Result {
 
 fn ollamas(out: &mut String, facts: &Facts) -> Result {
     writeln!(out, "\nOllama")?;
-    if facts.ollamas.is_empty() {
+    if facts.ollamas.is_empty() && facts.confined.is_empty() {
         writeln!(out, "  none was found")?;
     }
     for ollama in &facts.ollamas {
-        writeln!(out, "  {}", ollama.executable)?;
+        let version = ollama.version.as_deref().unwrap_or("of unknown version");
+        let source = ollama.source.word();
+        writeln!(out, "  {} {}, {source}", ollama.executable, shown(version))?;
         writeln!(out, "    libraries  {}", ollama.library_dir)?;
         if ollama.bundles.is_empty() {
             writeln!(out, "    backend    none for CUDA")?;
@@ -55,6 +57,29 @@ fn ollamas(out: &mut String, facts: &Facts) -> Result {
         for bundle in &ollama.bundles {
             let line = bundle.cuda_major.map_or("?".into(), |major| major.to_string());
             writeln!(out, "    backend    CUDA {line} in {}", bundle.dir)?;
+        }
+        if let Some(advice) = &ollama.advice {
+            writeln!(out, "    advice     {}", shown(advice))?;
+        }
+    }
+    for confined in &facts.confined {
+        writeln!(out, "  {}", shown(&confined.describe()))?;
+        writeln!(out, "    advice     {}", shown(&confined.advice))?;
+    }
+    for dir in &facts.left_behind {
+        writeln!(out, "  {dir}, which no program here takes")?;
+    }
+    running(out, facts)
+}
+
+fn running(out: &mut String, facts: &Facts) -> Result {
+    for server in &facts.running {
+        let user = server.user.clone().unwrap_or_else(|| server.uid.to_string());
+        let unit = shown(server.unit.as_deref().unwrap_or("no unit"));
+        writeln!(out, "  process {}, user {}, {unit}", server.pid, shown(&user))?;
+        writeln!(out, "    program    {}", server.executable)?;
+        if server.deleted {
+            writeln!(out, "    advice     its file was replaced since: restart it")?;
         }
     }
     Ok(())
@@ -69,6 +94,12 @@ fn units(out: &mut String, facts: &Facts) -> Result {
         let masked = if unit.masked { ", masked" } else { "" };
         writeln!(out, "  {}, user {user}{masked}", unit.name)?;
         writeln!(out, "    file       {}", unit.fragment)?;
+        if let Manager::User(name) = &unit.manager {
+            writeln!(out, "    manager    {}'s own", shown(name))?;
+        }
+        if unit.runs != Runs::Ollama {
+            writeln!(out, "    runs       no Ollama that a drop-in reaches")?;
+        }
         for drop_in in &unit.drop_ins {
             writeln!(out, "    drop-in    {drop_in}")?;
         }

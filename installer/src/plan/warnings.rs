@@ -6,7 +6,7 @@ use crate::facts::{Copy, Facts, Init, Layout, Manager, Ollama, Runs, Unit};
 /// Lists every warning.
 pub(super) fn all(facts: &Facts, policy: &Policy, scope: Scope) -> Vec<Warning> {
     let mut found = Vec::new();
-    if facts.ollamas.is_empty() {
+    if facts.ollamas.is_empty() && facts.confined.is_empty() {
         let what = "no Ollama was found in /usr/local, /usr or by its unit";
         let hint = "install Ollama, then run vgpu-install again";
         found.push(Warning::new("no_ollama", what, hint));
@@ -22,6 +22,15 @@ pub(super) fn all(facts: &Facts, policy: &Policy, scope: Scope) -> Vec<Warning> 
     scopes(facts, policy, scope, &mut found);
     for ollama in &facts.ollamas {
         of_ollama(ollama, &mut found);
+    }
+    for confined in &facts.confined {
+        let what = format!("the Ollama in {} was left alone", confined.describe());
+        found.push(Warning::new("confined_ollama", what, &confined.advice));
+    }
+    for dir in &facts.left_behind {
+        let what = format!("no program here takes the libraries in {dir}");
+        let hint = "another install left them: remove them once you know that you need them not";
+        found.push(Warning::new("left_behind", what, hint));
     }
     let other = |copy: &&Copy| copy.is_of_driver() && copy.asked.is_some() && !copy.ours;
     for copy in facts.libraries.iter().filter(other) {
@@ -88,7 +97,7 @@ fn of_unit(unit: &Unit, facts: &Facts, scope: Scope, found: &mut Vec<Warning>) {
         let (what, hint) = match unit.runs {
             Runs::Docker | Runs::Podman => (
                 format!("{name} starts Ollama in a container, and was left alone"),
-                "give the container our libraries: vgpu-install scan prints the options",
+                "give the container our libraries: vgpu-install scan prints the command",
             ),
             Runs::Snap => (
                 format!("{name} starts Ollama from a snap, and was left alone"),
@@ -153,9 +162,14 @@ fn environment(unit: &Unit, facts: &Facts, found: &mut Vec<Warning>) {
 }
 
 fn of_ollama(ollama: &Ollama, found: &mut Vec<Warning>) {
+    let advice = ollama.advice.as_deref();
     if ollama.layout == Layout::None {
         let what = format!("the Ollama in {} has no CUDA backend", ollama.library_dir);
-        found.push(Warning::new("no_backend", what, "install Ollama with CUDA support"));
+        let hint = advice.unwrap_or("install Ollama with CUDA support");
+        found.push(Warning::new("no_backend", what, hint));
+    } else if let Some(advice) = advice {
+        let what = format!("the Ollama in {} is kept by another program", ollama.prefix);
+        found.push(Warning::new("kept", what, advice));
     }
     for bundle in ollama.bundles.iter().filter(|bundle| !is_served(bundle)) {
         let line = bundle

@@ -64,7 +64,7 @@ pub(super) fn check(
         None => false,
     };
     if let (true, Some(error)) = (broken, error) {
-        report.broken(&child.bundle.dir.join(BACKEND), error);
+        report.broken(&child.bundle.backend, error);
     }
     loads(&seen, broken, report);
     ours(host, facts, &seen, report)?;
@@ -80,7 +80,7 @@ fn probe(
     environment: &Environment,
     names: &[&str],
 ) -> Result<Outcome> {
-    let backend = child.bundle.dir.join(BACKEND);
+    let backend = child.bundle.backend.to_path_buf();
     let mut arguments: Vec<OsString> = vec!["probe".into(), "--backend".into(), backend.into()];
     arguments.push("--".into());
     arguments.extend(names.iter().map(OsString::from));

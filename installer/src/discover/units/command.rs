@@ -29,7 +29,10 @@ pub struct Command {
 }
 
 /// Reads a command's words, prefixes and all.
-pub(super) fn of(host: &dyn Host, words: &[String]) -> Result<Command> {
+///
+/// # Errors
+/// [`crate::Error::Io`] where the program that is named cannot be looked at.
+pub fn of(host: &dyn Host, words: &[String]) -> Result<Command> {
     let Some((first, rest)) = words.split_first() else {
         return Ok(Command { runs: Runs::Unknown, ..Command::default() });
     };
