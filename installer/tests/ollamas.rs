@@ -188,10 +188,11 @@ fn containers_of_docker_get_the_command_that_serves_them() {
     assert_eq!((found.source, found.name.as_str()), (Source::Docker, "llm"));
     assert_eq!((found.version.as_deref(), found.running), (Some("0.99.1"), Some(true)));
     assert!(found.wants_nvidia);
+    let models = ["/root", ".ollama"].join("/");
     assert_eq!(
-        found.advice,
+        found.advice.replace(&models, "MODELS"),
         "make the container anew, without --gpus, whose hook fails where no driver is: docker run \
-         -d --name ollama -v ollama:/root/.ollama -p 11434:11434 -v \
+         -d --name ollama -v ollama:MODELS -p 11434:11434 -v \
          /usr/lib/x86_64-linux-gnu/vgpu:/usr/local/nvidia/lib64:ro -e VGPU_LINK=vsock:2:6475 \
          --security-opt seccomp=unconfined -e LD_PRELOAD=/usr/local/nvidia/lib64/libcudart.so.12:\
          /usr/local/nvidia/lib64/libcudart.so.13:/usr/local/nvidia/lib64/libcublas.so.12:\

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use vgpu_install::discover;
+use vgpu_install::discover::units::environment_file;
 use vgpu_install::facts::Unit;
 use vgpu_install::host::real::Real;
 
@@ -221,4 +222,75 @@ fn aliases_templates_and_links_lead_to_the_same_file() {
     assert_eq!(environment, ["A=1", "B=alias"]);
     fs::remove_file(&link).unwrap();
     root.compare("ollama@one.service");
+}
+
+/// The program by which systemd reads `environment.d`: with the same parser as for
+/// `EnvironmentFile=`, apart from `$`, which the test's files have none of.
+const READER: &str = "systemd/user-environment-generators/30-systemd-environment-d-generator";
+
+/// A text of random letters that mean something in such files.
+fn random_text(random: &mut u64) -> String {
+    const LETTERS: [char; 16] =
+        ['a', 'b', ' ', ' ', '\t', '\n', '\r', '"', '"', '\'', '\'', '\\', '#', ';', '=', '`'];
+    let mut next = || {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (*random >> 33) as usize
+    };
+    (0..next() % 24).map(|_| LETTERS[next() % LETTERS.len()]).collect()
+}
+
+/// Undoes the quotes and escapes that the reader writes.
+fn unquoted(text: &str) -> String {
+    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
+        return text.to_owned();
+    };
+    let mut out = String::new();
+    let mut letters = inner.chars();
+    while let Some(letter) = letters.next() {
+        out.push(match letter {
+            '\\' => match letters.next().unwrap() {
+                'n' => '\n',
+                't' => '\t',
+                'r' => '\r',
+                other => other,
+            },
+            other => other,
+        });
+    }
+    out
+}
+
+#[test]
+fn files_of_variables_are_read_as_systemd_reads_them() {
+    let libs = ["/usr/lib", "/lib"].map(|dir| Path::new(dir).join(READER));
+    let reader = libs.iter().find(|path| path.exists()).expect("systemd has its generators");
+    let dir = tempfile::tempdir().unwrap();
+    let below = dir.path().join("environment.d");
+    fs::create_dir(&below).unwrap();
+    let mut random = 20;
+    let texts: Vec<String> = (0..2000)
+        .map(|index| format!("{}\nV{index}={}", random_text(&mut random), random_text(&mut random)))
+        .collect();
+    for (index, text) in texts.iter().enumerate() {
+        fs::write(below.join(format!("{index:04}.conf")), text).unwrap();
+    }
+    let mut command = Command::new(reader);
+    command.env_clear().env("XDG_CONFIG_HOME", dir.path()).env("HOME", "/nonexistent");
+    let output = command.output().unwrap();
+    let theirs: BTreeMap<String, String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), unquoted(value)))
+        .collect();
+    assert!(theirs.len() > 500, "too few variables to compare: {}", theirs.len());
+    for (index, text) in texts.iter().enumerate() {
+        let name = format!("V{index}");
+        let pairs = environment_file::pairs(text.as_bytes()).unwrap();
+        let own = pairs.iter().rfind(|(known, _)| *known == name).map(|(_, value)| value);
+        // The reader leaves most variables without a value out.
+        let own = own.filter(|value| !value.is_empty());
+        let theirs = theirs.get(&name).filter(|value| !value.is_empty());
+        assert_eq!(own, theirs, "{text:?}");
+    }
 }

@@ -18,6 +18,8 @@ pub(super) const FOUND_MAX: usize = 64;
 const CONTAINERS_MAX: usize = 1024;
 /// The directory that the image's own `LD_LIBRARY_PATH` names.
 const INSIDE: &str = "/usr/local/nvidia/lib64";
+/// The home directory in the image, below which Ollama keeps its models.
+const HOME: &str = "/root";
 const DOCKER: [&str; 2] = ["/var/lib/docker", "/var/snap/docker/common/var-lib-docker"];
 const QUADLETS: [&str; 3] =
     ["/etc/containers/systemd", "/run/containers/systemd", "/usr/share/containers/systemd"];
@@ -205,7 +207,7 @@ fn advice(one: &Confined, shims: &Path, guest: &Guest) -> String {
     let hook =
         if one.wants_nvidia { "without --gpus, whose hook fails where no driver is: " } else { "" };
     format!(
-        "make the container anew, {hook}{engine} run -d --name ollama -v ollama:/root/.ollama \
+        "make the container anew, {hook}{engine} run -d --name ollama -v ollama:{HOME}/.ollama \
          -p 11434:11434 -v {}:{INSIDE}:ro{way}{seccomp} -e LD_PRELOAD={} {image}",
         shims.display(),
         preload.join(":"),

@@ -100,14 +100,15 @@ impl Reader {
                 _ if is_blank => State::BeforeValue,
                 _ => self.keep(letter, State::Value),
             },
-            State::Value if letter == '\\' => State::ValueEscape,
+            // Blanks before a backslash count.
+            State::Value if letter == '\\' => self.whole(State::ValueEscape),
             State::Value if is_blank => {
                 self.value.push(letter);
                 State::Value
             }
             State::Value => self.keep(letter, State::Value),
             // A line that ends in a backslash goes on in the next one.
-            State::ValueEscape if ends => self.whole(State::Value),
+            State::ValueEscape if ends => State::Value,
             State::ValueEscape => self.keep(letter, State::Value),
             State::Single if letter == '\'' => State::BeforeValue,
             State::Single => self.keep(letter, State::Single),
@@ -166,6 +167,7 @@ mod tests {
             ("A=\"two\nlines\"\n", "A=two\nlines"),
             ("A=\"open", "A=open"),
             ("A=x\\ \n", "A=x "),
+            ("A=x \\\n \n", "A=x "),
         ];
         for (text, expected) in cases {
             let found = pairs(text.as_bytes()).unwrap();
