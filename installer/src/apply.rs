@@ -24,6 +24,8 @@ pub struct Applied {
     pub generation: u64,
     /// Steps of the service manager that have no meaning here: a foreign root, or no systemd.
     pub skipped: Vec<Step>,
+    /// Why what was made may not have the label that SELinux wants.
+    pub unlabelled: Option<String>,
 }
 
 /// What judges a transaction before it counts; an error undoes everything.
@@ -57,6 +59,7 @@ impl<F: FnMut() -> Result<()>> Verify for F {
 /// and was undone; [`Error::UndoFailed`] if undoing failed too, and `recover` has to go on.
 pub fn apply(host: &dyn Host, plan: &Plan, verify: &mut dyn Verify) -> Result<Applied> {
     state::require_parent(host)?;
+    change::refuse_immutable(host, plan.steps.iter())?;
     let generation = state::generations(host)?.last().map_or(0, |last| last.generation) + 1;
     let begun = state::open(host).and_then(|parent_times| {
         let (scope, time) = (plan.scope, host.now());
@@ -92,8 +95,8 @@ fn run(
     journal: &mut Journal<'_>,
     verify: &mut dyn Verify,
 ) -> Result<Applied> {
-    let mut applied = Applied { generation, skipped: Vec::new() };
-    let mut verified = false;
+    let mut applied = Applied { generation, ..Applied::default() };
+    let (mut verified, mut labelled) = (false, false);
     let mut restarted = Vec::new();
     // Deliberately one step at a time: the inverse of a step assumes that the next never began.
     for (index, step) in (0..).zip(&plan.steps) {
@@ -103,6 +106,10 @@ fn run(
             let parent_after = change::take(host, &change)?;
             journal.append(Record::Done { index, parent_after })?;
             continue;
+        }
+        if !labelled {
+            labelled = true;
+            applied.unlabelled = label(host, plan);
         }
         if matches!(step, Step::Restart { .. }) && !verified {
             verify.in_place()?;
@@ -114,6 +121,9 @@ fn run(
         } else if matches!(step, Step::Restart { .. }) {
             restarted.push(step.clone());
         }
+    }
+    if !labelled {
+        applied.unlabelled = label(host, plan);
     }
     if !verified {
         verify.in_place()?;
@@ -127,6 +137,11 @@ fn run(
     journal.append(Record::Commit { kept: Vec::new(), parent_times: None })?;
     finish(host, journal)?;
     Ok(applied)
+}
+
+/// A label that is wrong shows in the verification, or hinders nobody: it stops nothing here.
+fn label(host: &dyn Host, plan: &Plan) -> Option<String> {
+    service::relabel(host, &plan.steps).err().map(|error| error.to_string())
 }
 
 fn stop_if_asked(host: &dyn Host) -> Result<()> {

@@ -87,36 +87,81 @@ pub fn take(host: &dyn Host, change: &Change) -> Result<Stamp> {
                 Content::File { mode, text } => host.make_file(&aside, text.as_bytes(), *mode)?,
                 Content::Link { target } => host.make_link(&aside, target)?,
             }
-            host.exchange(&aside, path)?;
-            // What came aside must be what was looked at: the look and the exchange are two.
-            let found = host.inspect(&aside)?;
-            if found != change.before {
-                host.exchange(&aside, path)?;
-                host.unlink(&aside)?;
-                return Err(Error::Changed {
-                    path: path.clone(),
-                    expected: change.before.describe(),
-                    found: found.describe(),
-                });
+            if host.exchange(&aside, path)? {
+                // What came aside must be what was looked at: the look and the exchange are two.
+                still(host, &aside, change, || {
+                    host.exchange(&aside, path)?;
+                    host.unlink(&aside)
+                })?;
+            } else {
+                replace_by_two_names(host, path, &aside, change)?;
             }
         }
         Step::RemoveFile { .. } => {
             host.move_new(path, &aside)?;
             // As above: what came aside must be what was looked at.
-            let found = host.inspect(&aside)?;
-            if found != change.before {
-                host.move_new(&aside, path)?;
-                return Err(Error::Changed {
-                    path: path.clone(),
-                    expected: change.before.describe(),
-                    found: found.describe(),
-                });
-            }
+            still(host, &aside, change, || host.move_new(&aside, path))?;
         }
         Step::DaemonReload { .. } | Step::Ldconfig | Step::Restart { .. } => {}
     }
     host.sync_dir(parent(path))?;
     Ok(mtime(host, parent(path))?.unwrap_or_default())
+}
+
+/// Puts what lies aside into place where two names cannot be exchanged: the original gets a second
+/// name first, so that at every instant one of the two lies at the path.
+fn replace_by_two_names(host: &dyn Host, path: &Path, aside: &Path, change: &Change) -> Result<()> {
+    let fresh = fresh(aside);
+    host.move_new(aside, &fresh)?;
+    host.second_name(path, aside)?;
+    // The second name is on the disk before the first one goes.
+    host.sync_dir(parent(path))?;
+    still(host, aside, change, || {
+        host.unlink(aside)?;
+        host.unlink(&fresh)
+    })?;
+    host.move_over(&fresh, path)
+}
+
+/// Demands that what came aside is what the change was prepared for; else takes that back.
+fn still(
+    host: &dyn Host,
+    aside: &Path,
+    change: &Change,
+    back: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let found = host.inspect(aside)?;
+    if found == change.before {
+        return Ok(());
+    }
+    back()?;
+    Err(Error::Changed {
+        path: change.step.path().cloned().unwrap_or_default(),
+        expected: change.before.describe(),
+        found: found.describe(),
+    })
+}
+
+/// A third name, for what is ours while the original has two.
+fn fresh(aside: &Path) -> PathBuf {
+    let mut name = aside.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    aside.with_file_name(name)
+}
+
+/// Refuses steps on what is marked as never to be changed, before anything is begun.
+///
+/// # Errors
+/// [`Error::Immutable`] if a path or its directory is so marked.
+pub fn refuse_immutable<'a>(host: &dyn Host, steps: impl Iterator<Item = &'a Step>) -> Result<()> {
+    for path in steps.filter_map(Step::path) {
+        for place in [path.as_ref(), parent(path)] {
+            if host.is_immutable(place)? {
+                return Err(Error::Immutable { path: place.into() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// True if nobody else changed the step's directory since the step.
@@ -199,6 +244,10 @@ fn undo_replace(
     content: &Content,
     force: bool,
 ) -> Result<Undo> {
+    let fresh = fresh(aside);
+    if is_ours(host, &fresh, before, content)? {
+        discard(host, &fresh)?;
+    }
     let there = host.inspect(path)?;
     if there == *before {
         // Not exchanged yet, or exchanged back: what lies aside is ours, perhaps half written, or
@@ -272,9 +321,7 @@ fn undo_removal(
         return Ok(Undo::Done);
     }
     if force && matches!(there, Object::File { .. } | Object::Link { .. }) {
-        host.exchange(aside, path)?;
-        host.sync_dir(parent(path))?;
-        discard(host, aside)?;
+        host.move_over(aside, path)?;
         return Ok(Undo::Done);
     }
     let (path, aside) = (path.display(), aside.display());

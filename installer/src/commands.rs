@@ -111,6 +111,10 @@ pub(crate) fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) 
     let applied = applied?;
     answer.generation = applied.generation;
     answer.warnings.extend(skipped(host, &applied.skipped));
+    let hint =
+        "run restorecon on the paths above, and look for \"avc: denied\" in the kernel's log";
+    let unlabelled = applied.unlabelled.as_ref();
+    answer.warnings.extend(unlabelled.map(|what| Warning::new("label", what, hint)));
     answer.warnings.extend(gc::bound(host));
     answer.lines.push(format!(
         "generation {} is in force; vgpu-install --rollback takes it back",

@@ -75,10 +75,12 @@ pub enum Error {
         bytes_max: u64,
     },
     /// Another installer is at work.
-    #[error("taking the installer's lock {path}: another vgpu-install holds it")]
+    #[error("taking the installer's lock {path}: {} holds it", process(*holder))]
     Locked {
         /// What is locked.
         path: Location,
+        /// The process that holds it, where the kernel says which.
+        holder: Option<u32>,
     },
     /// An earlier run was interrupted.
     #[error("starting: an earlier run was interrupted ({what})")]
@@ -214,6 +216,12 @@ pub enum Error {
         /// Those that are there.
         there: Vec<u64>,
     },
+    /// A path is marked as never to be changed.
+    #[error("changing {path}: it has the immutable or append-only attribute (lsattr)")]
+    Immutable {
+        /// The path.
+        path: Location,
+    },
     /// A journal is so damaged that it does not say everything that was done.
     #[error("recovering: {path} is damaged at byte {at}; what it still says was undone")]
     JournalDamaged {
@@ -307,6 +315,7 @@ impl Error {
             Self::Interrupted { .. } => "interrupted",
             Self::NoGeneration { .. } => "no_generation",
             Self::JournalDamaged { .. } => "journal_damaged",
+            Self::Immutable { .. } => "immutable",
             Self::NoProcess { .. } => "no_process",
             Self::NoUnit { .. } => "no_unit",
             Self::NoLoader { .. } => "no_loader",
@@ -314,6 +323,11 @@ impl Error {
             Self::Usage { .. } => "usage",
         }
     }
+}
+
+fn process(holder: Option<u32>) -> String {
+    let holder = holder.map_or_else(String::new, |holder| format!(" (process {holder})"));
+    format!("another vgpu-install{holder}")
 }
 
 fn before(conf: Option<&Location>) -> String {

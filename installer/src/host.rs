@@ -139,8 +139,11 @@ pub trait Host {
     fn move_new(&self, from: &Path, to: &Path) -> Result<()>;
     /// Renames within a directory, replacing what is there.
     fn move_over(&self, from: &Path, to: &Path) -> Result<()>;
-    /// Exchanges two names of one directory in one step.
-    fn exchange(&self, a: &Path, b: &Path) -> Result<()>;
+    /// Exchanges two names of one directory in one step; `Ok(false)` where the file system or the
+    /// kernel cannot.
+    fn exchange(&self, a: &Path, b: &Path) -> Result<bool>;
+    /// Gives a file or link a second name in its directory, which did not exist.
+    fn second_name(&self, path: &Path, name: &Path) -> Result<()>;
     /// Removes a file or link.
     fn unlink(&self, path: &Path) -> Result<()>;
     /// Removes an empty directory.

@@ -62,7 +62,15 @@ pub fn run(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8
         return Ok(if found.is_some() { changed_code(options) } else { 0 });
     }
     let _guard = host.lock(options.lock_wait())?;
-    let recovered = recover(host, options.force)?;
+    let recovered = match recover(host, options.force) {
+        // A journal of another version is another program's to follow.
+        Err(error @ Error::Record { .. }) => return Err(error),
+        Err(source) if interrupted(host)?.is_some() => {
+            let first = Box::new(Error::Interrupted { what: "the recovery" });
+            return Err(Error::UndoFailed { first, source: Box::new(source) });
+        }
+        other => other?,
+    };
     answer.changed = recovered != Recovered::Nothing;
     answer.generation = newest(host)?;
     let mut error = None;

@@ -48,9 +48,12 @@ fn above(host: &dyn Host, to: u64) -> Result<Vec<Manifest>> {
 /// # Errors
 /// [`Error::UndoFailed`] if an inverse failed: `recover` goes on from there.
 pub fn rollback(host: &dyn Host, to: u64, force: bool, no_restart: bool) -> Result<RolledBack> {
-    if pending(host, to)?.is_empty() {
+    let pending = pending(host, to)?;
+    if pending.is_empty() {
         return Ok(RolledBack::default());
     }
+    let changes = pending.iter().flat_map(|manifest| &manifest.changes);
+    change::refuse_immutable(host, changes.map(|change| &change.step))?;
     let first = Record::Rollback { to, force, no_restart };
     let mut journal = Journal::begin_or_close(host, first)?;
     resume(host, &mut journal).map_err(|source| {

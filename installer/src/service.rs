@@ -26,6 +26,11 @@ const RESTART_DEADLINE: Duration = Duration::from_secs(200);
 /// How long ldconfig may take: reading every library of a large desktop from a cold disk took some
 /// seconds.
 const LDCONFIG_DEADLINE: Duration = Duration::from_secs(120);
+const RESTORECON: [&str; 2] = ["/usr/sbin/restorecon", "/sbin/restorecon"];
+/// There exactly while a policy is loaded.
+const SELINUX: &str = "/sys/fs/selinux/enforce";
+/// How long relabelling a handful of paths may take: reading the policy takes about a second.
+const RELABEL_DEADLINE: Duration = Duration::from_secs(60);
 /// The directory that ldconfig renames its new cache into.
 const ETC: &str = "/etc";
 
@@ -130,6 +135,24 @@ fn ldconfig(host: &dyn Host) -> Result<bool> {
     outcome.map(|_| true)
 }
 
+/// Gives what we made the labels that the machine's SELinux policy wants: what is made in a
+/// directory has that directory's label, and the policy may want another. Nothing happens where
+/// SELinux is not there.
+///
+/// # Errors
+/// [`Error::Program`] if restorecon fails.
+pub fn relabel(host: &dyn Host, steps: &[Step]) -> Result<()> {
+    let made = |step: &&Step| !matches!(step, Step::RemoveFile { .. });
+    let paths = steps.iter().filter(made).filter_map(Step::path);
+    let mut arguments: Vec<OsString> = vec!["--".into()];
+    arguments.extend(paths.map(|path| path.as_os_str().to_owned()));
+    let here = host.is_running() || host.has_systemd();
+    if !here || arguments.len() == 1 || host.inspect(Path::new(SELINUX))?.is_absent() {
+        return Ok(());
+    }
+    run(host, &RESTORECON, arguments, RELABEL_DEADLINE).map(drop)
+}
+
 /// Runs the first of these programs that is there, with a plain environment.
 ///
 /// # Errors
@@ -187,6 +210,22 @@ mod tests {
         assert!(take(&host, &Step::Ldconfig).unwrap());
         assert_eq!(host.commands(), ["/sbin/ldconfig -X"]);
         assert_eq!(host.inspect(Path::new("/etc")).unwrap(), before);
+    }
+
+    #[test]
+    fn what_we_made_is_relabelled_where_there_is_a_policy() {
+        let made = Step::MakeDir { path: "/etc/a".into(), mode: 0o755 };
+        let steps = [made, Step::DaemonReload { user: None }];
+        let host = machine("dir /sys/fs/selinux").with_systemd();
+        relabel(&host, &steps).unwrap();
+        assert_eq!(host.commands(), [""; 0], "no policy is loaded");
+        let selinux = "file /sys/fs/selinux/enforce 1\nfile /sbin/restorecon x";
+        let host = machine(selinux).with_systemd();
+        relabel(&host, &steps[1..]).unwrap();
+        assert_eq!(host.commands(), [""; 0], "nothing was made");
+        relabel(&host, &steps).unwrap();
+        assert_eq!(host.commands(), ["/sbin/restorecon -- /etc/a"]);
+        relabel(&machine(selinux), &steps).unwrap();
     }
 
     #[test]

@@ -165,16 +165,6 @@ fn a_machine_without_var_lib_is_refused_and_not_sent_to_recover() {
 }
 
 #[test]
-fn a_kernel_without_openat2_is_named_as_the_reason() {
-    let guest = Guest::new();
-    for error in ["ENOSYS", "EPERM"] {
-        let inject = format!("inject=openat2:error={error}");
-        let output = guest.traced(&["-o", "/dev/null", "-e", &inject], &[]);
-        refused(&output, 6, &["openat2", "Linux 5.6"]);
-    }
-}
-
-#[test]
 fn a_full_or_read_only_file_system_is_told_with_the_remedy() {
     let guest = Guest::new();
     let before = guest.digest();

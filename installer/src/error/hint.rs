@@ -44,6 +44,10 @@ impl Error {
             Self::Verification { .. } => "vgpu-install verify --json shows each check",
             Self::Undone { source, .. } => return source.hint(),
             Self::NoGeneration { .. } => "vgpu-install history lists the generations",
+            Self::Immutable { .. } => {
+                "take it away with chattr -i or -a if that is yours to decide, then run \
+             vgpu-install again; nothing was changed"
+            }
             Self::JournalDamaged { .. } => {
                 "look at what is named as left, then run vgpu-install recover --force: it gives \
                  the journal up and keeps it as /var/lib/vgpu/journal.damaged"

@@ -60,15 +60,25 @@ pub fn join(manifests: &[Manifest]) -> Option<Joined> {
 /// left: it keeps the earlier one's hidden name, under which the original lies.
 fn compose(earlier: &Change, later: &Change) -> Option<Step> {
     let path = later.step.path()?.clone();
-    let content = later.step.content()?;
-    let continues = earlier.step.content().is_some_and(|left| later.before.holds(&left));
+    let continues = match &earlier.step {
+        Step::RemoveFile { .. } => later.before.is_absent(),
+        step => step.content().is_some_and(|left| later.before.holds(&left)),
+    };
     if !continues {
         return None;
     }
-    Some(match (&earlier.before, content) {
-        (Object::Absent, Content::File { mode, text }) => Step::WriteFile { path, mode, text },
-        (Object::Absent, Content::Link { target }) => Step::MakeLink { path, target },
-        (before, content) => Step::Replace { path, before: before.clone(), content },
+    Some(match (&earlier.before, &later.step, later.step.content()) {
+        (Object::Absent, _, Some(Content::File { mode, text })) => {
+            Step::WriteFile { path, mode, text }
+        }
+        (Object::Absent, _, Some(Content::Link { target })) => Step::MakeLink { path, target },
+        // Made and removed again: the two inverses give the directory its time back, one cannot.
+        (Object::Absent, _, None) => return None,
+        (before, _, Some(content)) => Step::Replace { path, before: before.clone(), content },
+        (before, Step::RemoveFile { .. }, None) => {
+            Step::RemoveFile { path, before: before.clone() }
+        }
+        _ => return None,
     })
 }
 
@@ -159,6 +169,22 @@ mod tests {
         let [one] = &joined.manifest.changes[..] else { panic!("{:?}", joined.manifest) };
         assert_eq!(one.step, replace("theirs", "two"));
         assert_eq!(one.aside().unwrap(), Path::new("/etc/.vgpu-1-0"));
+    }
+
+    #[test]
+    fn a_removal_joins_what_comes_before_and_after_it() {
+        let remove = |before| Step::RemoveFile { path: "/etc/a".into(), before };
+        let first = manifest(change(1, remove(file("theirs")), (5, 6)));
+        let second = manifest(change(2, write("two"), (6, 7)));
+        let third = manifest(change(3, remove(file("two")), (7, 8)));
+        let joined = join(&[first.clone(), second.clone()]).unwrap();
+        assert_eq!(joined.manifest.changes[0].step, replace("theirs", "two"));
+        assert_eq!(joined.obsolete, []);
+        let joined = join(&[first, second.clone(), third.clone()]).unwrap();
+        assert_eq!(joined.manifest.changes[0].step, remove(file("theirs")));
+        assert_eq!(joined.obsolete.len(), 1);
+        let joined = join(&[second, third]).unwrap();
+        assert_eq!((joined.manifest.changes.len(), joined.obsolete.len()), (2, 0));
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub enum Fault {
     Asked,
 }
 
+/// The mark of what is never to be changed.
+const IMMUTABLE: &str = "immutable";
+
 /// A machine in memory.
 #[derive(Debug)]
 pub struct Memory {
@@ -45,6 +48,7 @@ pub struct Memory {
     systemd: bool,
     running: bool,
     attributes: bool,
+    exchanges: bool,
     commands: RefCell<Vec<String>>,
     said: Vec<String>,
     answers: Vec<(String, Outcome)>,
@@ -90,6 +94,20 @@ impl Memory {
     pub fn without_attributes(mut self) -> Self {
         self.attributes = false;
         self
+    }
+
+    /// Takes the exchange of two names away, as some file systems have none.
+    #[must_use]
+    pub fn without_exchange(mut self) -> Self {
+        self.exchanges = false;
+        self
+    }
+
+    /// Marks a path as never to be changed.
+    pub fn make_immutable(&self, path: &Path) {
+        if let Some((id, _)) = self.walk(path, false) {
+            self.nodes.borrow_mut()[id].live.marks.insert(IMMUTABLE.into(), Vec::new());
+        }
     }
 
     /// Lets the given changing step, counted from now, meet a fault.
@@ -274,7 +292,23 @@ impl Host for Memory {
         Ok(())
     }
 
-    fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
+    fn second_name(&self, path: &Path, name: &Path) -> Result<()> {
+        let (dir, id) = self.take("giving a second name to", path)?;
+        let name = name.file_name().unwrap_or_default();
+        if self.child(dir, name).is_some() {
+            let taken = io::ErrorKind::AlreadyExists;
+            return Err(Error::io("giving a second name to", path, taken.into()));
+        }
+        self.change_entries(dir, |entries| {
+            entries.insert(name.to_owned(), id);
+        });
+        Ok(())
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> Result<bool> {
+        if !self.exchanges {
+            return Ok(false);
+        }
         let (dir, first) = self.take("exchanging", a)?;
         let (a, b) = (a.file_name().unwrap_or_default(), b.file_name().unwrap_or_default());
         let missing = || Error::io("exchanging", Path::new(b), io::ErrorKind::NotFound.into());
@@ -283,7 +317,7 @@ impl Host for Memory {
             entries.insert(a.to_owned(), second);
             entries.insert(b.to_owned(), first);
         });
-        Ok(())
+        Ok(true)
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {

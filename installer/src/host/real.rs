@@ -1,12 +1,14 @@
 //! The machine itself, seen below one root. No other module of the installer has effects.
 //!
 //! Every path is opened with `openat2(RESOLVE_IN_ROOT)` below the root's file descriptor, so no
-//! link or `..` inside of a foreign root leads out of it. The running machine's own root has no
-//! outside, so there a kernel older than `openat2` (Linux 5.6) opens paths as any program does. The
-//! last part of a path that is changed is never followed.
+//! link or `..` inside of a foreign root leads out of it. Where the kernel is older (Linux 5.6) or a
+//! filter refuses the call, [`walk`] takes the same way step by step. The last part of a path that
+//! is changed is never followed.
 
 mod children;
+mod lock;
 mod look;
+mod walk;
 
 pub use children::{BECOME, become_user};
 
@@ -16,11 +18,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
-    self, AtFlags, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps,
-    XattrFlags,
+    self, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, XattrFlags,
 };
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -29,15 +30,10 @@ use super::{Guard, Host, Listing, Opened, Outcome, Program, Space, User};
 use crate::error::{Error, Result};
 use crate::object::{Object, Stamp};
 
-/// Where installers of the running machine meet. A foreign root is locked by its own directory,
-/// so that nothing is written there for it.
-const LOCK_DIR: &str = "/run/vgpu";
-const LOCK_NAME: &str = "lock";
-
 /// The running machine, or a system below a directory of it.
 pub struct Real {
     root: OwnedFd,
-    /// False on an old kernel, which then serves its own root only.
+    /// False on a kernel before 5.6, or where a container's filter refuses it.
     has_openat2: bool,
     root_path: PathBuf,
     asked_to_stop: Arc<AtomicBool>,
@@ -47,8 +43,7 @@ impl Real {
     /// Opens the system whose root is `root`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it is not a directory that can be opened; [`Error::Unsupported`] if it is a
-    /// foreign root and the kernel, or a container's filter, refuses `openat2`.
+    /// [`Error::Io`] if it is not a directory that can be opened.
     pub fn open(root: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::open(root, flags, Mode::empty())
@@ -58,10 +53,6 @@ impl Real {
             Self { root: fd, has_openat2: true, root_path: root.to_path_buf(), asked_to_stop };
         if let Err(Errno::NOSYS | Errno::PERM) = real.open_below(Path::new("/"), OFlags::PATH) {
             real.has_openat2 = false;
-            if !real.is_machine_root() {
-                let what = "openat2 is refused; --root needs Linux 5.6 or newer".into();
-                return Err(Error::Unsupported { what });
-            }
         }
         Ok(real)
     }
@@ -88,7 +79,7 @@ impl Real {
     fn open_below(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC;
         if !self.has_openat2 {
-            return rustix::io::retry_on_intr(|| fs::open(path, flags, Mode::empty()));
+            return walk::open(&self.root, path, flags);
         }
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         loop {
@@ -116,33 +107,23 @@ impl Real {
             .map_err(|errno| Error::io(verb, path, errno.into()))
     }
 
-    fn rename(&self, verb: &'static str, from: &Path, to: &Path, flags: RenameFlags) -> Result<()> {
-        let (dir, new) = self.parent(verb, to)?;
+    fn rename(&self, from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
+        let new = to.file_name().ok_or(Errno::INVAL)?;
+        let dir = to.parent().unwrap_or(Path::new("/"));
+        let dir = self.open_below(dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let old = from.file_name().unwrap_or_default();
         assert_eq!(from.parent(), to.parent(), "renames stay within one directory");
+        if flags.is_empty() {
+            return fs::renameat(&dir, old, &dir, new);
+        }
         fs::renameat_with(&dir, old, &dir, new, flags)
-            .map_err(|errno| Error::io(verb, to, errno.into()))
     }
+}
 
-    fn lock_file(&self) -> Result<OwnedFd> {
-        let failed =
-            |errno: Errno| Error::io("opening the lock in", LOCK_DIR.as_ref(), errno.into());
-        if !self.is_machine_root() {
-            return self.open_below(Path::new("/"), OFlags::RDONLY).map_err(failed);
-        }
-        match fs::mkdir(LOCK_DIR, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-        let dir = fs::open(
-            LOCK_DIR,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(failed)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fs::openat(&dir, LOCK_NAME, flags, Mode::from_raw_mode(0o600)).map_err(failed)
-    }
+/// True for the answers of a kernel, or a file system such as NFS, that knows a rename without
+/// flags only.
+fn lacks_flags(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
 
 impl Host for Real {
@@ -208,10 +189,6 @@ impl Host for Real {
         look::space(self, path)
     }
 
-    fn is_immutable(&self, path: &Path) -> Result<bool> {
-        look::is_immutable(self, path)
-    }
-
     fn attribute(&self, path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
         let dir = match self.open_below(path, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(dir) => dir,
@@ -224,6 +201,10 @@ impl Host for Real {
             Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
             Err(errno) => Err(Error::io("reading an attribute of", path, errno.into())),
         }
+    }
+
+    fn is_immutable(&self, path: &Path) -> Result<bool> {
+        look::is_immutable(self, path)
     }
 
     fn make_dir(&self, path: &Path, mode: u32) -> Result<()> {
@@ -268,15 +249,37 @@ impl Host for Real {
     }
 
     fn move_new(&self, from: &Path, to: &Path) -> Result<()> {
-        self.rename("putting into place", from, to, RenameFlags::NOREPLACE)
+        const VERB: &str = "putting into place";
+        match self.rename(from, to, RenameFlags::NOREPLACE) {
+            // A second name and no first is the same in two steps, and replaces nothing either.
+            Err(errno) if lacks_flags(errno) => {
+                self.second_name(from, to)?;
+                self.unlink(from)
+            }
+            other => other.map_err(|errno| Error::io(VERB, to, errno.into())),
+        }
     }
 
     fn move_over(&self, from: &Path, to: &Path) -> Result<()> {
-        self.rename("replacing", from, to, RenameFlags::empty())
+        self.rename(from, to, RenameFlags::empty())
+            .map_err(|errno| Error::io("replacing", to, errno.into()))
     }
 
-    fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
-        self.rename("exchanging", a, b, RenameFlags::EXCHANGE)
+    fn exchange(&self, a: &Path, b: &Path) -> Result<bool> {
+        match self.rename(a, b, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(errno) if lacks_flags(errno) => Ok(false),
+            Err(errno) => Err(Error::io("exchanging", b, errno.into())),
+        }
+    }
+
+    fn second_name(&self, path: &Path, name: &Path) -> Result<()> {
+        const VERB: &str = "giving a second name to";
+        assert_eq!(path.parent(), name.parent(), "names stay within one directory");
+        let (dir, old) = self.parent(VERB, path)?;
+        let new = name.file_name().unwrap_or_default();
+        fs::linkat(&dir, old, &dir, new, AtFlags::empty())
+            .map_err(|errno| Error::io(VERB, path, errno.into()))
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
@@ -350,27 +353,7 @@ impl Host for Real {
     }
 
     fn lock(&self, wait: Duration) -> Result<Guard> {
-        let file = self.lock_file()?;
-        let until = Instant::now() + wait;
-        loop {
-            match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Guard(Some(file))),
-                Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) if Instant::now() < until && !self.is_asked_to_stop() => {
-                    // flock has no deadline of its own; 50 ms is well below what a person feels.
-                    std::thread::sleep(Duration::from_millis(50).min(wait));
-                }
-                Err(Errno::WOULDBLOCK) => {
-                    let path = if self.is_machine_root() {
-                        Path::new(LOCK_DIR).join(LOCK_NAME)
-                    } else {
-                        self.root_path.clone()
-                    };
-                    return Err(Error::Locked { path: path.into() });
-                }
-                Err(errno) => return Err(Error::io("locking", &self.root_path, errno.into())),
-            }
-        }
+        lock::take(self, wait)
     }
 
     fn is_asked_to_stop(&self) -> bool {

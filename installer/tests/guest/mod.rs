@@ -178,6 +178,13 @@ fn without_time(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// The digest of any directory.
+pub fn digest_of(dir: &Path) -> String {
+    let mut paths = BTreeMap::new();
+    collect(dir, Path::new("/"), &mut paths);
+    paths.into_values().collect()
+}
+
 fn collect(real: &Path, shown: &Path, out: &mut BTreeMap<PathBuf, String>) {
     let meta = std::fs::symlink_metadata(real).unwrap();
     let mut line = format!(

@@ -60,6 +60,7 @@ impl Memory {
             faults: RefCell::new(Vec::new()),
             systemd: false,
             attributes: true,
+            exchanges: true,
             commands: RefCell::new(Vec::new()),
             said: Vec::new(),
             answers: Vec::new(),
