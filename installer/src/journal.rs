@@ -130,6 +130,17 @@ pub enum Record {
         /// True if its directory gets its old time back: nobody else changed the directory.
         restore_mtime: bool,
     },
+    /// A step could not be undone, because others changed its path.
+    Left {
+        /// The step's generation.
+        generation: u64,
+        /// Its number.
+        index: u32,
+        /// What was seen.
+        why: String,
+        /// True if `--force` could still undo it.
+        restorable: bool,
+    },
     /// Everything was done: what is left only tidies up.
     Commit {
         /// Steps that a rollback could not undo but still could: generation and number.

@@ -4,7 +4,7 @@ use crate::change::{self, Undo};
 use crate::drift;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::journal::{Journal, Record};
+use crate::journal::{Change, Journal, Record};
 use crate::service;
 use crate::state::{self, Manifest};
 use crate::step::Step;
@@ -81,10 +81,7 @@ pub fn resume(host: &dyn Host, journal: &mut Journal<'_>) -> Result<RolledBack> 
         None => {
             let pending = above(host, to)?;
             done.generations = pending.iter().map(|manifest| manifest.generation).collect();
-            let mut kept = Vec::new();
-            for manifest in &pending {
-                inverses(host, journal, manifest, force, &mut kept, &mut done.left)?;
-            }
+            let kept = inverses(host, journal, &pending, force, &mut done.left)?;
             services(host, journal, &pending, no_restart, &mut done)?;
             let parent_times = state::generations(host)?.first().and_then(|m| m.parent_times);
             journal.append(Record::Commit { kept: kept.clone(), parent_times })?;
@@ -96,45 +93,59 @@ pub fn resume(host: &dyn Host, journal: &mut Journal<'_>) -> Result<RolledBack> 
     Ok(done)
 }
 
+/// Takes every inverse that was not taken yet, newest first; answers which were not to be had, and
+/// could be.
 fn inverses(
     host: &dyn Host,
     journal: &mut Journal<'_>,
-    manifest: &Manifest,
+    pending: &[Manifest],
     force: bool,
-    kept: &mut Vec<(u64, u32)>,
     left: &mut Vec<String>,
-) -> Result<()> {
-    for change in manifest.changes.iter().rev() {
-        let generation = change.generation;
-        let known = journal.records.iter().find_map(|record| match record {
-            Record::Undo { generation: of, index, restore_mtime }
-                if *of == generation && *index == change.index =>
-            {
-                Some(*restore_mtime)
-            }
-            _ => None,
-        });
+) -> Result<Vec<(u64, u32)>> {
+    let order: Vec<&Change> =
+        pending.iter().flat_map(|manifest| manifest.changes.iter().rev()).collect();
+    // Each began when the one before it had ended, and none may be taken twice: by now an older
+    // generation's inverse may have put something else at the same path.
+    let begun = order.iter().rposition(|change| known(journal, change).is_some()).unwrap_or(0);
+    let ended = journal.records.iter().any(|record| matches!(record, Record::Service { .. }));
+    let first = if ended { order.len() } else { begun };
+    for change in &order[first..] {
+        let (generation, index) = (change.generation, change.index);
         // Decided once and written down: after a crash the directory's time says nothing more.
-        let restore_mtime = match known {
+        let restore_mtime = match known(journal, change) {
             Some(restore_mtime) => restore_mtime,
             None => {
                 let restore_mtime = change::parent_is_as_left(host, change)?;
-                let index = change.index;
                 journal.append(Record::Undo { generation, index, restore_mtime })?;
                 restore_mtime
             }
         };
-        match change::undo(host, change, restore_mtime, force)? {
-            Undo::Done => {}
-            Undo::Kept { why, restorable } => {
-                if restorable {
-                    kept.push((generation, change.index));
-                }
-                left.push(why);
-            }
+        if let Undo::Kept { why, restorable } = change::undo(host, change, restore_mtime, force)? {
+            journal.append(Record::Left { generation, index, why, restorable })?;
         }
     }
-    Ok(())
+    let mut kept = Vec::new();
+    for record in &journal.records {
+        let Record::Left { generation, index, why, restorable } = record else { continue };
+        let change = (*generation, *index);
+        if *restorable && !kept.contains(&change) {
+            kept.push(change);
+        }
+        if !left.contains(why) {
+            left.push(why.clone());
+        }
+    }
+    Ok(kept)
+}
+
+/// Whether a step's inverse was begun, and then whether it restores its directory's time.
+fn known(journal: &Journal<'_>, change: &Change) -> Option<bool> {
+    journal.records.iter().find_map(|record| match record {
+        Record::Undo { generation, index, restore_mtime } => {
+            ((*generation, *index) == (change.generation, change.index)).then_some(*restore_mtime)
+        }
+        _ => None,
+    })
 }
 
 /// Repeats each program's step of the undone generations once.
