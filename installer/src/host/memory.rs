@@ -34,9 +34,6 @@ pub enum Fault {
     Asked,
 }
 
-/// The mark of what is never to be changed.
-const IMMUTABLE: &str = "immutable";
-
 /// A machine in memory.
 #[derive(Debug)]
 pub struct Memory {
@@ -101,44 +98,6 @@ impl Memory {
     pub fn without_exchange(mut self) -> Self {
         self.exchanges = false;
         self
-    }
-
-    /// Marks a path as never to be changed.
-    pub fn make_immutable(&self, path: &Path) {
-        if let Some((id, _)) = self.walk(path, false) {
-            self.nodes.borrow_mut()[id].live.marks.insert(IMMUTABLE.into(), Vec::new());
-        }
-    }
-
-    /// Lets the given changing step, counted from now, meet a fault.
-    pub fn fault_at(&self, step: u64, fault: Fault) {
-        self.steps.set(0);
-        self.faults.replace(vec![(step, fault)]);
-    }
-
-    /// Lets a further step, counted as the first one was, meet a fault as well.
-    pub fn then_at(&self, step: u64, fault: Fault) {
-        self.faults.borrow_mut().push((step, fault));
-    }
-
-    /// Lets all steps work again; gives how many there were since the fault was chosen.
-    pub fn revive(&self) -> u64 {
-        self.faults.borrow_mut().clear();
-        self.steps.replace(0)
-    }
-
-    /// Cuts the power: what was not synced is gone.
-    pub fn cut_power(&self) {
-        for node in self.nodes.borrow_mut().iter_mut() {
-            match &node.durable {
-                Some(durable) => node.live = durable.clone(),
-                None => match &mut node.live.kind {
-                    Kind::Dir(entries) => entries.clear(),
-                    Kind::File(content) => content.clear(),
-                    Kind::Link(_) | Kind::Fifo => {}
-                },
-            }
-        }
     }
 
     /// Lists the programs that were run.
