@@ -347,4 +347,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_known_failure_is_named_by_each_check_that_is_to_find_it() {
+        let mut wrong = Vec::new();
+        for row in rows::ROWS {
+            for id in row.checks {
+                let check = catalogue().find(|check| check.id == *id);
+                if !check.is_some_and(|check| check.rows.contains(&row.id)) {
+                    wrong.push(format!("{id} does not name {}", row.id));
+                }
+            }
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+        assert_eq!((rows::ROWS.len(), catalogue().count()), (160, 42));
+    }
 }

@@ -6,7 +6,8 @@
 //! - [`cache`]: what `/etc/ld.so.cache` says about the machine;
 //! - [`files`]: what the loader sees at a path;
 //! - [`platform`]: what the machine and the environment add to the search;
-//! - [`process`]: which file a process gets for which name, and why.
+//! - [`process`]: which file a process gets for which name, and why;
+//! - [`symbols`]: which symbols one ELF file wants and which it offers.
 #![forbid(unsafe_code)]
 
 pub mod cache;
@@ -17,6 +18,7 @@ mod musl;
 pub mod platform;
 pub mod process;
 pub mod resolution;
+pub mod symbols;
 mod tokens;
 
 pub use cache::{Cache, CacheError};
@@ -25,3 +27,4 @@ pub use files::{Files, Found, Mismatch};
 pub use platform::{Environment, Family, Legacy, Platform};
 pub use process::{Process, StartError};
 pub use resolution::{Asked, Attempt, Note, Object, Outcome, Reason, Resolution};
+pub use symbols::{Symbols, Wanted};

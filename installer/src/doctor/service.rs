@@ -66,7 +66,8 @@ mod tests {
         file /usr/lib/x86_64-linux-gnu/vgpu/libcuda.so.1 ours
         file /usr/bin/systemctl elf";
     /// Our drop-in as it matters here.
-    pub(super) const DROP_IN: &str = "file /etc/systemd/system/ollama.service.d/50-vgpu.conf [Service]\\n\
+    pub(super) const DROP_IN: &str = "file /etc/systemd/system/ollama.service.d/50-vgpu.conf \
+         [Service]\\n\
          Environment=LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/vgpu\\n\
          Environment=LD_PRELOAD=/usr/lib/x86_64-linux-gnu/vgpu/libcudart.so.13\\n";
 

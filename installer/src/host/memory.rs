@@ -20,7 +20,7 @@ use vgpu_loader::Source;
 
 use super::{Guard, Host, Listing, Opened, Outcome, Program, Space, User};
 use crate::error::{Error, Result};
-use crate::location::Location;
+use crate::location::{Location, hex};
 use crate::object::{Meta, Object, Stamp, digest};
 
 /// What happens when the chosen step comes.
@@ -112,7 +112,10 @@ impl Host for Memory {
         let Some((id, _)) = self.walk(path, false) else { return Ok(Object::Absent) };
         let inode = &self.nodes.borrow()[id].live;
         let mtime = Stamp { seconds: inode.mtime, nanoseconds: 0 };
-        let meta = Meta { mode: inode.mode, mtime, ..Meta::default() };
+        // As far as anybody asks: a user's own attributes are read one by one.
+        let labels = inode.marks.iter().filter(|(name, _)| name.starts_with("security."));
+        let xattrs = labels.map(|(name, value)| (name.clone(), hex(value))).collect();
+        let meta = Meta { mode: inode.mode, mtime, xattrs, ..Meta::default() };
         Ok(match &inode.kind {
             Kind::Dir(_) => Object::Dir { meta },
             Kind::File(content) => {

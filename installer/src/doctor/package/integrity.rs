@@ -160,7 +160,7 @@ mod tests {
         let mut expected = vec!["fail F46"; 6];
         expected.extend(["fail P04", "fail P04", "skipped"]);
         assert_eq!(verdicts(&found), expected);
-        assert!(found[0].evidence[0].ends_with("not an ELF file"), "{found:?}");
+        assert!(found[0].evidence[0].contains("ELF"), "{found:?}");
     }
 
     #[test]
@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn a_wrong_selinux_label_is_found() {
         let text = format!(
-            "file {DIR}/libcuda.so.1 x\nfile /sys/fs/selinux/enforce 1\nfile /usr/sbin/matchpathcon e"
+            "file {DIR}/libcuda.so.1 x\nfile /sys/fs/selinux/enforce 1
+             file /usr/sbin/matchpathcon e"
         );
         let wrong = outcome(1, "has context var_lib_t, should be lib_t\n");
         let machine = Memory::described(&text).running().answering("matchpathcon", wrong);

@@ -51,6 +51,16 @@ pub struct Mapped {
 }
 
 impl Process {
+    /// Its environment as it was when it started.
+    pub fn environment(&self, host: &dyn Host) -> Result<Option<Vec<(String, String)>>> {
+        let text = host.kernel_text(&self.file("environ"))?;
+        let pairs = |text: String| {
+            let words = text.split('\0').filter_map(|word| word.split_once('='));
+            words.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        };
+        Ok(text.map(pairs))
+    }
+
     /// The files that are mapped into it, each once.
     pub fn maps(&self, host: &dyn Host) -> Result<Vec<Mapped>> {
         let text = host.kernel_text(&self.file("maps"))?.unwrap_or_default();

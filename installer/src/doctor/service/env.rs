@@ -169,10 +169,12 @@ mod tests {
     use super::super::super::tests::{examine_host, verdicts};
     use super::super::tests::{DROP_IN, with};
 
+    const DIR: &str = "/etc/systemd/system/ollama.service.d";
+
     /// What a drop-in of somebody's with these variables gives.
     fn found(variables: &str) -> Vec<String> {
         let file = format!(
-            "file /etc/systemd/system/ollama.service.d/60-own.conf [Service]\\nEnvironment={variables}\\n
+            "file {DIR}/60-own.conf [Service]\\nEnvironment={variables}\\n
              dir /usr/local/lib/ollama/cpu_avx2
              file /usr/local/cuda/lib64/libcuda.so.1 theirs"
         );
