@@ -191,7 +191,8 @@ impl<'a> Journal<'a> {
     /// Reads the journal of an interrupted transaction; none if there is none.
     ///
     /// # Errors
-    /// [`crate::Error::Record`] if another version wrote it, [`crate::Error::Io`] if it cannot be read.
+    /// [`crate::Error::Record`] if another version wrote it, [`crate::Error::Io`] if it cannot be
+    /// read.
     pub fn interrupted(host: &'a dyn Host) -> Result<Option<Self>> {
         let Some(content) = host.read(Path::new(PATH), JOURNAL_BYTES_MAX)? else {
             return Ok(None);

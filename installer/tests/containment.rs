@@ -1,5 +1,5 @@
-//! Hostile roots: whatever lies below `--root`, nothing outside of it changes and nothing hangs; with
-//! `openat2` and without, with every flag of `renameat2` and with none.
+//! Hostile roots: whatever lies below `--root`, nothing outside of it changes and nothing hangs;
+//! with `openat2` and without, with every flag of `renameat2` and with none.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]

@@ -1,5 +1,7 @@
 //! The doctor on a root of a real file system: it says what is wrong, changes nothing unless it is
 //! asked to, and mends what it may.
+
+#![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
 
 mod guest;

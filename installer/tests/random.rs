@@ -1,5 +1,6 @@
 //! Random trees and random plans on a machine in memory: applied, killed, robbed of power,
-//! recovered, joined and rolled back in any order; the last rollback gives every byte and time back.
+//! recovered, joined and rolled back in any order; the last rollback gives every byte and time
+//! back.
 
 #![forbid(unsafe_code)]
 

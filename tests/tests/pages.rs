@@ -57,7 +57,8 @@ fn offered(program: &str, words: &[&str]) -> Vec<String> {
     let package = if program == "vgpud" { "vgpu-host" } else { "vgpu-ollama" };
     let script = Stage::dev().package(package).join("usr/share/bash-completion/completions");
     let ask = r#"source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
-        $(complete -p "$1" | sed 's/.*-F \([^ ]*\).*/\1/') "$1" "${!#}" "${COMP_WORDS[COMP_CWORD-1]}"
+        function=$(complete -p "$1" | sed 's/.*-F \([^ ]*\).*/\1/')
+        "$function" "$1" "${!#}" "${COMP_WORDS[COMP_CWORD-1]}"
         printf '%s\n' "${COMPREPLY[@]}""#;
     let mut bash = Command::new("bash");
     bash.args(["--norc", "-c", ask]).arg(script.join(program)).arg(program).args(words);

@@ -1,9 +1,9 @@
 //! The machine itself, seen below one root. No other module of the installer has effects.
 //!
 //! Every path is opened with `openat2(RESOLVE_IN_ROOT)` below the root's file descriptor, so no
-//! link or `..` inside of a foreign root leads out of it. Where the kernel is older (Linux 5.6) or a
-//! filter refuses the call, [`walk`] takes the same way step by step. The last part of a path that
-//! is changed is never followed.
+//! link or `..` inside of a foreign root leads out of it. Where the kernel is older (Linux 5.6) or
+//! a filter refuses the call, [`walk`] takes the same way step by step. The last part of a path
+//! that is changed is never followed.
 
 mod children;
 mod lock;

