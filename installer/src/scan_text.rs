@@ -222,7 +222,7 @@ mod tests {
 Our files   0 of 6 in /usr/lib64/vgpu
 
 Ollama
-  /usr/local/bin/ollama
+  /usr/local/bin/ollama of unknown version, archive
     libraries  /usr/local/lib/ollama
     backend    none for CUDA
 
