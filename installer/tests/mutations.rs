@@ -1,0 +1,110 @@
+//! What `--check` lists is what is done: under strace, an apply and a rollback change those paths
+//! and no other. Left out are the installer's own state and its hidden names.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
+
+mod guest;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use guest::Guest;
+use regex_lite::Regex;
+
+/// Calls that change a directory's entries, or a file's content where they open it for writing.
+const ENTRIES: &str = "mkdir,mkdirat,mknod,mknodat,symlink,symlinkat,link,linkat,rename,renameat,\
+                       renameat2,unlink,unlinkat,rmdir,open,openat,openat2,creat,truncate";
+/// Calls that change what is known of a file, or its content, by its descriptor.
+const FILES: &str = "write,pwrite64,ftruncate,fallocate,fchmod,fchmodat,fchown,fchownat,fsetxattr,\
+                     fremovexattr,setxattr,lsetxattr,utimensat,copy_file_range,sendfile";
+const STATE: &str = "/var/lib/vgpu";
+
+/// What a run changed, below the root.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Changed {
+    /// The names that came, went or were opened for writing.
+    names: BTreeSet<PathBuf>,
+    /// The files and directories whose content, times or attributes were changed.
+    files: BTreeSet<PathBuf>,
+}
+
+/// Runs the installer under strace and reads what it changed.
+fn changed(guest: &Guest, arguments: &[&str]) -> Changed {
+    let log = guest.dir.path().join("mutations");
+    let trace = format!("trace={ENTRIES},{FILES}");
+    let output = guest.traced(&["-f", "-y", "-e", &trace, "-o", log.to_str().unwrap()], arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let named = Regex::new(r#"(?:\d+|AT_FDCWD)<([^>]*)>, "([^"]+)""#).unwrap();
+    let opened = Regex::new(r"^\w+\((?:\d+|AT_FDCWD)<([^>]*)>").unwrap();
+    let names: Vec<&str> = ENTRIES.split(',').collect();
+    let mut changed = Changed::default();
+    for line in std::fs::read_to_string(&log).unwrap().lines() {
+        let line = line.trim_start_matches(|letter: char| letter.is_ascii_digit()).trim_start();
+        let Some((call, _)) = line.split_once('(') else { continue };
+        let only_reads = call.starts_with("open")
+            && !["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|f| line.contains(f));
+        if only_reads || line.contains(" = -1 ") {
+            continue;
+        }
+        if names.contains(&call) {
+            let found: Vec<PathBuf> = named
+                .captures_iter(line)
+                .filter_map(|found| below(guest, &Path::new(&found[1]).join(&found[2])))
+                .collect();
+            assert!(!found.is_empty() || line.contains("/dev/null"), "nothing known of {line}");
+            changed.names.extend(found);
+        } else if let Some(found) = opened.captures(line) {
+            changed.files.extend(below(guest, Path::new(&found[1])));
+        }
+    }
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        path.starts_with(STATE) || name.starts_with(".vgpu-")
+    };
+    changed.names.retain(|path| !is_ours(path));
+    changed.files.retain(|path| !is_ours(path));
+    changed
+}
+
+/// The path below the root; none for what is no file of a disk.
+fn below(guest: &Guest, path: &Path) -> Option<PathBuf> {
+    if let Ok(below) = path.strip_prefix(guest.root()) {
+        return Some(Path::new("/").join(below));
+    }
+    let is_elsewhere = !["/dev", "/proc"].iter().any(|dir| path.starts_with(dir));
+    // The answer goes into pipes.
+    assert!(!is_elsewhere || path.is_relative(), "{path:?} is outside of the root");
+    None
+}
+
+/// The paths that a check lists.
+fn listed(guest: &Guest, arguments: &[&str]) -> BTreeSet<PathBuf> {
+    let output = guest.install(&[arguments, &["--check", "--json"]].concat());
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let actions = answer["actions"].as_array().unwrap();
+    actions.iter().filter_map(|action| Some(action["path"].as_str()?.into())).collect()
+}
+
+/// Demands that a run changes what its check lists.
+fn does_what_it_lists(guest: &Guest, arguments: &[&str]) {
+    let listed = listed(guest, arguments);
+    assert!(!listed.is_empty(), "{arguments:?} has something to do");
+    let changed = changed(guest, arguments);
+    assert_eq!(changed.names, listed, "{arguments:?}: changed, and listed");
+    // A directory's time goes back with its entries.
+    let mut known: BTreeSet<&Path> = listed.iter().map(PathBuf::as_path).collect();
+    known.extend(listed.iter().filter_map(|path| path.parent()));
+    known.extend(Path::new(STATE).parent());
+    let others: Vec<_> = changed.files.iter().filter(|path| !known.contains(&***path)).collect();
+    assert!(others.is_empty(), "{arguments:?} touches {others:?}");
+}
+
+#[test]
+fn an_apply_and_a_rollback_change_the_paths_that_their_checks_list() {
+    for scope in ["service", "bundle"] {
+        let guest = Guest::new();
+        does_what_it_lists(&guest, &["apply", "--scope", scope]);
+        does_what_it_lists(&guest, &["--rollback"]);
+    }
+}
