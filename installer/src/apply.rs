@@ -161,6 +161,7 @@ fn record(host: &dyn Host, journal: &Journal<'_>) -> Result<()> {
             time: *time,
             program_version: env!("CARGO_PKG_VERSION").into(),
             scope: *scope,
+            joined_scopes: Vec::new(),
             changes: journal.changes(),
             services: journal.services(),
             parent_times: *parent_times,

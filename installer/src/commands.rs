@@ -93,7 +93,7 @@ pub(crate) fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) 
     let _guard = host.lock(options.lock_wait())?;
     refuse_interrupted(host)?;
     let policy = options.policy();
-    let plan = plan(&discover::facts(host)?, &policy)?;
+    let plan = plan(&gathered(host, options)?, &policy)?;
     *answer = std::mem::take(answer).planned(&plan);
     if options.diff {
         difference::of_plan(host, &plan, answer)?;
@@ -157,7 +157,7 @@ fn nothing_to_do(plan: &Plan, generation: u64) -> String {
 
 fn planning(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
     let facts = match &options.facts {
-        None => discover::facts(host)?,
+        None => gathered(host, options)?,
         Some(path) => read_facts(path)?,
     };
     let plan = plan(&facts, &options.policy())?;
@@ -171,6 +171,11 @@ fn planning(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u
         answer.lines.push(nothing_to_do(&plan, answer.generation));
     }
     Ok(if answer.changed { changed_code(options) } else { 0 })
+}
+
+/// What plans are made from: the machine's facts, with the driver root that was named.
+fn gathered(host: &dyn Host, options: &Options) -> Result<Facts> {
+    discover::facts_beside(host, options.driver_root.as_deref())
 }
 
 /// The facts file is the caller's, not the root's: it is read from the machine's own root.
@@ -254,7 +259,7 @@ fn status(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8>
         let hint = "run systemctl restart for it when it suits";
         answer.warnings.push(Warning::new("restart_pending", what, hint));
     }
-    let plan = plan(&discover::facts(host)?, &policy)?;
+    let plan = plan(&gathered(host, options)?, &policy)?;
     answer.warnings.extend(plan.warnings.iter().cloned());
     answer.lines.push(match (answer.generation, plan.is_empty()) {
         (0, _) => "no generation is in force".into(),

@@ -199,7 +199,8 @@ fn examined(
     options: &cli::Options,
     chosen: &[&'static Check],
 ) -> Result<Vec<Finding>> {
-    let facts = crate::discover::facts(host)?;
+    let mut facts = crate::discover::facts_beside(host, options.driver_root.as_deref())?;
+    crate::discover::ask_owners(host, &mut facts);
     let scene = Scene::new(host, &facts, options);
     Ok(chosen.iter().flat_map(|check| outcome(check, &scene)).collect())
 }

@@ -112,6 +112,14 @@ pub enum Error {
         /// The variable that it sets.
         variable: String,
     },
+    /// Two units share a drop-in's path and need different texts in it.
+    #[error("planning: {} and {} share the drop-in {path} and need different ones", units[0], units[1])]
+    Shared {
+        /// The drop-in's path.
+        path: Location,
+        /// The units, each with its user.
+        units: [String; 2],
+    },
     /// A unit's sandbox shuts our libraries or the link out, and no drop-in may open it.
     #[error("planning for {unit}: {setting} in {path} keeps it from the GPU")]
     Unserved {
@@ -301,6 +309,7 @@ impl Error {
             Self::Unsupported { .. } => "unsupported_platform",
             Self::ShimsMissing { .. } => "shims_missing",
             Self::Overridden { .. } => "overridden",
+            Self::Shared { .. } => "shared_drop_in",
             Self::Unserved { .. } => "unserved",
             Self::Outranked { .. } => "outranked",
             Self::NotIncluded { .. } => "not_included",

@@ -17,6 +17,9 @@ use vgpu_loader::Source;
 use crate::error::Result;
 use crate::object::{Object, Stamp};
 
+/// Longest text of the kernel that is read: 64 MiB; the maps of a large process have 200 KiB.
+const KERNEL_BYTES_MAX: u64 = 64 << 20;
+
 /// A file opened for reading, with its identity.
 pub struct Opened {
     /// Device and inode.
@@ -117,9 +120,6 @@ pub trait Host {
     fn open(&self, path: &Path) -> Result<Option<Opened>>;
     /// Resolves every link of a path below the root; none if nothing lies there.
     fn canonical(&self, path: &Path) -> Result<Option<PathBuf>>;
-    /// Reads what the kernel shows below `/proc` or `/sys`, where a file has no length before it is
-    /// read: up to 4 MiB; none if there is no such file.
-    fn kernel_text(&self, path: &Path) -> Result<Option<String>>;
     /// Says what is left where a path lies, following links; none if nothing lies there.
     fn space(&self, path: &Path) -> Result<Option<Space>>;
     /// True if a file's flags forbid every change of it, even to root (`chattr +i`, `+a`).
@@ -177,9 +177,16 @@ pub trait Host {
     /// Seconds since 1970.
     fn now(&self) -> u64;
 
-    /// Reads a file whose length nobody tells beforehand, as in `/proc`; none if there is none.
+    /// Reads a file whose length nobody tells beforehand, as below `/proc` and `/sys`; none if
+    /// there is none, or if its process has ended.
     fn read_endless(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
         self.read(path, bytes_max)
+    }
+
+    /// Reads what the kernel shows below `/proc` or `/sys` as text; none if there is no such file.
+    fn kernel_text(&self, path: &Path) -> Result<Option<String>> {
+        let bytes = self.read_endless(path, KERNEL_BYTES_MAX)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Reads a whole file of at most `bytes_max` bytes, following links; none if there is none.

@@ -7,6 +7,8 @@ mod paths;
 pub mod sandbox;
 mod warnings;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -95,8 +97,8 @@ pub struct Plan {
 ///
 /// # Errors
 /// [`Error::Unsupported`], [`Error::ShimsMissing`], [`Error::RealDriver`], [`Error::Overridden`],
-/// [`Error::Unserved`], [`Error::Outranked`], [`Error::NotIncluded`] or [`Error::Changed`]:
-/// nothing can be done before a person has acted.
+/// [`Error::Shared`], [`Error::Unserved`], [`Error::Outranked`], [`Error::NotIncluded`] or
+/// [`Error::Changed`]: nothing can be done before a person has acted.
 pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
     check(facts, policy)?;
     let scope = scope(facts, policy);
@@ -104,13 +106,13 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
     let served: Vec<&Unit> = facts.units.iter().filter(|unit| is_reached(unit)).collect();
     let mut restarts = Vec::new();
     if scope != Scope::Bundle {
+        let mut drop_ins = DropIns::new();
         for unit in &served {
-            let before = plan.steps.len();
-            plan.service(facts, policy, unit)?;
-            if plan.steps.len() > before {
-                restarts.push(*unit);
-            }
+            plan.service(facts, policy, unit, &mut drop_ins)?;
         }
+        let is_changed =
+            |unit: &Unit| plan.steps.iter().any(|step| step.path() == Some(&unit.drop_in_path));
+        restarts.extend(served.iter().copied().filter(|unit| is_changed(unit)));
     }
     let reloads = restarts.clone();
     for ollama in &facts.ollamas {
@@ -150,6 +152,17 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Result<Plan> {
         plan.warnings.extend(restarts.iter().map(|unit| warnings::pending(unit)));
     }
     Ok(plan)
+}
+
+/// The text of each drop-in, with the first unit that needs it.
+type DropIns<'a> = BTreeMap<&'a Location, (&'a Unit, String)>;
+
+/// A unit by its name and whose it is.
+fn described(unit: &Unit) -> String {
+    match &unit.manager {
+        Manager::System => unit.name.clone(),
+        Manager::User(user) => format!("{} of {user} ({})", unit.name, unit.fragment),
+    }
 }
 
 /// True if a drop-in of the unit reaches an Ollama.
@@ -236,7 +249,13 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    fn service(&mut self, facts: &Facts, policy: &Policy, unit: &Unit) -> Result<()> {
+    fn service<'a>(
+        &mut self,
+        facts: &Facts,
+        policy: &Policy,
+        unit: &'a Unit,
+        drop_ins: &mut DropIns<'a>,
+    ) -> Result<()> {
         // What systemd ranks above us would leave the service half served: libcuda ours, the
         // runtime not, or the other way round.
         let decides = ["LD_LIBRARY_PATH", "LD_PRELOAD", "Environment"];
@@ -251,6 +270,16 @@ impl Plan {
         let link = policy.link.as_deref().or(unit.link.as_deref());
         let passage = sandbox::passage(facts, unit, link)?;
         let text = render::drop_in(facts, unit, link, &passage)?;
+        // The drop-ins of all users lie in one directory: units of one name share theirs.
+        match drop_ins.get(&unit.drop_in_path) {
+            Some((_, known)) if *known == text => return Ok(()),
+            Some((other, _)) => {
+                let (path, units) =
+                    (unit.drop_in_path.clone(), [described(other), described(unit)]);
+                return Err(Error::Shared { path, units });
+            }
+            None => drop_ins.insert(&unit.drop_in_path, (unit, text.clone())),
+        };
         self.make_dirs(&unit.missing_dirs);
         let content = Content::File { mode: 0o644, text };
         self.put(&unit.drop_in_path, &unit.drop_in, content)

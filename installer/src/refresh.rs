@@ -4,13 +4,16 @@
 //! edited or removed is named and left, and only what an upgrade makes stale is made anew.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::answer::Answer;
 use crate::cli::{Options, ScopeName};
 use crate::commands;
 use crate::error::Result;
+use crate::facts::NVIDIA_SMI;
 use crate::host::Host;
 use crate::location::Location;
+use crate::object::Content;
 use crate::plan::{Scope, Warning};
 use crate::state::{self, Manifest};
 use crate::step::Step;
@@ -57,9 +60,9 @@ pub fn run(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8
 /// The scopes in force, each once, in the order in which they came.
 fn scopes(generations: &[Manifest]) -> Vec<Scope> {
     let mut scopes = Vec::new();
-    for manifest in generations {
-        if !scopes.contains(&manifest.scope) {
-            scopes.push(manifest.scope);
+    for scope in generations.iter().flat_map(Manifest::scopes) {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
         }
     }
     scopes
@@ -72,8 +75,12 @@ fn edited(host: &dyn Host, generations: &[Manifest], scope: Scope) -> Result<Vec
         return Ok(Vec::new());
     }
     let mut latest: BTreeMap<&Location, &Step> = BTreeMap::new();
-    for manifest in generations.iter().filter(|manifest| manifest.scope == scope) {
-        let steps = manifest.changes.iter().map(|change| &change.step);
+    let of_scope = |manifest: &&Manifest| manifest.scopes().any(|one| one == scope);
+    for manifest in generations.iter().filter(of_scope) {
+        let has_bundle = manifest.scopes().any(|one| one == Scope::Bundle);
+        // A generation that was joined may hold the bundle's links beside this scope's paths.
+        let is_own = |step: &&Step| !has_bundle || !is_bundle_link(step);
+        let steps = manifest.changes.iter().map(|change| &change.step).filter(is_own);
         latest.extend(steps.filter_map(|step| Some((step.path()?, step))));
     }
     let mut edited = Vec::new();
@@ -85,6 +92,12 @@ fn edited(host: &dyn Host, generations: &[Manifest], scope: Scope) -> Result<Vec
         }
     }
     Ok(edited)
+}
+
+/// True for a link in a directory of Ollama's: of what we link, only `nvidia-smi` lies elsewhere.
+fn is_bundle_link(step: &Step) -> bool {
+    let is_smi = step.path().is_some_and(|path| path.as_ref() == Path::new(NVIDIA_SMI));
+    matches!(step.content(), Some(Content::Link { .. })) && !is_smi
 }
 
 fn named(scope: Scope) -> ScopeName {

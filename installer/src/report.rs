@@ -58,7 +58,10 @@ pub fn run(
 /// Gathers the document, masked, with the number of places that were replaced.
 #[must_use]
 pub fn compose(host: &dyn Host, options: &cli::Options) -> (Value, usize) {
-    let facts = discover::facts(host);
+    let facts = discover::facts_beside(host, options.driver_root.as_deref()).map(|mut facts| {
+        discover::ask_owners(host, &mut facts);
+        facts
+    });
     let mut document = json!({
         "schema_version": SCHEMA_VERSION,
         "program_version": env!("CARGO_PKG_VERSION"),

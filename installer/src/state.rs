@@ -31,7 +31,7 @@ const MARK: &str = "user.vgpu.mtime";
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// The version of a manifest's form; another one is refused.
-pub const MANIFEST_VERSION: u32 = 2;
+pub const MANIFEST_VERSION: u32 = 3;
 
 /// What one generation changed, with all that undoing it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,12 +46,22 @@ pub struct Manifest {
     pub program_version: String,
     /// How far it reaches.
     pub scope: Scope,
+    /// The other scopes of the generations that were joined into it, in the order in which they
+    /// came.
+    pub joined_scopes: Vec<Scope>,
     /// The changes, in the order in which they were made.
     pub changes: Vec<Change>,
     /// The steps of the service manager that followed.
     pub services: Vec<Step>,
     /// Set in the generation that made the state directory.
     pub parent_times: Option<ParentTimes>,
+}
+
+impl Manifest {
+    /// Lists every scope that it stands for, in the order in which they came.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope> {
+        self.joined_scopes.iter().copied().chain([self.scope])
+    }
 }
 
 /// Makes sure that there is a place for the state directory.

@@ -13,6 +13,7 @@ use vgpu_install::error::Error;
 use vgpu_install::facts::{Facts, Manager, PciDevice, SHIMS};
 use vgpu_install::host::memory::Memory;
 use vgpu_install::plan::{Plan, Policy, Scope, plan};
+use vgpu_install::step::Step;
 use vgpu_install::{answer, discover};
 
 const UNIT: &str = "[Unit]\\nDescription=Ollama Service\\n[Service]\\nExecStart=";
@@ -200,6 +201,26 @@ fn a_users_own_unit_gets_its_drop_in_outside_of_every_home() {
     facts.guest_unit = Some("vgpu-guest.service".into());
     facts.guest.group = true;
     check("user-unit", &facts, &policy(Scope::Service));
+}
+
+#[test]
+fn users_whose_units_have_one_name_share_a_drop_in_or_are_both_named() {
+    let mut facts = debian(&local());
+    let unit = &mut facts.units[0];
+    unit.drop_in_path = "/etc/systemd/user/ollama.service.d/50-vgpu.conf".into();
+    unit.manager = Manager::User("ann".into());
+    let mut other = unit.clone();
+    other.manager = Manager::User("ben".into());
+    facts.units.push(other);
+    let steps = plan(&facts, &policy(Scope::Service)).unwrap().steps;
+    let writes = steps.iter().filter(|step| matches!(step, Step::WriteFile { .. })).count();
+    let restarts = steps.iter().filter(|step| matches!(step, Step::Restart { .. })).count();
+    assert_eq!((writes, restarts), (1, 2), "{steps:?}");
+    facts.units[1].link = Some("tcp:[::1]:999".into());
+    let error = plan(&facts, &policy(Scope::Service)).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains(" of ann (") && said.contains(" of ben ("), "{said}");
+    assert_eq!(error.code(), "shared_drop_in");
 }
 
 #[test]

@@ -12,6 +12,8 @@ use crate::error::Result;
 use crate::facts::{Confined, Guest, Source};
 use crate::host::Host;
 
+/// Where snaps are mounted: Debian's place, and that of systems without `/snap`.
+const SNAPS: [&str; 2] = ["/snap", "/var/lib/snapd/snap"];
 /// Where Flatpak keeps applications: the system's, and each user's below home.
 const FLATPAK: &str = "/var/lib/flatpak/app";
 const FLATPAK_HOME: &str = ".local/share/flatpak/app";
@@ -34,8 +36,10 @@ pub(super) fn all(
 
 fn snaps(host: &dyn Host) -> Result<Vec<Confined>> {
     let mut found = Vec::new();
-    let current = Path::new("/snap/ollama/current");
-    let mut path = readable(host.canonical(current))?.flatten();
+    let mut path = None;
+    for dir in SNAPS {
+        path = path.or(readable(host.canonical(&Path::new(dir).join("ollama/current")))?.flatten());
+    }
     if path.is_none() {
         // Below a foreign root nothing is mounted: the image itself tells.
         let dir = Path::new("/var/lib/snapd/snaps");

@@ -28,6 +28,17 @@ fn installs_that_cannot_be_served_are_told() {
     let two = format!("{bundle}\nfile /usr/bin/ollama x\ndir /usr/lib/ollama");
     assert_eq!(install(&two), ["warn U14"]);
     assert_eq!(install("file /usr/local/lib/ollama/libggml-cuda.so x"), ["warn P08"]);
+    let packaged = |version: &str| {
+        let text = format!(
+            "file /usr/bin/ollama x\nfile /usr/lib/ollama/cuda_v13/libggml-cuda.so x
+             dir /var/lib/pacman/local/ollama-{version}-1"
+        );
+        verdicts(&examine("ollama.install", &text))
+    };
+    assert_eq!(packaged("0.12.3"), ["warn P08"]);
+    assert_eq!(packaged("0.12.4"), ["ok"]);
+    let left = format!("{bundle}\ndir /usr/lib/ollama");
+    assert_eq!(install(&left), ["ok", "warn U14"]);
     let mixed = "link /usr/local/lib/ollama -> /opt/other/lib/ollama
                  file /opt/other/lib/ollama/cuda_v13/libggml-cuda.so x";
     assert_eq!(install(mixed), ["fail U14"]);
@@ -53,6 +64,10 @@ fn bundles_that_lack_something_are_told() {
     let arch = "dir /usr/local/lib/ollama\nfile /etc/os-release ID=arch";
     assert_eq!(bundle(arch), ["fail U08 U33"]);
     assert_eq!(verdicts(&examine("ollama.bundle", "dir /usr")), ["skipped"]);
+    let theirs = "file /usr/local/lib/ollama/cuda_v13/libggml-cuda.so x
+                  elf /usr/local/lib/ollama/cuda_v13/libcudart.so.13 soname=libcudart.so.13";
+    assert_eq!(bundle(theirs), ["ok"]);
+    assert_eq!(bundle(&format!("{theirs} note=vgpu")), ["fail F29"]);
 }
 
 #[test]

@@ -21,6 +21,9 @@ impl Error {
             Self::Overridden { .. } => {
                 "set it in a drop-in that sorts before 50-vgpu.conf: its value is then merged"
             }
+            Self::Shared { .. } => {
+                "give one of them another name, or both the same environment, then run it again"
+            }
             Self::Unserved { because, .. } => because.hint(),
             Self::Outranked { conf: Some(_), .. } => {
                 "take the line out of that file and run ldconfig; --scope service needs neither"

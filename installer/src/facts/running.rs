@@ -28,3 +28,14 @@ pub struct Running {
     /// When it started, in seconds since 1970.
     pub started: u64,
 }
+
+impl Running {
+    /// Says in a few words which process of whom it is: `process 9 (/usr/bin/ollama) of a.service`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let of = self.unit.as_ref().or(self.user.as_ref());
+        let of = of.map_or_else(|| format!("user id {}", self.uid), Clone::clone);
+        let gone = if self.deleted { ", which was replaced since" } else { "" };
+        format!("process {} ({}{gone}) of {of} serves", self.pid, self.executable)
+    }
+}

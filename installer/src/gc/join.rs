@@ -46,7 +46,14 @@ pub fn join(manifests: &[Manifest]) -> Option<Joined> {
             services.push(service.clone());
         }
     }
+    let mut joined_scopes = Vec::new();
+    for scope in manifests.iter().flat_map(Manifest::scopes) {
+        if scope != newest.scope && !joined_scopes.contains(&scope) {
+            joined_scopes.push(scope);
+        }
+    }
     let manifest = Manifest {
+        joined_scopes,
         schema_version: MANIFEST_VERSION,
         changes,
         services,
@@ -109,6 +116,7 @@ fn keep_times(changes: &mut [Change], originals: &[&Change]) {
 mod tests {
     use super::*;
     use crate::object::{Meta, Stamp, digest};
+    use crate::plan::Scope;
 
     fn stamp(seconds: i64) -> Stamp {
         Stamp { seconds, nanoseconds: 0 }
@@ -141,7 +149,8 @@ mod tests {
             generation: change.generation,
             time: change.generation,
             program_version: "9.9.9".into(),
-            scope: crate::plan::Scope::Service,
+            scope: Scope::Service,
+            joined_scopes: vec![],
             changes: vec![change],
             services: vec![Step::DaemonReload { user: None }],
             parent_times: None,
@@ -159,6 +168,20 @@ mod tests {
         assert_eq!((one.generation, &one.step, &one.before), (1, &write("two"), &Object::Absent));
         assert_eq!((one.parent_mtime, one.parent_after), (stamp(5), Some(stamp(7))));
         assert_eq!((joined.manifest.generation, joined.manifest.services.len()), (2, 1));
+    }
+
+    #[test]
+    fn every_scope_of_the_joined_generations_is_kept() {
+        let of = |generation, scope| Manifest {
+            scope,
+            ..manifest(change(generation, write("one"), (5, 6)))
+        };
+        let all = [of(1, Scope::Bundle), of(2, Scope::System), of(3, Scope::Service)];
+        let first = join(&all[..2]).unwrap().manifest;
+        assert_eq!((first.scope, &first.joined_scopes[..]), (Scope::System, &[Scope::Bundle][..]));
+        let second = join(&[first, all[2].clone(), of(4, Scope::Bundle)]).unwrap().manifest;
+        let scopes: Vec<Scope> = second.scopes().collect();
+        assert_eq!(scopes, [Scope::System, Scope::Service, Scope::Bundle]);
     }
 
     #[test]

@@ -182,12 +182,6 @@ impl Host for Memory {
         Ok(self.walk(path, true).map(|(_, done)| done))
     }
 
-    fn kernel_text(&self, path: &Path) -> Result<Option<String>> {
-        let Some(opened) = self.open(path)? else { return Ok(None) };
-        let bytes = opened.source.read_at(0, usize::try_from(opened.bytes).unwrap_or(0));
-        Ok(Some(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()))
-    }
-
     /// Plenty, but for what lies below a file `FULL` or `READONLY`, which stand for such mounts.
     fn space(&self, path: &Path) -> Result<Option<Space>> {
         if self.walk(path, true).is_none() {

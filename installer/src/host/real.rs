@@ -181,10 +181,6 @@ impl Host for Real {
         look::canonical(self, path)
     }
 
-    fn kernel_text(&self, path: &Path) -> Result<Option<String>> {
-        look::kernel_text(self, path)
-    }
-
     fn space(&self, path: &Path) -> Result<Option<Space>> {
         look::space(self, path)
     }

@@ -19,7 +19,8 @@ struct Cached {
 }
 
 pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
-    let is_system = scene.in_force()?.is_some_and(|last| last.scope == Scope::System);
+    let is_system =
+        scene.in_force()?.is_some_and(|last| last.scopes().any(|scope| scope == Scope::System));
     let entries = entries(scene)?;
     let lines: Vec<String> = entries.iter().map(Cached::line).collect();
     let mut findings = Vec::new();

@@ -36,7 +36,7 @@ fn examined(copies: &[Copy], arch: &str) -> Vec<Finding> {
 fn line(copy: &Copy) -> String {
     let (dev, inode) = copy.identity;
     let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());
-    let owner = copy.owner.as_ref().map_or("not asked for".into(), |owner| owner.package.clone());
+    let owner = copy.owner.as_ref().map_or("none", |owner| owner.package.as_str());
     format!(
         "{} ({dev:x}:{inode}), SONAME {}, version {}, build id {}, {}, package {owner}",
         copy.file,

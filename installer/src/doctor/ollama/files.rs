@@ -2,67 +2,130 @@
 
 use crate::doctor::{Finding, Scene};
 use crate::error::Result;
-use crate::facts::{Kind, Layout, Ollama};
+use crate::facts::{Confined, Facts, Kind, Layout, Ollama, Running, Source};
 
-/// What Homebrew's directories are called.
-const BREW: [&str; 2] = ["linuxbrew", "Cellar"];
+/// The first Ollama that no longer opens libcuda by its path.
+const BY_NAME_SINCE: [u64; 3] = [0, 12, 4];
 
 pub(super) fn install(scene: &Scene<'_>) -> Result<Vec<Finding>> {
-    let ollamas = &scene.facts.ollamas;
-    let Some(first) = ollamas.first() else {
-        let remedy = "install Ollama, then run vgpu-install";
-        return Ok(vec![Finding::warn(&[], "no Ollama was found").remedy(remedy)]);
+    let facts = scene.facts;
+    let mut findings = containers(facts);
+    let Some(first) = facts.ollamas.first() else {
+        if facts.confined.is_empty() {
+            let remedy = "install Ollama, then run vgpu-install";
+            findings.push(Finding::warn(&[], "no Ollama was found").remedy(remedy));
+        }
+        return Ok(left_behind(facts, findings));
     };
-    let mut findings = Vec::new();
-    if ollamas.len() > 1 {
+    if facts.ollamas.len() > 1 {
         findings.push(
             Finding::warn(&["U14"], "more than one Ollama is installed")
-                .remedy("remove those that no unit starts"),
+                .saw_all(facts.running.iter().map(Running::describe))
+                .remedy("remove those that do not serve"),
         );
     }
-    for ollama in ollamas {
-        if !ollama.library_dir.starts_with(&ollama.prefix) {
-            let saw = format!("{} takes {}", ollama.executable, ollama.library_dir);
-            findings.push(
-                Finding::fail(&["U14"], "program and libraries are of two installs")
-                    .saw(saw)
-                    .remedy("install Ollama again, after the older one was removed"),
-            );
-        }
-        if BREW.iter().any(|name| ollama.executable.iter().any(|part| part == *name)) {
-            findings.push(
-                Finding::warn(&["U29"], "Homebrew's Ollama is built without a GPU backend")
-                    .saw(ollama.executable.to_string())
-                    .remedy("install Ollama by its own script"),
-            );
-        }
-        if ollama.layout == Layout::Flat {
-            findings.push(
-                Finding::warn(&["P08"], "this Ollama opens libcuda by its path, in its server")
-                    .saw(format!("{} holds its backend itself", ollama.library_dir))
-                    .remedy("update Ollama to 0.12.4 or later"),
-            );
-        }
+    findings.extend(facts.ollamas.iter().flat_map(one));
+    if findings.is_empty() {
+        findings.push(Finding::ok(format!("{} is the one Ollama", first.executable)));
     }
-    if let (Some(kind), true) =
-        (&scene.facts.platform.container, scene.facts.shims.libraries.is_empty())
-    {
+    let evidence: Vec<String> = facts.ollamas.iter().map(described).collect();
+    let findings = findings.into_iter().map(|found| found.saw_all(evidence.clone())).collect();
+    Ok(left_behind(facts, findings))
+}
+
+/// What is to be told of one Ollama.
+fn one(ollama: &Ollama) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !ollama.library_dir.starts_with(&ollama.prefix) {
+        let saw = format!("{} takes {}", ollama.executable, ollama.library_dir);
+        findings.push(
+            Finding::fail(&["U14"], "program and libraries are of two installs")
+                .saw(saw)
+                .remedy("install Ollama again, after the older one was removed"),
+        );
+    }
+    if let Some(advice) = &ollama.advice {
+        let finding = match ollama.source {
+            Source::Brew => {
+                Finding::warn(&["U29"], "Homebrew's Ollama is built without a GPU backend")
+            }
+            source if source.is_sealed() => Finding::warn(
+                &[],
+                format!("nothing of ours reaches an Ollama of {}", source.word()),
+            ),
+            // A package without a backend is told of by ollama.bundle; the rest is a choice.
+            _ => Finding::ok("there is advice for this Ollama"),
+        };
+        findings.push(finding.saw(ollama.executable.to_string()).remedy(advice));
+    }
+    if opens_by_path(ollama) {
+        findings.push(
+            Finding::warn(&["P08"], "this Ollama opens libcuda by its path, in its server")
+                .saw(described(ollama))
+                .remedy("update Ollama to 0.12.4 or later"),
+        );
+    }
+    findings
+}
+
+/// True for an Ollama before 0.12.4; where no version is known, its layout tells.
+fn opens_by_path(ollama: &Ollama) -> bool {
+    let Some(version) = &ollama.version else {
+        return matches!(ollama.layout, Layout::Flat | Layout::Runners);
+    };
+    let number = version.split(['-', '+']).next().unwrap_or_default();
+    let parts: Option<Vec<u64>> = number.split('.').map(|part| part.parse().ok()).collect();
+    parts.is_some_and(|parts| parts.as_slice() < BY_NAME_SINCE.as_slice())
+}
+
+/// Ollamas in containers, and the container that this system is.
+fn containers(facts: &Facts) -> Vec<Finding> {
+    let in_container = |one: &&Confined| matches!(one.source, Source::Docker | Source::Podman);
+    let found = facts.confined.iter().filter(in_container);
+    let mut findings: Vec<Finding> = found
+        .map(|one| {
+            let finding = if one.wants_nvidia {
+                Finding::warn(&["U30"], "a container asks for NVIDIA's hook, which fails here")
+            } else {
+                Finding::warn(&[], "an Ollama in a container finds only what is mounted there")
+            };
+            let saw = format!("{}: {}", one.describe(), one.path);
+            finding.saw(saw).remedy(&one.advice)
+        })
+        .collect();
+    if let (Some(kind), true) = (&facts.platform.container, facts.shims.libraries.is_empty()) {
         findings.push(
             Finding::warn(&["U30"], "this is a container, and our libraries are not in it")
                 .saw(format!("a container of {kind}"))
                 .remedy("start it without --gpus, as docs/install.md, Containers, says"),
         );
     }
-    if findings.is_empty() {
-        findings.push(Finding::ok(format!("{} is the one Ollama", first.executable)));
+    findings
+}
+
+/// Libraries of an install whose program is gone: a later program can take them for its own.
+fn left_behind(facts: &Facts, mut findings: Vec<Finding>) -> Vec<Finding> {
+    if !facts.left_behind.is_empty() {
+        let saw = facts.left_behind.iter().map(ToString::to_string);
+        findings.push(
+            Finding::warn(&["U14"], "another install left libraries that no program here takes")
+                .saw_all(saw)
+                .remedy("remove them once you know that you need them not"),
+        );
     }
-    let evidence: Vec<String> = ollamas.iter().map(described).collect();
-    Ok(findings.into_iter().map(|found| found.saw_all(evidence.clone())).collect())
+    findings
 }
 
 fn described(ollama: &Ollama) -> String {
     let bundles: Vec<String> = ollama.bundles.iter().map(|one| one.dir.to_string()).collect();
-    format!("{} with {}: {}", ollama.executable, ollama.library_dir, bundles.join(", "))
+    let version = ollama.version.as_deref().unwrap_or("unknown");
+    format!(
+        "{}, version {version}, {}, with {}: {}",
+        ollama.executable,
+        ollama.source.word(),
+        ollama.library_dir,
+        bundles.join(", ")
+    )
 }
 
 pub(super) fn bundle(scene: &Scene<'_>) -> Result<Vec<Finding>> {

@@ -15,7 +15,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     if scene.facts.units.is_empty() {
         return Ok(super::no_unit());
     }
-    if in_force.as_ref().is_some_and(|last| last.scope == Scope::Bundle) {
+    if in_force.as_ref().is_some_and(|last| last.scopes().all(|scope| scope == Scope::Bundle)) {
         return Ok(vec![Finding::ok("scope bundle is in force, which needs no drop-in")]);
     }
     let mut findings = Vec::new();

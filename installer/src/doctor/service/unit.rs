@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::{Finding, Scene};
 use crate::error::Result;
-use crate::facts::{Manager, Unit};
+use crate::facts::{Manager, Running, Unit};
 
 /// Where systemd's units of snaps lie.
 const SNAP_DIR: &str = "/etc/systemd/system";
@@ -31,8 +31,9 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
         findings.extend(judge(scene, unit)?);
     }
     if units.iter().filter(|unit| !unit.masked).count() > 1 {
-        let cause = "several units could serve; the one whose process listens is meant";
+        let cause = "several units could serve Ollama; one port has room for one of them";
         let remedy = "systemctl disable --now the one that is not used";
+        lines.extend(scene.facts.running.iter().map(Running::describe));
         findings.push(Finding::warn(&["P45"], cause).saw_all(lines).remedy(remedy));
     } else if findings.is_empty() {
         findings.push(Finding::ok("one unit starts Ollama's own program").saw_all(lines));
@@ -66,9 +67,10 @@ fn snaps(scene: &Scene<'_>) -> Result<Vec<Finding>> {
             continue;
         }
         let shown = scene.shown(name, &Manager::System)?;
+        let serves = scene.facts.running.iter().any(|one| one.unit.as_deref() == Some(name));
         let (rows, saw): (&[&str], _) = (&["F07", "U09"], Path::new(SNAP_DIR).join(name));
         let remedy = "snap remove ollama, then Ollama's install script or a package";
-        let finding = if shown.is_some_and(|shown| shown.is_active()) {
+        let finding = if serves || shown.is_some_and(|shown| shown.is_active()) {
             Finding::fail(rows, "the Ollama that serves is a snap's, which takes no libraries")
         } else {
             Finding::warn(rows, "a snap's Ollama is installed, which takes no libraries")

@@ -1,23 +1,19 @@
 //! What kind of system this is, as far as it decides what can be done for it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::super::{Finding, Scene};
 use crate::error::Result;
-use crate::facts::Libc;
+use crate::facts::{Facts, Libc, Source};
 
-/// Where snaps are mounted: Debian's place, and that of systems without `/snap`.
-const SNAPS: [&str; 2] = ["/snap/ollama", "/var/lib/snapd/snap/ollama"];
-/// The Flatpak of a desktop for Ollama that brings its own.
-const FLATPAK: &str = "com.jeffser.Alpaca";
 /// How long reading the kernel's log may take.
 const LOG_DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     let mut findings = vec![served(scene)?];
     findings.extend(usr(scene)?);
-    findings.extend(confined(scene)?);
+    findings.extend(confined(scene.facts));
     findings.extend(denied(scene)?);
     Ok(findings)
 }
@@ -66,31 +62,22 @@ fn usr(scene: &Scene<'_>) -> Result<Option<Finding>> {
     Ok(Some(finding.saw(saw).remedy(remedy)))
 }
 
-/// Ollamas that look at files of their own only.
-fn confined(scene: &Scene<'_>) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    for dir in SNAPS {
-        if scene.host.canonical(Path::new(dir))?.is_some() {
-            let cause = "an Ollama of a snap cannot be served: its image and its confinement \
-                         take no libraries from outside";
-            let remedy = "snap remove ollama, then Ollama's install script or a package";
-            findings.push(Finding::warn(&["F07", "U09"], cause).saw(dir).remedy(remedy));
-        }
-    }
-    let mut roots = vec![PathBuf::from("/var/lib/flatpak")];
-    for name in scene.host.list(Path::new("/home"))? {
-        roots.push(Path::new("/home").join(name).join(".local/share/flatpak"));
-    }
-    for root in roots {
-        let app = root.join("app").join(FLATPAK);
-        if scene.host.canonical(&app)?.is_some() {
-            let cause = "a Flatpak's Ollama sees no library of the system";
-            let remedy = "in Alpaca, add an instance at http://127.0.0.1:11434: the system's own";
-            let saw = app.display().to_string();
-            findings.push(Finding::warn(&["U31"], cause).saw(saw).remedy(remedy));
-        }
-    }
-    Ok(findings)
+/// Ollamas that see files of their own only; those in containers are `ollama.install`'s.
+fn confined(facts: &Facts) -> Vec<Finding> {
+    let found = facts.confined.iter().filter_map(|one| {
+        let (rows, cause): (&[_], _) = match one.source {
+            Source::Snap => (
+                &["F07", "U09"],
+                "an Ollama of a snap cannot be served: its image and its confinement take no \
+                 libraries from outside",
+            ),
+            Source::Flatpak => (&["U31"], "a Flatpak's Ollama sees no library of the system"),
+            _ => return None,
+        };
+        let saw = format!("{}: {}", one.describe(), one.path);
+        Some(Finding::warn(rows, cause).saw(saw).remedy(&one.advice))
+    });
+    found.collect()
 }
 
 /// AppArmor's own words about our files, from the kernel's log of this boot.
@@ -140,9 +127,11 @@ mod tests {
 
     #[test]
     fn a_snap_and_a_flatpak_are_advised_about() {
-        assert_eq!(with("dir /snap/ollama/999"), ["ok", "warn F07 U09"]);
-        let app = format!("dir /{}/a/.local/share/flatpak/app/com.jeffser.Alpaca", "home");
-        assert_eq!(with(&app), ["ok", "warn U31"]);
+        assert_eq!(with("dir /snap/ollama/current"), ["ok", "warn F07 U09"]);
+        assert_eq!(with("dir /var/lib/snapd/snap/ollama/current"), ["ok", "warn F07 U09"]);
+        let app = "file /etc/passwd ann:x:1999:1999::/srv/ann:/bin/sh
+            dir /srv/ann/.local/share/flatpak/app/com.jeffser.Alpaca";
+        assert_eq!(with(app), ["ok", "warn U31"]);
     }
 
     #[test]

@@ -22,8 +22,6 @@ use crate::object::{DIGEST_BYTES_MAX, Meta, Object, Stamp, digest};
 const LINKS_MAX: usize = 40;
 /// Longest value of an extended attribute, as in the kernel: 64 KiB.
 const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
-/// Longest text of the kernel that is read: 4 MiB; the maps of a large process have 200 KiB.
-const KERNEL_BYTES_MAX: u64 = 4 << 20;
 
 pub(super) fn inspect(real: &Real, path: &Path) -> Result<Object> {
     let failed = |errno: Errno| Error::io("looking at", path, errno.into());
@@ -199,22 +197,6 @@ pub(super) fn open(real: &Real, path: &Path) -> Result<Option<Opened>> {
     }))
 }
 
-pub(super) fn kernel_text(real: &Real, path: &Path) -> Result<Option<String>> {
-    let failed = |source: io::Error| Error::io("reading", path, source);
-    let fd = match real.open_below(path, OFlags::RDONLY | OFlags::NONBLOCK) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => return Ok(None),
-        Err(errno) => return Err(failed(errno.into())),
-    };
-    let mut bytes = Vec::new();
-    match std::fs::File::from(fd).take(KERNEL_BYTES_MAX).read_to_end(&mut bytes) {
-        Ok(_) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        // The process of that file has ended meanwhile.
-        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
-}
-
 pub(super) fn space(real: &Real, path: &Path) -> Result<Option<Space>> {
     let failed = |errno: Errno| Error::io("looking at", path, errno.into());
     let fd = match real.open_below(path, OFlags::PATH) {
@@ -234,11 +216,16 @@ pub(super) fn read_endless(real: &Real, path: &Path, bytes_max: u64) -> Result<O
     let failed = |source: io::Error| Error::io("reading", path, source);
     let fd = match real.open_below(path, OFlags::RDONLY | OFlags::NONBLOCK) {
         Ok(fd) => fd,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => return Ok(None),
         Err(errno) => return Err(failed(errno.into())),
     };
     let mut content = Vec::new();
-    std::fs::File::from(fd).take(bytes_max + 1).read_to_end(&mut content).map_err(failed)?;
+    match std::fs::File::from(fd).take(bytes_max + 1).read_to_end(&mut content) {
+        Ok(_) => {}
+        // The process of that file has ended meanwhile.
+        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    }
     if content.len() as u64 > bytes_max {
         return Err(Error::TooLong { path: path.into(), bytes_max });
     }
