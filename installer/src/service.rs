@@ -117,6 +117,25 @@ pub fn started_at(host: &dyn Host, unit: &str) -> Result<Option<u64>> {
     }
 }
 
+/// The number that systemd gave to the last start of the system's own unit; none where it gives
+/// none (older than version 232).
+///
+/// # Errors
+/// [`Error::Io`] if systemctl cannot be started.
+pub fn invocation(host: &dyn Host, unit: &str) -> Result<Option<String>> {
+    let words = ["show", "--value", "--property=InvocationID", "--", unit];
+    let arguments = words.iter().map(Into::into).collect();
+    match run(host, &SYSTEMCTL, arguments, RELOAD_DEADLINE) {
+        Ok(outcome) => {
+            let number = String::from_utf8_lossy(&outcome.stdout).trim().to_owned();
+            let is_one = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_hexdigit());
+            Ok(is_one.then_some(number))
+        }
+        Err(Error::Program { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes the cache anew: `-X` leaves every link alone, as links are their packages' to make.
 ///
 /// ldconfig renames its new cache into /etc. What changed there is the cache, which says so by its

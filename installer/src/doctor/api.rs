@@ -72,6 +72,7 @@ fn over_apis(
             Err(needs) => vec![Finding::skipped(needs)],
             Ok(api) => match &api.driver {
                 Err(refusal) if is_without_device(refusal) => vec![without_device(seen, refusal)],
+                Err(refusal) if refusal.code.is_none() => vec![without_driver(refusal)],
                 _ => judge(api)?,
             },
         };
@@ -93,6 +94,11 @@ fn without_device(seen: &Seen<ApiSeen>, refusal: &Refusal) -> Finding {
     Finding::skipped("needs a GPU: see transport and host")
         .saw(refusal.to_string())
         .saw_all(said.map(str::to_owned))
+}
+
+/// Without a driver there is nothing to judge, and loader.winner says why it was not found.
+fn without_driver(refusal: &Refusal) -> Finding {
+    Finding::skipped("needs a libcuda.so.1: see loader.winner").saw(refusal.to_string())
 }
 
 /// A call that had to succeed and did not.

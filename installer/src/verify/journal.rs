@@ -46,10 +46,15 @@ fn line(host: &dyn Host, unit: &str, user: Option<&str>, since: u64) -> Result<O
     }
     let mut arguments: Vec<OsString> =
         ["--follow", "--lines=all", "--output=cat"].iter().map(Into::into).collect();
-    arguments.push(format!("--since=@{since}").into());
-    match user {
-        None => arguments.push(format!("_SYSTEMD_UNIT={unit}").into()),
-        Some(name) => {
+    // A start of the same second, such as that of a rollback just before, has said its line too:
+    // the start's number tells them apart. Journals older than systemd 245 lack it for users.
+    let start = if user.is_none() { service::invocation(host, unit)? } else { None };
+    let since = format!("--since=@{since}");
+    match (user, start) {
+        (None, Some(start)) => arguments.push(format!("_SYSTEMD_INVOCATION_ID={start}").into()),
+        (None, None) => arguments.extend([since.into(), format!("_SYSTEMD_UNIT={unit}").into()]),
+        (Some(name), _) => {
+            arguments.push(since.into());
             arguments.push(format!("_SYSTEMD_USER_UNIT={unit}").into());
             if let Some(uid) = account::uid(host, name)? {
                 arguments.push(format!("_UID={uid}").into());
@@ -89,6 +94,7 @@ fn judge(unit: &str, said: Option<&str>, found_gpu: bool, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Outcome;
     use crate::host::memory::Memory;
 
     const CUDA: &str = "time=x level=INFO msg=\"inference compute\" id=0 library=CUDA name=CUDA0";
@@ -118,6 +124,17 @@ mod tests {
         assert_eq!(last.what, what);
         let older = CUDA.replace("CUDA name", "cuda variant");
         assert!(heard(&older, true).error().is_ok());
+    }
+
+    #[test]
+    fn only_the_last_start_is_asked_where_systemd_numbers_them() {
+        let shown = Outcome { status: Some(0), stdout: b"99aa\n".into(), ..Outcome::default() };
+        let host = Memory::described("file /bin/systemctl x").with_systemd().saying(CUDA);
+        let host = host.answering("--property=InvocationID", shown);
+        let said = line(&host, "ollama.service", None, 1000).unwrap();
+        assert_eq!(said.as_deref(), Some(CUDA));
+        let asked = "/bin/journalctl --follow --lines=all --output=cat _SYSTEMD_INVOCATION_ID=99aa";
+        assert_eq!(host.commands().last().map(String::as_str), Some(asked));
     }
 
     #[test]

@@ -268,11 +268,22 @@ impl Guest {
     /// # Errors
     /// If there is no `inference compute` line in time.
     pub fn discovery(&self) -> Result<Discovery> {
-        let script = "id=$(systemctl show --property=InvocationID --value ollama)
-            unit=_SYSTEMD_INVOCATION_ID=$id
-            grep -m1 'inference compute' < <(journalctl -o cat -f -n all $unit)
-            journalctl -o cat $unit";
-        let said = self.container.run(&["bash", "-ec", script], SCRIPT)?.success()?;
+        self.discovery_of("systemctl", "_SYSTEMD_INVOCATION_ID")
+    }
+
+    /// As [`Guest::discovery`], of the Ollama that this systemctl knows; its journal keeps the
+    /// start's number in `field`.
+    ///
+    /// # Errors
+    /// As [`Guest::discovery`].
+    pub fn discovery_of(&self, systemctl: &str, field: &str) -> Result<Discovery> {
+        let script = format!(
+            "id=$({systemctl} show --property=InvocationID --value ollama)
+             unit={field}=$id
+             grep -m1 'inference compute' < <(journalctl -o cat -f -n all $unit)
+             journalctl -o cat $unit"
+        );
+        let said = self.container.run(&["bash", "-ec", &script], SCRIPT)?.success()?;
         let mut lines = said.lines().map(str::to_owned);
         let compute = lines.next().ok_or_else(|| Error::Missing {
             what: "an \"inference compute\" line".to_owned(),

@@ -10,9 +10,18 @@ use sha2::{Digest, Sha256};
 use super::{Error, Result, error::at, run};
 
 /// The packages of the container beyond mmdebstrap's smallest set that still has apt: an init
-/// system as servers have it, and the OpenMP library that the CUDA 12 backend was linked with.
-pub const ROOT_PACKAGES: [&str; 6] =
-    ["systemd", "systemd-sysv", "dbus", "procps", "iproute2", "libgomp1"];
+/// system as servers have it, with managers for its users, and the OpenMP library that the CUDA 12
+/// backend was linked with.
+pub const ROOT_PACKAGES: [&str; 8] = [
+    "systemd",
+    "systemd-sysv",
+    "libpam-systemd",
+    "dbus",
+    "dbus-user-session",
+    "procps",
+    "iproute2",
+    "libgomp1",
+];
 
 /// The keys of Debian's archive, on Debian itself.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

@@ -3,7 +3,8 @@ use std::path::Path;
 use crate::stage::LIBRARIES;
 
 use super::{
-    Change, Discovery, Except, Files, Guest, Layout, Result, Setting, Speeches, Tree, guest::APT,
+    Change, Discovery, Except, Files, Finished, Guest, Layout, Result, Setting, Speeches, Tree,
+    guest::APT,
 };
 
 /// What the story itself does to the disk besides calling the installer.
@@ -38,11 +39,13 @@ pub struct Story {
     pub speeches: Option<Speeches>,
     /// The user of the service, and its environment while installed.
     pub service: (String, String),
+    /// What the doctor said of the installed system.
+    pub doctor: Finished,
     /// The disk before the installation.
     pub before: Tree,
     /// The disk while installed.
     pub installed: Tree,
-    /// What the second run of the installer changed on the disk.
+    /// What the doctor and the second run of the installer changed on the disk.
     pub second: Vec<Change>,
     /// The disk after the rollback; with the deb, after its removal and purge.
     pub after: Tree,
@@ -92,6 +95,8 @@ pub fn story(
         None
     };
     let installed = tree()?;
+    tell("vgpu-install doctor");
+    let doctor = guest.vgpu_install(&["doctor"])?;
     tell("vgpu-install, a second time");
     let again: &[&str] =
         if files == Files::Deb { &["apply"] } else { &["apply", "--scope", scope] };
@@ -112,6 +117,7 @@ pub fn story(
         afterwards,
         speeches,
         service,
+        doctor,
         before,
         installed,
         second,
@@ -166,8 +172,10 @@ impl Story {
         for fault in self.speeches.iter().flat_map(Speeches::faults) {
             check(false, fault);
         }
+        let said = &self.doctor;
+        check(said.status.success(), format!("the doctor found a fault:\n{}", said.stdout));
         for change in second {
-            check(false, format!("the second run changed the disk: {change}"));
+            check(false, format!("the doctor or the second run changed the disk: {change}"));
         }
         for change in self.before.changes(&self.after) {
             check(false, format!("the rollback left a trace: {change}"));

@@ -6,11 +6,13 @@
 
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod drivers;
 mod packaging;
 mod power;
 mod scopes;
 mod upgrades;
+mod users;
 
 use std::fs;
 
