@@ -199,16 +199,19 @@ impl Answer {
                 .map_err(std::io::Error::from)
                 .and_then(|()| writeln!(out))
         } else {
-            self.print_text(out)
+            let mut text = Vec::new();
+            self.print_text(&mut text)
+                .and_then(|()| out.write_all(shown(&String::from_utf8_lossy(&text)).as_bytes()))
         };
         let _ = out.flush();
         for warning in &self.warnings {
-            let _ = writeln!(err, "warning: {}\n  try:     {}", warning.what, warning.hint);
+            let (what, hint) = (shown(&warning.what), shown(&warning.hint));
+            let _ = writeln!(err, "warning: {what}\n  try:     {hint}");
         }
         for failure in &self.errors {
-            let _ = writeln!(err, "error: {}", failure.what);
+            let _ = writeln!(err, "error: {}", shown(&failure.what));
             for cause in &failure.because {
-                let _ = writeln!(err, "  because: {cause}");
+                let _ = writeln!(err, "  because: {}", shown(cause));
             }
             if let Some(hint) = failure.hint {
                 let _ = writeln!(err, "  try:     {hint}");
@@ -234,14 +237,33 @@ impl Answer {
                 writeln!(out, "    {path}")?;
             }
         }
+        // A command that only looks leaves nothing, and one that would act has not left it yet.
+        let word = match (self.command, self.checked_only) {
+            ("status", _) => "changed by others",
+            (_, true) => "would be left",
+            _ => "left",
+        };
         for left in &self.left {
-            writeln!(out, "  left: {left}")?;
+            writeln!(out, "  {word}: {left}")?;
         }
         for line in &self.lines {
             writeln!(out, "{line}")?;
         }
         Ok(())
     }
+}
+
+/// Text that may come from somebody else's file or process, without what a terminal would obey.
+fn shown(text: &str) -> String {
+    let is_obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match is_obeyed(character) {
+            true => safe.push_str(&format!("\\x{:02x}", u32::from(character))),
+            false => safe.push(character),
+        }
+    }
+    safe
 }
 
 /// A time in seconds since 1970 as people read it, in UTC.
@@ -264,6 +286,18 @@ fn moment(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_as_text() {
+        let mut answer = Answer::of("explain");
+        answer.lines.push("  X=\u{1b}]0;theirs\u{7}\u{9b}1m\tä".into());
+        answer.warnings.push(Warning::new("x", "a\u{1b}[2Jb", "c\rd"));
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        answer.print(false, &mut out, &mut err);
+        assert_eq!(String::from_utf8(out).unwrap(), "  X=\\x1b]0;theirs\\x07\\x9b1m\tä\n");
+        let err = String::from_utf8(err).unwrap();
+        assert_eq!(err, "warning: a\\x1b[2Jb\n  try:     c\\x0dd\n");
+    }
 
     #[test]
     fn a_time_is_written_as_a_date() {

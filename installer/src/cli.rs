@@ -1,5 +1,7 @@
 //! The command line.
 
+mod fit;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,12 +10,23 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::plan::{Policy, Scope};
 
+pub use fit::misfit;
+
 /// Longest wait for the lock: a day.
 const WAIT_SECONDS_MAX: u64 = 86_400;
 
 /// Lets the Ollama of this machine use a GPU of its host, and takes every byte of that back.
 #[derive(Debug, Parser)]
-#[command(name = "vgpu-install", version, about, max_term_width = 100)]
+#[command(
+    name = "vgpu-install",
+    version,
+    about,
+    after_help = "Exit codes: 0 fine, 1 failed and undone (doctor: a check failed), 2 changed (with \
+                  --detailed-exitcode), 3 something that others changed was left, 4 run \
+                  vgpu-install recover, 5 another vgpu-install is at work, 6 not served here, 64 \
+                  wrong command line.",
+    max_term_width = 100
+)]
 pub struct Line {
     /// What to do; `apply` if nothing is named.
     #[command(subcommand)]
@@ -142,10 +155,10 @@ pub struct Probe {
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Only say what would be done.
+    /// Change nothing, only say what would be done.
     #[arg(long, global = true)]
     pub check: bool,
-    /// Show the text of files that are written.
+    /// Show each change as a unified diff.
     #[arg(long, global = true)]
     pub diff: bool,
     /// Answer with one JSON document.
@@ -154,22 +167,22 @@ pub struct Options {
     /// Work on the system below DIR.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
-    /// Also look for libraries below DIR of that system, which holds a driver as if it were /.
+    /// Look for libraries also below DIR, which holds a driver as if it were /.
     #[arg(long, global = true, value_name = "DIR", value_parser = absolute)]
     pub driver_root: Option<PathBuf>,
-    /// How far the change reaches: service, or bundle where no unit starts Ollama.
+    /// How far the change reaches; if not given, service, or bundle where no unit starts Ollama.
     #[arg(long, global = true, value_enum)]
     pub scope: Option<ScopeName>,
-    /// Plan from these facts instead of this machine's.
+    /// In plan, start from the facts that scan --json wrote on any machine.
     #[arg(long, global = true, value_name = "FILE")]
     pub facts: Option<PathBuf>,
     /// The way to the host, such as unix:/run/vgpu/vgpud.sock.
     #[arg(long, global = true, value_name = "URI", value_parser = link)]
     pub link: Option<String>,
-    /// Leave services as they are; the change works from their next start.
+    /// Restart no service: the change works from its next start.
     #[arg(long, global = true)]
     pub no_restart: bool,
-    /// Wait this long for another vgpu-install to end.
+    /// Wait at most this long for another vgpu-install to end.
     #[arg(
         long,
         global = true,
@@ -181,11 +194,11 @@ pub struct Options {
     /// Fail if no GPU of a host can be reached.
     #[arg(long, global = true)]
     pub require_gpu: bool,
-    /// On apply, also where a driver has a GPU here; on rollback, also put back what others changed
-    /// since; on recover, give up a journal that is too damaged to be followed.
+    /// Apply also where a driver serves a GPU of this machine; roll back also what others changed
+    /// since; recover by setting aside a journal that is too damaged to be followed.
     #[arg(long, global = true)]
     pub force: bool,
-    /// Accepted for scripts: nothing is ever asked.
+    /// Accepted for scripts; nothing is ever asked.
     #[arg(long, short = 'y', global = true)]
     pub yes: bool,
     /// Exit with 2 if something was, or would be, changed.
@@ -236,11 +249,15 @@ fn link(text: &str) -> Result<String, String> {
     let known = text.split_once(':').is_some_and(|(scheme, rest)| {
         SCHEMES.contains(&scheme) && !rest.is_empty() && !rest.contains(char::is_control)
     });
-    if known { Ok(text.to_owned()) } else { Err("one of unix: pci: vsock: tls: tcp:".into()) }
+    if known {
+        Ok(text.to_owned())
+    } else {
+        Err("a link begins with unix:, pci:, vsock:, tls: or tcp:".into())
+    }
 }
 
 /// Takes a path that means the same in every working directory.
 fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    if path.is_absolute() { Ok(path) } else { Err("a path that begins with /".into()) }
+    if path.is_absolute() { Ok(path) } else { Err("it must begin with /".into()) }
 }

@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 use crate::facts::Facts;
 use crate::gc;
 use crate::host::Host;
+use crate::journal::Change;
+use crate::location::Location;
 use crate::plan::{Plan, Scope, Warning, plan};
 use crate::recover;
 use crate::refresh;
@@ -31,15 +33,7 @@ pub const DRIFT: u8 = 3;
 /// Whatever kept the command from doing what was asked.
 pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
     let options = &line.options;
-    if options.facts.is_some() && line.verb != Some(Verb::Plan) {
-        let what = "--facts is for plan: facts of another machine are not applied to this one";
-        return Err(Error::Usage { what: what.into() });
-    }
     if let Some(to) = line.rollback {
-        if line.verb.is_some() {
-            let what = "--rollback stands alone, without a command".into();
-            return Err(Error::Usage { what });
-        }
         return rolling_back(host, to, options, answer);
     }
     match line.verb.as_ref().unwrap_or(&Verb::Apply) {
@@ -183,7 +177,8 @@ fn read_facts(path: &Path) -> Result<Facts> {
     let machine = crate::host::real::Real::open(Path::new("/"))?;
     let absolute = std::path::absolute(path).map_err(|e| Error::io("reading", path, e))?;
     let text = machine.read(&absolute, FACTS_BYTES_MAX)?.ok_or_else(|| {
-        Error::io("reading", path, std::io::Error::from(std::io::ErrorKind::NotFound))
+        let because = "it is not there, or is no regular file";
+        Error::io("reading", path, std::io::Error::new(std::io::ErrorKind::NotFound, because))
     })?;
     serde_json::from_slice(&text)
         .map_err(|error| Error::Record { path: path.into(), what: error.to_string() })
@@ -193,8 +188,9 @@ fn rolling_back(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer
     let _guard = if options.check { None } else { Some(host.lock(options.lock_wait())?) };
     refuse_interrupted(host)?;
     let pending = rollback::pending(host, to)?;
-    let changes = pending.iter().flat_map(|manifest| manifest.changes.iter().rev());
-    for change in changes {
+    let changes: Vec<&Change> =
+        pending.iter().flat_map(|manifest| manifest.changes.iter().rev()).collect();
+    for change in &changes {
         let diff = if options.diff { difference::of_undo(host, change)? } else { None };
         answer.actions.push(Action { diff, ..Action::undoing(&change.step) });
     }
@@ -205,20 +201,31 @@ fn rolling_back(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer
     answer.checked_only = options.check;
     answer.generation = if options.check { newest(host)? } else { to };
     if pending.is_empty() {
-        answer.lines.push("nothing to do: no generation is in force".into());
+        answer.lines.push(match to {
+            0 => "nothing to do: no generation is in force".into(),
+            _ => format!("nothing to do: generation {to} is in force"),
+        });
         return Ok(0);
     }
     if options.check {
-        return Ok(changed_code(options));
+        answer.left = if options.force { Vec::new() } else { drift::changed(host, &pending)? };
+        let stays =
+            |path: &Location| answer.left.iter().any(|left| left.starts_with(&format!("{path}: ")));
+        answer.actions.retain(|action| !action.path.as_ref().is_some_and(stays));
+        return Ok(if answer.left.is_empty() { changed_code(options) } else { DRIFT });
     }
     let done = rollback::rollback(host, to, options.force, options.no_restart)?;
+    // What was left was not done.
+    let mut taken = changes.iter().map(|change| (change.generation, change.index));
+    answer.actions.retain(|_| taken.next().is_none_or(|one| !done.left_changes.contains(&one)));
+    answer.changed = answer.actions.iter().any(|action| action.path.is_some());
     answer.generation = newest(host)?;
     answer.warnings.extend(skipped(host, &done.skipped));
     let restart = "look at it with systemctl status; the files are back";
     answer.warnings.extend(done.failed.iter().map(|what| Warning::new("service", what, restart)));
     answer.left = done.left;
     if !answer.left.is_empty() {
-        answer.lines.push("all else is back; --force puts back what can be".into());
+        answer.lines.push("all else is back; --rollback --force puts back what can be".into());
         return Ok(DRIFT);
     }
     answer.lines.push(match answer.generation {
@@ -259,15 +266,21 @@ fn status(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8>
         let hint = "run systemctl restart for it when it suits";
         answer.warnings.push(Warning::new("restart_pending", what, hint));
     }
-    let plan = plan(&gathered(host, options)?, &policy)?;
-    answer.warnings.extend(plan.warnings.iter().cloned());
-    answer.lines.push(match (answer.generation, plan.is_empty()) {
+    // What a plan would be refused for is said after what is in force.
+    let planned = gathered(host, options).and_then(|facts| plan(&facts, &policy));
+    answer.lines.push(match (answer.generation, &planned) {
         (0, _) => "no generation is in force".into(),
-        (generation, true) => format!("generation {generation} is in force and in place"),
-        (generation, false) => {
+        (generation, Ok(plan)) if plan.is_empty() => {
+            format!("generation {generation} is in force and in place")
+        }
+        (generation, Ok(_)) => {
             format!("generation {generation} is in force; vgpu-install would change it")
         }
+        (generation, Err(_)) => {
+            format!("generation {generation} is in force; vgpu-install would be refused")
+        }
     });
+    answer.warnings.extend(planned?.warnings);
     Ok(if answer.left.is_empty() { 0 } else { DRIFT })
 }
 
@@ -306,12 +319,17 @@ fn skipped(host: &dyn Host, steps: &[Step]) -> Vec<Warning> {
     let here = if host.is_running() { "systemd is not running" } else { "this is a foreign root" };
     let mut found = Vec::new();
     if steps.contains(&Step::Ldconfig) {
-        let what = format!("{here}: ldconfig was left out, so its cache does not know our line");
+        let what = format!("{here}; left out: ldconfig, so its cache does not know our line");
         let hint = "run ldconfig -X inside of that root before it is used";
         found.push(Warning::new("ldconfig", what, hint));
     }
-    if let Some(first) = steps.iter().find(|step| **step != Step::Ldconfig) {
-        let what = format!("{here}: \"{}\" was left out", first.doing());
+    let others: Vec<String> = steps
+        .iter()
+        .filter(|step| **step != Step::Ldconfig)
+        .map(|step| format!("\"{}\"", step.doing()))
+        .collect();
+    if !others.is_empty() {
+        let what = format!("{here}; left out: {}", others.join(", "));
         let hint = "nothing now; the change works when the service starts";
         found.push(Warning::new("services", what, hint));
     }

@@ -168,7 +168,7 @@ pub fn run(
     answer.lines.extend(text(&findings, asked.all));
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
     answer.findings = findings;
-    Ok(if failed { FAILED } else { 0 })
+    Ok(if failed || !answer.errors.is_empty() { FAILED } else { 0 })
 }
 
 /// What every check sees.
@@ -186,7 +186,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Check>> {
     };
     for name in names {
         if !catalogue().any(|check| is_meant(check, name)) {
-            let what = format!("{name} is no check and no group; vgpu-install doctor --list");
+            let what = format!("{name} is no check and no group: see vgpu-install doctor --list");
             return Err(Error::Usage { what });
         }
     }
@@ -232,15 +232,28 @@ fn unreadable(error: &Error) -> Finding {
     Finding::skipped(needs).saw(evidence)
 }
 
-/// The findings as lines for a person: what is not well in full, what is well as a count.
+/// The findings as lines for a person: what is not well in full, what is well as a count, and what
+/// was skipped for one and the same reason together.
 fn text(findings: &[Finding], all: bool) -> Vec<String> {
+    let same = |one: &Finding, other: &Finding| {
+        one.verdict == Verdict::Skipped
+            && one.verdict == other.verdict
+            && (&one.cause, &one.evidence) == (&other.cause, &other.evidence)
+    };
     let mut lines = Vec::new();
-    for finding in findings.iter().filter(|finding| all || finding.verdict != Verdict::Ok) {
+    for (index, finding) in findings.iter().enumerate() {
+        let is_told = findings[..index].iter().any(|earlier| same(earlier, finding));
+        if is_told || (finding.verdict == Verdict::Ok && !all) {
+            continue;
+        }
         let rows = match finding.rows.join(" ") {
             rows if rows.is_empty() => rows,
             rows => format!(" ({rows})"),
         };
         lines.push(format!("  {:<8} {}{rows}", finding.verdict.word(), finding.check));
+        let others = findings[index + 1..].iter().filter(|other| same(finding, other));
+        let others: Vec<&str> = others.map(|other| other.check).collect();
+        lines.extend(others.chunks(4).map(|some| format!("           {}", some.join(" "))));
         lines.push(format!("           {}", finding.cause));
         lines.extend(finding.evidence.iter().map(|line| format!("    saw:   {line}")));
         lines.extend(finding.remedy.iter().map(|remedy| format!("    try:   {remedy}")));
@@ -331,6 +344,20 @@ mod tests {
                 "1 fine, 0 to know, 1 failed, 0 skipped",
             ]
         );
+    }
+
+    #[test]
+    fn what_was_skipped_for_one_reason_is_told_once() {
+        let mut skipped = [Finding::skipped("needs x"), Finding::skipped("needs y")];
+        skipped[0].check = "api.memory";
+        skipped[1].check = "api.graph";
+        let mut third = skipped[0].clone();
+        third.check = "api.blas";
+        let lines = text(&[skipped[0].clone(), skipped[1].clone(), third], false);
+        let told = ["  skipped  api.memory", "           api.blas", "           needs x"];
+        assert_eq!(lines[..3], told);
+        assert_eq!(lines[3..5], ["  skipped  api.graph", "           needs y"]);
+        assert_eq!(lines[5], "0 fine, 0 to know, 0 failed, 3 skipped");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn changed(host: &dyn Host, generations: &[Manifest]) -> Result<Vec<String>>
         };
         if !held {
             let there = there.describe();
-            found.push(format!("{path} was {expected} of ours and is {there} by now"));
+            found.push(format!("{path}: {there}, where ours was: {expected}"));
         }
     }
     Ok(found)

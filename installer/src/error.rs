@@ -245,7 +245,7 @@ pub enum Error {
         pid: u32,
     },
     /// No unit of Ollama has this name.
-    #[error("explaining the unit {name}: of Ollama there is {known}")]
+    #[error("explaining the unit {name}: it starts no Ollama; those that do: {known}")]
     NoUnit {
         /// What was asked for.
         name: String,
@@ -291,10 +291,22 @@ impl Error {
             Self::RecoveryNeeded { .. } | Self::UndoFailed { .. } | Self::JournalDamaged { .. } => {
                 4
             }
+            // Of another version: whoever wrote it must recover it.
+            Self::Record { path, .. } if path.as_ref() == Path::new(crate::journal::PATH) => 4,
             Self::Locked { .. } => 5,
             Self::Unsupported { .. } => 6,
             Self::Usage { .. } => 64,
             _ => 1,
+        }
+    }
+
+    /// True if it ended half-way, so that something is changed by now.
+    #[must_use]
+    pub fn is_half_way(&self) -> bool {
+        match self {
+            Self::UndoFailed { .. } => true,
+            Self::Undone { left, .. } => !left.is_empty(),
+            _ => false,
         }
     }
 

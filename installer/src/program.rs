@@ -11,7 +11,7 @@ use crate::cli::{Line, Verb};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::real::Real;
-use crate::{commands, discover, probe};
+use crate::{cli, commands, discover, probe};
 
 /// Exit code of a command line that cannot be understood (sysexits.h, EX_USAGE).
 const USAGE: u8 = 64;
@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
     // Modes are exact in one step, whatever the caller's mask is.
     rustix::process::umask(rustix::fs::Mode::empty());
     let mut answer = Answer::of(commands::name(&line));
-    let outcome = Real::open(&line.options.root).and_then(|host| {
+    let outcome = fitting(&line).and_then(|()| Real::open(&line.options.root)).and_then(|host| {
         host.note_signals()?;
         if line.verb == Some(Verb::Scan) {
             return scan(&host, &line, &mut answer);
@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
         commands::run(&host, &line, &mut answer)
     });
     let code = outcome.unwrap_or_else(|error| {
-        answer.changed = false;
+        answer.changed = error.is_half_way();
         answer.errors.push(Failure::from(&error));
         error.exit_code()
     });
@@ -57,6 +57,13 @@ pub fn main() -> ExitCode {
         answer.print(line.options.json, &mut out, &mut err);
     }
     ExitCode::from(code)
+}
+
+fn fitting(line: &Line) -> Result<()> {
+    match cli::misfit(line, commands::name(line)) {
+        Some(what) => Err(Error::Usage { what }),
+        None => Ok(()),
+    }
 }
 
 /// `scan` answers with the facts themselves, so that `plan --facts` can read them back.

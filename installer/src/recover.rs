@@ -58,7 +58,10 @@ pub fn run(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8
         let found = interrupted(host)?;
         answer.checked_only = true;
         answer.changed = found.is_some();
-        answer.lines.push(found.unwrap_or("nothing to recover").into());
+        answer.lines.push(match found {
+            Some(what) => format!("would recover: an earlier run was interrupted ({what})"),
+            None => "nothing to recover".into(),
+        });
         return Ok(if found.is_some() { changed_code(options) } else { 0 });
     }
     let _guard = host.lock(options.lock_wait())?;

@@ -16,6 +16,8 @@ pub struct RolledBack {
     pub generations: Vec<u64>,
     /// What others changed since and was left.
     pub left: Vec<String>,
+    /// The changes that this is about, each by its generation and index.
+    pub left_changes: Vec<(u64, u32)>,
     /// Steps of the service manager that have no meaning here.
     pub skipped: Vec<Step>,
     /// Services that did not start again.
@@ -88,6 +90,10 @@ pub fn resume(host: &dyn Host, journal: &mut Journal<'_>) -> Result<RolledBack> 
             (kept, parent_times)
         }
     };
+    done.left_changes.extend(journal.records.iter().filter_map(|record| match record {
+        Record::Left { generation, index, .. } => Some((*generation, *index)),
+        _ => None,
+    }));
     state::forget(host, to, &kept)?;
     state::close(host, parent_times)?;
     Ok(done)

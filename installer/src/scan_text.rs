@@ -2,7 +2,7 @@
 
 use std::fmt::{Result, Write};
 
-use crate::facts::{Asked, Copy, Facts, Libc, Manager, Runs, SHIMS};
+use crate::facts::{Asked, Copy, Facts, Manager, Runs, SHIMS};
 
 /// Writes what was found: the system, each Ollama, its units, the libraries as a table, and what
 /// could not be looked at.
@@ -22,11 +22,7 @@ pub fn of(facts: &Facts) -> String {
 fn system(out: &mut String, facts: &Facts) -> Result {
     let platform = &facts.platform;
     let os = if platform.os.is_empty() { "an unknown system" } else { &platform.os };
-    let libc = match platform.libc {
-        Libc::Glibc => "glibc",
-        Libc::Musl => "musl",
-        Libc::Unknown => "an unknown C library",
-    };
+    let libc = platform.libc.word();
     let arch = if platform.arch.is_empty() { "an unknown machine" } else { &platform.arch };
     write!(out, "System      {os}, {arch}, {libc}, {}", platform.init.word())?;
     if let Some(container) = &platform.container {

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::facts::Facts;
+use crate::facts::{Facts, SHIMS};
 use crate::host::Host;
 use crate::plan::{Scope, Warning};
 
@@ -126,6 +126,10 @@ pub fn verify(host: &dyn Host, facts: &Facts, scope: Scope, require_gpu: bool) -
 
 fn files(facts: &Facts, report: &mut Report) {
     let dir = &facts.shims.dir;
+    let is_there = |name: &&str| facts.shims.libraries.iter().any(|shim| shim.name == **name);
+    for name in SHIMS.iter().filter(|name| !is_there(name)) {
+        report.add("files", Verdict::Fail, format!("{dir}/{name} is not there"));
+    }
     for shim in &facts.shims.libraries {
         if shim.soname.as_deref() != Some(&shim.name) {
             let named = shim.soname.as_deref().unwrap_or("nothing");

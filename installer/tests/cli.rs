@@ -42,7 +42,11 @@ fn a_command_line_that_makes_no_sense_is_refused_with_64() {
     refused(&guest.install(&["--wait-lock", "18446744073709551615"]), 64, &["--wait-lock"]);
     refused(&guest.install(&["--rollback", "apply"]), 64, &["stands alone", "try:"]);
     for verb in ["apply", "--rollback", "verify", "status"] {
-        refused(&guest.install(&[verb, "--facts", "x"]), 64, &["--facts is for plan"]);
+        refused(
+            &guest.install(&[verb, "--facts", "x"]),
+            64,
+            &["--facts has no meaning", "it is for plan"],
+        );
     }
     assert_eq!(guest.install(&["--help"]).status.code(), Some(0));
 }
@@ -107,6 +111,36 @@ fn missing_libraries_are_named_with_the_remedy() {
     let output = guest.install(&[]);
     refused(&output, 1, &["libcudart.so.13", "/usr/lib/x86_64-linux-gnu/vgpu", "reinstall"]);
     assert_eq!(guest.digest(), before);
+}
+
+#[test]
+fn verify_and_status_of_a_machine_without_our_libraries_claim_no_success() {
+    let guest = Guest::new();
+    std::fs::remove_dir_all(guest.root().join(SHIM_DIR)).unwrap();
+    refused(&guest.install(&["verify"]), 1, &["check files", "libcuda.so.1 is not there"]);
+    let status = guest.install(&["status"]);
+    refused(&status, 1, &["libcuda.so.1 is missing", "reinstall"]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("no generation is in force"));
+}
+
+#[test]
+fn a_journal_of_another_version_asks_for_its_own_program_with_4() {
+    let guest = Guest::new();
+    std::fs::create_dir(guest.root().join("var/lib/vgpu")).unwrap();
+    guest.write("var/lib/vgpu/journal", "vgpu journal 1\n");
+    let before = guest.digest();
+    refused(&guest.install(&["recover"]), 4, &["another version", "that wrote it"]);
+    assert_eq!(guest.digest(), before);
+}
+
+#[test]
+fn a_report_does_not_write_over_a_file_and_says_what_to_do() {
+    let guest = Guest::new();
+    let path = guest.dir.path().join("report.json");
+    std::fs::write(&path, "theirs").unwrap();
+    let path_text = path.to_str().unwrap();
+    refused(&guest.install(&["report", "--output", path_text]), 1, &["exists", "another file"]);
+    assert_eq!(std::fs::read(&path).unwrap(), b"theirs");
 }
 
 #[test]
@@ -275,9 +309,17 @@ fn drift_is_left_and_reported_and_force_ends_it() {
     let cublas = guest.root().join(OLLAMA_DIR).join("cuda_v13/libcublas.so.13");
     std::fs::remove_file(&cublas).unwrap();
     std::fs::write(&cublas, "edited").unwrap();
+    let is_action = |answer: &Value| {
+        let mut actions = answer["actions"].as_array().unwrap().iter();
+        actions.any(|action| action["path"].to_string().contains("cuda_v13/libcublas.so.13"))
+    };
+    let output = guest.install(&["--rollback", "--check", "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(!is_action(&json(&output)), "what would be left is not what would be done");
     let output = guest.install(&["--rollback", "--json"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     assert!(json(&output)["left"][0].as_str().unwrap().contains("libcublas.so.13"));
+    assert!(!is_action(&json(&output)), "what was left is not said to be done");
     assert_eq!(std::fs::read(&cublas).unwrap(), b"edited");
     assert!(!cublas.with_file_name("libcuda.so.1").exists(), "all else was put back");
     assert!(guest.install(&["--rollback", "--force"]).status.success());

@@ -1,23 +1,16 @@
 //! What `--fix` may do: the installer's own commands, and asking systemd or ldconfig to read again
 //! what lies there. Nothing of anybody else's is edited.
 
-use std::path::Path;
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::{Answer, Failure};
 use crate::cli::{Line, Options, ScopeName, Verb};
-use crate::error::{Error, Result};
-use crate::host::{Host, Program};
+use crate::error::Result;
+use crate::host::Host;
 use crate::plan::Scope;
 use crate::step::Step;
 use crate::{commands, service, state};
-
-const LDCONFIG: [&str; 2] = ["/usr/sbin/ldconfig", "/sbin/ldconfig"];
-/// How long ldconfig may take; with its own cache cold and a thousand libraries it takes seconds.
-const LDCONFIG_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Something that mends a finding and takes nothing away from anybody.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
@@ -52,7 +45,7 @@ impl Fix {
     }
 }
 
-/// Takes every fix once, in the order in which they build on each other; says if there was one.
+/// Takes every fix once, in the order in which they build on each other; says if one was taken.
 ///
 /// A fix that fails is an error in the answer, and the later ones are left.
 pub(super) fn take_all(
@@ -63,32 +56,50 @@ pub(super) fn take_all(
 ) -> Result<bool> {
     fixes.sort();
     fixes.dedup();
+    if options.check {
+        answer.checked_only = true;
+        answer.changed = !fixes.is_empty();
+        answer.lines.extend(fixes.iter().map(|fix| format!("would run: {}", fix.command())));
+        return Ok(false);
+    }
+    let mut ran = false;
     for fix in &fixes {
-        if options.check {
-            answer.checked_only = true;
-            answer.lines.push(format!("would run: {}", fix.command()));
-            continue;
-        }
-        answer.lines.push(format!("ran: {}", fix.command()));
-        if let Err(error) = take(host, options, fix, answer) {
-            answer.errors.push(Failure::from(&error));
-            break;
+        let command = fix.command();
+        match take(host, options, fix, answer) {
+            Ok(None) => {
+                answer.lines.push(format!("ran: {command}"));
+                ran = true;
+            }
+            Ok(Some(why)) => answer.lines.push(format!("not run: {command} ({why})")),
+            Err(error) => {
+                answer.lines.push(format!("failed: {command}"));
+                answer.errors.push(Failure::from(&error));
+                // What it did before it failed, it may have left.
+                return Ok(true);
+            }
         }
     }
-    Ok(!fixes.is_empty() && !options.check)
+    Ok(ran)
 }
 
-fn take(host: &dyn Host, options: &Options, fix: &Fix, answer: &mut Answer) -> Result<()> {
-    match fix {
-        Fix::Recover => command(host, options, Verb::Recover, answer),
-        Fix::Apply => command(host, options, Verb::Apply, answer),
-        Fix::Ldconfig => ldconfig(host),
-        Fix::DaemonReload => service::take(host, &Step::DaemonReload { user: None }).map(drop),
-        Fix::Restart { unit } if !options.no_restart => {
-            service::take(host, &Step::Restart { unit: unit.clone(), user: None }).map(drop)
-        }
-        Fix::Restart { .. } => Ok(()),
-    }
+/// Takes a fix, or says why it was left out.
+fn take(
+    host: &dyn Host,
+    options: &Options,
+    fix: &Fix,
+    answer: &mut Answer,
+) -> Result<Option<&'static str>> {
+    let step = match fix {
+        Fix::Recover => return command(host, options, Verb::Recover, answer).map(|()| None),
+        Fix::Apply => return command(host, options, Verb::Apply, answer).map(|()| None),
+        Fix::Restart { .. } if options.no_restart => return Ok(Some("--no-restart")),
+        Fix::Restart { unit } => Step::Restart { unit: unit.clone(), user: None },
+        Fix::DaemonReload => Step::DaemonReload { user: None },
+        Fix::Ldconfig => Step::Ldconfig,
+    };
+    let ran = service::take(host, &step)?;
+    answer.changed |= ran;
+    Ok((!ran).then_some("the root is another system's, or systemd is not running"))
 }
 
 /// Runs another command of ours, in the scope that is in force, and takes over what it says.
@@ -113,23 +124,4 @@ fn command(host: &dyn Host, options: &Options, verb: Verb, answer: &mut Answer) 
     answer.warnings.extend(part.warnings);
     answer.lines.extend(part.lines);
     outcome
-}
-
-fn ldconfig(host: &dyn Host) -> Result<()> {
-    let mut path = Path::new(LDCONFIG[0]);
-    if host.open(path)?.is_none() {
-        path = Path::new(LDCONFIG[1]);
-    }
-    let program = Program {
-        path: path.into(),
-        arguments: vec!["-X".into()],
-        environment: vec![("PATH".into(), "/usr/sbin:/usr/bin:/sbin:/bin".into())],
-        deadline: LDCONFIG_DEADLINE,
-    };
-    let outcome = host.run(&program)?;
-    if outcome.status == Some(0) {
-        return Ok(());
-    }
-    let because = String::from_utf8_lossy(&outcome.stderr).trim().to_owned();
-    Err(Error::Program { program: format!("{} -X", path.display()), because })
 }

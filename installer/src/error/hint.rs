@@ -1,6 +1,7 @@
 //! What to try, for each error.
 
 use std::io;
+use std::path::Path;
 
 use super::Error;
 
@@ -67,6 +68,9 @@ impl Error {
                 "name a program of this machine, such as /usr/bin/ollama"
             }
             Self::Usage { .. } => "vgpu-install --help lists what there is",
+            Self::Record { path, .. } if path.as_ref() == Path::new(crate::journal::PATH) => {
+                "install the version of vgpu-ollama that wrote it, and run its vgpu-install recover"
+            }
             Self::Record { path, .. } if path.starts_with(crate::state::DIR) => {
                 "copy /var/lib/vgpu and report it; originals lie beside their places as .vgpu-*"
             }
@@ -86,6 +90,7 @@ fn io_hint(source: &io::Error) -> Option<&'static str> {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             "check the path: it, or a directory on the way, is not there"
         }
+        io::ErrorKind::AlreadyExists => "something else lies there: name another file, or move it",
         io::ErrorKind::PermissionDenied => "run vgpu-install as root",
         io::ErrorKind::ReadOnlyFilesystem => {
             "remount that file system read-write and run vgpu-install again"

@@ -60,5 +60,8 @@ fn a_process_that_is_not_there_is_named() {
     assert!(matches!(error, Err(Error::NoProcess { pid: 0x80_0000 })), "{error:?}");
     let unit = Explain { unit: Some("gone".into()), names: vec!["x".into()], ..Explain::default() };
     let error = run(&Memory::described("dir /bin"), &unit, &mut Answer::of("explain")).unwrap_err();
-    assert_eq!(error.to_string(), "explaining the unit gone.service: of Ollama there is none");
+    assert_eq!(
+        error.to_string(),
+        "explaining the unit gone.service: it starts no Ollama; those that do: none"
+    );
 }

@@ -18,6 +18,18 @@ pub enum Libc {
     Unknown,
 }
 
+impl Libc {
+    /// The C library in words.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Glibc => "glibc",
+            Self::Musl => "musl",
+            Self::Unknown => "an unknown C library",
+        }
+    }
+}
+
 /// What starts the services of a system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

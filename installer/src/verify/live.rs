@@ -107,7 +107,10 @@ fn ended(outcome: &Outcome) -> String {
     match (outcome.timed_out, outcome.signal) {
         (true, _) => format!("the probe did not end within {} s", DEADLINE.as_secs()),
         (_, Some(signal)) => format!("signal {signal} ended the probe; it said: {said}"),
-        _ => format!("the probe ended with {:?}; it said: {said}", outcome.status),
+        _ => {
+            let code = outcome.status.map_or("no exit code".into(), |code| format!("code {code}"));
+            format!("the probe ended with {code}; it said: {said}")
+        }
     }
 }
 
@@ -160,7 +163,8 @@ fn gpu(seen: &Seen, child: &Child<'_>, require_gpu: bool, outcome: &Outcome, rep
         );
         report.add("gpu", Verdict::Ok, what);
         if seen.nvml.devices != Some(count as u32) {
-            let what = format!("NVML counts {:?} devices, CUDA {count}", seen.nvml.devices);
+            let counted = seen.nvml.devices.map_or("no".into(), |devices| devices.to_string());
+            let what = format!("CUDA counts {count} device(s), NVML {counted}");
             report.add("nvml", Verdict::Warn, what);
         }
         return;
@@ -177,8 +181,8 @@ fn gpu(seen: &Seen, child: &Child<'_>, require_gpu: bool, outcome: &Outcome, rep
     report.add("gpu", verdict, what.clone());
     let known = report.warnings.iter().any(|warning| warning.code == "no_gpu");
     if !require_gpu && !known {
-        let hint = "start vgpud on the host, check --link or /etc/vgpu/guest.toml, then run \
-                    systemctl restart ollama";
+        let hint = "start vgpud on the host, check --link or /etc/vgpu/guest.toml, then restart \
+                    Ollama: it looks for GPUs when it starts";
         report.warnings.push(Warning::new("no_gpu", what, hint));
     }
 }

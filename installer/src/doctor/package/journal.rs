@@ -36,8 +36,10 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
         findings.push(Finding::warn(&["P53"], cause).saw(saw).remedy("vgpu-install gc"));
     }
     if findings.is_empty() {
-        let last = generations.last().map_or(0, |last| last.generation);
-        let saw = format!("generation {last} is in force, of {count} kept");
+        let saw = match generations.last() {
+            Some(last) => format!("generation {} is in force, of {count} kept", last.generation),
+            None => "no generation is in force".into(),
+        };
         findings.push(Finding::ok("no change is unfinished").saw(saw));
     }
     Ok(findings)

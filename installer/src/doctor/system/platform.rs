@@ -7,6 +7,8 @@ use super::super::{Finding, Scene};
 use crate::error::Result;
 use crate::facts::{Facts, Libc, Source};
 
+/// What our libraries are built for.
+const MACHINES: [&str; 2] = ["x86_64", "aarch64"];
 /// How long reading the kernel's log may take.
 const LOG_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -22,7 +24,7 @@ fn served(scene: &Scene<'_>) -> Result<Finding> {
     let platform = &scene.facts.platform;
     let words = [
         format!("system: {}", if platform.os.is_empty() { "not named" } else { &platform.os }),
-        format!("C library: {:?}, machine: {:?}", platform.libc, platform.arch),
+        format!("C library: {}, machine: {}", platform.libc.word(), platform.arch),
         format!("libraries: {}, init: {}", platform.library_dir, platform.init.word()),
     ];
     let finding = match platform.libc {
@@ -31,8 +33,8 @@ fn served(scene: &Scene<'_>) -> Result<Finding> {
             Finding::fail(&[], cause).remedy("run Ollama in a container of a system with glibc")
         }
         Libc::Unknown => Finding::warn(&[], "no C library was recognised"),
-        Libc::Glibc if platform.arch != "x86_64" => {
-            Finding::fail(&[], "our libraries are built for x86_64 only")
+        Libc::Glibc if !MACHINES.contains(&platform.arch.as_str()) => {
+            Finding::fail(&[], "our libraries are built for x86_64 and aarch64")
         }
         Libc::Glibc if platform.wsl => {
             let cause = "WSL brings its own libcuda and writes its configuration anew at each boot";
