@@ -195,9 +195,10 @@ impl Answer {
     /// A closed pipe is no reason to fail: the work is done by then.
     pub fn print(&self, json: bool, out: &mut dyn Write, err: &mut dyn Write) {
         let _ = if json {
-            serde_json::to_writer_pretty(&mut *out, self)
+            // In one piece: standard output would pass on each line by itself.
+            serde_json::to_string_pretty(self)
                 .map_err(std::io::Error::from)
-                .and_then(|()| writeln!(out))
+                .and_then(|text| writeln!(out, "{text}"))
         } else {
             let mut text = Vec::new();
             self.print_text(&mut text)

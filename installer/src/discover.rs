@@ -145,8 +145,7 @@ pub fn text(host: &dyn Host, path: &Path) -> Result<String> {
 }
 
 fn is_dir(host: &dyn Host, path: &Path) -> Result<bool> {
-    let Some(real) = host.canonical(path)? else { return Ok(false) };
-    Ok(matches!(host.inspect(&real)?, crate::object::Object::Dir { .. }))
+    Ok(host.dir_identity(path)?.is_some())
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -177,6 +177,11 @@ pub trait Host {
     /// Seconds since 1970.
     fn now(&self) -> u64;
 
+    /// True if a directory itself lies at a path, not a link to one; reads nothing of a file.
+    fn is_dir(&self, path: &Path) -> Result<bool> {
+        Ok(matches!(self.inspect(path)?, Object::Dir { .. }))
+    }
+
     /// Reads a file whose length nobody tells beforehand, as below `/proc` and `/sys`; none if
     /// there is none, or if its process has ended.
     fn read_endless(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {

@@ -84,7 +84,10 @@ struct Prison {
 
 impl Prison {
     fn new() -> Self {
-        let guest = Guest::new();
+        Self::of(Guest::new())
+    }
+
+    fn of(guest: Guest) -> Self {
         let outside = guest.dir.path().join("outside");
         for dir in ["etc", "lib", "ollama.service.d", "cuda_v13", "vgpu/gen/1"] {
             std::fs::create_dir_all(outside.join(dir)).unwrap();
@@ -222,7 +225,7 @@ fn pipes_sockets_devices_and_loops_stop_nothing() {
 
 #[test]
 fn huge_directories_and_names_of_any_bytes_are_walked_to_an_end() {
-    let prison = Prison::new();
+    let prison = Prison::of(Guest::in_memory());
     let root = prison.guest.root();
     let odd = [&b"a\nb"[..], b"\xff\xfe", b"-rf", b"  ", b"\x1b[2J", b"%s%n", b".vgpu-1-\xff"];
     for dir in [DROP_IN_DIR, "usr/local/lib/ollama/cuda_v13", "etc/systemd/system", "usr/lib"] {

@@ -1,4 +1,4 @@
-//! On a real file system: the installer is killed at every system call that may change something
+//! On a file system of the kernel: the installer is killed at every system call that may change something
 //! and at a sample of the others, every call that changes something fails once, and the tree ends
 //! as it was before or after.
 
@@ -214,7 +214,7 @@ impl Run<'_> {
     }
 
     fn killed_at_every_call(&self) {
-        let guest = Guest::new();
+        let guest = Guest::in_memory();
         let ends = self.ends(&guest);
         let mut outcomes = BTreeMap::new();
         for call in kill_points(&self.calls(&guest, &ends)) {
@@ -233,7 +233,7 @@ impl Run<'_> {
     }
 
     fn failing_at_every_change(&self) {
-        let guest = Guest::new();
+        let guest = Guest::in_memory();
         let ends = self.ends(&guest);
         let calls = self.calls(&guest, &ends);
         let mut refused = 0;
@@ -351,7 +351,7 @@ fn changes(guest: &Guest, arguments: &[&str]) -> Vec<String> {
 #[test]
 fn a_second_apply_and_a_check_change_nothing() {
     for scope in ["service", "bundle"] {
-        let guest = Guest::new();
+        let guest = Guest::in_memory();
         assert_eq!(changes(&guest, &["apply", "--check", "--scope", scope]), [""; 0]);
         assert!(!changes(&guest, &["apply", "--scope", scope]).is_empty());
         let installed = guest.digest();

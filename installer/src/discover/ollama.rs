@@ -12,7 +12,6 @@ use super::{lossy, readable, text};
 use crate::error::Result;
 use crate::facts::{Bundle, Entry, Init, Layout, Ollama, Platform, SHIMS, Source, Unit};
 use crate::host::Host;
-use crate::object::Object;
 use origin::Origin;
 use version::Version;
 
@@ -201,7 +200,7 @@ fn libraries(host: &dyn Host, dir: &Path) -> Result<Libraries> {
     for name in readable(host.list(dir))?.unwrap_or_default().into_iter().take(ENTRIES_MAX) {
         let below = dir.join(&name);
         // A link to a sibling directory would be the same bundle twice.
-        if !matches!(host.inspect(&below)?, Object::Dir { .. }) {
+        if !host.is_dir(&below)? {
             continue;
         }
         if name.to_string_lossy().starts_with("mlx_") {

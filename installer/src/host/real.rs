@@ -91,6 +91,13 @@ impl Real {
         }
     }
 
+    /// Opens what lies at a path if no part of it is a link; none where the kernel has no openat2.
+    fn open_plain(&self, path: &Path) -> Option<Result<OwnedFd, Errno>> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        self.has_openat2.then(|| fs::openat2(&self.root, path, flags, Mode::empty(), resolve))
+    }
+
     /// Opens the directory of a path and gives the last part of it.
     fn parent<'p>(&self, verb: &'static str, path: &'p Path) -> Result<(OwnedFd, &'p OsStr)> {
         let name = path.file_name().ok_or(io::Error::from(io::ErrorKind::InvalidInput));
@@ -142,6 +149,10 @@ impl Host for Real {
         entries_max: usize,
     ) -> Result<Option<Listing>> {
         look::search(self, dir, wanted, entries_max)
+    }
+
+    fn is_dir(&self, path: &Path) -> Result<bool> {
+        look::is_dir(self, path)
     }
 
     fn dir_identity(&self, dir: &Path) -> Result<Option<(u64, u64)>> {

@@ -47,12 +47,27 @@ pub(super) fn render(document: &Value) -> String {
     let serial = format!("discovery, {many} processes one after the other");
     row(&mut text, &serial, ms(&discovery["serial_ms"]), "");
     row(&mut text, &format!("discovery, {many} at once"), ms(&discovery["parallel_ms"]), "");
-    let install = &document["install"];
-    let beside = format!("ldconfig -p {}", ms(&install["ldconfig_p_ms"]));
-    for name in ["scan", "plan", "apply", "rollback"] {
-        row(&mut text, name, ms(&install[format!("{name}_ms")]), &beside);
-    }
+    install(&mut text, &document["install"]);
     text
+}
+
+/// What the installer takes, with what it may take, beside `ldconfig` on the same root.
+fn install(text: &mut String, install: &Value) {
+    let number = |key: &str| install[key].as_f64().unwrap_or(f64::NAN);
+    for (name, key, target) in [
+        ("scan, which asks dpkg for owners too", "scan_ms", ""),
+        ("scan and plan", "plan_ms", "target 10 ms; "),
+        ("apply", "apply_ms", "target 100 ms; "),
+        ("rollback", "rollback_ms", "target 50 ms; "),
+    ] {
+        let took = number(key);
+        let beside = |key: &str| format!("{:.1} ms (× {:.1})", number(key), took / number(key));
+        let (build, print) = (beside("ldconfig_ms"), beside("ldconfig_p_ms"));
+        let beside = format!("{target}ldconfig {build}, ldconfig -p {print}");
+        row(text, name, format!("{took:.1} ms"), &beside);
+    }
+    let peak = kib(&install["scan_peak_kib"]);
+    row(text, "memory of a scan at its peak", peak, "target 16 MiB");
 }
 
 fn row(text: &mut String, what: &str, figure: String, beside: &str) {
@@ -101,5 +116,21 @@ mod tests {
         let down = "| copy 1 MiB, device to host | 2.50 GB/s (25 %) | plain memcpy 10.00 GB/s |";
         assert!(text.lines().any(|line| line == up), "{text}");
         assert!(text.lines().any(|line| line == down), "{text}");
+    }
+
+    #[test]
+    fn the_installers_figures_stand_beside_their_targets_and_ldconfig() {
+        let install = json!({
+            "scan_ms": 2.0, "plan_ms": 4.0, "apply_ms": 12.0, "rollback_ms": 3.0,
+            "ldconfig_ms": 4.0, "ldconfig_p_ms": 1.0, "scan_peak_kib": 5120,
+        });
+        let text = render(&json!({ "install": install }));
+        for row in [
+            "| scan and plan | 4.0 ms | target 10 ms; ldconfig 4.0 ms (× 1.0), ldconfig -p 1.0 ms \
+             (× 4.0) |",
+            "| memory of a scan at its peak | 5.0 MiB | target 16 MiB |",
+        ] {
+            assert!(text.lines().any(|line| line == row), "{text}");
+        }
     }
 }

@@ -42,7 +42,8 @@ pub(super) fn inspect(real: &Real, path: &Path) -> Result<Object> {
         FileType::Directory => Object::Dir { meta },
         FileType::RegularFile => {
             let bytes = stat.st_size.cast_unsigned();
-            let sha256 = if bytes <= DIGEST_BYTES_MAX { Some(sha256(real, path)?) } else { None };
+            let sha256 =
+                if bytes <= DIGEST_BYTES_MAX { Some(sha256(real, path, bytes)?) } else { None };
             Object::File { meta, bytes, sha256 }
         }
         FileType::Symlink => {
@@ -76,11 +77,12 @@ fn stamp(stat: &Stat) -> Stamp {
     Stamp { seconds: stat.st_mtime, nanoseconds }
 }
 
-fn sha256(real: &Real, path: &Path) -> Result<String> {
+fn sha256(real: &Real, path: &Path, bytes: u64) -> Result<String> {
     let failed = |source: io::Error| Error::io("reading", path, source);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let fd = real.open_below(path, flags).map_err(|errno| failed(errno.into()))?;
-    let mut content = Vec::new();
+    // Its length may have changed meanwhile: what there is now is read.
+    let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
     std::fs::File::from(fd).take(DIGEST_BYTES_MAX).read_to_end(&mut content).map_err(failed)?;
     Ok(digest(&content))
 }
@@ -94,10 +96,16 @@ fn attributes(real: &Real, path: &Path) -> Result<BTreeMap<String, String>, Errn
     let parent = path.parent().unwrap_or(Path::new("/"));
     let dir = real.open_below(parent, OFlags::PATH | OFlags::DIRECTORY)?;
     let by_fd = below(&dir, name);
+    // Most paths have none, and need no room for them.
+    match fs::llistxattr(&by_fd, &mut [0_u8; 0][..]) {
+        Ok(0) | Err(Errno::OPNOTSUPP | Errno::NOENT) => return Ok(all),
+        Ok(_) => {}
+        Err(errno) => return Err(errno),
+    }
     let mut names = vec![0_u8; ATTRIBUTE_BYTES_MAX];
     let length = match fs::llistxattr(&by_fd, &mut names[..]) {
         Ok(length) => length,
-        Err(Errno::OPNOTSUPP | Errno::NOENT) => return Ok(all),
+        Err(Errno::NOENT) => return Ok(all),
         Err(errno) => return Err(errno),
     };
     for attribute in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
@@ -128,7 +136,7 @@ pub(super) fn list(real: &Real, dir: &Path) -> Result<Vec<OsString>> {
         Err(errno) => return Err(failed(errno)),
     };
     let mut names = Vec::new();
-    for entry in Dir::read_from(&fd).map_err(failed)? {
+    for entry in Dir::new(fd).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
         if name != b"." && name != b".." {
             names.push(OsString::from_vec(name));
@@ -166,6 +174,14 @@ pub(super) fn search(
     Ok(Some(listing))
 }
 
+pub(super) fn is_dir(real: &Real, path: &Path) -> Result<bool> {
+    match real.open_below(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+        Err(errno) => Err(Error::io("looking at", path, errno.into())),
+    }
+}
+
 pub(super) fn dir_identity(real: &Real, dir: &Path) -> Result<Option<(u64, u64)>> {
     let failed = |errno: Errno| Error::io("looking at", dir, errno.into());
     match real.open_below(dir, OFlags::PATH | OFlags::DIRECTORY) {
@@ -193,7 +209,7 @@ pub(super) fn open(real: &Real, path: &Path) -> Result<Option<Opened>> {
     Ok(Some(Opened {
         identity: (stat.st_dev, stat.st_ino),
         bytes: stat.st_size.cast_unsigned(),
-        source: Box::new(FileSource(std::fs::File::from(fd))),
+        source: Box::new(FileSource { file: fd.into(), bytes: stat.st_size.cast_unsigned() }),
     }))
 }
 
@@ -232,17 +248,20 @@ pub(super) fn read_endless(real: &Real, path: &Path, bytes_max: u64) -> Result<O
     Ok(Some(content))
 }
 
-struct FileSource(std::fs::File);
+struct FileSource {
+    file: std::fs::File,
+    /// Its length when it was opened.
+    bytes: u64,
+}
 
 impl Source for FileSource {
     fn read_at(&self, offset: u64, bytes: usize) -> Option<Vec<u8>> {
-        // The length is asked for first, so that a hostile size allocates nothing.
-        let length = self.0.metadata().ok()?.len();
-        if offset.checked_add(bytes as u64)? > length {
+        // Asked before, so that a hostile size allocates nothing.
+        if offset.checked_add(bytes as u64)? > self.bytes {
             return None;
         }
         let mut content = vec![0; bytes];
-        self.0.read_exact_at(&mut content, offset).ok()?;
+        self.file.read_exact_at(&mut content, offset).ok()?;
         Some(content)
     }
 }
@@ -250,9 +269,14 @@ impl Source for FileSource {
 pub(super) fn canonical(real: &Real, path: &Path) -> Result<Option<PathBuf>> {
     let mut done = PathBuf::from("/");
     let mut links = 0;
-    let mut left: Vec<OsString> =
-        path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+    let mut left: Vec<OsString> = parts(path);
+    // Most paths lead through no link, or through no other after the first: one call tells.
+    let mut is_new = true;
     while let Some(part) = left.pop() {
+        if is_new && let Some(lies_there) = without_links(real, &done, &part, &left) {
+            return Ok(lies_there);
+        }
+        is_new = false;
         match Path::new(&part).components().next() {
             Some(Component::RootDir) => done = PathBuf::from("/"),
             Some(Component::ParentDir) => {
@@ -269,12 +293,39 @@ pub(super) fn canonical(real: &Real, path: &Path) -> Result<Option<PathBuf>> {
                 if links > LINKS_MAX {
                     return Ok(None);
                 }
-                left.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
+                left.extend(parts(&target));
+                is_new = true;
             }
             _ => {}
         }
     }
     Ok(Some(done))
+}
+
+/// The parts of a path, the first one last.
+fn parts(path: &Path) -> Vec<OsString> {
+    path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
+}
+
+/// The path that is still to be gone, if something lies there, else none; nothing where a link or
+/// `..` is on the way, or one call cannot tell.
+fn without_links(
+    real: &Real,
+    done: &Path,
+    next: &OsStr,
+    left: &[OsString],
+) -> Option<Option<PathBuf>> {
+    let mut whole = done.join(next);
+    whole.extend(left.iter().rev());
+    let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    if !whole.components().all(is_plain) {
+        return None;
+    }
+    match real.open_plain(&whole)? {
+        Ok(_) => Some(Some(whole)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Some(None),
+        Err(_) => None,
+    }
 }
 
 /// The text of the link at a path: none if nothing lies there, `Some(None)` if it is no link.
