@@ -113,7 +113,7 @@ pub enum Error {
         variable: String,
     },
     /// Two units share a drop-in's path and need different texts in it.
-    #[error("planning: {} and {} share the drop-in {path} and need different ones", units[0], units[1])]
+    #[error("planning: {} and {} need different texts in {path}", units[0], units[1])]
     Shared {
         /// The drop-in's path.
         path: Location,
