@@ -21,8 +21,8 @@ const WAIT_SECONDS_MAX: u64 = 86_400;
     name = "vgpu-install",
     version,
     about,
-    after_help = "Exit codes: 0 fine, 1 failed and undone (doctor: a check failed), 2 changed (with \
-                  --detailed-exitcode), 3 something that others changed was left, 4 run \
+    after_help = "Exit codes: 0 fine, 1 failed and undone (doctor: a check failed), 2 changed \
+                  (with --detailed-exitcode), 3 something that others changed was left, 4 run \
                   vgpu-install recover, 5 another vgpu-install is at work, 6 not served here, 64 \
                   wrong command line.",
     max_term_width = 100

@@ -1,6 +1,6 @@
-//! On a file system of the kernel: the installer is killed at every system call that may change something
-//! and at a sample of the others, every call that changes something fails once, and the tree ends
-//! as it was before or after.
+//! On a file system of the kernel: the installer is killed at every system call that may change
+//! something and at a sample of the others, every call that changes something fails once, and the
+//! tree ends as it was before or after.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
