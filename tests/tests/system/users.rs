@@ -23,11 +23,11 @@ fn a_persons_own_service_gets_the_gpu_and_the_rollback_takes_it_back() {
         .sh(&format!(
             "systemctl disable --quiet --now ollama
              useradd --create-home ann
-             units=/home/ann/.config/systemd/user
+             units=~ann/.config/systemd/user
              mkdir -p $units
              sed '/^User=/d; /^Group=/d' /etc/systemd/system/ollama.service > $units/ollama.service
              rm /etc/systemd/system/ollama.service
-             chown -R ann: /home/ann/.config
+             chown -R ann: ~ann/.config
              systemctl daemon-reload
              loginctl enable-linger ann
              systemctl start user@$(id -u ann)
