@@ -14,8 +14,8 @@ const DERIVED: &[Except] = &[
     Except { path: "var/cache/ldconfig", because: "ldconfig's own notes of what it read" },
 ];
 
-/// The number of the group in both; the host gives its socket to it.
-const GROUP: &str = "990";
+/// The number of the group in both, which no package takes; the host gives its socket to it.
+const GROUP: &str = "47110";
 
 const HARDENED: &str = "PrivateDevices=yes\nDevicePolicy=closed\nProtectSystem=strict\n\
     ProtectHome=yes\nProtectKernelTunables=yes\nProtectKernelModules=yes\nPrivateTmp=yes\n\
