@@ -14,7 +14,8 @@ const DERIVED: &[Except] = &[
     Except { path: "var/cache/ldconfig", because: "ldconfig's own notes of what it read" },
 ];
 
-/// The number of the group in both, which no package takes; the host gives its socket to it.
+/// The number of the group in both, which no package takes; the host gives its socket to it. The
+/// guest has the group from our sysusers file, by a number of its own.
 const GROUP: &str = "47110";
 
 const HARDENED: &str = "PrivateDevices=yes\nDevicePolicy=closed\nProtectSystem=strict\n\
@@ -31,7 +32,7 @@ fn a_hardened_unit_reaches_a_socket_that_is_its_groups_alone() {
     let guest = Guest::boot(&setting, USR_LOCAL, Files::Laid, host.socket().parent()).unwrap();
     guest
         .sh(&format!(
-            "groupadd --gid {GROUP} vgpu
+            "groupmod --gid {GROUP} vgpu
              mkdir -p /etc/systemd/system/ollama.service.d
              printf '[Service]\\n{}' > /etc/systemd/system/ollama.service.d/10-hard.conf
              systemctl daemon-reload",
