@@ -1,12 +1,14 @@
 //! Killed, cut off, and reloaded: what an interruption leaves, and what carries on through one.
 
+use vgpu_tests::system::{Guest, Tree};
+
 use super::{USR_LOCAL, alone, has_gpu, served, setting};
 
 const DROP_IN: &str = "etc/systemd/system/ollama.service.d/50-vgpu.conf";
 
-#[test]
-fn what_a_killed_run_left_is_undone_at_the_next_boot() {
-    let mut guest = alone(USR_LOCAL);
+/// A guest whose apply was killed before its commit, and the state before.
+fn interrupted() -> (Guest, Tree) {
+    let guest = alone(USR_LOCAL);
     guest.install_deb().unwrap();
     guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
     let before = guest.tree(&[]).unwrap();
@@ -14,8 +16,13 @@ fn what_a_killed_run_left_is_undone_at_the_next_boot() {
     let kill = ["--trace=fsync,fdatasync", "--inject=fsync,fdatasync:signal=KILL:when=12"];
     let killed = guest.vgpu_install_under_strace(&kill, &["apply"]).unwrap();
     assert!(!killed.status.success(), "{killed:?}");
-    let drop_in = "etc/systemd/system/ollama.service.d/50-vgpu.conf";
-    assert!(guest.root().join(drop_in).exists(), "killed too early for this test");
+    assert!(guest.root().join(DROP_IN).exists(), "killed too early for this test");
+    (guest, before)
+}
+
+#[test]
+fn what_a_killed_run_left_is_undone_at_the_next_boot() {
+    let (mut guest, before) = interrupted();
     guest.reboot().unwrap();
     let state = "systemctl show --property=ConditionResult --value vgpu-install-recover";
     assert_eq!(guest.sh(state).unwrap(), "yes\n");
@@ -38,14 +45,7 @@ fn a_kernel_without_openat2_and_pidfds_installs_and_rolls_back() {
 
 #[test]
 fn what_a_power_cut_left_of_an_apply_is_undone_at_the_next_boot() {
-    let mut guest = alone(USR_LOCAL);
-    guest.install_deb().unwrap();
-    guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
-    let before = guest.tree(&[]).unwrap();
-    let kill = ["--trace=fsync,fdatasync", "--inject=fsync,fdatasync:signal=KILL:when=12"];
-    let killed = guest.vgpu_install_under_strace(&kill, &["apply"]).unwrap();
-    assert!(!killed.status.success(), "{killed:?}");
-    assert!(guest.root().join(DROP_IN).exists(), "killed too early for this test");
+    let (mut guest, before) = interrupted();
     guest.cut_power().unwrap();
     let result = "systemctl show --property=Result --value vgpu-install-recover";
     assert_eq!(guest.sh(result).unwrap(), "success\n");

@@ -193,7 +193,9 @@ fn advice(one: &Confined, shims: &Path, guest: &Guest) -> String {
     let image = one.image.as_deref().unwrap_or("ollama/ollama");
     let engine = if one.source == Source::Docker { "docker" } else { "podman" };
     let way = match guest.link.as_deref() {
-        None => String::new(),
+        // What our libraries look for themselves. The directory, so that a socket that the host's
+        // service makes anew is seen as well.
+        None => " -v /run/vgpu:/run/vgpu".into(),
         Some(link) => {
             let socket = link
                 .strip_prefix("unix:")
