@@ -208,7 +208,7 @@ fn images_quadlets_snaps_and_flatpaks_are_recognised() {
              file /srv/docker/image/overlay2/repositories.json \
              {\"Repositories\":{\"nginx\":{},\"ollama/ollama\":\
              {\"ollama/ollama:latest\":\"sha256:0\"}}}",
-            (Source::Docker, "ollama/ollama:latest", "docker run"),
+            (Source::Docker, "ollama/ollama:latest", "-v /run/vgpu:/run/vgpu -e LD_PRELOAD="),
         ),
         (
             "file /etc/passwd ann:x:1000:1000::/srv/ann:/bin/sh
