@@ -122,6 +122,12 @@ impl Guest {
         std::fs::write(self.root().join(path), text).unwrap();
     }
 
+    /// Puts a program where our package puts `vgpu-smi`.
+    pub fn place_smi(&self) {
+        std::fs::create_dir_all(self.root().join("usr/bin")).unwrap();
+        self.copy("ollama", "usr/bin/vgpu-smi");
+    }
+
     /// Runs the installer on the root. An answer in JSON is held against its published schema.
     pub fn install(&self, arguments: &[&str]) -> Output {
         let program = env!("CARGO_BIN_EXE_vgpu-install");
@@ -160,6 +166,9 @@ impl Guest {
             path.starts_with("/var/lib")
                 || path.starts_with("/etc/systemd/system")
                 || path.starts_with("/usr/local/lib/ollama")
+                || path.starts_with("/usr/local/bin")
+                || path.starts_with("/etc/ld.so.conf.d")
+                || path == Path::new("/etc")
         };
         paths.retain(|path, _| !path.starts_with("/var/lib/vgpu/"));
         paths
