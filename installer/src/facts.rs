@@ -102,7 +102,9 @@ pub struct Variable {
 }
 
 /// The service manager that a unit belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Manager {
     /// The system's own.
@@ -110,6 +112,43 @@ pub enum Manager {
     System,
     /// The one of this user, as `systemctl --user` reaches it.
     User(String),
+}
+
+impl Manager {
+    /// The user whose own it is.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::System => None,
+            Self::User(name) => Some(name),
+        }
+    }
+
+    /// The words after `systemctl` that choose it; none for the system's own.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        self.user().map_or(vec![], |user| vec!["--user".into(), format!("--machine={user}@.host")])
+    }
+
+    /// The command that tells it something.
+    #[must_use]
+    pub fn command(&self, told: &str) -> String {
+        [vec!["systemctl".into()], self.words(), vec![told.into()]].concat().join(" ")
+    }
+}
+
+impl Unit {
+    /// The command that tells its systemd something of it: `systemctl restart ollama.service`.
+    #[must_use]
+    pub fn command(&self, verb: &str) -> String {
+        self.manager.command(&format!("{verb} {}", self.name))
+    }
+
+    /// The user that its processes run as, as far as its files say.
+    #[must_use]
+    pub fn runs_as(&self) -> &str {
+        self.manager.user().or(self.user.as_deref()).unwrap_or("root")
+    }
 }
 
 /// What the command of a unit turns out to run.

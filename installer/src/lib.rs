@@ -39,6 +39,7 @@ mod scan_text;
 pub mod service;
 pub mod state;
 pub mod step;
+pub mod systemd;
 pub mod unit_file;
 pub mod unit_log;
 pub mod verify;

@@ -14,6 +14,7 @@ use crate::cli;
 use crate::discover;
 use crate::doctor;
 use crate::error::{Error, Result};
+use crate::facts::Manager;
 use crate::host::Host;
 use crate::journal::Journal;
 use crate::mask::Mask;
@@ -81,12 +82,16 @@ pub fn compose(host: &dyn Host, options: &cli::Options) -> (Value, usize) {
             json!({ "actions": actions, "warnings": plan.warnings })
         })
     }));
-    let mut units: Vec<&str> = vec![RECOVER];
+    let mut units: Vec<(&str, &Manager)> = vec![(RECOVER, &Manager::System)];
     if let Ok(facts) = &facts {
-        units.extend(facts.units.iter().map(|unit| unit.name.as_str()));
-        units.extend(facts.guest_unit.as_deref());
+        units.extend(facts.units.iter().map(|unit| (unit.name.as_str(), &unit.manager)));
+        units.extend(facts.guest_unit.as_deref().map(|unit| (unit, &Manager::System)));
     }
-    document["logs"] = units.into_iter().map(|unit| (unit.to_owned(), log(host, unit))).collect();
+    let log = |(unit, manager): (&str, &Manager)| {
+        let of = manager.user().map_or(String::new(), |user| format!(" of user {user}"));
+        (format!("{unit}{of}"), log(host, unit, manager))
+    };
+    document["logs"] = units.into_iter().map(log).collect();
     document["facts"] = part(facts);
     // The mask knows the names of machines and people before it reads anything.
     let mut mask = Mask::new(&machines(host), &people(host));
@@ -109,8 +114,8 @@ fn part<T: Serialize>(gathered: Result<T>) -> Value {
     }
 }
 
-fn log(host: &dyn Host, unit: &str) -> Value {
-    part(unit_log::since_start(host, unit).map(|lines| match lines {
+fn log(host: &dyn Host, unit: &str, manager: &Manager) -> Value {
+    part(unit_log::since_start(host, unit, manager).map(|lines| match lines {
         Ok(lines) => json!(lines),
         Err(why) => json!({ "missing": why }),
     }))

@@ -76,7 +76,10 @@ fn systemctl(
 }
 
 /// True if the user's own systemd runs: its private socket is there exactly as long.
-fn manager_runs(host: &dyn Host, user: &str) -> Result<bool> {
+///
+/// # Errors
+/// [`Error::Io`] if the account file or the user's directory of sockets cannot be read.
+pub fn manager_runs(host: &dyn Host, user: &str) -> Result<bool> {
     let Some(uid) = account::uid(host, user)? else { return Ok(false) };
     let socket = format!("/run/user/{uid}/systemd/private");
     Ok(!host.inspect(Path::new(&socket))?.is_absent())

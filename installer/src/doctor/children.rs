@@ -59,7 +59,7 @@ pub(in crate::doctor) fn link<'s>(scene: &'s Scene<'_>) -> Result<&'s [Seen<Link
     }
     let mut seen: Vec<Seen<LinkSeen>> = Vec::new();
     for child in listed(scene)? {
-        let name = |unit: Option<&Unit>| unit.map(|unit| unit.name.clone());
+        let name = |unit: Option<&Unit>| unit.map(|unit| unit.command(""));
         if seen.iter().any(|known| name(known.unit.as_ref()) == name(child.unit)) {
             continue;
         }
@@ -109,7 +109,7 @@ fn listed<'s>(scene: &'s Scene<'_>) -> Result<Vec<Child<'s>>> {
 fn place(unit: Option<&Unit>, of: Option<(&Ollama, &Bundle)>) -> String {
     let who = match unit {
         Some(unit) => {
-            let user = unit.user.as_deref().unwrap_or("root");
+            let user = unit.runs_as();
             format!("a child of the doctor, as {user} with the environment of {}", unit.name)
         }
         None => "a child of the doctor, as this user".to_owned(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::answer::{Answer, Failure};
 use crate::cli::{Line, Options, ScopeName, Verb};
 use crate::error::Result;
+use crate::facts::{Manager, Unit};
 use crate::host::Host;
 use crate::plan::Scope;
 use crate::step::Step;
@@ -22,12 +23,17 @@ pub enum Fix {
     Apply,
     /// Letting the cache of ld.so be written anew, links left alone.
     Ldconfig,
-    /// Letting systemd read its units again.
-    DaemonReload,
+    /// Letting a unit's systemd read its units again.
+    DaemonReload {
+        /// Whose systemd it is.
+        manager: Manager,
+    },
     /// Restarting a service that runs.
     Restart {
         /// The unit.
         unit: String,
+        /// The systemd that runs it.
+        manager: Manager,
     },
 }
 
@@ -39,9 +45,19 @@ impl Fix {
             Self::Recover => "vgpu-install recover".into(),
             Self::Apply => "vgpu-install".into(),
             Self::Ldconfig => "ldconfig -X".into(),
-            Self::DaemonReload => "systemctl daemon-reload".into(),
-            Self::Restart { unit } => format!("systemctl restart {unit}"),
+            Self::DaemonReload { manager } => manager.command("daemon-reload"),
+            Self::Restart { unit, manager } => manager.command(&format!("restart {unit}")),
         }
+    }
+
+    /// Letting this unit's systemd read its units again.
+    pub(super) fn reload(unit: &Unit) -> Self {
+        Self::DaemonReload { manager: unit.manager.clone() }
+    }
+
+    /// Restarting this unit.
+    pub(super) fn restart(unit: &Unit) -> Self {
+        Self::Restart { unit: unit.name.clone(), manager: unit.manager.clone() }
     }
 }
 
@@ -89,12 +105,13 @@ fn take(
     fix: &Fix,
     answer: &mut Answer,
 ) -> Result<Option<&'static str>> {
+    let user = |manager: &Manager| manager.user().map(str::to_owned);
     let step = match fix {
         Fix::Recover => return command(host, options, Verb::Recover, answer).map(|()| None),
         Fix::Apply => return command(host, options, Verb::Apply, answer).map(|()| None),
         Fix::Restart { .. } if options.no_restart => return Ok(Some("--no-restart")),
-        Fix::Restart { unit } => Step::Restart { unit: unit.clone(), user: None },
-        Fix::DaemonReload => Step::DaemonReload { user: None },
+        Fix::Restart { unit, manager } => Step::Restart { unit: unit.clone(), user: user(manager) },
+        Fix::DaemonReload { manager } => Step::DaemonReload { user: user(manager) },
         Fix::Ldconfig => Step::Ldconfig,
     };
     let ran = service::take(host, &step)?;

@@ -45,7 +45,7 @@ pub(super) fn seeing(link: &LinkSeen, api: &ApiSeen) -> Memory {
 /// A guest whose service logged these lines.
 pub(super) fn logging(host: Memory, lines: &str) -> Memory {
     host.with_systemd()
-        .answering("InvocationID", said("99aa\n", ""))
+        .answering("InvocationID", said("InvocationID=99aa\n", ""))
         .answering("_SYSTEMD_INVOCATION_ID=99aa", said(lines, ""))
 }
 

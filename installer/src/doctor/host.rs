@@ -200,9 +200,11 @@ fn held(host: &dyn Host, connected: &Connected) -> Result<Vec<Finding>> {
 
 /// What our libraries wrote to the service's log about its host.
 fn logged(host: &dyn Host, unit: &Unit, reached_now: bool) -> Result<Vec<Finding>> {
-    let Ok(lines) = unit_log::since_start(host, &unit.name)? else { return Ok(Vec::new()) };
+    let Ok(lines) = unit_log::since_start(host, &unit.name, &unit.manager)? else {
+        return Ok(Vec::new());
+    };
     let last = |part: &str| lines.iter().rev().find(|line| line.contains(part));
-    let restart = format!("systemctl restart {}", unit.name);
+    let restart = unit.command("restart");
     let mut findings = Vec::new();
     if let Some(line) = last("the connection to the GPU host is lost") {
         let rows = ["F59", "U02"];

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(super) use processes::Processes;
-pub(super) use systemd::Shown;
 
 use super::children::Children;
 use crate::cli::Options;
@@ -18,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::facts::{Facts, Unit, Variable};
 use crate::host::{Host, Outcome, Program};
 use crate::state::{self, Manifest};
+use crate::systemd::Shown;
 use crate::unit_file::{assignments, without_percent_pairs, words};
 
 /// How long a package manager may take to name an owner.
@@ -34,7 +34,7 @@ pub struct Scene<'a> {
     /// The command's options.
     pub options: &'a Options,
     processes: OnceCell<Processes>,
-    shown: RefCell<BTreeMap<String, Option<Shown>>>,
+    shown: RefCell<BTreeMap<String, std::result::Result<Shown, String>>>,
     /// What children of the doctor saw.
     pub(in crate::doctor) children: Children,
 }

@@ -4,6 +4,7 @@ use super::children::{self, Seen};
 use super::{Check, Finding, Scene};
 use crate::discover::text;
 use crate::error::Result;
+use crate::facts::{Manager, Unit};
 use crate::probe::link::{Connected, Failed, LinkSeen, Outcome, Trouble, Try};
 
 /// A call that waits longer than this, in the median, makes every token wait: 5 ms; a socket on a
@@ -135,8 +136,13 @@ fn access(scene: &Scene<'_>) -> Result<Vec<Finding>> {
                 false => Finding::ok("the service's user opened it"),
             }]);
         };
-        let user = seen.unit.as_ref().and_then(|unit| unit.user.as_deref()).unwrap_or("root");
-        let service = seen.unit.as_ref().map_or("ollama", |unit| unit.name.as_str());
+        let user = seen.unit.as_ref().map_or("root", Unit::runs_as);
+        let restart = match seen.unit.as_ref().map(|unit| (&unit.manager, unit)) {
+            None => "systemctl restart ollama".into(),
+            Some((Manager::System, unit)) => unit.command("restart"),
+            // What a user's systemd starts has the groups that it was itself started with.
+            Some((Manager::User(name), _)) => format!("systemctl restart user@$(id -u {name})"),
+        };
         let errno = failed.errno.map_or(String::new(), |errno| format!(" (errno {errno})"));
         let mut rows = vec!["F52"];
         let mut finding = Finding::fail(&[], format!("{user} may not open the way to the host"))
@@ -147,7 +153,7 @@ fn access(scene: &Scene<'_>) -> Result<Vec<Finding>> {
             finding = finding.saw(format!("mode {mode:04o}, owner {owner}, group {group}"));
             if mode & 0o060 == 0o060 {
                 rows.push("U37");
-                remedy = format!("usermod -aG {group} {user} && systemctl restart {service}");
+                remedy = format!("usermod -aG {group} {user} && {restart}");
             }
         }
         if let Some(container) = &scene.facts.platform.container {

@@ -139,7 +139,7 @@ pub(super) fn unimplemented(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     let mut foreign = Vec::new();
     let mut unread = Vec::new();
     for unit in &scene.facts.units {
-        match unit_log::since_start(scene.host, &unit.name)? {
+        match unit_log::since_start(scene.host, &unit.name, &unit.manager)? {
             Err(why) => unread.push(format!("{}: {why}", unit.name)),
             Ok(lines) => {
                 for line in lines {

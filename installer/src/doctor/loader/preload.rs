@@ -65,7 +65,7 @@ fn judge(scene: &Scene<'_>, entry: &str) -> Result<std::result::Result<String, F
 
 /// The processes of a unit must have what the unit says: something between may have taken it.
 fn reached(scene: &Scene<'_>, unit: &Unit, wanted: &str) -> Result<Vec<Finding>> {
-    let Some(shown) = scene.shown(&unit.name, &unit.manager)? else { return Ok(Vec::new()) };
+    let Ok(shown) = scene.shown(&unit.name, &unit.manager)? else { return Ok(Vec::new()) };
     let Some(main) = shown.number("MainPID") else { return Ok(Vec::new()) };
     let all = &scene.processes()?.all;
     let environment = |pid: u64| -> Result<Option<String>> {

@@ -195,7 +195,7 @@ fn mended(
     let dir = path.parent().unwrap_or(path).display();
     match child.unit {
         Some(unit) if answer.why.contains("LD_LIBRARY_PATH") && !is_own => {
-            finding.remedy(format!("systemctl edit {}, and put {dir} after ours", unit.name))
+            finding.remedy(format!("{}, and put {dir} after ours", unit.command("edit")))
         }
         _ => finding.mended_by(Fix::Apply),
     }

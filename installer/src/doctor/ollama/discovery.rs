@@ -113,7 +113,8 @@ pub(super) fn arch(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     for seen in children::listings(scene)? {
         let mut lists: Vec<String> = seen.said.lines().filter_map(list).collect();
         if let (true, Some(unit)) = (lists.is_empty(), &seen.unit) {
-            let lines = unit_log::since_start(scene.host, &unit.name)?.unwrap_or_default();
+            let lines =
+                unit_log::since_start(scene.host, &unit.name, &unit.manager)?.unwrap_or_default();
             lists.extend(lines.iter().filter_map(|line| list(line)));
         }
         let Some(list) = lists.last() else {

@@ -58,7 +58,7 @@ const MESSAGES: [Message; 12] = [
 pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for unit in &scene.facts.units {
-        match unit_log::since_start(scene.host, &unit.name)? {
+        match unit_log::since_start(scene.host, &unit.name, &unit.manager)? {
             Err(why) => findings.push(Finding::skipped(why).saw(&unit.name)),
             Ok(lines) => findings.extend(judged(scene, unit, &lines)?),
         }
@@ -96,7 +96,7 @@ fn without_gpu(scene: &Scene<'_>, unit: &Unit) -> Result<Finding> {
     let mut links = children::link(scene)?.iter().filter_map(|seen| seen.found.as_ref().ok());
     if links.any(|link| connected(link).is_some()) {
         let cause = "the service looked once, found no GPU, and a host answers now";
-        let restart = format!("systemctl restart {}", unit.name);
+        let restart = unit.command("restart");
         return Ok(Finding::fail(&["U17"], cause).remedy(restart));
     }
     let cause = "the service found no GPU, as no host answers";

@@ -79,7 +79,7 @@ fn effect(scene: &Scene<'_>, unit: &Unit, ours: &str) -> Result<Vec<Finding>> {
             findings.push(Finding::fail(&["P44"], cause).saw(saw).remedy(remedy));
         }
     }
-    let Some(shown) = scene.shown(&unit.name, &unit.manager)? else { return Ok(findings) };
+    let Ok(shown) = scene.shown(&unit.name, &unit.manager)? else { return Ok(findings) };
     // What systemd has not read yet is another check's matter.
     if shown.text("NeedDaemonReload") == "yes" || !findings.is_empty() {
         return Ok(findings);
@@ -96,7 +96,7 @@ fn effect(scene: &Scene<'_>, unit: &Unit, ours: &str) -> Result<Vec<Finding>> {
         let finding = Finding::fail(&["F06"], cause)
             .saw(format!("DropInPaths={}", shown.text("DropInPaths")))
             .saw(format!("FragmentPath={}", shown.text("FragmentPath")))
-            .mended_by(Fix::DaemonReload);
+            .mended_by(Fix::reload(unit));
         findings.push(finding);
     }
     Ok(findings)
@@ -125,7 +125,7 @@ fn twice(scene: &Scene<'_>, unit: &Unit) -> Result<Vec<Finding>> {
             let cause =
                 format!("{name} of {} is set more than once; the last one counts", unit.name);
             let lines = files.iter().map(ToString::to_string);
-            let remedy = format!("systemctl edit --full {}, and keep one of them", unit.name);
+            let remedy = format!("{}, and keep one of them", unit.command("edit --full"));
             Finding::warn(&["F13"], cause).saw_all(lines).remedy(remedy)
         })
         .collect())

@@ -1,11 +1,11 @@
 //! Was what runs started after what lies there? Processes keep the environment and the files of
 //! their start.
 
-use super::super::scene::Shown;
 use super::super::{Finding, Fix, Scene};
 use crate::discover::text;
 use crate::error::Result;
-use crate::facts::{SHIMS, Unit};
+use crate::facts::{Manager, SHIMS, Unit};
+use crate::systemd::Shown;
 use crate::unit_file::{assignments, words};
 
 /// How exact a process's start is known: the machine's start is given in whole seconds.
@@ -19,10 +19,10 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     }
     for unit in scene.facts.units.iter().filter(|unit| !unit.masked) {
         match scene.shown(&unit.name, &unit.manager)? {
-            Some(shown) => findings.extend(pending(scene, unit, &shown)?),
-            None => {
-                let needs = format!("needs systemd here: nothing says when {} started", unit.name);
-                findings.push(Finding::skipped(needs));
+            Ok(shown) => findings.extend(pending(scene, unit, &shown)?),
+            Err(needs) => {
+                let saw = format!("nothing says when {} started", unit.name);
+                findings.push(Finding::skipped(needs).saw(saw));
             }
         }
     }
@@ -34,7 +34,7 @@ fn pending(scene: &Scene<'_>, unit: &Unit, shown: &Shown) -> Result<Vec<Finding>
     if shown.text("NeedDaemonReload") == "yes" {
         let cause = format!("systemd has not read the files of {} since they changed", unit.name);
         let saw = format!("{}: NeedDaemonReload=yes", unit.name);
-        findings.push(Finding::fail(&["F05", "P23"], cause).saw(saw).mended_by(Fix::DaemonReload));
+        findings.push(Finding::fail(&["F05", "P23"], cause).saw(saw).mended_by(Fix::reload(unit)));
     }
     let pid = shown.number("MainPID");
     let main = scene.processes()?.all.iter().find(|process| Some(u64::from(process.pid)) == pid);
@@ -47,7 +47,7 @@ fn pending(scene: &Scene<'_>, unit: &Unit, shown: &Shown) -> Result<Vec<Finding>
         let finding = Finding::fail(&["F05", "P24"], cause)
             .saw(format!("{} started at {}", main.words(), main.started))
             .saw(format!("{} changed at {changed}", unit.drop_in_path))
-            .mended_by(Fix::Restart { unit: unit.name.clone() });
+            .mended_by(Fix::restart(unit));
         findings.push(finding);
     }
     Ok(findings)
@@ -77,7 +77,7 @@ fn replaced(scene: &Scene<'_>) -> Result<Vec<Finding>> {
             let shown = scene.shown(&unit.name, &unit.manager)?.unwrap_or_default();
             let main = shown.number("MainPID");
             if main == Some(process.pid.into()) || main == Some(process.parent.into()) {
-                finding = finding.mended_by(Fix::Restart { unit: unit.name.clone() });
+                finding = finding.mended_by(Fix::restart(unit));
             }
         }
         if finding.remedy.is_none() {
@@ -99,7 +99,7 @@ pub(super) fn order(scene: &Scene<'_>) -> Result<Vec<Finding>> {
         let after = assignments(&ours).into_iter().filter(|line| line.key == "After");
         let mut is_ordered = after.flat_map(|line| words(&line.value)).any(|name| name == *guest);
         let shown = scene.shown(&unit.name, &unit.manager)?;
-        if let Some(shown) = &shown {
+        if let Ok(shown) = &shown {
             is_ordered |= words(shown.text("After")).contains(guest);
         }
         if !is_ordered {
@@ -109,15 +109,15 @@ pub(super) fn order(scene: &Scene<'_>) -> Result<Vec<Finding>> {
             continue;
         }
         let key = "ActiveEnterTimestampMonotonic";
-        let ready = scene.shown(guest, &unit.manager)?.and_then(|shown| shown.number(key));
-        let looked = shown.filter(Shown::is_active).and_then(|shown| shown.number(key));
+        let ready = scene.shown(guest, &Manager::System)?.ok().and_then(|shown| shown.number(key));
+        let looked = shown.ok().filter(Shown::is_active).and_then(|shown| shown.number(key));
         let (Some(looked), Some(ready)) = (looked, ready) else { continue };
         if ready > looked {
             let cause = format!("{} was started before the link was up", unit.name);
             let finding = Finding::fail(&["U03"], cause)
                 .saw(format!("{guest}: ready {ready} us after boot"))
                 .saw(format!("{}: active {looked} us after boot", unit.name))
-                .mended_by(Fix::Restart { unit: unit.name.clone() });
+                .mended_by(Fix::restart(unit));
             findings.push(finding);
         }
     }
@@ -128,6 +128,8 @@ pub(super) fn order(scene: &Scene<'_>) -> Result<Vec<Finding>> {
 mod tests {
     use super::super::super::tests::{examine_host, verdicts};
     use super::super::tests::{DROP_IN, with};
+    use crate::host::Outcome;
+    use crate::host::memory::Memory;
 
     const RUNS: &str = "MainPID=42\nActiveState=active\nNeedDaemonReload=no\n";
     const STAT: &str = "file /proc/42/stat 42 (ollama) S 1 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 ";
@@ -151,6 +153,36 @@ mod tests {
         let unread = [("ollama.service", "ActiveState=active\nNeedDaemonReload=yes\n")];
         assert_eq!(found(check, &[DROP_IN], &unread), ["fail F05 P23"]);
         assert_eq!(found(check, &[DROP_IN], &[]), ["skipped"]);
+    }
+
+    #[test]
+    fn a_users_own_systemd_says_when_its_unit_started() {
+        let machine = |socket: &str| {
+            let text = format!(
+                "file /etc/passwd ann:x:1000:1000::/home/ann:/bin/sh
+                 file /home/ann/.config/systemd/user/ollama.service [Service]\\n\
+                 ExecStart=/usr/local/bin/ollama serve
+                 file /etc/systemd/user/ollama.service.d/50-vgpu.conf [Service]
+                 file /usr/local/bin/ollama \u{7f}ELF
+                 file /usr/local/lib/ollama/cuda_v13/libggml-cuda.so backend
+                 file /usr/bin/systemctl elf\n{socket}\n{}",
+                server(5)
+            );
+            let stdout = RUNS.as_bytes().to_vec();
+            let outcome = Outcome { status: Some(0), stdout, ..Outcome::default() };
+            Memory::described(&text)
+                .answering("--machine=ann@.host show", outcome)
+                .running()
+                .with_systemd()
+        };
+        let found =
+            examine_host("service.reload", &machine("file /run/user/1000/systemd/private x"));
+        assert_eq!(verdicts(&found), ["fail F05 P24"]);
+        let remedy = "systemctl --user --machine=ann@.host restart ollama.service";
+        assert_eq!(found[0].remedy.as_deref(), Some(remedy));
+        let found = examine_host("service.reload", &machine(""));
+        assert_eq!(verdicts(&found), ["skipped"]);
+        assert_eq!(found[0].cause, "needs ann's own systemd, which does not run");
     }
 
     #[test]

@@ -44,10 +44,10 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
 fn about(scene: &Scene<'_>, unit: &Unit) -> Result<String> {
     let program = unit.executable.as_ref().map_or("nothing".into(), ToString::to_string);
     let state = match scene.shown(&unit.name, &unit.manager)? {
-        Some(shown) => {
+        Ok(shown) => {
             format!("{}, main process {}", shown.text("ActiveState"), shown.text("MainPID"))
         }
-        None => "state not asked for".into(),
+        Err(needs) => format!("whether it runs {needs}"),
     };
     let manager = match &unit.manager {
         Manager::System => String::new(),
@@ -70,7 +70,7 @@ fn snaps(scene: &Scene<'_>) -> Result<Vec<Finding>> {
         let serves = scene.facts.running.iter().any(|one| one.unit.as_deref() == Some(name));
         let (rows, saw): (&[&str], _) = (&["F07", "U09"], Path::new(SNAP_DIR).join(name));
         let remedy = "snap remove ollama, then Ollama's install script or a package";
-        let finding = if serves || shown.is_some_and(|shown| shown.is_active()) {
+        let finding = if serves || shown.is_ok_and(|shown| shown.is_active()) {
             Finding::fail(rows, "the Ollama that serves is a snap's, which takes no libraries")
         } else {
             Finding::warn(rows, "a snap's Ollama is installed, which takes no libraries")
@@ -84,7 +84,7 @@ fn judge(scene: &Scene<'_>, unit: &Unit) -> Result<Vec<Finding>> {
     let name = &unit.name;
     if unit.masked {
         let cause = format!("{name} is masked and cannot be started");
-        let remedy = format!("systemctl unmask {name}");
+        let remedy = unit.command("unmask");
         let saw = format!("{} leads to /dev/null", unit.fragment);
         return Ok(vec![Finding::warn(&[], cause).saw(saw).remedy(remedy)]);
     }
@@ -101,7 +101,7 @@ fn program(scene: &Scene<'_>, unit: &Unit) -> Result<Option<Finding>> {
     };
     let Some(file) = scene.host.open(path)? else {
         let cause = format!("{} starts a program that is not there", unit.name);
-        let remedy = format!("systemctl edit {}, and name the program in ExecStart=", unit.name);
+        let remedy = format!("{}, and name the program in ExecStart=", unit.command("edit"));
         return Ok(Some(
             Finding::fail(&[], cause).saw(format!("{path}: no such file")).remedy(remedy),
         ));
@@ -119,7 +119,7 @@ fn program(scene: &Scene<'_>, unit: &Unit) -> Result<Option<Finding>> {
         format!("{} starts a script instead of Ollama's own program", unit.name)
     };
     let saw = format!("{path}: a script, of no package");
-    let remedy = format!("systemctl revert {}, then vgpu-install", unit.name);
+    let remedy = format!("{}, then vgpu-install", unit.command("revert"));
     let finding =
         if hidden { Finding::fail(&["F14"], cause) } else { Finding::warn(&["F14"], cause) };
     Ok(Some(finding.saw(saw).remedy(remedy)))
@@ -151,7 +151,7 @@ fn mounts(scene: &Scene<'_>, unit: &Unit) -> Result<Option<Finding>> {
         return Ok(None);
     }
     let cause = format!("{} does not start: a mount that it asks for leads nowhere", unit.name);
-    let remedy = format!("systemctl edit {}, and take that Bind line out", unit.name);
+    let remedy = format!("{}, and take that Bind line out", unit.command("edit"));
     Ok(Some(Finding::fail(&["P54"], cause).saw_all(lines).remedy(remedy)))
 }
 
