@@ -8,6 +8,7 @@ mod container;
 mod demo;
 mod driver;
 mod error;
+mod group;
 mod guest;
 mod layout;
 mod root;

@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Error, Finished, Result, bounded, error::at, run};
+use super::{Error, Finished, Result, bounded, error::at, group::Group, run};
 
 /// Longest time for PID 1 to reach its target: measured 0.3 s on 2 cores, and machines are shared.
 const BOOT: Duration = Duration::from_secs(60);
@@ -43,6 +43,7 @@ pub struct Container {
     /// The number of PID 1 as this machine counts, in digits; empty until it is known.
     leader: String,
     binds: Vec<Bind>,
+    group: Group,
     directory: TempDir,
 }
 
@@ -69,8 +70,9 @@ impl Container {
         unpack.arg(tarball).arg("--directory").arg(&root);
         run(&mut unpack, Duration::from_secs(300))?.success()?;
         furnish(&root)?;
-        let (supervisor, ready) = start(directory.path(), &binds)?;
-        let mut container = Self { supervisor, leader: String::new(), binds, directory };
+        let group = Group::new(&format!("vgpu-{}", name(directory.path())))?;
+        let (supervisor, ready) = start(directory.path(), &group, &binds)?;
+        let mut container = Self { supervisor, leader: String::new(), binds, group, directory };
         container.await_ready(&ready)?;
         Ok(container)
     }
@@ -82,7 +84,7 @@ impl Container {
     pub fn reboot(&mut self) -> Result<()> {
         self.stop();
         self.leader.clear();
-        let (supervisor, ready) = start(self.directory.path(), &self.binds)?;
+        let (supervisor, ready) = start(self.directory.path(), &self.group, &self.binds)?;
         self.supervisor = supervisor;
         self.await_ready(&ready)
     }
@@ -96,7 +98,7 @@ impl Container {
         signal(&self.leader, Signal::KILL);
         bounded::wait(&mut self.supervisor, STOP).map_err(at("waiting for", "systemd-nspawn"))?;
         self.leader.clear();
-        let (supervisor, ready) = start(self.directory.path(), &self.binds)?;
+        let (supervisor, ready) = start(self.directory.path(), &self.group, &self.binds)?;
         self.supervisor = supervisor;
         self.await_ready(&ready)
     }
@@ -169,22 +171,30 @@ fn signal(number: &str, signal: Signal) {
     }
 }
 
+/// Is what a machine may be called whose files are in this directory.
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().replace('.', "")
+}
+
 /// Starts systemd-nspawn over the root below `path`; answers where it says when PID 1 is ready.
-fn start(path: &Path, binds: &[Bind]) -> Result<(Child, UnixDatagram)> {
+fn start(path: &Path, group: &Group, binds: &[Bind]) -> Result<(Child, UnixDatagram)> {
     let notify = path.join("notify");
     // Of an earlier boot.
     let _ = fs::remove_file(&notify);
     let socket = UnixDatagram::bind(&notify).map_err(at("listening on", &notify))?;
     let log = path.join(LOG);
     let console = File::create(&log).map_err(at("creating", &log))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().replace('.', "");
     // If this program is killed, the container stops: SIGTERM makes its supervisor power it off,
     // where SIGKILL would leave its PID 1 behind.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "systemd-nspawn"]);
+    let mut command = Command::new("sh");
+    command.args(["-ec", "echo $$ > \"$0\"; exec \"$@\""]).arg(group.members());
+    command.args(["setpriv", "--pdeathsig", "TERM", "systemd-nspawn"]);
     command.args(["--boot", "--quiet", "--register=no", "--keep-unit", "--private-network"]);
     command.args(["--console=pipe", "--notify-ready=yes", "--directory"]).arg(path.join("root"));
-    command.args(["--machine", &name, "--hostname=guest"]);
+    command.args(["--machine", &name(path), "--hostname=guest"]);
+    // Without this call systemd inside cannot give a unit's device rules to the kernel, and says
+    // nothing: every device policy would be as good as none.
+    command.arg("--system-call-filter=bpf");
     for Bind { here, there } in binds {
         command.arg(format!("--bind={}:{}", here.display(), there.display()));
     }

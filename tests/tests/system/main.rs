@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod devices;
 mod doctor;
 mod drivers;
 mod packaging;
