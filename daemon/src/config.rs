@@ -17,7 +17,7 @@ use crate::store::Place;
 const DEFAULT_FILE: &str = "/etc/vgpu/host.toml";
 
 /// Where guests look first (design: links).
-const DEFAULT_ADDRESS: &str = "unix:/run/vgpu/vgpud.sock";
+const DEFAULT_SOCKET: &str = "/run/vgpu/vgpud.sock";
 
 /// Owner and group may connect; packages give the socket to the group `vgpu`.
 const DEFAULT_MODE: u32 = 0o660;
@@ -40,8 +40,8 @@ const IMAGES_MIB_MAX: u32 = 1 << 20;
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// Sockets to listen at; empty: ours by default, unless systemd hands over others.
-    pub listen: Vec<PathBuf>,
+    /// Addresses to listen at; empty: ours by default, unless systemd hands over others.
+    pub listen: Vec<Uri>,
     /// Who may connect.
     pub access: Access,
     /// Most clients at a time.
@@ -95,7 +95,10 @@ impl Config {
         let images_mib = within("images_mib", images_mib, IMAGES_MIB_MAX)?;
         let device = arguments.device.as_deref().or(file.device.as_deref());
         Ok(Self {
-            listen: listen.iter().map(|address| socket_path(address)).collect::<Result<_, _>>()?,
+            listen: listen
+                .iter()
+                .map(|address| address.parse::<Uri>())
+                .collect::<Result<_, _>>()?,
             access: Access {
                 mode: mode.map_or(Ok(DEFAULT_MODE), |mode| parse_mode(mode))?,
                 group: group.map(|group| find_group(group)).transpose()?,
@@ -114,9 +117,9 @@ impl Config {
         })
     }
 
-    /// The socket where nothing else is configured.
-    pub fn default_socket() -> PathBuf {
-        DEFAULT_ADDRESS.trim_start_matches("unix:").into()
+    /// The address where nothing else is configured.
+    pub fn default_address() -> Uri {
+        Uri::Unix(DEFAULT_SOCKET.into())
     }
 }
 
@@ -172,13 +175,6 @@ fn absolute(path: &Path) -> Result<PathBuf, DaemonError> {
         path: path.into(),
         source,
     })
-}
-
-fn socket_path(address: &str) -> Result<PathBuf, DaemonError> {
-    match address.parse::<Uri>()? {
-        Uri::Unix(path) => Ok(path),
-        uri => Err(vgpu_link::LinkError::NotBuilt { uri: uri.to_string(), available: "unix:" })?,
-    }
 }
 
 fn parse_mode(mode: &str) -> Result<u32, DaemonError> {
@@ -260,7 +256,7 @@ mod tests {
     fn the_command_line_wins_over_the_file() {
         let file = "device = \"nvidia\"\nlisten = [\"unix:/a\"]\nmode = \"600\"\nsim_gpus = 3\n";
         let config = load(&["--device", "sim", "--listen", "unix:/b"], file).expect("right");
-        assert_eq!(config.listen, [PathBuf::from("/b")]);
+        assert_eq!(config.listen, [Uri::Unix("/b".into())]);
         assert_eq!(config.access, Access { mode: 0o600, group: None });
         let older = load(&["--sim-driver", "12.8"], "device = \"sim\"").expect("right").device;
         assert_eq!(older, Source::Sim { gpus: 1, driver: Some(12080) });
@@ -278,7 +274,6 @@ mod tests {
             (&["--device", "voodoo"], ""),
             (&["--driver-dir", "/nonexistent"], ""),
             (&["--device", "sim", "--listen", "udp:1"], ""),
-            (&["--device", "sim", "--listen", "vsock:2:6475"], ""),
             (&["--device", "sim", "--mode", "rw"], ""),
             (&["--device", "sim", "--mode", "1777"], ""),
             (&["--device", "sim", "--sim-gpus", "0"], ""),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use vgpu_link::wire::control::Refusal;
-use vgpu_link::{Link, Listener, handshake, unix_link};
+use vgpu_link::{Arrival, Link, Listener, handshake, socket_link};
 
 use crate::config::Config;
 use crate::desk::{Ask, Tell};
@@ -213,17 +213,20 @@ impl Host {
         }
     }
 
-    fn take_on(&mut self, client: OwnedFd) {
+    fn take_on(&mut self, arrival: Arrival) {
+        let Arrival { socket: client, peer } = arrival;
         self.sessions += 1;
         let session = self.sessions;
         if self.workers.is_full() {
             let text = format!("{} clients are served, and no more may be", self.workers.serving());
-            log::event("refused", &[("session", &session), ("because", &text)]);
+            log::event("refused", &[("session", &session), ("peer", &peer), ("because", &text)]);
             refuse(client, Refusal::Full, &text);
             return;
         }
         match self.workers.hand_over(&client, session) {
-            Ok(pid) => log::event("client", &[("session", &session), ("worker", &pid)]),
+            Ok(pid) => {
+                log::event("client", &[("session", &session), ("peer", &peer), ("worker", &pid)]);
+            }
             Err(error) => {
                 let because = log::chain(&error);
                 log::event("refused", &[("session", &session), ("because", &because)]);
@@ -336,7 +339,7 @@ fn answer(ledger: &mut Ledger, session: u64, ask: Ask) -> Option<Tell> {
 
 /// Turns a client away without waiting for it.
 fn refuse(client: OwnedFd, refusal: Refusal, text: &str) {
-    let mut link = unix_link(client);
+    let mut link = socket_link(client);
     link.wait_until(Some(Instant::now()));
     // A fresh socket has room for the few bytes; a client that is gone needs no answer.
     let _ = handshake::refuse(&mut link, refusal, text);

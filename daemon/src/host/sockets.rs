@@ -1,10 +1,10 @@
 //! The listening sockets: systemd's, those of the configuration, or the usual one.
 
-use std::path::Path;
+use std::os::fd::OwnedFd;
 
 use listenfd::ListenFd;
 use rustix::io::FdFlags;
-use vgpu_link::Listener;
+use vgpu_link::{Listener, Uri};
 
 use crate::config::Config;
 use crate::error::DaemonError;
@@ -17,21 +17,21 @@ use crate::log;
 /// [`DaemonError`] if a socket cannot be had; then none is kept.
 pub(crate) fn open(config: &Config) -> Result<Vec<Listener>, DaemonError> {
     let mut listeners = activated()?;
-    let usual = [Config::default_socket()];
+    let usual = [Config::default_address()];
     let named = if config.listen.is_empty() && listeners.is_empty() {
         &usual[..]
     } else {
         &config.listen[..]
     };
-    for path in named {
-        listeners.push(bind(path, config)?);
+    for address in named {
+        listeners.push(bind(address, config)?);
     }
     Ok(listeners)
 }
 
-fn bind(path: &Path, config: &Config) -> Result<Listener, DaemonError> {
-    let listener = Listener::bind(path, config.access)?;
-    log::event("listening", &[("address", &format!("unix:{}", path.display()))]);
+fn bind(address: &Uri, config: &Config) -> Result<Listener, DaemonError> {
+    let listener = Listener::bind(address, config.access)?;
+    log::event("listening", &[("address", address)]);
     Ok(listener)
 }
 
@@ -44,10 +44,9 @@ fn activated() -> Result<Vec<Listener>, DaemonError> {
             // systemd hands it over for us, not for our workers.
             rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)
                 .map_err(DaemonError::system("taking over a socket of systemd"))?;
-            let address = socket.local_addr().map_err(failed)?;
-            let path = address.as_pathname().unwrap_or(Path::new("?")).display().to_string();
-            log::event("listening", &[("address", &format!("unix:{path}")), ("by", &"systemd")]);
-            listeners.push(Listener::adopt(socket)?);
+            let listener = Listener::adopt(OwnedFd::from(socket))?;
+            log::event("listening", &[("address", &listener.address()), ("by", &"systemd")]);
+            listeners.push(listener);
         }
     }
     Ok(listeners)

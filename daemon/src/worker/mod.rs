@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Reason, Welcome};
-use vgpu_link::{Link, LinkError, handshake, unix_link};
+use vgpu_link::{Link, LinkError, handshake, socket_link};
 
 use crate::cli::WorkerOptions;
 use crate::desk::{Ask, Desk, Tell};
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     stop.cut_off(&client)?;
     // What is recorded is recorded to its end.
     let watch = options.record.is_none().then(|| Watch::start(&client, session)).transpose()?;
-    let mut link = Box::new(unix_link(client));
+    let mut link = Box::new(socket_link(client));
     // Kept to the end: the host process ends and collects a worker whose desk is closed.
     let mut device = None;
     let met = handshake::meet(&mut *link, Instant::now() + HANDSHAKE_LIMIT).map_err(Into::into);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use vgpu_link::wire::control::Reason;
 use vgpu_link::wire::cuda::{self, Dim3, Image, KernelLaunch};
-use vgpu_link::{LinkError, unix_link};
+use vgpu_link::{LinkError, socket_link};
 
 use crate::process::{Client, LIMIT, Vgpud, kill, pid_in, welcomed};
 
@@ -52,7 +52,7 @@ fn the_memory_of_a_client_killed_with_sigkill_is_free_again() {
     let daemon = Vgpud::start(&[]);
     let mut observer = daemon.client();
     let socket = daemon.raw();
-    let mut holder = welcomed(unix_link(socket.try_clone().expect("a descriptor").into()));
+    let mut holder = welcomed(socket_link(socket.try_clone().expect("a descriptor").into()));
     hold(&mut holder, 64 * MIB);
     // From here on the connection is that of another process, which never looks at it.
     let mut killed = Command::new("cat")

@@ -11,7 +11,7 @@ use vgpu_link::wire::control::{
     DeviceState, DeviceStateReply, Hello, Role, Snapshot, SnapshotReply, Welcome,
 };
 use vgpu_link::wire::{Header, Kind, Payload, Request, Text};
-use vgpu_link::{Bulk, Link, LinkError, UnixLink, Uri, connect, handshake};
+use vgpu_link::{Bulk, Link, LinkError, SocketLink, Uri, connect, handshake};
 
 /// Bounds every wait of these tests: far above what a loaded machine needs.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -124,7 +124,7 @@ fn hello() -> Hello {
 }
 
 /// Introduces a client over a link that is open.
-pub fn welcomed(mut link: UnixLink) -> Client {
+pub fn welcomed(mut link: SocketLink) -> Client {
     let welcome = handshake::introduce(&mut link, &hello(), Instant::now() + LIMIT);
     let welcome = welcome.expect("the daemon welcomes us");
     Client { link: Box::new(link), welcome, context: 0, sequence: 0 }

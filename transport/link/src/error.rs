@@ -34,20 +34,20 @@ pub enum LinkError {
         source: io::Error,
     },
     /// The host cannot listen at the address.
-    #[error("{verb} {path}")]
+    #[error("{verb} {address}")]
     Listen {
         /// What was being done, such as "listening on".
         verb: &'static str,
-        /// The socket's path.
-        path: String,
+        /// The socket's path, or the address.
+        address: String,
         /// What the system said.
         source: io::Error,
     },
     /// Another daemon answers at the address.
-    #[error("listening on {path}: another program answers there")]
+    #[error("listening on {address}: another program answers there")]
     InUse {
-        /// The socket's path.
-        path: String,
+        /// The socket's path, or the address.
+        address: String,
     },
     /// The host turned us away.
     #[error("the host refused the connection: {text}")]
@@ -163,7 +163,7 @@ impl LinkError {
                 "Write unix:/run/vgpu/vgpud.sock, pci:auto, pci:0000:00:05.0, vsock:2:6475 or \
                  tls:gpu-host:6475.",
             ),
-            Self::NotBuilt { .. } => Some("Use unix:/run/vgpu/vgpud.sock."),
+            Self::NotBuilt { .. } => Some("Use unix:/run/vgpu/vgpud.sock or vsock:2:6475."),
             Self::Connect { source, .. } => connect_hint(source),
             Self::Listen { .. } => {
                 Some("Check that the directory exists and that this user may write to it.")

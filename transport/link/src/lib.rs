@@ -2,7 +2,7 @@
 //!
 //! A [`Link`] sends and receives whole frames in order, and comes apart into a [`Sender`] and a
 //! [`Receiver`] that two threads use at once. [`connect`] opens one from a [`Uri`] and
-//! shakes hands; [`Listener`] is the host's end of `unix:`. The handshake of both sides is in
+//! shakes hands; a [`Listener`] is the host's end of every link. The handshake of both sides is in
 //! [`handshake`]; every failure is a [`LinkError`] that says whether trying again can help.
 //!
 //! ```no_run
@@ -32,18 +32,22 @@
 pub mod config;
 mod error;
 pub mod handshake;
+mod listen;
 mod memory;
+mod socket;
 mod stream;
 mod unix;
 mod uri;
+mod vsock;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use error::LinkError;
+pub use listen::{Access, Arrival, Listener, Peer};
 pub use memory::{MemoryStream, memory_pair};
+pub use socket::{Socket, SocketLink, socket_link};
 pub use stream::{Stream, StreamLink, StreamReceiver, StreamSender};
-pub use unix::{Access, Listener, UnixLink, unix_link};
 pub use uri::Uri;
 pub use vgpu_wire as wire;
 
@@ -192,8 +196,10 @@ pub fn connect(
     let limit = Instant::now() + limit;
     let mut link: Box<dyn Link> = match uri {
         Uri::Unix(path) => Box::new(unix::connect(path, limit)?),
-        Uri::Pci(_) | Uri::Vsock { .. } | Uri::Tls(_) => {
-            return Err(LinkError::NotBuilt { uri: uri.to_string(), available: "unix:" });
+        Uri::Vsock { cid, port } => Box::new(vsock::connect(*cid, *port, limit)?),
+        Uri::Pci(_) | Uri::Tls(_) => {
+            let available = "unix: and vsock:";
+            return Err(LinkError::NotBuilt { uri: uri.to_string(), available });
         }
     };
     let welcome = handshake::introduce(&mut *link, hello, limit)?;

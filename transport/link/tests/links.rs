@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::IoSlice;
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use vgpu_link::wire::control::{Hello, Reason, Refusal, Role, Welcome, opcode};
 use vgpu_link::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX, VERSION};
 use vgpu_link::wire::{Header, Kind, Payload, Text};
 use vgpu_link::{
-    Bulk, Link, LinkError, MemoryStream, Receiver, Sender, Stream, StreamLink, handshake,
+    Bulk, Link, LinkError, MemoryStream, Receiver, Sender, Socket, Stream, StreamLink, handshake,
 };
 
 /// Makes two ends of one kind of link, and lets a test speak raw bytes on one of them.
@@ -38,9 +38,10 @@ impl Subject for MemoryStream {
     }
 }
 
-impl Subject for UnixStream {
+impl Subject for Socket {
     fn ends() -> (Self, Self) {
-        Self::pair().expect("a socket pair")
+        let (left, right) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
+        (OwnedFd::from(left).into(), OwnedFd::from(right).into())
     }
 }
 
@@ -48,7 +49,7 @@ impl Subject for UnixStream {
 macro_rules! over_every_link {
     ($($name:ident)*) => {
         mod memory { $(#[test] fn $name() { super::$name::<vgpu_link::MemoryStream>(); })* }
-        mod unix { $(#[test] fn $name() { super::$name::<std::os::unix::net::UnixStream>(); })* }
+        mod unix { $(#[test] fn $name() { super::$name::<vgpu_link::Socket>(); })* }
     };
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use vgpu_link::wire::control::DeviceState;
 use vgpu_link::wire::{Header, Kind, Malformed, Payload, Reader, Request, Writer};
-use vgpu_link::{Bulk, Link, LinkError, memory_pair, unix_link};
+use vgpu_link::{Bulk, Link, LinkError, memory_pair, socket_link};
 
 use super::CALLER;
 use crate::conversation::Conversation;
@@ -63,7 +63,7 @@ impl Request for Store {
 pub(super) fn links() -> [(Box<dyn Link>, Box<dyn Link>); 2] {
     let (near, far) = memory_pair();
     let (left, right) = UnixStream::pair().unwrap();
-    let unix = |socket| Box::new(unix_link(OwnedFd::from(socket)));
+    let unix = |socket| Box::new(socket_link(OwnedFd::from(socket)));
     [(Box::new(near), Box::new(far)), (unix(left), unix(right))]
 }
 
