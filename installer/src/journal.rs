@@ -9,6 +9,7 @@ mod frames;
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use frames::{MAGIC, frame};
@@ -27,7 +28,7 @@ pub const PATH: &str = "/var/lib/vgpu/journal";
 const JOURNAL_BYTES_MAX: u64 = 256 << 20;
 
 /// The time of the state directory's parent before and after we made that directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct ParentTimes {
     /// Before our first change.
     pub before: Stamp,
@@ -36,7 +37,7 @@ pub struct ParentTimes {
 }
 
 /// A step together with what it found: all that its inverse needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Change {
     /// The generation that made it; part of the hidden name beside its path.
     pub generation: u64,
@@ -61,7 +62,7 @@ impl Change {
 }
 
 /// A hidden file of ours that is about to be collected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Obsolete {
     /// Where it lies.
     pub aside: Location,
@@ -72,7 +73,7 @@ pub struct Obsolete {
 }
 
 /// One entry of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
     /// An apply begins.

@@ -34,7 +34,7 @@ pub fn run(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8
         return Ok(0);
     }
     let (mut code, mut changed, mut left) = (0, false, Vec::new());
-    for scope in scopes(&generations) {
+    for scope in state::scopes(&generations) {
         let options = Options { scope: Some(named(scope)), ..options.clone() };
         let edited = edited(host, &generations, scope)?;
         answer.changed = false;
@@ -55,17 +55,6 @@ pub fn run(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8
         Warning::new("drift", format!("{path} was changed by others and was left"), hint)
     }));
     Ok(code)
-}
-
-/// The scopes in force, each once, in the order in which they came.
-fn scopes(generations: &[Manifest]) -> Vec<Scope> {
-    let mut scopes = Vec::new();
-    for scope in generations.iter().flat_map(Manifest::scopes) {
-        if !scopes.contains(&scope) {
-            scopes.push(scope);
-        }
-    }
-    scopes
 }
 
 /// Paths of a scope that no longer hold what we put there and are for people to edit. Links in
@@ -100,7 +89,8 @@ fn is_bundle_link(step: &Step) -> bool {
     matches!(step.content(), Some(Content::Link { .. })) && !is_smi
 }
 
-fn named(scope: Scope) -> ScopeName {
+/// A scope as the command line names it.
+pub(crate) fn named(scope: Scope) -> ScopeName {
     match scope {
         Scope::Service => ScopeName::Service,
         Scope::Bundle => ScopeName::Bundle,

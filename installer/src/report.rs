@@ -4,22 +4,24 @@
 //! What cannot be gathered is in the document as the error that kept it out: a report is made most
 //! often where something does not work.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::answer::{Action, Answer};
+use crate::answer::{Action, Answer, Failure};
 use crate::cli;
 use crate::discover;
 use crate::doctor;
 use crate::error::{Error, Result};
-use crate::facts::Manager;
+use crate::facts::{Facts, Manager};
 use crate::host::Host;
-use crate::journal::Journal;
+use crate::journal::{Journal, Record};
 use crate::mask::Mask;
-use crate::plan::plan;
-use crate::state;
+use crate::plan::{Plan, Scope, Warning, plan};
+use crate::state::{self, Manifest};
 use crate::unit_log;
 
 /// The version of the document's form.
@@ -56,32 +58,110 @@ pub fn run(
     Ok(0)
 }
 
+/// The report, as it is before it is masked: masking replaces parts of texts, and nothing else.
+#[derive(Debug, JsonSchema, Serialize)]
+pub struct Document {
+    /// The version of this form.
+    schema_version: u32,
+    /// The version of the program that made it.
+    program_version: &'static str,
+    /// Seconds since 1970.
+    time: u64,
+    /// True if this is the running machine, and not a root elsewhere.
+    running: bool,
+    /// The scope that was asked for.
+    scope: Scope,
+    /// The entries of `/etc/ld.so.preload`.
+    preload: Part<Vec<String>>,
+    /// The lines of `/etc/vgpu/guest.toml`.
+    guest_toml: Part<Vec<String>>,
+    /// What the doctor found.
+    findings: Part<Vec<doctor::Finding>>,
+    /// The generations in force, oldest first.
+    generations: Part<Vec<Manifest>>,
+    /// The records of a run that did not end; null if there is none.
+    journal: Part<Option<Vec<Record>>>,
+    /// What an apply would do now; null where there are no facts to plan from.
+    plan: Option<Part<Planned>>,
+    /// The lines of each unit since its last start.
+    logs: BTreeMap<String, Part<Log>>,
+    /// What `scan` finds.
+    facts: Part<Facts>,
+}
+
+/// A part of the report, or the error that kept it out.
+#[derive(Debug, JsonSchema, Serialize)]
+#[serde(untagged)]
+enum Part<T> {
+    /// It was gathered.
+    Gathered(T),
+    /// It could not be gathered.
+    Missing {
+        /// Why.
+        error: String,
+    },
+}
+
+impl<T> From<Result<T>> for Part<T> {
+    fn from(gathered: Result<T>) -> Self {
+        gathered.map_or_else(
+            |error| {
+                let Failure { what, because, .. } = Failure::from(&error);
+                let error: Vec<String> = std::iter::once(what).chain(because).collect();
+                Self::Missing { error: error.join(": ") }
+            },
+            Self::Gathered,
+        )
+    }
+}
+
+/// What an apply would do.
+#[derive(Debug, JsonSchema, Serialize)]
+struct Planned {
+    /// The steps.
+    actions: Vec<Action>,
+    /// What a person should know.
+    warnings: Vec<Warning>,
+}
+
+/// What a unit wrote.
+#[derive(Debug, JsonSchema, Serialize)]
+#[serde(untagged)]
+enum Log {
+    /// Its lines.
+    Lines(Vec<String>),
+    /// It has none.
+    None {
+        /// Why.
+        missing: String,
+    },
+}
+
 /// Gathers the document, masked, with the number of places that were replaced.
 #[must_use]
 pub fn compose(host: &dyn Host, options: &cli::Options) -> (Value, usize) {
+    let document = gathered(host, options);
+    #[expect(clippy::expect_used, reason = "every key of the document is a text")]
+    let mut document = serde_json::to_value(document).expect("the document has a form in JSON");
+    // The mask knows the names of machines and people before it reads anything.
+    let mut mask = Mask::new(&machines(host), &people(host));
+    mask.document(&mut document);
+    (document, mask.count())
+}
+
+fn gathered(host: &dyn Host, options: &cli::Options) -> Document {
     let facts = discover::facts_beside(host, options.driver_root.as_deref()).map(|mut facts| {
         discover::ask_owners(host, &mut facts);
         facts
     });
-    let mut document = json!({
-        "schema_version": SCHEMA_VERSION,
-        "program_version": env!("CARGO_PKG_VERSION"),
-        "time": host.now(),
-        "running": host.is_running(),
-        "scope": part(Ok(options.policy().scope)),
-        "preload": part(preload(host)),
-        "guest_toml": part(lines(host, "/etc/vgpu/guest.toml")),
-        "findings": part(doctor::findings(host, options)),
-        "generations": part(state::generations(host)),
-        "journal": part(Journal::interrupted(host).map(|found| found.map(|one| one.records))),
+    let plan = facts.as_ref().ok().map(|facts| {
+        let plan = plan(facts, &options.policy());
+        let planned = |plan: Plan| Planned {
+            actions: plan.steps.iter().map(Action::doing).collect(),
+            warnings: plan.warnings,
+        };
+        plan.map(planned).into()
     });
-    let planned = facts.as_ref().ok().map(|facts| plan(facts, &options.policy()));
-    document["plan"] = part(planned.transpose().map(|plan| {
-        plan.map(|plan| {
-            let actions: Vec<Action> = plan.steps.iter().map(Action::doing).collect();
-            json!({ "actions": actions, "warnings": plan.warnings })
-        })
-    }));
     let mut units: Vec<(&str, &Manager)> = vec![(RECOVER, &Manager::System)];
     if let Ok(facts) = &facts {
         units.extend(facts.units.iter().map(|unit| (unit.name.as_str(), &unit.manager)));
@@ -89,36 +169,28 @@ pub fn compose(host: &dyn Host, options: &cli::Options) -> (Value, usize) {
     }
     let log = |(unit, manager): (&str, &Manager)| {
         let of = manager.user().map_or(String::new(), |user| format!(" of user {user}"));
-        (format!("{unit}{of}"), log(host, unit, manager))
+        let lines = unit_log::since_start(host, unit, manager);
+        let log = lines.map(|lines| match lines {
+            Ok(lines) => Log::Lines(lines),
+            Err(missing) => Log::None { missing },
+        });
+        (format!("{unit}{of}"), log.into())
     };
-    document["logs"] = units.into_iter().map(log).collect();
-    document["facts"] = part(facts);
-    // The mask knows the names of machines and people before it reads anything.
-    let mut mask = Mask::new(&machines(host), &people(host));
-    mask.document(&mut document);
-    (document, mask.count())
-}
-
-/// A part of the document, or the error that kept it out.
-fn part<T: Serialize>(gathered: Result<T>) -> Value {
-    let kept_out = |what: String| json!({ "error": what });
-    match gathered.map(serde_json::to_value) {
-        Ok(Ok(value)) => value,
-        Ok(Err(error)) => kept_out(error.to_string()),
-        Err(error) => {
-            let failure = crate::answer::Failure::from(&error);
-            kept_out(
-                std::iter::once(failure.what).chain(failure.because).collect::<Vec<_>>().join(": "),
-            )
-        }
+    Document {
+        schema_version: SCHEMA_VERSION,
+        program_version: env!("CARGO_PKG_VERSION"),
+        time: host.now(),
+        running: host.is_running(),
+        scope: options.policy().scope,
+        preload: preload(host).into(),
+        guest_toml: lines(host, "/etc/vgpu/guest.toml").into(),
+        findings: doctor::findings(host, options).into(),
+        generations: state::generations(host).into(),
+        journal: Journal::interrupted(host).map(|found| found.map(|one| one.records)).into(),
+        plan,
+        logs: units.into_iter().map(log).collect(),
+        facts: facts.into(),
     }
-}
-
-fn log(host: &dyn Host, unit: &str, manager: &Manager) -> Value {
-    part(unit_log::since_start(host, unit, manager).map(|lines| match lines {
-        Ok(lines) => json!(lines),
-        Err(why) => json!({ "missing": why }),
-    }))
 }
 
 fn lines(host: &dyn Host, path: &str) -> Result<Vec<String>> {

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -34,7 +35,7 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 pub const MANIFEST_VERSION: u32 = 3;
 
 /// What one generation changed, with all that undoing it needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Manifest {
     /// The version of this form.
     pub schema_version: u32,
@@ -62,6 +63,18 @@ impl Manifest {
     pub fn scopes(&self) -> impl Iterator<Item = Scope> {
         self.joined_scopes.iter().copied().chain([self.scope])
     }
+}
+
+/// Lists the scopes in force, each once, in the order in which they came.
+#[must_use]
+pub fn scopes(generations: &[Manifest]) -> Vec<Scope> {
+    let mut scopes = Vec::new();
+    for scope in generations.iter().flat_map(Manifest::scopes) {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    scopes
 }
 
 /// Makes sure that there is a place for the state directory.

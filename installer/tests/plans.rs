@@ -14,7 +14,7 @@ use vgpu_install::facts::{Facts, Manager, PciDevice, SHIMS};
 use vgpu_install::host::memory::Memory;
 use vgpu_install::plan::{Plan, Policy, Scope, plan};
 use vgpu_install::step::Step;
-use vgpu_install::{answer, discover};
+use vgpu_install::{answer, discover, report};
 
 const UNIT: &str = "[Unit]\\nDescription=Ollama Service\\n[Service]\\nExecStart=";
 
@@ -362,7 +362,11 @@ fn the_published_schemas_are_those_of_the_types() {
         let schema = settings.into_generator().into_root_schema_for::<T>();
         serde_json::to_string_pretty(&schema).unwrap() + "\n"
     }
-    let schemas = [("answer", schema::<answer::Answer>()), ("facts", schema::<Facts>())];
+    let schemas = [
+        ("answer", schema::<answer::Answer>()),
+        ("facts", schema::<Facts>()),
+        ("report", schema::<report::Document>()),
+    ];
     for (name, found) in schemas {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/schema");
         let path = dir.join(format!("{name}.json"));

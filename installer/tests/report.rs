@@ -16,7 +16,13 @@ use vgpu_install::host::memory::Memory;
 use vgpu_install::report;
 
 /// What nobody else may learn, each planted somewhere below.
-const PRIVATE: [&str; 21] = [
+const PRIVATE: [&str; 27] = [
+    "hunter8-of-ollama",
+    "hunter9-of-ollama",
+    "userinfo-999",
+    "2001:db8:99::8",
+    "fe80::99ff:fe00:7",
+    "52-54-00-99-00-08",
     "hunter2-in-unit",
     "two words of a secret",
     "hunter3-in-file",
@@ -53,7 +59,7 @@ fn machine() -> Memory {
     let unit = format!(
         "[Service]\\nExecStart=/usr/local/bin/ollama serve\\nUser=ollama\\n\
          Environment=\"API_TOKEN=two words of a secret\" DB_PASSWORD=hunter2-in-unit\\n\
-         Environment=COLOUR=plain-value-999 OLLAMA_MODELS={home}\\n\
+         Environment=COLOUR=plain-value-999 OLLAMA_API_KEY=hunter8-of-ollama OLLAMA_MODELS={home}\\n\
          Environment=HTTPS_PROXY=http://mallory:hunter7-of-proxy@proxy.corp.example.net:3128\\n\
          EnvironmentFile=/etc/ollama.env"
     );
@@ -62,6 +68,8 @@ fn machine() -> Memory {
     let log = "2026-01-01T00:00:00+0000 ollama[9]: routes OLLAMA_HOST:http://192.168.44.9:11434\n\
                POST from 203.0.113.77 and fd00:99::7 by 52:54:00:99:00:07 password=hunter5-in-log\n\
                Authorization: Bearer hf_Abcdefgh1234567890 for someone@example.org at gpubox\n\
+               http://userinfo-999@[2001:db8:99::8]:80/ via fe80::99ff:fe00:7%eth0\n\
+               link/ether 52-54-00-99-00-08 OLLAMA_KEY:hunter9-of-ollama\n\
                jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl\n\
                Your new public key is: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPlanted\n\
                inference compute id=0 library=CUDA name=CUDA0 driver=13.0 pci_id=0000:01:00.0\n";
@@ -83,7 +91,7 @@ fn machine() -> Memory {
          file /var/lib/vgpu/gen/1/manifest.json {manifest}"
     ))
     .with_systemd()
-    .answering("systemctl show", said("99aa\n"))
+    .answering("systemctl show", said("InvocationID=99aa\n"))
     .answering("_SYSTEMD_INVOCATION_ID=99aa", said(log))
 }
 
@@ -117,7 +125,27 @@ fn what_explains_a_fault_is_in_a_report() {
         assert!(!document[part].is_null() || part == "journal", "{part}\n{document:#}");
     }
     let log = document["logs"]["ollama.service"].as_array().expect("the unit's lines");
-    assert_eq!(log.len(), 6, "{log:?}");
+    assert_eq!(log.len(), 8, "{log:?}");
+}
+
+#[test]
+fn reports_are_what_the_published_schema_says() {
+    guest::fits("report", &composed(), &["a machine in memory"]);
+    let damaged = Memory::described("file /var/lib/vgpu/gen/1/manifest.json damaged");
+    guest::fits("report", &report::compose(&damaged, &options()).0, &["a damaged state"]);
+
+    let guest = Guest::new();
+    let file = guest.dir.path().join("report.json");
+    for arguments in [&["--no-restart"][..], &["--no-restart", "--scope", "bundle"]] {
+        let applied = guest.install(arguments);
+        assert!(applied.status.success(), "{applied:?}");
+        let output = guest.install(&["report", "--output", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{output:?}");
+        let document: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert!(!document["generations"].as_array().unwrap().is_empty(), "{document:#}");
+        guest::fits("report", &document, arguments);
+        std::fs::remove_file(&file).unwrap();
+    }
 }
 
 #[test]

@@ -5,13 +5,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::{Answer, Failure};
-use crate::cli::{Line, Options, ScopeName, Verb};
+use crate::cli::{Line, Options, Verb};
 use crate::error::Result;
 use crate::facts::{Manager, Unit};
 use crate::host::Host;
 use crate::plan::Scope;
 use crate::step::Step;
-use crate::{commands, service, state};
+use crate::{commands, refresh, service};
 
 /// Something that mends a finding and takes nothing away from anybody.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
@@ -19,8 +19,11 @@ use crate::{commands, service, state};
 pub enum Fix {
     /// Finishing or undoing what an interrupted run left.
     Recover,
-    /// Applying again, with the scope in force.
-    Apply,
+    /// Applying again.
+    Apply {
+        /// The scopes in force; none for the usual one.
+        scopes: Vec<Scope>,
+    },
     /// Letting the cache of ld.so be written anew, links left alone.
     Ldconfig,
     /// Letting a unit's systemd read its units again.
@@ -43,11 +46,24 @@ impl Fix {
     pub fn command(&self) -> String {
         match self {
             Self::Recover => "vgpu-install recover".into(),
-            Self::Apply => "vgpu-install".into(),
+            Self::Apply { scopes } if scopes.is_empty() => "vgpu-install".into(),
+            Self::Apply { scopes } => {
+                let commands = scopes.iter().map(|scope| match scope {
+                    Scope::Service => "vgpu-install",
+                    Scope::Bundle => "vgpu-install --scope bundle",
+                    Scope::System => "vgpu-install --scope system",
+                });
+                commands.collect::<Vec<_>>().join(" && ")
+            }
             Self::Ldconfig => "ldconfig -X".into(),
             Self::DaemonReload { manager } => manager.command("daemon-reload"),
             Self::Restart { unit, manager } => manager.command(&format!("restart {unit}")),
         }
+    }
+
+    /// Applying again; in which scopes is filled in where the check's answer is taken.
+    pub(super) fn apply() -> Self {
+        Self::Apply { scopes: Vec::new() }
     }
 
     /// Letting this unit's systemd read its units again.
@@ -108,7 +124,16 @@ fn take(
     let user = |manager: &Manager| manager.user().map(str::to_owned);
     let step = match fix {
         Fix::Recover => return command(host, options, Verb::Recover, answer).map(|()| None),
-        Fix::Apply => return command(host, options, Verb::Apply, answer).map(|()| None),
+        Fix::Apply { scopes } if scopes.is_empty() => {
+            return command(host, options, Verb::Apply, answer).map(|()| None);
+        }
+        Fix::Apply { scopes } => {
+            for scope in scopes {
+                let options = Options { scope: Some(refresh::named(*scope)), ..options.clone() };
+                command(host, &options, Verb::Apply, answer)?;
+            }
+            return Ok(None);
+        }
         Fix::Restart { .. } if options.no_restart => return Ok(Some("--no-restart")),
         Fix::Restart { unit, manager } => Step::Restart { unit: unit.clone(), user: user(manager) },
         Fix::DaemonReload { manager } => Step::DaemonReload { user: user(manager) },
@@ -119,17 +144,9 @@ fn take(
     Ok((!ran).then_some("the root is another system's, or systemd is not running"))
 }
 
-/// Runs another command of ours, in the scope that is in force, and takes over what it says.
+/// Runs another command of ours and takes over what it says.
 fn command(host: &dyn Host, options: &Options, verb: Verb, answer: &mut Answer) -> Result<()> {
-    let mut options = options.clone();
-    if let Some(last) = state::generations(host)?.last() {
-        options.scope = Some(match last.scope {
-            Scope::Service => ScopeName::Service,
-            Scope::Bundle => ScopeName::Bundle,
-            Scope::System => ScopeName::System,
-        });
-    }
-    let line = Line { verb: Some(verb), rollback: None, options };
+    let line = Line { verb: Some(verb), rollback: None, options: options.clone() };
     let mut part = Answer::of(commands::name(&line));
     let outcome = commands::run(host, &line, &mut part).map(drop);
     answer.changed |= part.changed && outcome.is_ok();

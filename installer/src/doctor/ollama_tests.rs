@@ -43,7 +43,9 @@ fn installs_that_cannot_be_served_are_told() {
                  file /opt/other/lib/ollama/cuda_v13/libggml-cuda.so x";
     assert_eq!(install(mixed), ["fail U14"]);
     assert_eq!(install(&format!("{bundle}\nfile /.dockerenv x")), ["warn U30"]);
-    assert_eq!(verdicts(&examine("ollama.install", "dir /usr")), ["warn"]);
+    let none = examine("ollama.install", "dir /usr");
+    assert_eq!(verdicts(&none), ["fail"]);
+    assert!(none[0].remedy.as_deref().unwrap().starts_with("curl "), "{none:?}");
 }
 
 #[test]

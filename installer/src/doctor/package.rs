@@ -36,7 +36,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::facts::SHIMS;
     use crate::host::memory::Memory;
     use crate::plan::{Policy, Scope, plan};
@@ -44,6 +44,11 @@ mod tests {
 
     /// A machine on which one scope was applied.
     pub(super) fn applied(scope: Scope) -> Memory {
+        applied_all(&[scope])
+    }
+
+    /// A machine on which these scopes were applied, one after the other.
+    pub(in crate::doctor) fn applied_all(scopes: &[Scope]) -> Memory {
         let mut text = String::from(
             "dir /var/lib
              file /etc/systemd/system/ollama.service [Service]\\nExecStart=/usr/local/bin/ollama
@@ -55,9 +60,11 @@ mod tests {
             text.push_str(&format!("file /usr/lib/x86_64-linux-gnu/vgpu/{name} ours\n"));
         }
         let machine = Memory::described(&text);
-        let facts = discover::facts(&machine).unwrap();
-        let plan = plan(&facts, &Policy { scope, ..Policy::default() }).unwrap();
-        apply::apply(&machine, &plan, &mut || Ok(())).unwrap();
+        for scope in scopes {
+            let facts = discover::facts(&machine).unwrap();
+            let plan = plan(&facts, &Policy { scope: *scope, ..Policy::default() }).unwrap();
+            apply::apply(&machine, &plan, &mut || Ok(())).unwrap();
+        }
         machine
     }
 }

@@ -16,7 +16,8 @@ use crate::discover::text;
 use crate::error::{Error, Result};
 use crate::facts::{Facts, Unit, Variable};
 use crate::host::{Host, Outcome, Program};
-use crate::state::{self, Manifest};
+use crate::plan::Scope;
+use crate::state;
 use crate::systemd::Shown;
 use crate::unit_file::{assignments, without_percent_pairs, words};
 
@@ -24,6 +25,16 @@ use crate::unit_file::{assignments, without_percent_pairs, words};
 const OWNER_DEADLINE: Duration = Duration::from_secs(20);
 /// The configuration of a guest, which may name its links.
 const CONFIGURATION: &str = "/etc/vgpu/guest.toml";
+
+/// All that is in force: generations of several scopes lie beside each other.
+pub(super) struct InForce {
+    /// The number of the newest generation.
+    pub(super) generation: u64,
+    /// When it was made: seconds since 1970.
+    pub(super) since: u64,
+    /// Every scope, in the order in which they came.
+    pub(super) scopes: Vec<Scope>,
+}
 
 /// One machine under examination.
 pub struct Scene<'a> {
@@ -125,9 +136,14 @@ impl<'a> Scene<'a> {
         Ok(links)
     }
 
-    /// The generation in force, if there is one.
-    pub(super) fn in_force(&self) -> Result<Option<Manifest>> {
-        Ok(state::generations(self.host)?.pop())
+    /// What is in force, if anything is.
+    pub(super) fn in_force(&self) -> Result<Option<InForce>> {
+        let generations = state::generations(self.host)?;
+        let scopes = state::scopes(&generations);
+        Ok(generations.last().map(|newest| {
+            let (generation, since) = (newest.generation, newest.time);
+            InForce { generation, since, scopes }
+        }))
     }
 
     /// The environment that systemd gives to a unit's processes by its files: with our drop-in,

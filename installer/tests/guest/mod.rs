@@ -188,12 +188,17 @@ pub fn conforms(output: &Output, arguments: &[&str]) {
     };
     let is_facts = arguments.contains(&"scan") && answer.get("command").is_none();
     let name = if is_facts { "facts" } else { "answer" };
+    fits(name, &answer, arguments);
+}
+
+/// Demands that a document is what a published schema says.
+pub fn fits(name: &str, document: &serde_json::Value, arguments: &[&str]) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/schema");
     let schema = std::fs::read(dir.join(format!("{name}.json"))).unwrap();
     let schema: serde_json::Value = serde_json::from_slice(&schema).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let wrong: Vec<String> = validator.iter_errors(&answer).map(|e| e.to_string()).collect();
-    assert!(wrong.is_empty(), "{arguments:?} against {name}.json: {wrong:#?}\n{answer:#}");
+    let wrong: Vec<String> = validator.iter_errors(document).map(|e| e.to_string()).collect();
+    assert!(wrong.is_empty(), "{arguments:?} against {name}.json: {wrong:#?}\n{document:#}");
 }
 
 fn without_time(text: &str) -> String {

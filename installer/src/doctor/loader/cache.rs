@@ -20,7 +20,7 @@ struct Cached {
 
 pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     let is_system =
-        scene.in_force()?.is_some_and(|last| last.scopes().any(|scope| scope == Scope::System));
+        scene.in_force()?.is_some_and(|in_force| in_force.scopes.contains(&Scope::System));
     let entries = entries(scene)?;
     let lines: Vec<String> = entries.iter().map(Cached::line).collect();
     let mut findings = Vec::new();

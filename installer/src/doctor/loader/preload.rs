@@ -47,18 +47,18 @@ fn judge(scene: &Scene<'_>, entry: &str) -> Result<std::result::Result<String, F
     if !entry.contains('/') {
         let cause =
             format!("LD_PRELOAD names {entry} without a path: Ollama's own copy is found first");
-        return Ok(Err(Finding::fail(&["P43"], cause).mended_by(Fix::Apply)));
+        return Ok(Err(Finding::fail(&["P43"], cause).mended_by(Fix::apply())));
     }
     let Some(file) = told(scene, Path::new(entry))? else {
         let cause = "LD_PRELOAD names a file that is not there";
         let saw = format!("{entry}: no such file (ENOENT)");
-        return Ok(Err(Finding::fail(&["F09"], cause).saw(saw).mended_by(Fix::Apply)));
+        return Ok(Err(Finding::fail(&["F09"], cause).saw(saw).mended_by(Fix::apply())));
     };
     let line = format!("{entry} {}", file.words);
     let is_name_of_ours = file.soname.as_deref().is_some_and(|soname| SHIMS.contains(&soname));
     if is_name_of_ours && file.kind != Kind::Ours {
         let cause = "LD_PRELOAD names a library of NVIDIA's in place of ours";
-        return Ok(Err(Finding::fail(&["F08"], cause).saw(line).mended_by(Fix::Apply)));
+        return Ok(Err(Finding::fail(&["F08"], cause).saw(line).mended_by(Fix::apply())));
     }
     Ok(Ok(line))
 }

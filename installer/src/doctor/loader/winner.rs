@@ -27,8 +27,11 @@ struct Answer {
 }
 
 pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
-    let in_force = scene.in_force()?.map(|last| last.scope);
-    let scope = in_force.unwrap_or(Scope::Bundle);
+    let in_force = scene.in_force()?;
+    // Only scope service by itself leaves an Ollama alone that no unit starts.
+    let is_service =
+        in_force.as_ref().is_some_and(|all| all.scopes.iter().all(|one| *one == Scope::Service));
+    let scope = if is_service { Scope::Service } else { Scope::Bundle };
     let mut findings = Vec::new();
     for child in verify::children(scene.host, scene.facts, scope)? {
         match answers(scene, &child)? {
@@ -148,7 +151,7 @@ fn missing(scene: &Scene<'_>, child: &Child<'_>, answer: &Answer, is_applied: bo
     };
     let cause = format!("{} is found nowhere by what runs {}", answer.name, child.bundle.dir);
     let finding = Finding::fail(rows, cause).saw_all(answer.tried.iter().cloned());
-    if is_applied { finding.mended_by(Fix::Apply) } else { finding.remedy("vgpu-install") }
+    if is_applied { finding.mended_by(Fix::apply()) } else { finding.remedy("vgpu-install") }
 }
 
 /// What it means that somebody else's file answers.
@@ -197,7 +200,7 @@ fn mended(
         Some(unit) if answer.why.contains("LD_LIBRARY_PATH") && !is_own => {
             finding.remedy(format!("{}, and put {dir} after ours", unit.command("edit")))
         }
-        _ => finding.mended_by(Fix::Apply),
+        _ => finding.mended_by(Fix::apply()),
     }
 }
 
@@ -207,6 +210,9 @@ mod tests {
 
     use super::super::super::tests::{examine_host, verdicts};
     use super::super::tests::{library, machine};
+    use crate::host::Host;
+    use crate::plan::Scope;
+    use crate::state::{self, Manifest};
 
     const CHECK: &str = "loader.winner";
 
@@ -242,6 +248,34 @@ mod tests {
         assert_eq!(found, ["fail P09 F28", "fail P09"]);
         let found = verdicts(&examine_host(CHECK, &machine(&backend, &all[..1])));
         assert!(found.contains(&"fail U01 F28".to_owned()), "{found:?}");
+    }
+
+    #[test]
+    fn an_ollama_without_a_unit_is_looked_at_if_any_scope_in_force_reaches_it() {
+        let (backend, ..) = parts();
+        let machine = machine(&backend, &[]);
+        let unit = Path::new("/etc/systemd/system/ollama.service");
+        machine.unlink(unit).unwrap();
+        let manifest = |joined: &[Scope]| {
+            let manifest = Manifest {
+                schema_version: state::MANIFEST_VERSION,
+                generation: 1,
+                time: 1,
+                program_version: String::new(),
+                scope: Scope::Service,
+                joined_scopes: joined.into(),
+                changes: Vec::new(),
+                services: Vec::new(),
+                parent_times: None,
+            };
+            serde_json::to_vec(&manifest).unwrap()
+        };
+        let place = Path::new("/var/lib/vgpu/gen/1/manifest.json");
+        machine.place_file(place, &manifest(&[]));
+        assert_eq!(verdicts(&examine_host(CHECK, &machine)), ["skipped"]);
+        machine.place_file(place, &manifest(&[Scope::Bundle]));
+        let found = verdicts(&examine_host(CHECK, &machine));
+        assert!(found[0].starts_with("fail U"), "{found:?}");
     }
 
     #[test]

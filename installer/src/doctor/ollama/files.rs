@@ -12,8 +12,8 @@ pub(super) fn install(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     let mut findings = containers(facts);
     let Some(first) = facts.ollamas.first() else {
         if facts.confined.is_empty() {
-            let remedy = "install Ollama, then run vgpu-install";
-            findings.push(Finding::warn(&[], "no Ollama was found").remedy(remedy));
+            let remedy = "curl -fsSL https://ollama.com/install.sh | sh && vgpu-install";
+            findings.push(Finding::fail(&[], "no Ollama is installed here").remedy(remedy));
         }
         return Ok(left_behind(facts, findings));
     };

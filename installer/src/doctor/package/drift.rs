@@ -47,7 +47,7 @@ fn judge(scene: &Scene<'_>, path: &Location, content: &Content) -> Result<Vec<Fi
             Finding::fail(&["P35"], "somebody changed what we had written")
         };
         let saw = format!("{path}: expected {}, found {}", told(content), shown(&now));
-        findings.push(finding.saw(saw).mended_by(Fix::Apply));
+        findings.push(finding.saw(saw).mended_by(Fix::apply()));
     } else if let Some(dir) = path.parent()
         && let Some(real) = scene.host.canonical(dir)?
         && real != dir

@@ -116,8 +116,8 @@ fn drivers(scene: &Scene<'_>, packages: &[Package]) -> Result<Vec<Finding>> {
         let remedy = "apt-get purge, or dnf remove, these packages; they are of no use here";
         Finding::warn(&["U25"], cause).saw_all(lines).remedy(remedy)
     }];
-    if let Some(last) = scene.in_force()? {
-        let changed = changed_since(scene, packages, last.time)?;
+    if let Some(in_force) = scene.in_force()? {
+        let changed = changed_since(scene, packages, in_force.since)?;
         if !changed.is_empty() {
             let cause = "a driver's package changed since we applied";
             let remedy = "vgpu-install verify";

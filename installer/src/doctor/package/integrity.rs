@@ -87,10 +87,13 @@ fn links(scene: &Scene<'_>) -> Result<Vec<Finding>> {
 /// What the package's own record says. `dpkg -V` and `rpm -V` answer 0 for nothing to tell, and
 /// lines of flags with a path otherwise; `5` among the flags is a content that changed.
 fn package(scene: &Scene<'_>) -> Result<Vec<Finding>> {
-    let is_owned = scene.owner(&scene.facts.shims.dir.join(SHIMS[0]))?;
-    if !is_owned.starts_with(PACKAGE) {
+    let dir = &scene.facts.shims.dir;
+    let mut ours = scene.facts.libraries.iter().filter(|copy| copy.path.starts_with(&**dir));
+    let owner = ours.find_map(|copy| copy.owner.as_ref());
+    if !owner.is_some_and(|owner| owner.package.starts_with(PACKAGE)) {
         let needs = "needs the package's record: our files belong to no package of this system";
-        return Ok(vec![Finding::skipped(needs).saw(format!("owner: {is_owned}"))]);
+        let owner = owner.map_or("none", |owner| owner.package.as_str());
+        return Ok(vec![Finding::skipped(needs).saw(format!("owner: {owner}"))]);
     }
     let dpkg = scene.ask(&["/usr/bin/dpkg"], &["-V", PACKAGE], VERIFY_DEADLINE)?;
     let outcome = match dpkg {
@@ -167,7 +170,9 @@ mod tests {
     fn what_the_package_manager_says_of_our_files_is_shown() {
         let machine = |line: &str| {
             let text = format!(
-                "file {DIR}/libcuda.so.1 x\nfile /usr/bin/dpkg elf\nfile /usr/bin/dpkg-query elf"
+                "elf {DIR}/libcuda.so.1 soname=libcuda.so.1
+                 file /usr/bin/dpkg elf\nfile /usr/bin/dpkg-query elf
+                 file /var/lib/dpkg/status x"
             );
             let machine = Memory::described(&text).running();
             let owner = format!("vgpu-ollama: {DIR}/libcuda.so.1\n");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::scene::InForce;
 use super::super::{Finding, Fix, Scene};
 use crate::discover::text;
 use crate::error::Result;
@@ -15,7 +16,8 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     if scene.facts.units.is_empty() {
         return Ok(super::no_unit());
     }
-    if in_force.as_ref().is_some_and(|last| last.scopes().all(|scope| scope == Scope::Bundle)) {
+    let is_bundle = |all: &InForce| all.scopes.iter().all(|scope| *scope == Scope::Bundle);
+    if in_force.as_ref().is_some_and(is_bundle) {
         return Ok(vec![Finding::ok("scope bundle is in force, which needs no drop-in")]);
     }
     let mut findings = Vec::new();
@@ -30,7 +32,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
                     Finding::fail(&["F06", "U10"], cause)
                         .saw(saw)
                         .saw(saw_too)
-                        .mended_by(Fix::Apply)
+                        .mended_by(Fix::apply())
                 }
                 None => {
                     let cause =
@@ -62,7 +64,7 @@ fn effect(scene: &Scene<'_>, unit: &Unit, ours: &str) -> Result<Vec<Finding>> {
     if !set.contains_key("LD_LIBRARY_PATH") {
         let cause = format!("the drop-in of {} sets nothing of ours", unit.name);
         let saw = format!("{}: {} assignments", unit.drop_in_path, assignments(ours).len());
-        return Ok(vec![Finding::fail(&["F06"], cause).saw(saw).mended_by(Fix::Apply)]);
+        return Ok(vec![Finding::fail(&["F06"], cause).saw(saw).mended_by(Fix::apply())]);
     }
     let mut findings = Vec::new();
     for later in &unit.outranking {
@@ -133,14 +135,29 @@ fn twice(scene: &Scene<'_>, unit: &Unit) -> Result<Vec<Finding>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::super::package::tests::applied_all;
     use super::super::super::tests::{examine_host, verdicts};
     use super::super::tests::{DROP_IN, with};
+    use crate::host::Host;
+    use crate::plan::Scope;
 
     const CHECK: &str = "service.dropin";
     const D: &str = "file /etc/systemd/system/ollama.service.d";
 
     fn found(parts: &[&str], shown: &[(&str, &str)]) -> Vec<String> {
         verdicts(&examine_host(CHECK, &with(parts, shown)))
+    }
+
+    #[test]
+    fn a_drop_in_that_is_gone_is_found_beside_a_later_scope_that_needs_none() {
+        let machine = applied_all(&[Scope::Service, Scope::Bundle]);
+        machine.unlink(Path::new("/etc/systemd/system/ollama.service.d/50-vgpu.conf")).unwrap();
+        let found = examine_host("service.dropin", &machine);
+        assert_eq!(verdicts(&found), ["fail F06 U10"]);
+        let remedy = "vgpu-install && vgpu-install --scope bundle";
+        assert_eq!(found[0].remedy.as_deref(), Some(remedy));
     }
 
     #[test]

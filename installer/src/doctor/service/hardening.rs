@@ -41,7 +41,7 @@ fn judge(scene: &Scene<'_>, unit: &Unit) -> Result<Finding> {
             format!("the sandbox of {} became stricter than our drop-in allows for", unit.name);
         let missing = missing.iter().map(|line| format!("lacks {}: {}", line.text, line.why));
         let finding = Finding::fail(rows, cause).saw_all(missing).saw_all(lines);
-        return Ok(finding.mended_by(Fix::Apply));
+        return Ok(finding.mended_by(Fix::apply()));
     }
     let device = |line: &String| line.contains(" PrivateDevices=") || line.contains(" Device");
     // No link opens a device node, so these are harmless; whoever suspects them is told.

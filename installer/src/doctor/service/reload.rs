@@ -105,7 +105,7 @@ pub(super) fn order(scene: &Scene<'_>) -> Result<Vec<Finding>> {
         if !is_ordered {
             let cause = format!("{} may start before {guest} has the link up", unit.name);
             let saw = format!("{}: no After={guest}", unit.name);
-            findings.push(Finding::fail(&["U03"], cause).saw(saw).mended_by(Fix::Apply));
+            findings.push(Finding::fail(&["U03"], cause).saw(saw).mended_by(Fix::apply()));
             continue;
         }
         let key = "ActiveEnterTimestampMonotonic";
