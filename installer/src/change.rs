@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::journal::Change;
 use crate::object::{Content, Object, Stamp};
+use crate::shadow::Ground;
 use crate::step::Step;
 
 /// What became of an inverse.
@@ -177,9 +178,14 @@ pub fn parent_is_as_left(host: &dyn Host, change: &Change) -> Result<bool> {
 ///
 /// # Errors
 /// [`Error::Io`] if the machine refuses.
-pub fn undo(host: &dyn Host, change: &Change, restore_mtime: bool, force: bool) -> Result<Undo> {
+pub fn undo(
+    ground: &(impl Ground + ?Sized),
+    change: &Change,
+    restore_mtime: bool,
+    force: bool,
+) -> Result<Undo> {
     let Some(path) = change.step.path() else { return Ok(Undo::Done) };
-    if mtime(host, parent(path))?.is_none() {
+    if mtime(ground, parent(path))?.is_none() {
         // The whole directory is gone, and our change with it.
         return Ok(match change.before {
             Object::Absent => Undo::Done,
@@ -188,56 +194,61 @@ pub fn undo(host: &dyn Host, change: &Change, restore_mtime: bool, force: bool) 
     }
     let aside = hidden(path, change.generation, change.index);
     let outcome = match &change.step {
-        Step::MakeDir { .. } => undo_dir(host, path)?,
-        Step::RemoveFile { .. } => undo_removal(host, path, &aside, &change.before, force)?,
+        Step::MakeDir { .. } => undo_dir(ground, path)?,
+        Step::RemoveFile { .. } => undo_removal(ground, path, &aside, &change.before, force)?,
         Step::Replace { content, .. } => {
-            undo_replace(host, path, &aside, &change.before, content, force)?
+            undo_replace(ground, path, &aside, &change.before, content, force)?
         }
         step => {
-            discard(host, &aside)?;
+            discard(ground, &aside)?;
             match step.content() {
-                Some(content) => undo_new(host, path, &content, force)?,
+                Some(content) => undo_new(ground, path, &content, force)?,
                 None => Undo::Done,
             }
         }
     };
     if restore_mtime {
-        host.restore_mtime(parent(path), change.parent_mtime)?;
+        ground.restore_mtime(parent(path), change.parent_mtime)?;
     }
-    host.sync_dir(parent(path))?;
+    ground.sync_dir(parent(path))?;
     Ok(outcome)
 }
 
-fn undo_dir(host: &dyn Host, path: &Path) -> Result<Undo> {
-    match host.inspect(path)? {
+fn undo_dir(ground: &(impl Ground + ?Sized), path: &Path) -> Result<Undo> {
+    match ground.inspect(path)? {
         Object::Absent => Ok(Undo::Done),
-        Object::Dir { .. } if host.list(path)?.is_empty() => {
-            host.remove_dir(path)?;
+        Object::Dir { .. } if ground.list(path)?.is_empty() => {
+            ground.remove_dir(path)?;
             Ok(Undo::Done)
         }
         _ => {
-            let why = format!("{} holds other files by now and was left", path.display());
+            let why = format!("{} holds other files by now", path.display());
             Ok(Undo::Kept { why, restorable: true })
         }
     }
 }
 
-fn undo_new(host: &dyn Host, path: &Path, content: &Content, force: bool) -> Result<Undo> {
-    let there = host.inspect(path)?;
+fn undo_new(
+    ground: &(impl Ground + ?Sized),
+    path: &Path,
+    content: &Content,
+    force: bool,
+) -> Result<Undo> {
+    let there = ground.inspect(path)?;
     if there.is_absent() {
         return Ok(Undo::Done);
     }
     let removable = matches!(there, Object::File { .. } | Object::Link { .. });
     if there.holds(content) || (force && removable) {
-        host.unlink(path)?;
+        ground.unlink(path)?;
         return Ok(Undo::Done);
     }
-    let why = format!("{} was changed since and was left", path.display());
+    let why = format!("{} was changed since", path.display());
     Ok(Undo::Kept { why, restorable: removable })
 }
 
 fn undo_replace(
-    host: &dyn Host,
+    ground: &(impl Ground + ?Sized),
     path: &Path,
     aside: &Path,
     before: &Object,
@@ -245,41 +256,41 @@ fn undo_replace(
     force: bool,
 ) -> Result<Undo> {
     let fresh = fresh(aside);
-    if is_ours(host, &fresh, before, content)? {
-        discard(host, &fresh)?;
+    if is_ours(ground, &fresh, before, content)? {
+        discard(ground, &fresh)?;
     }
-    let there = host.inspect(path)?;
+    let there = ground.inspect(path)?;
     if there == *before {
         // Not exchanged yet, or exchanged back: what lies aside is ours, perhaps half written, or
         // a second name of the original.
-        return Ok(if is_ours(host, aside, before, content)? {
-            discard(host, aside)?;
+        return Ok(if is_ours(ground, aside, before, content)? {
+            discard(ground, aside)?;
             Undo::Done
         } else {
-            let why = format!("{} is not ours and was left", aside.display());
+            let why = format!("{} is not ours", aside.display());
             Undo::Kept { why, restorable: false }
         });
     }
-    let has_backup = host.inspect(aside)? == *before;
+    let has_backup = ground.inspect(aside)? == *before;
     let ours = there.holds(content);
     if has_backup && there.is_absent() && force {
-        host.move_new(aside, path)?;
+        ground.move_new(aside, path)?;
         return Ok(Undo::Done);
     }
     let replaceable = matches!(there, Object::File { .. } | Object::Link { .. });
     if has_backup && replaceable && (ours || force) {
         // One step, in which the name is never missing.
-        host.move_over(aside, path)?;
+        ground.move_over(aside, path)?;
         return Ok(Undo::Done);
     }
     if has_backup {
         let (path, aside) = (path.display(), aside.display());
-        let why = format!("{path} was changed since and was left; the original is {aside}");
+        let why = format!("{path} was changed since; the original is {aside}");
         return Ok(Undo::Kept { why, restorable: true });
     }
     if ours {
         // Without the original, a link of ours in its place still leads to a working library.
-        let why = format!("the original of {} is gone; ours was left", path.display());
+        let why = format!("the original of {} is gone; ours stays in its place", path.display());
         return Ok(Undo::Kept { why, restorable: true });
     }
     Ok(superseded(path))
@@ -287,45 +298,50 @@ fn undo_replace(
 
 /// True if nothing lies under a hidden name, or what we put there: whole, cut short by a crash, or
 /// not written at all where the power went.
-fn is_ours(host: &dyn Host, aside: &Path, before: &Object, content: &Content) -> Result<bool> {
-    let there = host.inspect(aside)?;
+fn is_ours(
+    ground: &(impl Ground + ?Sized),
+    aside: &Path,
+    before: &Object,
+    content: &Content,
+) -> Result<bool> {
+    let there = ground.inspect(aside)?;
     if there.is_absent() || there.holds(content) || there == *before {
         return Ok(true);
     }
     let (Object::File { bytes, .. }, Content::File { text, .. }) = (&there, content) else {
         return Ok(false);
     };
-    let written = if *bytes > text.len() as u64 { None } else { host.read(aside, *bytes)? };
+    let written = if *bytes > text.len() as u64 { None } else { ground.read(aside, *bytes)? };
     Ok(written.is_some_and(|written| {
         written.iter().zip(text.as_bytes()).all(|(found, ours)| found == ours || *found == 0)
     }))
 }
 
 fn undo_removal(
-    host: &dyn Host,
+    ground: &(impl Ground + ?Sized),
     path: &Path,
     aside: &Path,
     before: &Object,
     force: bool,
 ) -> Result<Undo> {
-    let there = host.inspect(path)?;
+    let there = ground.inspect(path)?;
     if there == *before {
-        discard(host, aside)?;
+        discard(ground, aside)?;
         return Ok(Undo::Done);
     }
-    if host.inspect(aside)? != *before {
+    if ground.inspect(aside)? != *before {
         return Ok(superseded(path));
     }
     if there.is_absent() {
-        host.move_new(aside, path)?;
+        ground.move_new(aside, path)?;
         return Ok(Undo::Done);
     }
     if force && matches!(there, Object::File { .. } | Object::Link { .. }) {
-        host.move_over(aside, path)?;
+        ground.move_over(aside, path)?;
         return Ok(Undo::Done);
     }
     let (path, aside) = (path.display(), aside.display());
-    let why = format!("{path} was made anew since and was left; the original is {aside}");
+    let why = format!("{path} was made anew since; the original is {aside}");
     Ok(Undo::Kept { why, restorable: true })
 }
 
@@ -335,11 +351,11 @@ fn superseded(path: &Path) -> Undo {
 }
 
 /// Removes something of ours under its hidden name, if it is there.
-fn discard(host: &dyn Host, aside: &Path) -> Result<()> {
-    if host.inspect(aside)?.is_absent() {
+fn discard(ground: &(impl Ground + ?Sized), aside: &Path) -> Result<()> {
+    if ground.inspect(aside)?.is_absent() {
         return Ok(());
     }
-    host.unlink(aside)
+    ground.unlink(aside)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -350,7 +366,7 @@ fn parent(path: &Path) -> &Path {
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be looked at.
-pub fn mtime(host: &dyn Host, dir: &Path) -> Result<Option<Stamp>> {
-    let Some(real) = host.canonical(dir)? else { return Ok(None) };
-    Ok(host.inspect(&real)?.meta().map(|meta| meta.mtime))
+pub fn mtime(ground: &(impl Ground + ?Sized), dir: &Path) -> Result<Option<Stamp>> {
+    let Some(real) = ground.canonical(dir)? else { return Ok(None) };
+    Ok(ground.inspect(&real)?.meta().map(|meta| meta.mtime))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::answer::{Action, Answer, Generation};
+use crate::answer::{Answer, Generation};
 use crate::apply;
 use crate::cli::{Line, Options, Verb};
 use crate::difference;
@@ -12,8 +12,6 @@ use crate::error::{Error, Result};
 use crate::facts::Facts;
 use crate::gc;
 use crate::host::Host;
-use crate::journal::Change;
-use crate::location::Location;
 use crate::plan::{Plan, Scope, Warning, plan};
 use crate::recover;
 use crate::refresh;
@@ -34,7 +32,7 @@ pub const DRIFT: u8 = 3;
 pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
     let options = &line.options;
     if let Some(to) = line.rollback {
-        return rolling_back(host, to, options, answer);
+        return rollback::run(host, to, options, answer);
     }
     match line.verb.as_ref().unwrap_or(&Verb::Apply) {
         Verb::Apply => applying(host, options, answer),
@@ -184,57 +182,6 @@ fn read_facts(path: &Path) -> Result<Facts> {
         .map_err(|error| Error::Record { path: path.into(), what: error.to_string() })
 }
 
-fn rolling_back(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer) -> Result<u8> {
-    let _guard = if options.check { None } else { Some(host.lock(options.lock_wait())?) };
-    refuse_interrupted(host)?;
-    let pending = rollback::pending(host, to)?;
-    let changes: Vec<&Change> =
-        pending.iter().flat_map(|manifest| manifest.changes.iter().rev()).collect();
-    for change in &changes {
-        let diff = if options.diff { difference::of_undo(host, change)? } else { None };
-        answer.actions.push(Action { diff, ..Action::undoing(&change.step) });
-    }
-    let services = pending.first().map(|manifest| manifest.services.clone()).unwrap_or_default();
-    let restarts = |step: &&Step| !(options.no_restart && matches!(step, Step::Restart { .. }));
-    answer.actions.extend(services.iter().filter(restarts).map(Action::undoing));
-    answer.changed = !pending.is_empty();
-    answer.checked_only = options.check;
-    answer.generation = if options.check { newest(host)? } else { to };
-    if pending.is_empty() {
-        answer.lines.push(match to {
-            0 => "nothing to do: no generation is in force".into(),
-            _ => format!("nothing to do: generation {to} is in force"),
-        });
-        return Ok(0);
-    }
-    if options.check {
-        answer.left = if options.force { Vec::new() } else { drift::changed(host, &pending)? };
-        let stays =
-            |path: &Location| answer.left.iter().any(|left| left.starts_with(&format!("{path}: ")));
-        answer.actions.retain(|action| !action.path.as_ref().is_some_and(stays));
-        return Ok(if answer.left.is_empty() { changed_code(options) } else { DRIFT });
-    }
-    let done = rollback::rollback(host, to, options.force, options.no_restart)?;
-    // What was left was not done.
-    let mut taken = changes.iter().map(|change| (change.generation, change.index));
-    answer.actions.retain(|_| taken.next().is_none_or(|one| !done.left_changes.contains(&one)));
-    answer.changed = answer.actions.iter().any(|action| action.path.is_some());
-    answer.generation = newest(host)?;
-    answer.warnings.extend(skipped(host, &done.skipped));
-    let restart = "look at it with systemctl status; the files are back";
-    answer.warnings.extend(done.failed.iter().map(|what| Warning::new("service", what, restart)));
-    answer.left = done.left;
-    if !answer.left.is_empty() {
-        answer.lines.push("all else is back; --rollback --force puts back what can be".into());
-        return Ok(DRIFT);
-    }
-    answer.lines.push(match answer.generation {
-        0 => "the system is as it was before the first change".into(),
-        generation => format!("generation {generation} is in force"),
-    });
-    Ok(changed_code(options))
-}
-
 fn collecting(host: &dyn Host, options: &Options, keep: u64, answer: &mut Answer) -> Result<u8> {
     let _guard = if options.check { None } else { Some(host.lock(options.lock_wait())?) };
     refuse_interrupted(host)?;
@@ -315,7 +262,7 @@ pub(crate) fn refuse_interrupted(host: &dyn Host) -> Result<()> {
     }
 }
 
-fn skipped(host: &dyn Host, steps: &[Step]) -> Vec<Warning> {
+pub(crate) fn skipped(host: &dyn Host, steps: &[Step]) -> Vec<Warning> {
     let here = if host.is_running() { "systemd is not running" } else { "this is a foreign root" };
     let mut found = Vec::new();
     if steps.contains(&Step::Ldconfig) {

@@ -37,6 +37,7 @@ pub mod report;
 pub mod rollback;
 mod scan_text;
 pub mod service;
+pub mod shadow;
 pub mod state;
 pub mod step;
 pub mod systemd;

@@ -1,11 +1,17 @@
 //! Going back: the inverses of generations, newest first, as a transaction of its own.
 
+use crate::answer::{Action, Answer};
 use crate::change::{self, Undo};
+use crate::cli::Options;
+use crate::commands::{self, DRIFT, changed_code, newest};
+use crate::difference;
 use crate::drift;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::journal::{Change, Journal, Record};
+use crate::plan::Warning;
 use crate::service;
+use crate::shadow::Shadow;
 use crate::state::{self, Manifest};
 use crate::step::Step;
 
@@ -22,6 +28,54 @@ pub struct RolledBack {
     pub skipped: Vec<Step>,
     /// Services that did not start again.
     pub failed: Vec<String>,
+}
+
+/// Runs the command: back to generation `to`.
+///
+/// # Errors
+/// As [`rollback`].
+pub fn run(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer) -> Result<u8> {
+    let _guard = if options.check { None } else { Some(host.lock(options.lock_wait())?) };
+    commands::refuse_interrupted(host)?;
+    let pending = pending(host, to)?;
+    answer.checked_only = options.check;
+    answer.generation = newest(host)?;
+    if pending.is_empty() {
+        answer.lines.push(match to {
+            0 => "nothing to do: no generation is in force".into(),
+            _ => format!("nothing to do: generation {to} is in force"),
+        });
+        return Ok(0);
+    }
+    let mut actions = Vec::new();
+    for change in order(&pending) {
+        let diff = if options.diff { difference::of_undo(host, change)? } else { None };
+        let action = Action { diff, ..Action::undoing(&change.step) };
+        actions.push((Some((change.generation, change.index)), action));
+    }
+    let steps = steps(host, &pending, options.no_restart)?;
+    actions.extend(steps.iter().map(|step| (None, Action::undoing(step))));
+    let done = match options.check {
+        true => foresee(host, &pending, options.force)?,
+        false => rollback(host, to, options.force, options.no_restart)?,
+    };
+    // What is left is not done.
+    actions.retain(|(change, _)| change.is_none_or(|change| !done.left_changes.contains(&change)));
+    answer.actions = actions.into_iter().map(|(_, action)| action).collect();
+    answer.changed = answer.actions.iter().any(|action| action.path.is_some());
+    answer.generation = newest(host)?;
+    answer.warnings.extend(commands::skipped(host, &done.skipped));
+    let restart = "look at it with systemctl status; the files are back";
+    answer.warnings.extend(done.failed.iter().map(|what| Warning::new("service", what, restart)));
+    answer.left = done.left;
+    if !options.check {
+        answer.lines.push(match (answer.left.is_empty(), answer.generation) {
+            (false, _) => "all else is back; --rollback --force puts back what can be".into(),
+            (true, 0) => "the system is as it was before the first change".into(),
+            (true, generation) => format!("generation {generation} is in force"),
+        });
+    }
+    Ok(if answer.left.is_empty() { changed_code(options) } else { DRIFT })
 }
 
 /// What a rollback would undo, newest first.
@@ -54,14 +108,42 @@ pub fn rollback(host: &dyn Host, to: u64, force: bool, no_restart: bool) -> Resu
     if pending.is_empty() {
         return Ok(RolledBack::default());
     }
-    let changes = pending.iter().flat_map(|manifest| &manifest.changes);
-    change::refuse_immutable(host, changes.map(|change| &change.step))?;
+    refuse_immutable(host, &pending)?;
     let first = Record::Rollback { to, force, no_restart };
     let mut journal = Journal::begin_or_close(host, first)?;
     resume(host, &mut journal).map_err(|source| {
         let first = Box::new(Error::Interrupted { what: "the rollback" });
         Error::UndoFailed { first, source: Box::new(source) }
     })
+}
+
+/// Says what [`rollback`] would leave, by taking every inverse on a shadow of the machine.
+///
+/// # Errors
+/// As [`rollback`] before it begins.
+pub fn foresee(host: &dyn Host, pending: &[Manifest], force: bool) -> Result<RolledBack> {
+    refuse_immutable(host, pending)?;
+    let shadow = Shadow::of(host);
+    let generations = pending.iter().map(|manifest| manifest.generation).collect();
+    let mut seen = RolledBack { generations, ..RolledBack::default() };
+    for change in order(pending) {
+        if let Undo::Kept { why, .. } = change::undo(&shadow, change, false, force)? {
+            seen.left_changes.push((change.generation, change.index));
+            if !seen.left.contains(&why) {
+                seen.left.push(why);
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn refuse_immutable(host: &dyn Host, pending: &[Manifest]) -> Result<()> {
+    change::refuse_immutable(host, order(pending).into_iter().map(|change| &change.step))
+}
+
+/// The changes of some generations in the order in which they are taken back.
+fn order(pending: &[Manifest]) -> Vec<&Change> {
+    pending.iter().flat_map(|manifest| manifest.changes.iter().rev()).collect()
 }
 
 /// Goes on with a rollback from its journal; may be called again after a crash.
@@ -108,8 +190,7 @@ fn inverses(
     force: bool,
     left: &mut Vec<String>,
 ) -> Result<Vec<(u64, u32)>> {
-    let order: Vec<&Change> =
-        pending.iter().flat_map(|manifest| manifest.changes.iter().rev()).collect();
+    let order = order(pending);
     // Each began when the one before it had ended, and none may be taken twice: by now an older
     // generation's inverse may have put something else at the same path.
     let begun = order.iter().rposition(|change| known(journal, change).is_some()).unwrap_or(0);
@@ -154,6 +235,22 @@ fn known(journal: &Journal<'_>, change: &Change) -> Option<bool> {
     })
 }
 
+/// The programs' steps of some generations, each once.
+fn steps(host: &dyn Host, undone: &[Manifest], no_restart: bool) -> Result<Vec<Step>> {
+    // Of a generation that was made with --no-restart, and ran since after all.
+    let owed = if no_restart { Vec::new() } else { drift::owed(host, undone)? };
+    let mut steps: Vec<Step> = Vec::new();
+    for step in undone.iter().flat_map(|manifest| &manifest.services).chain(&owed) {
+        let wanted = !(no_restart && matches!(step, Step::Restart { .. }));
+        if wanted && !steps.contains(step) {
+            steps.push(step.clone());
+        }
+    }
+    // What a service is started from comes before its start, whatever generation asked for it.
+    steps.sort_by_key(Step::order);
+    Ok(steps)
+}
+
 /// Repeats each program's step of the undone generations once.
 fn services(
     host: &dyn Host,
@@ -162,22 +259,11 @@ fn services(
     no_restart: bool,
     done: &mut RolledBack,
 ) -> Result<()> {
-    // Of a generation that was made with --no-restart, and ran since after all.
-    let owed = if no_restart { Vec::new() } else { drift::owed(host, undone)? };
-    let mut steps: Vec<&Step> = Vec::new();
-    for step in undone.iter().flat_map(|manifest| &manifest.services).chain(&owed) {
-        let wanted = !(no_restart && matches!(step, Step::Restart { .. }));
-        if wanted && !steps.contains(&step) {
-            steps.push(step);
-        }
-    }
-    // What a service is started from comes before its start, whatever generation asked for it.
-    steps.sort_by_key(|step| step.order());
-    for step in steps {
+    for step in steps(host, undone, no_restart)? {
         journal.append(Record::Service { step: step.clone() })?;
-        match service::take(host, step) {
+        match service::take(host, &step) {
             Ok(true) => {}
-            Ok(false) => done.skipped.push(step.clone()),
+            Ok(false) => done.skipped.push(step),
             // The files are back; a service that fails for its own reasons keeps nothing up.
             Err(error) => done.failed.push(error.to_string()),
         }
