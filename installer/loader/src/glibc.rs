@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::files::{Files, Found};
-use crate::process::{Hit, Process, Search, split};
+use crate::process::{Hit, Process, Search, origin, split};
 use crate::resolution::{Asked, Note, Outcome, Reason};
 use crate::tokens::Tokens;
 
@@ -251,7 +251,8 @@ impl<F: Files> Process<'_, F> {
     /// What tokens stand for in what an object names.
     pub(crate) fn tokens(&self, of: usize) -> Tokens<'_> {
         Tokens {
-            origin: self.objects[of].path.parent().map(|dir| dir.as_os_str().as_bytes()),
+            origin: origin(&self.objects[of].path)
+                .map(|dir| if dir.is_empty() { b"/" } else { dir }),
             lib: &self.platform.lib_token,
             platform: &self.platform.platform_token,
             secure: self.environment.secure,

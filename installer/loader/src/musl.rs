@@ -7,7 +7,7 @@
 use std::os::unix::ffi::OsStrExt;
 
 use crate::files::{Files, Found};
-use crate::process::{Hit, Process, Search, split};
+use crate::process::{Hit, Process, Search, origin, split};
 use crate::resolution::{Asked, Note, Outcome, Reason};
 
 /// Names of libraries that are part of the loader, between `lib` and the dot.
@@ -98,9 +98,8 @@ impl<F: Files> Process<'_, F> {
         if self.environment.secure && index == 0 {
             return None;
         }
-        let origin = object.path.parent().map(|dir| dir.as_os_str().as_bytes())?;
         // musl cuts the last part off with its slash: the root itself becomes nothing.
-        let origin = if origin == b"/" { b"" } else { origin };
+        let origin = origin(&object.path)?;
         let mut out = Vec::with_capacity(text.len());
         let mut parts = text.split(|byte| *byte == b'$');
         out.extend_from_slice(parts.next().unwrap_or_default());

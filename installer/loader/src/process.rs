@@ -308,6 +308,12 @@ impl<'a, F: Files> Process<'a, F> {
     }
 }
 
+/// The directory of an object as the loaders cut it off its path: a doubled slash stays one.
+pub(crate) fn origin(path: &Path) -> Option<&[u8]> {
+    let path = path.as_os_str().as_bytes();
+    path.iter().rposition(|byte| *byte == b'/').map(|end| &path[..end])
+}
+
 fn file_name(path: &Path) -> Option<Vec<u8>> {
     path.file_name().map(|name| name.as_bytes().to_vec())
 }

@@ -21,8 +21,8 @@ const LINKS_MAX: usize = 40;
 /// The user and group that start a program with other rights: nobody and nogroup.
 const OTHER: u32 = 65534;
 
-/// Held while a program is written and while another thread forks: a child that still has the
-/// file open for writing would keep the kernel from starting it.
+/// Held while a program or a loader is written and while another thread forks: a child that still
+/// has the file open for writing would keep the kernel from starting it.
 static FORK: Mutex<()> = Mutex::new(());
 
 /// The root of a case.
@@ -42,7 +42,10 @@ impl Root {
         let dir = if obeys_set_user_id(memory) { memory } else { usual };
         let dir = tempfile::tempdir_in(dir).expect("a directory");
         let copy = dir.path().join("loader");
-        std::fs::copy(loader, &copy).expect("the loader can be read");
+        {
+            let _no_fork = FORK.lock().expect("no case failed");
+            std::fs::copy(loader, &copy).expect("the loader can be read");
+        }
         let path = dir.path().to_path_buf();
         // Another user must reach the program in it.
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("set");
