@@ -89,6 +89,28 @@ pub struct Outcome {
     pub stderr: Vec<u8>,
 }
 
+/// Files of one directory that a program is to see in a private copy only.
+#[derive(Debug, Clone)]
+pub struct Copied<'a> {
+    /// The directory, below the host's root.
+    pub dir: &'a Path,
+    /// The names that are copied; one where no regular file lies is left out.
+    pub names: &'a [&'a str],
+    /// Most bytes that are copied of them all.
+    pub bytes_max: u64,
+    /// The program's option that takes the copy's directory; it is put before its arguments.
+    pub option: &'a str,
+}
+
+/// What came of a program that ran on copies.
+#[derive(Debug, Clone, Default)]
+pub struct CopyRun {
+    /// What it answered.
+    pub outcome: Outcome,
+    /// The names that it made beside the copies.
+    pub made: Vec<OsString>,
+}
+
 /// Holds the installer's lock; it goes with the value.
 #[derive(Debug)]
 pub struct Guard(
@@ -163,6 +185,9 @@ pub trait Host {
     fn is_running(&self) -> bool;
     /// Runs a program to its end.
     fn run(&self, program: &Program) -> Result<Outcome>;
+    /// Runs a program of the machine on private copies of files, which are removed afterwards: for
+    /// programs that write beside what they read.
+    fn run_on_copy(&self, program: &Program, copied: &Copied<'_>) -> Result<CopyRun>;
     /// Runs this very program again as another user, with the given arguments and environment.
     fn run_self(&self, user: Option<&User>, program: &Program) -> Result<Outcome>;
     /// Runs a program to its end as another user.

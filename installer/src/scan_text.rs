@@ -46,6 +46,11 @@ fn ollamas(out: &mut String, facts: &Facts) -> Result {
         let version = ollama.version.as_deref().unwrap_or("of unknown version");
         let source = ollama.source.word();
         writeln!(out, "  {} {}, {source}", ollama.executable, shown(version))?;
+        if let Some(owner) = &ollama.owner {
+            let version = owner.version.as_deref().unwrap_or("of unknown version");
+            let package = format!("{} {version} ({})", owner.package, owner.manager);
+            writeln!(out, "    package    {}", shown(&package))?;
+        }
         writeln!(out, "    libraries  {}", ollama.library_dir)?;
         if ollama.bundles.is_empty() {
             writeln!(out, "    backend    none for CUDA")?;

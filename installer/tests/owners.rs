@@ -1,11 +1,16 @@
-//! Owners by the real `dpkg-query`, of a root that has a database of its own.
+//! Owners by the real `dpkg-query` and the real `rpm`, of roots with databases of their own.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the test lays out its own root")]
 
+mod guest;
+#[path = "owners/rpm.rs"]
+mod rpm;
+
 use std::path::Path;
 
 use vgpu_install::discover;
+use vgpu_install::facts::Source;
 use vgpu_install::host::memory::stand_in::StandIn;
 use vgpu_install::host::real::Real;
 
@@ -21,8 +26,14 @@ fn lay(root: &Path) {
     }
     let info = root.join("var/lib/dpkg/info");
     std::fs::create_dir_all(&info).unwrap();
+    std::fs::create_dir_all(root.join("usr/bin")).unwrap();
+    std::fs::write(root.join("usr/bin/ollama"), StandIn::parse("needs=libm.so.6").bytes()).unwrap();
+    let ollama = "Package: ollama-sim\nStatus: install ok installed\nArchitecture: amd64\n\
+                  Version: 1:0.99.7-2\nMaintainer: nobody\nDescription: a stand-in\n";
+    std::fs::write(info.join("ollama-sim.list"), "/.\n/usr\n/usr/bin/ollama\n").unwrap();
     let status = "Package: libsim1\nStatus: install ok installed\nArchitecture: amd64\n\
                   Multi-Arch: same\nVersion: 999.1\nMaintainer: nobody\nDescription: a stand-in\n";
+    let status = format!("{status}\n{ollama}");
     std::fs::write(root.join("var/lib/dpkg/status"), status).unwrap();
     std::fs::write(info.join("format"), "1\n").unwrap();
     let list = "/.\n/lib\n/lib/x86_64-linux-gnu\n/lib/x86_64-linux-gnu/libcuda.so.1\n";
@@ -40,8 +51,13 @@ fn dpkg_is_asked_with_the_database_of_the_root_and_for_both_spellings() {
     assert_eq!(facts.unseen, [], "dpkg-query is needed (cargo xtask setup)");
     let owner = |name: &str| {
         let copy = facts.libraries.iter().find(|copy| copy.name == name).unwrap();
-        copy.owner.as_ref().map(|owner| (owner.manager.as_str(), owner.package.as_str()))
+        let owner = copy.owner.as_ref()?;
+        Some((owner.manager.as_str(), owner.package.as_str(), owner.version.as_deref()))
     };
-    assert_eq!(owner("libcuda.so.1"), Some(("dpkg", "libsim1")));
+    assert_eq!(owner("libcuda.so.1"), Some(("dpkg", "libsim1", Some("999.1"))));
     assert_eq!(owner("libnvidia-ml.so.1"), None, "no package holds it");
+    let ollama = &facts.ollamas[0];
+    let owner = ollama.owner.as_ref().map(|owner| owner.package.as_str());
+    assert_eq!((owner, ollama.source), (Some("ollama-sim"), Source::Package));
+    assert_eq!(ollama.version.as_deref(), Some("0.99.7"), "without the packager's revision");
 }

@@ -10,7 +10,7 @@ use vgpu_loader::Binary;
 use super::units::Account;
 use super::{lossy, readable, text};
 use crate::error::Result;
-use crate::facts::{Bundle, Entry, Init, Layout, Ollama, Platform, SHIMS, Source, Unit};
+use crate::facts::{Bundle, Entry, Init, Layout, Ollama, Owner, Platform, SHIMS, Source, Unit};
 use crate::host::Host;
 use origin::Origin;
 use version::Version;
@@ -156,6 +156,19 @@ fn one(
         bundles,
         executable: program.into(),
     }))
+}
+
+/// Notes the package that an Ollama's program belongs to, and what follows from it.
+pub(super) fn belongs_to(host: &dyn Host, ollama: &mut Ollama, owner: Owner) {
+    // A package that holds it among other things has a version of its own.
+    if let Some(version) = owner.version.as_ref().filter(|_| owner.package.contains("ollama")) {
+        let Version { text, from } = origin::packaged(version);
+        (ollama.version, ollama.version_from) = (Some(text), Some(from));
+    }
+    ollama.source = Source::Package;
+    let advice = missing_backend(host, ollama.source, ollama.layout);
+    ollama.advice = ollama.advice.take().or(advice);
+    ollama.owner = Some(owner);
 }
 
 /// The package to install where a distribution has split the backend off.

@@ -1,18 +1,23 @@
-//! Asks the package managers whose the copies are, and reads the alternatives that lead to them.
+//! Asks the package managers whose the copies and the Ollamas are, and reads the alternatives that
+//! lead to them.
 //!
-//! Only commands that show it pay for it: each manager is started once for all paths. Of a system
-//! below another root only dpkg's database is asked, with the machine's own program: rpm would
-//! write beside it, and the others look at the machine's files.
+//! Only commands that show it pay for it: each manager is started once for all paths, and dpkg
+//! once more for versions. Of a system below another root dpkg and rpm are asked, with the
+//! machine's own programs, rpm with a copy of its database; the others look at the machine's files.
+
+mod dpkg;
+mod rpm;
+mod spoken;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::alternatives;
+use super::{alternatives, ollama};
+use crate::error::Error;
 use crate::facts::{Facts, Owner, Unseen};
-use crate::host::{Host, Program};
+use crate::host::{Host, Outcome, Program};
 
 /// How long a manager may take: dpkg reads all its lists, half a second from a cold disk.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -20,9 +25,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const COPIES_MAX: usize = 500;
 /// Directories that were joined with those below `/usr`; packages may name either.
 const MERGED: [&str; 4] = ["lib", "lib64", "lib32", "bin"];
-/// Where rpm keeps its database, newest first.
-const RPM_DIRS: [&str; 3] = ["/usr/lib/sysimage/rpm", "/usr/share/rpm", "/var/lib/rpm"];
-const RPM_FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 
 type Owners = BTreeMap<PathBuf, Owner>;
 
@@ -31,35 +33,64 @@ type Owners = BTreeMap<PathBuf, Owner>;
 pub fn ask(host: &dyn Host, facts: &mut Facts) {
     facts.alternatives = alternatives::of(host, &facts.libraries);
     let copies = facts.libraries.iter().take(COPIES_MAX);
-    let paths: BTreeSet<PathBuf> =
-        copies.flat_map(|copy| [&copy.file, &copy.path]).flat_map(|path| spellings(path)).collect();
+    let copies = copies.flat_map(|copy| [&copy.file, &copy.path]);
+    let programs = facts.ollamas.iter().map(|ollama| &ollama.executable);
+    let paths: BTreeSet<PathBuf> = copies.chain(programs).flat_map(|p| spellings(p)).collect();
     if paths.is_empty() {
         return;
     }
     let mut owners = Owners::new();
-    for manager in [dpkg, rpm, pacman, apk] {
-        match manager(host, &paths) {
-            Asked::NotThere => {}
-            Asked::Answered(found) => {
-                for (path, owner) in found {
-                    owners.entry(path).or_insert(owner);
-                }
-            }
-            Asked::Failed(unseen) => facts.unseen.push(unseen),
+    for manager in [dpkg::ask, rpm::ask, spoken::pacman, spoken::apk] {
+        let Asked { owners: found, unseen } = manager(host, &paths);
+        for (path, owner) in found {
+            owners.entry(path).or_insert(owner);
         }
+        facts.unseen.extend(unseen);
     }
+    let of = |path: &Path| spellings(path).into_iter().find_map(|path| owners.get(&path).cloned());
     for copy in &mut facts.libraries {
-        let asked = [&copy.file, &copy.path].into_iter().flat_map(|path| spellings(path));
-        copy.owner = asked.into_iter().find_map(|path| owners.get(&path).cloned());
+        copy.owner = of(&copy.file).or_else(|| of(&copy.path));
+    }
+    for one in &mut facts.ollamas {
+        if let Some(owner) = of(&one.executable) {
+            ollama::belongs_to(host, one, owner);
+        }
     }
 }
 
-/// What came of asking a manager.
-enum Asked {
-    /// The system has no such manager.
-    NotThere,
-    Answered(Owners),
-    Failed(Unseen),
+/// What came of asking a manager; nothing where the system has no such manager.
+#[derive(Default)]
+struct Asked {
+    owners: Owners,
+    /// Why not all could be learnt.
+    unseen: Option<Unseen>,
+}
+
+impl Asked {
+    fn failed(database: &Path, because: String) -> Self {
+        let unseen = Some(Unseen { path: database.into(), because });
+        Self { owners: Owners::new(), unseen }
+    }
+
+    /// Judges what a manager said, and reads whatever it said of owners.
+    fn judged(
+        database: &Path,
+        program: &str,
+        outcome: &Outcome,
+        read: impl Fn(&[u8]) -> Owners,
+    ) -> Self {
+        let because = if outcome.timed_out {
+            Some(format!("took more than {DEADLINE:?}"))
+        } else if outcome.status.is_none() {
+            Some("was ended by a signal".into())
+        } else {
+            // dpkg answers 1, and rpm the count of them, where paths belong to nobody.
+            complaint(&outcome.stderr).map(|line| format!("could not read all of it: {line}"))
+        };
+        let because = because.map(|because| format!("{program} {because}"));
+        let unseen = because.map(|because| Unseen { path: database.into(), because });
+        Self { owners: read(&outcome.stdout), unseen }
+    }
 }
 
 /// A path as it is, and as it is called where `/usr` is, or is not, merged.
@@ -74,182 +105,55 @@ fn spellings(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn run(host: &dyn Host, database: &Path, program: &str, arguments: Vec<OsString>) -> Output {
-    let because = |because: String| {
-        Err(Unseen { path: database.into(), because: format!("{program} {because}") })
-    };
-    let outcome = host.run(&Program {
-        path: program.into(),
+fn program(path: &str, arguments: Vec<OsString>) -> Program {
+    Program {
+        path: path.into(),
         arguments,
         environment: vec![
             ("LC_ALL".into(), "C".into()),
             ("PATH".into(), "/usr/sbin:/usr/bin:/sbin:/bin".into()),
         ],
         deadline: DEADLINE,
-    });
-    match outcome {
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            because(format!("could not be run: {}", cause.unwrap_or_else(|| error.to_string())))
-        }
-        Ok(outcome) if outcome.timed_out => because(format!("took more than {DEADLINE:?}")),
-        Ok(outcome) if outcome.status.is_none() => because("was ended by a signal".into()),
-        // dpkg answers 1, and rpm the count of them, where paths belong to nobody.
-        Ok(outcome) if outcome.stdout.is_empty() && tells_of_database(&outcome.stderr) => {
-            because("could not read its database".into())
-        }
-        Ok(outcome) => Ok(outcome.stdout),
     }
 }
 
-/// True if a manager complains of more than files that belong to nobody.
-fn tells_of_database(stderr: &[u8]) -> bool {
+/// Runs a manager that finds its database by itself or by its arguments.
+fn run(
+    host: &dyn Host,
+    database: &Path,
+    path: &str,
+    arguments: Vec<OsString>,
+    read: impl Fn(&[u8]) -> Owners,
+) -> Asked {
+    match host.run(&program(path, arguments)) {
+        Ok(outcome) => Asked::judged(database, path, &outcome, read),
+        Err(error) => Asked::failed(database, format!("{path} could not be run: {}", why(&error))),
+    }
+}
+
+/// The cause of an error in the machine's words, without the path, which stands beside it.
+fn why(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    cause.unwrap_or_else(|| error.to_string())
+}
+
+/// The first line in which a manager complains of more than a file that belongs to nobody.
+fn complaint(stderr: &[u8]) -> Option<String> {
+    const OF_A_FILE: [&str; 4] =
+        ["error: file ", "no path found", "No package owns", "failed to read file"];
     let text = String::from_utf8_lossy(stderr);
-    text.lines().any(|line| {
-        let of_a_file = line.contains("No such file") || line.contains("no path found");
-        line.contains("error") && (line.contains("database") || !of_a_file)
-    })
-}
-
-type Output = Result<Vec<u8>, Unseen>;
-
-fn answered(output: Output, read: impl Fn(&[u8]) -> Owners) -> Asked {
-    match output {
-        Ok(output) => Asked::Answered(read(&output)),
-        Err(unseen) => Asked::Failed(unseen),
-    }
+    let of_a_file = |line: &str| OF_A_FILE.iter().any(|words| line.contains(words));
+    text.lines().find(|line| line.contains("error") && !of_a_file(line)).map(str::to_owned)
 }
 
 fn exists(host: &dyn Host, path: &Path) -> bool {
     matches!(host.canonical(path), Ok(Some(_)))
 }
 
-/// `dpkg-query --search` takes paths as patterns: those that hold one's signs are not asked.
-fn dpkg(host: &dyn Host, paths: &BTreeSet<PathBuf>) -> Asked {
-    let database = Path::new("/var/lib/dpkg");
-    if !exists(host, &database.join("status")) {
-        return Asked::NotThere;
-    }
-    let mut admin = OsString::from("--admindir=");
-    admin.push(host.seen_from_outside(database));
-    let mut arguments = vec![admin, "--search".into(), "--".into()];
-    let plain = |path: &&PathBuf| {
-        !path.as_os_str().as_bytes().iter().any(|byte| b"*?[]\\\n".contains(byte))
-    };
-    arguments.extend(paths.iter().filter(plain).map(|path| path.clone().into_os_string()));
-    answered(run(host, database, "/usr/bin/dpkg-query", arguments), dpkg_owners)
-}
-
-/// Reads lines such as `libcuda1:amd64, other: /usr/lib/libcuda.so.1`.
-fn dpkg_owners(output: &[u8]) -> Owners {
-    let mut owners = Owners::new();
-    for line in output.split(|byte| *byte == b'\n') {
-        let text = String::from_utf8_lossy(line);
-        let Some((packages, _)) = text.split_once(": /") else { continue };
-        if packages.starts_with("diversion by ") || packages.starts_with("local diversion") {
-            continue;
-        }
-        let path = OsStr::from_bytes(&line[packages.len() + 2..]);
-        let package = packages.split(", ").next().unwrap_or(packages);
-        let package = package.split(':').next().unwrap_or(package).to_owned();
-        owners.insert(path.into(), Owner { manager: "dpkg".into(), package, version: None });
-    }
-    owners
-}
-
-/// One answer holds each package's name and version, then all of its files.
-fn rpm(host: &dyn Host, paths: &BTreeSet<PathBuf>) -> Asked {
-    let database = RPM_DIRS
-        .iter()
-        .map(Path::new)
-        .find(|dir| RPM_FILES.iter().any(|file| exists(host, &dir.join(file))));
-    let Some(database) = database else { return Asked::NotThere };
-    if !host.is_running() {
-        // Even a query leaves SQLite's files beside the database: another root stays as it is.
-        let because = "rpm would write beside the database of another root, and was not asked";
-        return Asked::Failed(Unseen { path: database.into(), because: because.into() });
-    }
-    let format = "package\\t%{NAME}\\t%{VERSION}-%{RELEASE}\\n[file\\t%{FILENAMES}\\n]";
-    let mut arguments: Vec<OsString> =
-        ["--query", "--file", "--queryformat", format, "--"].map(OsString::from).into();
-    arguments.extend(paths.iter().map(|path| path.clone().into_os_string()));
-    answered(run(host, database, "/usr/bin/rpm", arguments), |output| rpm_owners(output, paths))
-}
-
-fn rpm_owners(output: &[u8], paths: &BTreeSet<PathBuf>) -> Owners {
-    let mut owners = Owners::new();
-    let mut owner: Option<Owner> = None;
-    for line in output.split(|byte| *byte == b'\n') {
-        let mut fields = line.split(|byte| *byte == b'\t');
-        let (kind, first) = (fields.next(), fields.next().unwrap_or_default());
-        match kind {
-            Some(b"package") => {
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                let version = fields.next().map(text);
-                owner = Some(Owner { manager: "rpm".into(), package: text(first), version });
-            }
-            Some(b"file") => {
-                let path = Path::new(OsStr::from_bytes(first));
-                if let Some(owner) = owner.as_ref().filter(|_| paths.contains(path)) {
-                    owners.insert(path.into(), owner.clone());
-                }
-            }
-            _ => {}
-        }
-    }
-    owners
-}
-
-/// pacman and apk look at the file itself, so only the running machine's can be asked.
-fn pacman(host: &dyn Host, paths: &BTreeSet<PathBuf>) -> Asked {
-    let arguments = vec!["--query".into(), "--owns".into(), "--".into()];
-    spoken(host, paths, "/var/lib/pacman/local", "/usr/bin/pacman", arguments, "pacman")
-}
-
-fn apk(host: &dyn Host, paths: &BTreeSet<PathBuf>) -> Asked {
-    let arguments = vec!["info".into(), "--who-owns".into()];
-    spoken(host, paths, "/lib/apk/db/installed", "/sbin/apk", arguments, "apk")
-}
-
-fn spoken(
-    host: &dyn Host,
-    paths: &BTreeSet<PathBuf>,
-    database: &str,
-    program: &str,
-    mut arguments: Vec<OsString>,
-    manager: &str,
-) -> Asked {
-    let database = Path::new(database);
-    if !exists(host, database) {
-        return Asked::NotThere;
-    }
-    if !host.is_running() {
-        let because = format!("{manager} can be asked on the machine itself only");
-        return Asked::Failed(Unseen { path: database.into(), because });
-    }
-    arguments.extend(paths.iter().map(|path| path.clone().into_os_string()));
-    answered(run(host, database, program, arguments), |output| spoken_owners(output, manager))
-}
-
-/// Reads sentences such as `/usr/lib/libcuda.so.1 is owned by nvidia-utils 580.999-1`.
-fn spoken_owners(output: &[u8], manager: &str) -> Owners {
-    let text = String::from_utf8_lossy(output);
-    let mut owners = Owners::new();
-    for line in text.lines() {
-        let Some((path, owner)) = line.split_once(" is owned by ") else { continue };
-        let mut words = owner.split_whitespace();
-        let Some(package) = words.next().map(str::to_owned) else { continue };
-        let version = words.next().map(str::to_owned);
-        owners.insert(path.into(), Owner { manager: manager.into(), package, version });
-    }
-    owners
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::discover;
-    use crate::host::Outcome;
     use crate::host::memory::Memory;
 
     const DIR: &str = "/usr/lib/x86_64-linux-gnu";
@@ -260,7 +164,8 @@ mod tests {
         let mut facts = discover::facts(&host).unwrap();
         ask(&host, &mut facts);
         let runs = host.commands();
-        assert_eq!(runs.len(), 1, "one run for all paths: {runs:?}");
+        let searches = runs.iter().filter(|run| !run.contains("--show ")).count();
+        assert_eq!(searches, 1, "one run for all paths: {runs:?}");
         assert!(runs[0].contains(&format!("{DIR}/libcuda.so.1")), "{runs:?}");
         assert!(runs[0].contains(" /lib/x86_64-linux-gnu/libcuda.so.1"), "{runs:?}");
         facts
@@ -309,5 +214,31 @@ mod tests {
         assert_eq!(facts.libraries[0].owner, None);
         let because = "/usr/bin/dpkg-query took more than 10s".to_owned();
         assert_eq!(facts.unseen, [Unseen { path: "/var/lib/dpkg".into(), because }]);
+    }
+
+    #[test]
+    fn paths_that_belong_to_nobody_are_no_complaint_of_any_manager() {
+        for line in [
+            "dpkg-query: no path found matching pattern /usr/lib/libcuda.so.1",
+            "error: file /usr/lib/libcuda.so.1: No such file or directory",
+            "error: No package owns /usr/lib/libcuda.so.1",
+            "error: failed to read file '/usr/lib/libcuda.so.1': No such file or directory",
+            "warning: Found bdb_ro Packages database while attempting sqlite backend",
+        ] {
+            assert_eq!(complaint(line.as_bytes()), None, "{line}");
+        }
+        let damaged = "error: cannot open Packages index using sqlite - No such file (2)";
+        assert_eq!(complaint(damaged.as_bytes()).as_deref(), Some(damaged));
+    }
+
+    #[test]
+    fn a_complaint_beside_an_answer_keeps_both() {
+        let answer = Outcome {
+            stderr: b"error: rpmdbNextIterator: skipping h# 7".into(),
+            ..said(&format!("package\tnvidia-libs\t580.999-1\nfile\t{DIR}/libcuda.so.1\n"))
+        };
+        let facts = asked("file /usr/lib/sysimage/rpm/rpmdb.sqlite", "/usr/bin/rpm", answer);
+        assert!(facts.libraries[0].owner.is_some());
+        assert!(facts.unseen[0].because.contains("skipping h# 7"), "{:?}", facts.unseen);
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tree::{Kind, Node};
 use vgpu_loader::Source;
 
-use super::{Guard, Host, Listing, Opened, Outcome, Program, Space, User};
+use super::{Copied, CopyRun, Guard, Host, Listing, Opened, Outcome, Program, Space, User};
 use crate::error::{Error, Result};
 use crate::location::{Location, hex};
 use crate::object::{Meta, Object, Stamp, digest};
@@ -333,6 +333,13 @@ impl Host for Memory {
         let outcome = known.map(|(_, outcome)| outcome.clone());
         self.commands.borrow_mut().push(line);
         Ok(outcome.unwrap_or_else(|| Outcome { status: Some(0), ..Outcome::default() }))
+    }
+
+    fn run_on_copy(&self, program: &Program, copied: &Copied<'_>) -> Result<CopyRun> {
+        let mut arguments: Vec<OsString> = vec![copied.option.into(), "/copy".into()];
+        arguments.extend(program.arguments.iter().cloned());
+        let outcome = self.run(&Program { arguments, ..program.clone() })?;
+        Ok(CopyRun { outcome, made: Vec::new() })
     }
 
     fn run_self(&self, _user: Option<&User>, program: &Program) -> Result<Outcome> {

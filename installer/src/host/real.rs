@@ -6,6 +6,7 @@
 //! that is changed is never followed.
 
 mod children;
+mod copies;
 mod lock;
 mod look;
 mod walk;
@@ -26,7 +27,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{Guard, Host, Listing, Opened, Outcome, Program, Space, User};
+use super::{Copied, CopyRun, Guard, Host, Listing, Opened, Outcome, Program, Space, User};
 use crate::error::{Error, Result};
 use crate::object::{Object, Stamp};
 
@@ -345,6 +346,10 @@ impl Host for Real {
 
     fn run(&self, program: &Program) -> Result<Outcome> {
         children::run(program)
+    }
+
+    fn run_on_copy(&self, program: &Program, copied: &Copied<'_>) -> Result<CopyRun> {
+        copies::run(self, program, copied)
     }
 
     fn run_self(&self, user: Option<&User>, program: &Program) -> Result<Outcome> {

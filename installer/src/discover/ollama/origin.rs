@@ -81,8 +81,9 @@ fn named(text: &str) -> Option<Version> {
         .then(|| Version { text: text.into(), from: VersionFrom::Name })
 }
 
-/// A package's version without its epoch and its packager's revision.
-fn packaged(text: &str) -> Version {
+/// A package's version without its epoch and its packager's revision; one without a revision is
+/// the program's own as a whole.
+pub(super) fn packaged(text: &str) -> Version {
     let text = text.split_once(':').map_or(text, |(_, rest)| rest);
     let text = text.rsplit_once('-').map_or(text, |(version, _)| version);
     Version { text: text.into(), from: VersionFrom::Package }
@@ -98,10 +99,7 @@ fn dpkg(host: &dyn Host, program: &Path) -> Result<Option<Option<Version>>> {
     let status = String::from_utf8_lossy(&status.flatten().unwrap_or_default()).into_owned();
     let own = status.split("\n\n").find(|entry| entry.starts_with("Package: ollama\n"));
     let version = own.and_then(|entry| entry.lines().find_map(|l| l.strip_prefix("Version: ")));
-    // A version without a revision is the program's own as a whole.
-    Ok(Some(version.map(|text| {
-        if text.contains('-') { packaged(text) } else { packaged(&format!("{text}-0")) }
-    })))
+    Ok(Some(version.map(packaged)))
 }
 
 /// `Some(version)` if pacman's package `ollama` is there; its programs are all in `/usr/bin`.
