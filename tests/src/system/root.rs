@@ -12,7 +12,7 @@ use super::{Error, Result, error::at, run};
 /// The packages of the container beyond mmdebstrap's smallest set that still has apt: an init
 /// system as servers have it, with managers for its users, and the OpenMP library that the CUDA 12
 /// backend was linked with.
-pub const ROOT_PACKAGES: [&str; 8] = [
+pub const ROOT_PACKAGES: [&str; 9] = [
     "systemd",
     "systemd-sysv",
     "libpam-systemd",
@@ -20,6 +20,7 @@ pub const ROOT_PACKAGES: [&str; 8] = [
     "dbus-user-session",
     "procps",
     "iproute2",
+    "udev",
     "libgomp1",
 ];
 

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod devices;
 mod doctor;
 mod drivers;
@@ -231,6 +232,7 @@ fn the_host_package_serves_the_gpu_to_its_group() {
         .unwrap();
     let socket = "stat --format='%a %U %G' /run/vgpu/vgpud.sock";
     assert_eq!(guest.sh(socket).unwrap(), "660 vgpu vgpu\n");
+    assert_eq!(guest.sh("stat --format='%a %U %G' /run/vgpu").unwrap(), "755 vgpu vgpu\n");
     assert_eq!(guest.sh("dpkg --verify vgpu-host").unwrap(), "");
     guest.install_deb().unwrap();
     let found = guest.restart_ollama().unwrap();

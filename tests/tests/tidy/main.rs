@@ -9,6 +9,7 @@ mod arrows;
 mod files;
 mod needs;
 mod prevented;
+mod shipped;
 mod source;
 
 /// Fails with every offence at once, and the remedy.
