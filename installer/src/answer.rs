@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::plan::{Plan, Warning};
+use crate::plan::{Plan, Scope, Warning};
 use crate::step::Step;
 use crate::verify::Check;
 
@@ -131,9 +131,20 @@ pub struct Generation {
     /// The version of the program that made it.
     pub program_version: String,
     /// How far it reaches.
-    pub scope: crate::plan::Scope,
+    pub scope: Scope,
+    /// The other scopes of the generations that were joined into it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub joined_scopes: Vec<Scope>,
     /// The paths that it changed.
     pub paths: Vec<crate::location::Location>,
+}
+
+impl Generation {
+    /// The names of all its scopes.
+    fn scopes(&self) -> String {
+        let all = self.joined_scopes.iter().chain([&self.scope]);
+        all.map(|scope| scope.name()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The answer of a command.
@@ -231,9 +242,9 @@ impl Answer {
             writeln!(out, "  {:<8} {}: {}", check.verdict.word(), check.name, check.what)?;
         }
         for generation in &self.generations {
-            let Generation { generation, time, program_version, scope, paths } = generation;
-            let (time, scope) = (moment(*time), scope.name());
-            writeln!(out, "  generation {generation}  {time}  {scope}  by {program_version}")?;
+            let Generation { generation: number, time, program_version, paths, .. } = generation;
+            let (time, scopes) = (moment(*time), generation.scopes());
+            writeln!(out, "  generation {number}  {time}  {scopes}  by {program_version}")?;
             for path in paths {
                 writeln!(out, "    {path}")?;
             }

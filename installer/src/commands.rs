@@ -9,14 +9,14 @@ use crate::difference;
 use crate::discover;
 use crate::drift;
 use crate::error::{Error, Result};
-use crate::facts::Facts;
+use crate::facts::{Facts, SCHEMA_VERSION};
 use crate::gc;
 use crate::host::Host;
-use crate::plan::{Plan, Scope, Warning, plan};
+use crate::plan::{Plan, Policy, Scope, Warning, plan};
 use crate::recover;
 use crate::refresh;
 use crate::rollback;
-use crate::state;
+use crate::state::{self, Manifest};
 use crate::step::Step;
 use crate::verify::{self, Report};
 
@@ -127,7 +127,7 @@ struct Judge<'a> {
 impl apply::Verify for Judge<'_> {
     fn in_place(&mut self) -> Result<()> {
         let facts = discover::facts(self.host)?;
-        self.report = verify::verify(self.host, &facts, self.scope, self.options.require_gpu)?;
+        self.report = verify::verify(self.host, &facts, &[self.scope], self.options.require_gpu)?;
         // Services are started from here on.
         self.since = self.host.now();
         self.report.error()
@@ -170,6 +170,12 @@ fn gathered(host: &dyn Host, options: &Options) -> Result<Facts> {
     discover::facts_beside(host, options.driver_root.as_deref())
 }
 
+/// What facts of every version say of themselves.
+#[derive(serde::Deserialize)]
+struct Version {
+    schema_version: u32,
+}
+
 /// The facts file is the caller's, not the root's: it is read from the machine's own root.
 fn read_facts(path: &Path) -> Result<Facts> {
     let machine = crate::host::real::Real::open(Path::new("/"))?;
@@ -178,8 +184,15 @@ fn read_facts(path: &Path) -> Result<Facts> {
         let because = "it is not there, or is no regular file";
         Error::io("reading", path, std::io::Error::new(std::io::ErrorKind::NotFound, because))
     })?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::Record { path: path.into(), what: error.to_string() })
+    let wrong = |what| Error::Record { path: path.into(), what };
+    let Version { schema_version: version } = serde_json::from_slice(&text)
+        .map_err(|error| wrong(format!("it holds no facts: {error}")))?;
+    if version != SCHEMA_VERSION {
+        return Err(wrong(format!(
+            "facts of version {version}, and this program reads {SCHEMA_VERSION}"
+        )));
+    }
+    serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))
 }
 
 fn collecting(host: &dyn Host, options: &Options, keep: u64, answer: &mut Answer) -> Result<u8> {
@@ -190,23 +203,29 @@ fn collecting(host: &dyn Host, options: &Options, keep: u64, answer: &mut Answer
 
 pub(crate) fn verifying(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
     let facts = discover::facts(host)?;
-    let scope = state::generations(host)?.last().map_or(options.policy().scope, |last| last.scope);
-    let report = verify::verify(host, &facts, scope, options.require_gpu)?;
+    let generations = state::generations(host)?;
+    let scopes = scopes(&generations, options);
+    let mut report = verify::verify(host, &facts, &scopes, options.require_gpu)?;
+    verify::drift(host, &generations, &mut report)?;
     answer.generation = newest(host)?;
     answer.checks.clone_from(&report.checks);
-    answer.warnings.clone_from(&report.warnings);
+    answer.warnings.extend(report.warnings.iter().cloned());
     report.error().map(|()| 0)
+}
+
+/// The scope that was named, else every one in force, else the usual one.
+fn scopes(generations: &[Manifest], options: &Options) -> Vec<Scope> {
+    let in_force = state::scopes(generations);
+    if options.scope.is_some() || in_force.is_empty() {
+        return vec![options.policy().scope];
+    }
+    in_force
 }
 
 fn status(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8> {
     history(host, answer)?;
     refuse_interrupted(host)?;
     let generations = state::generations(host)?;
-    let mut policy = options.policy();
-    if let Some(last) = generations.last() {
-        policy.scope = last.scope;
-        policy.may_choose = false;
-    }
     answer.left = drift::changed(host, &generations)?;
     for unit in drift::pending(host, &generations)? {
         let what = format!("{unit} was started before the newest change, and runs without it");
@@ -214,21 +233,31 @@ fn status(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8>
         answer.warnings.push(Warning::new("restart_pending", what, hint));
     }
     // What a plan would be refused for is said after what is in force.
-    let planned = gathered(host, options).and_then(|facts| plan(&facts, &policy));
-    answer.lines.push(match (answer.generation, &planned) {
-        (0, _) => "no generation is in force".into(),
-        (generation, Ok(plan)) if plan.is_empty() => {
+    let planned = gathered(host, options).and_then(|facts| plans(&facts, &generations, options));
+    let generation = answer.generation;
+    answer.lines.push(match &planned {
+        _ if generation == 0 => "no generation is in force".into(),
+        Ok(plans) if plans.iter().all(Plan::is_empty) => {
             format!("generation {generation} is in force and in place")
         }
-        (generation, Ok(_)) => {
-            format!("generation {generation} is in force; vgpu-install would change it")
-        }
-        (generation, Err(_)) => {
-            format!("generation {generation} is in force; vgpu-install would be refused")
-        }
+        Ok(_) => format!("generation {generation} is in force; vgpu-install would change it"),
+        Err(_) => format!("generation {generation} is in force; vgpu-install would be refused"),
     });
-    answer.warnings.extend(planned?.warnings);
+    for warning in planned?.into_iter().flat_map(|plan| plan.warnings) {
+        if !answer.warnings.contains(&warning) {
+            answer.warnings.push(warning);
+        }
+    }
     Ok(if answer.left.is_empty() { 0 } else { DRIFT })
+}
+
+/// What is still to be done in each scope in force, or in the one that would be taken.
+fn plans(facts: &Facts, generations: &[Manifest], options: &Options) -> Result<Vec<Plan>> {
+    let of = |scope| {
+        let may_choose = generations.is_empty() && options.scope.is_none();
+        plan(facts, &Policy { scope, may_choose, ..options.policy() })
+    };
+    scopes(generations, options).into_iter().map(of).collect()
 }
 
 fn history(host: &dyn Host, answer: &mut Answer) -> Result<u8> {
@@ -241,6 +270,7 @@ fn history(host: &dyn Host, answer: &mut Answer) -> Result<u8> {
             time: manifest.time,
             program_version: manifest.program_version.clone(),
             scope: manifest.scope,
+            joined_scopes: manifest.joined_scopes.clone(),
             paths: manifest.changes.iter().filter_map(|c| c.step.path().cloned()).collect(),
         })
         .collect();

@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::facts::{
-    Bundle, Facts, Libc, Manager, NVIDIA_SMI, Ollama, PciDevice, Runs, SCHEMA_VERSION, SHIMS, SMI,
-    Unit,
+    Bundle, Facts, Libc, Manager, NVIDIA_SMI, Ollama, PciDevice, Runs, SHIMS, SMI, Unit,
 };
 use crate::ld_conf;
 use crate::location::Location;
@@ -206,13 +205,6 @@ fn managers(units: &[&Unit]) -> impl Iterator<Item = Option<String>> {
 }
 
 fn check(facts: &Facts, policy: &Policy) -> Result<()> {
-    if facts.schema_version != SCHEMA_VERSION {
-        let what = format!(
-            "facts of version {}, and this program reads {SCHEMA_VERSION}",
-            facts.schema_version
-        );
-        return Err(Error::Unsupported { what });
-    }
     if facts.platform.libc == Libc::Musl {
         let what = "the C library is musl, and our libraries need glibc 2.28 or newer".into();
         return Err(Error::Unsupported { what });

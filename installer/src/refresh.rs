@@ -33,10 +33,11 @@ pub fn run(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8
         answer.lines.push("nothing to do: no generation is in force".into());
         return Ok(0);
     }
-    let (mut code, mut changed, mut left) = (0, false, Vec::new());
-    for scope in state::scopes(&generations) {
-        let options = Options { scope: Some(named(scope)), ..options.clone() };
-        let edited = edited(host, &generations, scope)?;
+    let (mut code, mut changed, mut left) = (0, 0, Vec::new());
+    let scopes = state::scopes(&generations);
+    for scope in &scopes {
+        let options = Options { scope: Some(named(*scope)), ..options.clone() };
+        let edited = edited(host, &generations, *scope)?;
         answer.changed = false;
         if edited.is_empty() {
             code = commands::applying(host, &options, answer)?.max(code);
@@ -44,16 +45,20 @@ pub fn run(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8
             code = DRIFT;
         }
         left.extend(edited);
-        if !answer.changed && !options.check {
-            commands::verifying(host, &options, answer)?;
-        }
-        changed |= answer.changed;
+        changed += usize::from(answer.changed);
     }
-    answer.changed = changed;
-    answer.warnings.extend(left.into_iter().map(|path| {
+    answer.changed = changed > 0;
+    // An apply verified its own scope.
+    if changed < scopes.len() && !options.check {
+        commands::verifying(host, &Options { scope: None, ..options.clone() }, answer)?;
+    }
+    for path in left.iter().map(Location::to_string) {
+        // A verification has named what else is not as we left it.
+        answer.warnings.retain(|known| !(known.code == "drift" && known.what.contains(&path)));
         let hint = "vgpu-install makes it anew; vgpu-install --rollback ends all of it";
-        Warning::new("drift", format!("{path} was changed by others and was left"), hint)
-    }));
+        let what = format!("{path} was changed by others and was left");
+        answer.warnings.push(Warning::new("drift", what, hint));
+    }
     Ok(code)
 }
 

@@ -16,10 +16,12 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::drift;
 use crate::error::{Error, Result};
 use crate::facts::{Facts, SHIMS};
 use crate::host::Host;
 use crate::plan::{Scope, Warning};
+use crate::state::Manifest;
 
 /// The outcome of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -96,17 +98,25 @@ impl Report {
     }
 }
 
-/// Runs every check that this host allows.
+/// Runs every check of some scopes that this host allows.
 ///
 /// # Errors
 /// [`Error::Io`] if the machine cannot be looked at; a check that fails is in the report.
-pub fn verify(host: &dyn Host, facts: &Facts, scope: Scope, require_gpu: bool) -> Result<Report> {
+pub fn verify(
+    host: &dyn Host,
+    facts: &Facts,
+    scopes: &[Scope],
+    require_gpu: bool,
+) -> Result<Report> {
     let mut report = Report::default();
     files(facts, &mut report);
-    if scope == Scope::System {
+    if scopes.contains(&Scope::System) {
         cache::check(host, facts, &mut report)?;
     }
-    let children = children(host, facts, scope)?;
+    // Only scope service by itself leaves an Ollama alone that no unit starts.
+    let is_service = scopes.iter().all(|scope| *scope == Scope::Service);
+    let widest = if is_service { Scope::Service } else { Scope::Bundle };
+    let children = children(host, facts, widest)?;
     if children.is_empty() {
         let what = "no CUDA backend of a service was found, so none was tried";
         report.add("loader", Verdict::Skipped, what);
@@ -122,6 +132,28 @@ pub fn verify(host: &dyn Host, facts: &Facts, scope: Scope, require_gpu: bool) -
         report.add("probe", Verdict::Skipped, what);
     }
     Ok(report)
+}
+
+/// Says whether the paths of all generations in force are as these left them. A change of others
+/// is a warning: the other checks say whether it matters.
+///
+/// # Errors
+/// [`Error::Io`] if the machine cannot be looked at.
+pub fn drift(host: &dyn Host, generations: &[Manifest], report: &mut Report) -> Result<()> {
+    let changed = drift::changed(host, generations)?;
+    for what in &changed {
+        report.add("drift", Verdict::Warn, what.clone());
+        let hint = "vgpu-install makes it anew; vgpu-install --rollback ends all of it";
+        report.warnings.push(Warning::new("drift", format!("changed by others: {what}"), hint));
+    }
+    if let (true, Some(newest)) = (changed.is_empty(), generations.last()) {
+        let what = match generations.len() {
+            1 => format!("every path is as generation {} left it", newest.generation),
+            count => format!("every path is as the {count} generations in force left it"),
+        };
+        report.add("drift", Verdict::Ok, what);
+    }
+    Ok(())
 }
 
 fn files(facts: &Facts, report: &mut Report) {

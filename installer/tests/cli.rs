@@ -242,6 +242,14 @@ fn facts_of_another_machine_give_the_same_plan_here() {
         .output()
         .unwrap();
     assert_eq!(json(&output)["actions"], here["actions"]);
+    let current = json(&scan)["schema_version"].as_u64().unwrap();
+    for version in [1, current + 1] {
+        // Whatever else they hold: another version has other fields.
+        std::fs::write(&facts, format!("{{\"schema_version\":{version}}}")).unwrap();
+        let other = guest.install(&["plan", "--facts", facts.to_str().unwrap()]);
+        let cause = format!("facts of version {version}, and this program reads {current}");
+        refused(&other, 1, &["facts.json", &cause, "scan --json of this version"]);
+    }
     std::fs::write(&facts, "{").unwrap();
     let wrong = guest.install(&["plan", "--facts", facts.to_str().unwrap()]);
     refused(&wrong, 1, &["facts.json", "EOF", "scan --json"]);
@@ -266,7 +274,7 @@ fn verify_says_which_file_the_loader_would_take_and_why() {
         .iter()
         .map(|c| c["verdict"].as_str().unwrap())
         .collect();
-    assert_eq!(verdicts, ["ok", "ok", "ok", "skipped"], "{answer:#}");
+    assert_eq!(verdicts, ["ok", "ok", "ok", "skipped", "ok"], "{answer:#}");
     // A copy of another driver in the unit's own preload comes behind ours and changes nothing;
     // a drop-in that takes our line away does.
     let late = guest.root().join("etc/systemd/system/ollama.service.d/60-late.conf");

@@ -53,7 +53,7 @@ fn winners(
     child: &Child<'_>,
     report: &mut Report,
 ) -> Result<()> {
-    let mut count = 0;
+    let (mut count, mut failed) = (0, false);
     for resolution in process.resolutions() {
         let name = String::from_utf8_lossy(&resolution.name).into_owned();
         let Some(shim) = SHIMS.iter().find(|shim| **shim == name) else { continue };
@@ -62,14 +62,18 @@ fn winners(
         match found {
             Some(object) if Some(object.identity) == ours => count += 1,
             Some(object) => {
+                failed = true;
                 let why = resolution.reason.map_or("", |reason| reason.words());
                 let what = format!("{name} goes to {} by {why}", object.path.display());
                 report.add("loader", Verdict::Fail, what);
             }
-            None => report.add("loader", Verdict::Fail, format!("{name} is found nowhere")),
+            None => {
+                failed = true;
+                report.add("loader", Verdict::Fail, format!("{name} is found nowhere"));
+            }
         }
     }
-    if report.error().is_ok() {
+    if !failed {
         let what = format!("ld.so gives ours for {count} names asked from {}", child.bundle.dir);
         report.add("loader", Verdict::Ok, what);
     }
