@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine themselves")]
 
+mod machine;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,6 @@ use std::process::Command;
 use vgpu_loader::{Binary, Cache, Environment, Files, Found, Platform, Process};
 
 const CACHE: &str = "/etc/ld.so.cache";
-/// Kind of library for x86-64 in the cache; the oracle runs on such a machine.
-const CACHE_FLAGS: i32 = 0x303;
 
 struct Disk;
 
@@ -25,33 +25,10 @@ impl Files for Disk {
     }
 }
 
-/// The machine as its own ld.so describes it.
+/// The machine with its cache.
 fn platform() -> Platform {
-    let output = Command::new("/lib64/ld-linux-x86-64.so.2").arg("--list-diagnostics").output();
-    let text = String::from_utf8(output.expect("glibc 2.33 or newer").stdout).unwrap();
-    let quoted = |line: &str| line.split('"').nth(1).unwrap_or_default().to_owned();
-    let default_dirs = text
-        .lines()
-        .filter(|line| line.starts_with("path.system_dirs["))
-        .map(|line| PathBuf::from(quoted(line)))
-        .collect();
-    let help = Command::new("/lib64/ld-linux-x86-64.so.2").arg("--help").output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    let supported = help.lines().filter(|line| line.contains("(supported, searched)"));
-    let hwcaps = supported
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| name.starts_with("x86-64-v"))
-        .map(|name| name.as_bytes().to_vec())
-        .collect();
-    Platform {
-        default_dirs,
-        lib_token: b"lib/x86_64-linux-gnu".to_vec(),
-        platform_token: b"x86_64".to_vec(),
-        hwcaps,
-        cache_flags: CACHE_FLAGS,
-        cache: Some(Cache::parse(&std::fs::read(CACHE).unwrap()).unwrap()),
-        ..Platform::default()
-    }
+    let cache = Cache::parse(&std::fs::read(CACHE).unwrap()).unwrap();
+    Platform { cache: Some(cache), ..machine::platform() }
 }
 
 struct Tree(tempfile::TempDir);

@@ -10,6 +10,8 @@ mod caches;
 mod case;
 mod elf_writer;
 mod glibc;
+#[path = "../machine/mod.rs"]
+mod machine;
 mod musl;
 mod root;
 
@@ -71,8 +73,8 @@ fn show(
 
 #[test]
 fn the_model_agrees_with_the_real_ld_so_on_random_trees() {
-    let machine = glibc::platform();
-    let root = || Root::new(Path::new(glibc::LOADER), glibc::LOADER);
+    let machine = machine::platform();
+    let root = || Root::new(Path::new(machine::LOADER), machine::LOADER);
     let compared = run(GLIBC_CASES, root, |root, case| glibc::check(root, case, &machine));
     if std::env::var_os("VGPU_CASES").is_none() {
         // Each search was compared file by file; of so many the rule's own words as well.
