@@ -43,6 +43,16 @@ impl Maps {
         Self(found)
     }
 
+    /// The same files with their paths as somebody else sees them, where they are to be seen.
+    pub(super) fn seen(mut self, by: impl Fn(&Path) -> Option<PathBuf>) -> Self {
+        for mapped in &mut self.0 {
+            if let Some(path) = by(&mapped.path) {
+                mapped.path = path;
+            }
+        }
+        self
+    }
+
     /// The mapped files that answer to a name: by their file name, or by the one they give
     /// themselves.
     pub(super) fn named(&self, host: &dyn Host, name: &[u8]) -> Result<Vec<Mapped>> {

@@ -153,6 +153,16 @@ fn process(host: &dyn Host, pid: u32) -> Result<Subject> {
         let what = "it has no program: it is a thread of the kernel, or has just ended";
         return Err(unexplained(&dir, what));
     };
+    // The kernel tells all paths of a process as they are without its own root.
+    let root_path = link(host, &dir.join("root"))?.unwrap_or_else(|| "/".into());
+    let Some(program) = inside(&program, &root_path) else {
+        let what = format!(
+            "its program {} lies outside of its root {}: it changed its root since it started",
+            program.display(),
+            root_path.display()
+        );
+        return Err(unexplained(&dir, &what));
+    };
     let bytes = program.as_os_str().as_bytes();
     let replaced = bytes.strip_suffix(DELETED).map(|path| PathBuf::from(OsStr::from_bytes(path)));
     let mut subject = Subject::new(format!("process {pid}"), replaced.clone().unwrap_or(program));
@@ -163,11 +173,28 @@ fn process(host: &dyn Host, pid: u32) -> Result<Subject> {
     let read = |name: &str| host.read_endless(&dir.join(name), PROC_BYTES_MAX);
     take_environ(&mut subject, &read("environ")?.unwrap_or_default());
     subject.environment.secure = is_secure(&read("auxv")?.unwrap_or_default());
-    subject.environment.working_dir = link(host, &dir.join("cwd"))?.unwrap_or_default();
-    subject.maps = Some(Maps::parse(&read("maps")?.unwrap_or_default()));
+    let working_dir = link(host, &dir.join("cwd"))?.unwrap_or_default();
+    subject.environment.working_dir = inside(&working_dir, &root_path).unwrap_or_default();
+    let maps = Maps::parse(&read("maps")?.unwrap_or_default());
+    subject.maps = Some(maps.seen(|path| inside(path, &root_path)));
     let root = Real::open(&dir.join("root"))?;
-    subject.root = (!root.is_running()).then(|| Box::new(root) as Box<dyn Host>);
+    // The same root with other mounts on it is another system: services have such namespaces.
+    let mounts = "ns/mnt";
+    let own = link(host, &Path::new("/proc/self").join(mounts))?;
+    let has_own_mounts = link(host, &dir.join(mounts))? != own;
+    if has_own_mounts {
+        subject
+            .notes
+            .push("it has mounts of its own: its files were looked at as it sees them".into());
+    }
+    let is_ours = root.is_running() && !has_own_mounts;
+    subject.root = (!is_ours).then(|| Box::new(root) as Box<dyn Host>);
     Ok(subject)
+}
+
+/// A path as a process sees it whose root lies at `root`; none for what lies outside of it.
+fn inside(path: &Path, root: &Path) -> Option<PathBuf> {
+    path.strip_prefix(root).ok().map(|below| Path::new("/").join(below))
 }
 
 fn link(host: &dyn Host, path: &Path) -> Result<Option<PathBuf>> {
