@@ -13,6 +13,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Where rpm keeps its database since Fedora 36; Debian's rpm would take root's home.
 const DATABASE: &str = "/usr/lib/sysimage/rpm";
 
+/// rpm's program, and the directory of its configuration.
+const PROGRAM: &str = "/usr/bin/rpm";
+const CONFIGURATION: &str = "/usr/lib/rpm";
+
 /// What an rpm system says of itself; no release has this name.
 const OS_RELEASE: &str = "NAME=\"Sim Linux\"\nID=sim\nID_LIKE=\"rhel fedora\"\nVERSION_ID=999\n\
     PRETTY_NAME=\"Sim Linux 999\"\n";
@@ -69,7 +73,8 @@ cp -a {stage}/usr/bin %{{buildroot}}/usr/bin
         Ok(Self { packages: [build(into, "sim-base", BASE)?, build(into, "vgpu-ollama", &ours)?] })
     }
 
-    /// Makes `root` one of an rpm system, as far as its packages go, and installs ours.
+    /// Makes `root` one of an rpm system, as far as its packages go, with this machine's rpm, and
+    /// installs ours.
     ///
     /// # Errors
     /// Whatever rpm says.
@@ -80,6 +85,7 @@ cp -a {stage}/usr/bin %{{buildroot}}/usr/bin
             let path = root.join(path);
             fs::remove_dir_all(&path).map_err(at("removing", path))?;
         }
+        lay_program(root)?;
         let mut rpm = rpm(root);
         run(rpm.arg("--install").args(&self.packages), LIMIT)?.success().map(drop)
     }
@@ -91,6 +97,21 @@ cp -a {stage}/usr/bin %{{buildroot}}/usr/bin
 /// If rpm cannot be started.
 pub fn verified(root: &Path) -> Result<Finished> {
     run(rpm(root).args(["--verify", "vgpu-ollama"]), LIMIT)
+}
+
+/// Lays this machine's rpm into a root of its own release, with the libraries that it needs and
+/// the root has not, and its configuration, in which the database is where rpm systems have it.
+fn lay_program(root: &Path) -> Result<()> {
+    let needed = run(Command::new("ldd").arg(PROGRAM), LIMIT)?.success()?;
+    let libraries = needed.lines().filter_map(|line| line.split(' ').nth(2));
+    let paths = libraries.filter(|path| path.starts_with('/')).chain([PROGRAM, CONFIGURATION]);
+    let mut cp = Command::new("cp");
+    cp.args(["--parents", "--recursive", "--dereference", "--no-clobber"]);
+    run(cp.args(paths).arg(root), LIMIT)?.success()?;
+    let macros = root.join("etc/rpm/macros");
+    let directory = root.join("etc/rpm");
+    fs::create_dir_all(&directory).map_err(at("creating", directory))?;
+    fs::write(&macros, format!("%_dbpath {DATABASE}\n")).map_err(at("writing", macros))
 }
 
 fn rpm(root: &Path) -> Command {

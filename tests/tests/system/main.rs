@@ -96,6 +96,19 @@ fn a_hardened_unit_gets_what_the_link_needs_and_loses_it_with_the_rollback() {
     check(&setting(), Plot { layout: HARDENED, files: Files::Deb, scope: "service" });
 }
 
+/// Whose our libraries are, as the running installer learns it.
+fn owners(guest: &Guest) -> Vec<String> {
+    let facts = guest.vgpu_install(&["scan", "--json"]).unwrap().success().unwrap();
+    let facts: serde_json::Value = serde_json::from_str(&facts).unwrap();
+    let libraries = facts["libraries"].as_array().unwrap();
+    let ours = libraries.iter().filter(|copy| copy["kind"] == "ours");
+    ours.map(|copy| {
+        let word = |name: &str| copy["owner"][name].as_str().unwrap_or("nobody").to_owned();
+        format!("{} {} {}", word("manager"), word("package"), word("version"))
+    })
+    .collect()
+}
+
 /// Real: rpm, its database and its packages, with our files in /usr/lib64. Not real: the system
 /// below, which is Debian's, with its C library and systemd and no dpkg.
 #[test]
@@ -113,6 +126,11 @@ fn files_of_an_rpm_find_the_gpu_and_rpm_verifies_them_before_and_after() {
     let (ours, others): (Vec<_>, Vec<_>) =
         cuda.partition(|path| path.starts_with("/usr/lib64/vgpu/"));
     assert!(!ours.is_empty() && others.is_empty(), "{others:?} beside {ours:?}");
+    let owner = format!("rpm vgpu-ollama {}-1", env!("CARGO_PKG_VERSION"));
+    let owners = owners(&guest);
+    assert!(owners.len() >= 6 && owners.iter().all(|one| *one == owner), "{owners:?}");
+    let status = guest.vgpu_install(&["status"]).unwrap().success().unwrap();
+    assert!(status.contains("generation 1 is in force and in place"), "{status}");
     assert_eq!(verified(&guest.root()).unwrap().success().unwrap(), "");
     guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
     has_no_gpu(&guest.restart_ollama().unwrap(), "rolled back");
