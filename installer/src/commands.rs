@@ -95,7 +95,7 @@ pub(crate) fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) 
         answer.lines.push(nothing_to_do(&plan, answer.generation));
         return Ok(0);
     }
-    let mut judge = Judge { host, options, scope: plan.scope, since: 0, report: Report::default() };
+    let mut judge = Judge { host, options, scope: plan.scope, report: Report::default() };
     let applied = apply::apply(host, &plan, &mut judge);
     answer.checks = judge.report.checks;
     answer.warnings.extend(judge.report.warnings);
@@ -120,7 +120,6 @@ struct Judge<'a> {
     host: &'a dyn Host,
     options: &'a Options,
     scope: Scope,
-    since: u64,
     report: Report,
 }
 
@@ -128,13 +127,11 @@ impl apply::Verify for Judge<'_> {
     fn in_place(&mut self) -> Result<()> {
         let facts = discover::facts(self.host)?;
         self.report = verify::verify(self.host, &facts, &[self.scope], self.options.require_gpu)?;
-        // Services are started from here on.
-        self.since = self.host.now();
         self.report.error()
     }
 
     fn restarted(&mut self, services: &[Step]) -> Result<()> {
-        verify::started(self.host, services, self.since, &mut self.report)?;
+        verify::started(self.host, services, &mut self.report)?;
         self.report.error()
     }
 }
@@ -207,6 +204,7 @@ pub(crate) fn verifying(host: &dyn Host, options: &Options, answer: &mut Answer)
     let scopes = scopes(&generations, options);
     let mut report = verify::verify(host, &facts, &scopes, options.require_gpu)?;
     verify::drift(host, &generations, &mut report)?;
+    verify::running(host, &generations, &mut report)?;
     answer.generation = newest(host)?;
     answer.checks.clone_from(&report.checks);
     answer.warnings.extend(report.warnings.iter().cloned());
@@ -227,11 +225,10 @@ fn status(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8>
     refuse_interrupted(host)?;
     let generations = state::generations(host)?;
     answer.left = drift::changed(host, &generations)?;
-    for unit in drift::pending(host, &generations)? {
-        let what = format!("{unit} was started before the newest change, and runs without it");
-        let hint = "run systemctl restart for it when it suits";
-        answer.warnings.push(Warning::new("restart_pending", what, hint));
-    }
+    let mut report = Report::default();
+    verify::running(host, &generations, &mut report)?;
+    answer.checks = report.checks;
+    answer.warnings.extend(report.warnings);
     // What a plan would be refused for is said after what is in force.
     let planned = gathered(host, options).and_then(|facts| plans(&facts, &generations, options));
     let generation = answer.generation;

@@ -85,60 +85,6 @@ pub fn manager_runs(host: &dyn Host, user: &str) -> Result<bool> {
     Ok(!host.inspect(Path::new(&socket))?.is_absent())
 }
 
-/// True if a unit is running, as systemd says.
-///
-/// # Errors
-/// [`Error::Io`] if systemctl cannot be started.
-pub fn is_active(host: &dyn Host, unit: &str, user: Option<&str>) -> Result<bool> {
-    let words = ["is-active", "--quiet", "--", unit];
-    match systemctl(host, user, &words, RELOAD_DEADLINE) {
-        Ok(asked) => Ok(asked && user.is_none_or(|user| manager_runs(host, user).unwrap_or(false))),
-        Err(Error::Program { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// When the system's own unit was started, in seconds since 1970; none if it is not running, and
-/// where systemd cannot say it in this form (older than version 248).
-///
-/// # Errors
-/// [`Error::Io`] if systemctl cannot be started.
-pub fn started_at(host: &dyn Host, unit: &str) -> Result<Option<u64>> {
-    if !host.has_systemd() || !is_active(host, unit, None)? {
-        return Ok(None);
-    }
-    let words = ["show", "--value", "--timestamp=unix", "--property=ExecMainStartTimestamp"];
-    let mut arguments: Vec<OsString> = words.iter().map(Into::into).collect();
-    arguments.extend(["--".into(), unit.into()]);
-    match run(host, &SYSTEMCTL, arguments, RELOAD_DEADLINE) {
-        Ok(outcome) => {
-            let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
-            Ok(text.trim().strip_prefix('@').and_then(|seconds| seconds.parse().ok()))
-        }
-        Err(Error::Program { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The number that systemd gave to the last start of the system's own unit; none where it gives
-/// none (older than version 232).
-///
-/// # Errors
-/// [`Error::Io`] if systemctl cannot be started.
-pub fn invocation(host: &dyn Host, unit: &str) -> Result<Option<String>> {
-    let words = ["show", "--value", "--property=InvocationID", "--", unit];
-    let arguments = words.iter().map(Into::into).collect();
-    match run(host, &SYSTEMCTL, arguments, RELOAD_DEADLINE) {
-        Ok(outcome) => {
-            let number = String::from_utf8_lossy(&outcome.stdout).trim().to_owned();
-            let is_one = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_hexdigit());
-            Ok(is_one.then_some(number))
-        }
-        Err(Error::Program { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Makes the cache anew: `-X` leaves every link alone, as links are their packages' to make.
 ///
 /// ldconfig renames its new cache into /etc. What changed there is the cache, which says so by its

@@ -53,6 +53,38 @@ pub fn show(
     manager: &Manager,
     properties: &str,
 ) -> Result<std::result::Result<Shown, String>> {
+    asked(host, unit, manager, &["--property", properties])
+}
+
+/// Says when a unit's main process was started, in seconds since 1970; none if the unit is not
+/// running. In the inner error what asking needs: systemd 248 or newer among it.
+///
+/// # Errors
+/// [`Error::Io`] if the machine cannot be looked at.
+pub fn started(
+    host: &dyn Host,
+    unit: &str,
+    manager: &Manager,
+) -> Result<std::result::Result<Option<u64>, String>> {
+    const TIME: &str = "ExecMainStartTimestamp";
+    let words = ["--timestamp=unix", "--property=ActiveState", "--property=ExecMainStartTimestamp"];
+    let shown = match asked(host, unit, manager, &words)? {
+        Ok(shown) => shown,
+        Err(needs) => return Ok(Err(needs)),
+    };
+    if !shown.is_active() {
+        return Ok(Ok(None));
+    }
+    let seconds = shown.text(TIME).strip_prefix('@').and_then(|seconds| seconds.parse().ok());
+    Ok(seconds.map(Some).ok_or_else(|| format!("needs {TIME}, which systemd does not say")))
+}
+
+fn asked(
+    host: &dyn Host,
+    unit: &str,
+    manager: &Manager,
+    words: &[&str],
+) -> Result<std::result::Result<Shown, String>> {
     if !host.has_systemd() {
         return Ok(Err("needs systemd as the first process here".into()));
     }
@@ -68,7 +100,9 @@ pub fn show(
     }
     let whose = manager.words();
     let mut arguments: Vec<&str> = whose.iter().map(String::as_str).collect();
-    arguments.extend(["show", "--no-pager", "--property", properties, "--", unit]);
+    arguments.extend(["show", "--no-pager"]);
+    arguments.extend(words);
+    arguments.extend(["--", unit]);
     Ok(tool(host, "systemctl", &arguments)?.map(|outcome| {
         let text = String::from_utf8_lossy(&outcome.stdout);
         let pairs = text.lines().filter_map(|line| line.split_once('='));
@@ -121,7 +155,7 @@ mod tests {
         Memory::described(&format!("{ACCOUNT}\n{text}")).with_systemd()
     }
 
-    fn asked(host: &Memory) -> std::result::Result<Shown, String> {
+    fn shown(host: &Memory) -> std::result::Result<Shown, String> {
         show(host, "ollama.service", &Manager::User("ann".into()), "MainPID,ActiveState").unwrap()
     }
 
@@ -130,7 +164,7 @@ mod tests {
         let stdout = b"MainPID=42\nActiveState=active\n".to_vec();
         let outcome = Outcome { status: Some(0), stdout, ..Outcome::default() };
         let host = of_ann("file /run/user/1000/systemd/private x").answering("show", outcome);
-        let shown = asked(&host).unwrap();
+        let shown = shown(&host).unwrap();
         assert_eq!((shown.number("MainPID"), shown.is_active()), (Some(42), true));
         let words = "/usr/bin/systemctl --user --machine=ann@.host show --no-pager --property \
                      MainPID,ActiveState -- ollama.service";
@@ -150,7 +184,7 @@ mod tests {
             (of_ann(running).answering("show", late), "within 30 s"),
             (Memory::described("dir /usr").with_systemd(), "needs ann's own systemd"),
         ] {
-            let told = asked(&host).unwrap_err();
+            let told = shown(&host).unwrap_err();
             assert!(told.contains(why), "{told}");
         }
         let bare = Memory::described("dir /usr").with_systemd();

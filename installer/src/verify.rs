@@ -6,9 +6,11 @@ mod child;
 mod journal;
 mod live;
 mod model;
+mod running;
 
 pub(crate) use child::{Child, children};
 pub use journal::started;
+pub use running::running;
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Report, Verdict};
-use crate::account;
 use crate::error::Result;
+use crate::facts::Manager;
 use crate::host::{Host, Program};
 use crate::plan::Warning;
-use crate::service;
 use crate::step::Step;
+use crate::systemd;
 
 const JOURNALCTL: [&str; 2] = ["/usr/bin/journalctl", "/bin/journalctl"];
 /// How long Ollama may take to say what it found. It gives a directory of libraries 30 s, and
@@ -19,48 +19,48 @@ const DEADLINE: Duration = Duration::from_secs(45);
 /// What Ollama says for each device, since its first versions.
 const LINE: &str = "inference compute";
 
-/// Reads what services that were restarted at `since` (seconds since 1970) say in the journal.
+/// Reads what services that were just restarted say in the journal since that very start.
 /// Where a process of ours found a GPU and Ollama does not, the service's sandbox is in the way.
 ///
 /// # Errors
 /// [`crate::Error::Io`] if the journal cannot be asked.
-pub fn started(host: &dyn Host, services: &[Step], since: u64, report: &mut Report) -> Result<()> {
+pub fn started(host: &dyn Host, services: &[Step], report: &mut Report) -> Result<()> {
     let found_gpu = report.checks.iter().any(|c| c.name == "gpu" && c.verdict == Verdict::Ok);
     for step in services {
         let Step::Restart { unit, user } = step else { continue };
-        if !service::is_active(host, unit, user.as_deref())? {
+        let manager = user.clone().map_or(Manager::System, Manager::User);
+        let shown = match systemd::show(host, unit, &manager, "ActiveState,InvocationID")? {
+            Ok(shown) => shown,
+            Err(needs) => {
+                report.add("journal", Verdict::Skipped, format!("{unit}: {needs}"));
+                continue;
+            }
+        };
+        // A start of the same second, such as that of a rollback just before, has said its line
+        // too: only the start's number tells them apart.
+        let start = shown.text("InvocationID");
+        if !shown.is_active() {
             let what = format!("{unit} is not running, so it says nothing");
             report.add("journal", Verdict::Skipped, what);
-            continue;
+        } else if start.is_empty() || !start.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let what = format!("{unit}: needs its InvocationID, which systemd does not say");
+            report.add("journal", Verdict::Skipped, what);
+        } else {
+            judge(unit, line(host, start)?.as_deref(), found_gpu, report);
         }
-        let said = line(host, unit, user.as_deref(), since)?;
-        judge(unit, said.as_deref(), found_gpu, report);
     }
     Ok(())
 }
 
-fn line(host: &dyn Host, unit: &str, user: Option<&str>, since: u64) -> Result<Option<String>> {
+/// Waits for the line of one start of a unit.
+fn line(host: &dyn Host, start: &str) -> Result<Option<String>> {
     let mut path = Path::new(JOURNALCTL[0]);
     if host.open(path)?.is_none() {
         path = Path::new(JOURNALCTL[1]);
     }
-    let mut arguments: Vec<OsString> =
-        ["--follow", "--lines=all", "--output=cat"].iter().map(Into::into).collect();
-    // A start of the same second, such as that of a rollback just before, has said its line too:
-    // the start's number tells them apart. Journals older than systemd 245 lack it for users.
-    let start = if user.is_none() { service::invocation(host, unit)? } else { None };
-    let since = format!("--since=@{since}");
-    match (user, start) {
-        (None, Some(start)) => arguments.push(format!("_SYSTEMD_INVOCATION_ID={start}").into()),
-        (None, None) => arguments.extend([since.into(), format!("_SYSTEMD_UNIT={unit}").into()]),
-        (Some(name), _) => {
-            arguments.push(since.into());
-            arguments.push(format!("_SYSTEMD_USER_UNIT={unit}").into());
-            if let Some(uid) = account::uid(host, name)? {
-                arguments.push(format!("_UID={uid}").into());
-            }
-        }
-    }
+    let words = ["--follow", "--lines=all", "--output=cat"];
+    let mut arguments: Vec<OsString> = words.iter().map(Into::into).collect();
+    arguments.push(format!("_SYSTEMD_INVOCATION_ID={start}").into());
     let environment = vec![("PATH".into(), "/usr/sbin:/usr/bin:/sbin:/bin".into())];
     let program = Program { path: path.into(), arguments, environment, deadline: DEADLINE };
     // Other libraries, such as Vulkan, have lines of their own beside the one that decides.
@@ -100,17 +100,33 @@ mod tests {
     const CUDA: &str = "time=x level=INFO msg=\"inference compute\" id=0 library=CUDA name=CUDA0";
     const CPU: &str = "time=x level=INFO msg=\"inference compute\" id=cpu library=cpu";
 
-    fn heard(lines: &str, found_gpu: bool) -> Report {
-        let host = Memory::described("file /bin/systemctl x").with_systemd().saying(lines);
+    const STARTED: &str = "ActiveState=active\nInvocationID=99aa\n";
+    const ASKED: &str = "/bin/journalctl --follow --lines=all --output=cat \
+                         _SYSTEMD_INVOCATION_ID=99aa";
+
+    fn shown(text: &str) -> Outcome {
+        Outcome { status: Some(0), stdout: text.into(), ..Outcome::default() }
+    }
+
+    /// What is reported of a unit that systemd says this of, with these lines in the journal.
+    fn restarted(said: &str, lines: &str, user: Option<&str>, found_gpu: bool) -> (Memory, Report) {
+        let machine = "file /bin/systemctl x\nfile /etc/passwd ann:x:1000:1000::/x:/bin/sh
+            file /run/user/1000/systemd/private x";
+        let host = Memory::described(machine).with_systemd().saying(lines);
+        let host = host.answering("--property ActiveState,InvocationID", shown(said));
+        let restart =
+            Step::Restart { unit: "ollama.service".into(), user: user.map(str::to_owned) };
         let mut report = Report::default();
         if found_gpu {
             report.add("gpu", Verdict::Ok, "one");
         }
-        let restart = Step::Restart { unit: "ollama.service".into(), user: None };
-        started(&host, &[restart], 1000, &mut report).unwrap();
-        let asked = "/bin/journalctl --follow --lines=all --output=cat --since=@1000 \
-                     _SYSTEMD_UNIT=ollama.service";
-        assert_eq!(host.commands().last().map(String::as_str), Some(asked));
+        started(&host, &[restart], &mut report).unwrap();
+        (host, report)
+    }
+
+    fn heard(lines: &str, found_gpu: bool) -> Report {
+        let (host, report) = restarted(STARTED, lines, None, found_gpu);
+        assert_eq!(host.commands().last().map(String::as_str), Some(ASKED));
         report
     }
 
@@ -127,14 +143,29 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_start_is_asked_where_systemd_numbers_them() {
-        let shown = Outcome { status: Some(0), stdout: b"99aa\n".into(), ..Outcome::default() };
-        let host = Memory::described("file /bin/systemctl x").with_systemd().saying(CUDA);
-        let host = host.answering("--property=InvocationID", shown);
-        let said = line(&host, "ollama.service", None, 1000).unwrap();
-        assert_eq!(said.as_deref(), Some(CUDA));
-        let asked = "/bin/journalctl --follow --lines=all --output=cat _SYSTEMD_INVOCATION_ID=99aa";
-        assert_eq!(host.commands().last().map(String::as_str), Some(asked));
+    fn only_the_very_start_is_asked_also_of_a_users_unit() {
+        let (host, report) = restarted(STARTED, CUDA, Some("ann"), true);
+        assert_eq!(report.checks.last().unwrap().verdict, Verdict::Ok);
+        let commands = host.commands();
+        let show = "/bin/systemctl --user --machine=ann@.host show --no-pager --property \
+                    ActiveState,InvocationID -- ollama.service";
+        assert_eq!(commands, [show, ASKED]);
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_skipped_and_said() {
+        for (said, why) in [
+            ("ActiveState=failed\nInvocationID=99aa\n", "is not running"),
+            ("ActiveState=active\nInvocationID=\n", "needs its InvocationID"),
+        ] {
+            let (host, report) = restarted(said, CUDA, None, true);
+            let last = report.checks.last().unwrap();
+            assert!(last.verdict == Verdict::Skipped && last.what.contains(why), "{last:?}");
+            assert_eq!(host.commands().len(), 1, "the journal is not asked");
+        }
+        let (_, report) = restarted("", CUDA, Some("nobody"), true);
+        let last = report.checks.last().unwrap();
+        assert!(last.what.contains("needs nobody's own systemd"), "{last:?}");
     }
 
     #[test]
