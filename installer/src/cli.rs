@@ -123,6 +123,12 @@ pub enum Examine {
         #[arg(long)]
         major: u32,
     },
+    /// What a runner of Ollama's finds.
+    Runner {
+        /// Ollama's program.
+        #[arg(long)]
+        program: std::path::PathBuf,
+    },
 }
 
 /// What the doctor is to look at.

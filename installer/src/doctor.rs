@@ -370,35 +370,4 @@ mod tests {
         assert_eq!(lines[3..5], ["  skipped  api.graph", "           needs y"]);
         assert_eq!(lines[5], "0 fine, 0 to know, 0 failed, 3 skipped");
     }
-
-    #[test]
-    fn every_check_of_the_catalogue_is_named_once_and_names_known_rows() {
-        let mut ids: Vec<&str> = catalogue().map(|check| check.id).collect();
-        let count = ids.len();
-        ids.sort_unstable();
-        ids.dedup();
-        assert_eq!(ids.len(), count);
-        for check in catalogue() {
-            for row in check.rows {
-                let known = rows::ROWS.iter().find(|known| known.id == *row);
-                let known = known.unwrap_or_else(|| panic!("{}: {row} is no row", check.id));
-                assert!(known.checks.contains(&check.id), "rows.rs: {row} lacks {}", check.id);
-            }
-        }
-    }
-
-    #[test]
-    fn every_known_failure_is_named_by_each_check_that_is_to_find_it() {
-        let mut wrong = Vec::new();
-        for row in rows::ROWS {
-            for id in row.checks {
-                let check = catalogue().find(|check| check.id == *id);
-                if !check.is_some_and(|check| check.rows.contains(&row.id)) {
-                    wrong.push(format!("{id} does not name {}", row.id));
-                }
-            }
-        }
-        assert_eq!(wrong, Vec::<String>::new());
-        assert_eq!((rows::ROWS.len(), catalogue().count()), (160, 42));
-    }
 }

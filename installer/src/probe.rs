@@ -8,6 +8,7 @@ pub mod api;
 pub mod calls;
 pub mod link;
 pub mod pci;
+pub mod runner;
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_uint};
 use std::io::Write;
@@ -113,6 +114,7 @@ pub fn examine(part: &Examine) -> ExitCode {
     match part {
         Examine::Link => print(&link::look()),
         Examine::Api { major } => print(&api::look(*major)),
+        Examine::Runner { program } => print(&runner::look(program)),
     }
 }
 

@@ -68,13 +68,10 @@ impl Manifest {
 /// Lists the scopes in force, each once, in the order in which they came.
 #[must_use]
 pub fn scopes(generations: &[Manifest]) -> Vec<Scope> {
-    let mut scopes = Vec::new();
-    for scope in generations.iter().flat_map(Manifest::scopes) {
-        if !scopes.contains(&scope) {
-            scopes.push(scope);
-        }
-    }
-    scopes
+    generations.iter().flat_map(Manifest::scopes).fold(Vec::new(), |mut scopes, scope| {
+        scopes.extend((!scopes.contains(&scope)).then_some(scope));
+        scopes
+    })
 }
 
 /// Makes sure that there is a place for the state directory.

@@ -59,7 +59,8 @@ fn machine() -> Memory {
     let unit = format!(
         "[Service]\\nExecStart=/usr/local/bin/ollama serve\\nUser=ollama\\n\
          Environment=\"API_TOKEN=two words of a secret\" DB_PASSWORD=hunter2-in-unit\\n\
-         Environment=COLOUR=plain-value-999 OLLAMA_API_KEY=hunter8-of-ollama OLLAMA_MODELS={home}\\n\
+         Environment=COLOUR=plain-value-999 OLLAMA_MODELS={home}\\n\
+         Environment=OLLAMA_API_KEY=hunter8-of-ollama\\n\
          Environment=HTTPS_PROXY=http://mallory:hunter7-of-proxy@proxy.corp.example.net:3128\\n\
          EnvironmentFile=/etc/ollama.env"
     );

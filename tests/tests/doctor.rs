@@ -13,7 +13,7 @@ use vgpu_install::host::memory::Memory;
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Role};
 use vgpu_tests::client::{Way, over};
-use vgpu_tests::{Finished, Stage, Vgpud, run};
+use vgpu_tests::{Finished, Stage, Vgpud, run, stage};
 
 /// A child allocates 64 MiB and copies it four times, unoptimised, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -129,4 +129,67 @@ fn a_host_that_is_full_is_named_as_such() {
     drop(held);
     let found = findings.iter().find(|one| one.check == "host.worker").expect("it ran");
     assert_eq!(found.rows, ["F66"], "{findings:#?}");
+}
+
+/// What asking a runner of the stand-in gives, over a ggml as Ollama lays it out.
+#[track_caller]
+fn asked_runner(way: Way, link: &str, more: &[(&str, &str)]) -> Outcome {
+    let ggml = stage::ggml_cuda13();
+    let layout = tempfile::tempdir().expect("a temporary directory");
+    let cuda = layout.path().join("cuda_v13");
+    std::fs::create_dir(&cuda).expect("a new directory");
+    for (name, file) in [
+        ("libggml-base.so", "libggml-base.so"),
+        ("libggml.so", "libggml.cuda.v0.5.0.so"),
+        ("cuda_v13/libggml-cuda.so", "libggml-cuda.so"),
+    ] {
+        let made = std::os::unix::fs::symlink(ggml.join(file), layout.path().join(name));
+        made.expect("a new link");
+    }
+    let stage = Stage::dev();
+    let mut command = over(&stage, way, link, stage.installer());
+    command.args(["examine", "runner", "--program", env!("CARGO_BIN_EXE_ollama-stand-in")]);
+    let dirs = format!("{}:{}", layout.path().display(), cuda.display());
+    command.env("OLLAMA_LIBRARY_PATH", dirs).envs(more.iter().copied());
+    let Finished { stdout, stderr, status, .. } = run(&mut command, LIMIT).expect("a child ends");
+    assert!(status.success(), "{status}\n{stderr}");
+    let (stdout, stderr) = (stdout.into_bytes(), stderr.into_bytes());
+    Outcome { status: Some(0), stdout, stderr, ..Outcome::default() }
+}
+
+/// What the doctor makes of it for an Ollama of that time.
+#[track_caller]
+fn discovery(way: Way, link: &str) -> Finding {
+    let guest = Memory::described(
+        "file /usr/bin/ollama x
+         file /usr/lib/ollama/cuda_v13/libggml-cuda.so x
+         dir /var/lib/pacman/local/ollama-0.24.0-1",
+    )
+    .running()
+    .answering("examine runner", asked_runner(way, link, &[]));
+    let findings = doctor::findings(&guest, &options()).expect("the machine can be looked at");
+    findings.into_iter().find(|one| one.check == "ollama.discovery").expect("it ran")
+}
+
+#[test]
+fn a_runner_of_an_older_ollama_tells_what_the_published_backend_finds() {
+    let host = Vgpud::simulated(&Stage::dev(), &[]).expect("the staged vgpud starts");
+    for way in Way::ALL {
+        let found = discovery(way, &host.link());
+        assert_eq!(found.verdict, Verdict::Ok, "{way:?}: {found:#?}");
+        assert!(found.cause.contains(vgpu_tests::profile::NAME), "{found:#?}");
+    }
+    // The device by itself, as Ollama asks again; and none where a variable hides it.
+    let seen = |id: &str| {
+        let more = [("CUDA_VISIBLE_DEVICES", id), ("GGML_CUDA_INIT", "1")];
+        let outcome = asked_runner(Way::SearchPath, &host.link(), &more);
+        String::from_utf8(outcome.stdout).expect("JSON is text")
+    };
+    assert!(seen("0").contains(vgpu_tests::profile::NAME), "{}", seen("0"));
+    assert!(!seen("-1").contains(vgpu_tests::profile::NAME), "{}", seen("-1"));
+    let link = host.link();
+    drop(host);
+    let found = discovery(Way::SearchPath, &link);
+    assert_eq!(found.rows, ["F03", "U39"], "{found:#?}");
+    assert!(found.evidence.iter().any(|line| line.contains("vgpu: no GPU")), "{found:#?}");
 }

@@ -82,7 +82,7 @@ const PARTS: &[Part] = &[
         stages: DEV,
         what: What::File,
     },
-    Part { name: "doctor", groups: &[], stages: DEV, what: What::File },
+    Part { name: "doctor", groups: &[Clients], stages: DEV, what: What::File },
     Part { name: "driver", groups: &[], stages: DEV, what: What::File },
     Part { name: "chain", groups: &[Clients, Headers], stages: DEV, what: What::Chain },
     Part { name: "pages", groups: &[Pages], stages: DEV, what: What::File },

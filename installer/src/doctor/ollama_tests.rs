@@ -4,6 +4,7 @@ use super::guest::{api, guest, json, logging, of, reached, said, seeing, unreach
 use super::tests::{examine, examine_host, verdicts};
 use crate::host::memory::Memory;
 use crate::probe::link::Trouble;
+use crate::probe::runner::{self, RunnerSeen};
 
 const DEVICE: &str = "Available devices:\n  CUDA0: Sim 999 (81920 MiB, 81000 MiB free)\n";
 
@@ -85,15 +86,61 @@ fn ollamas_own_children_are_asked_and_timed() {
     assert!(found[0].evidence[0].starts_with("load_backend: failed"), "{found:?}");
 }
 
+/// A packaged Ollama of a version without a `llama-server`.
+fn packaged(version: &str) -> Memory {
+    let text = format!(
+        "file /usr/bin/ollama x\nfile /usr/lib/ollama/cuda_v13/libggml-cuda.so x
+         dir /var/lib/pacman/local/ollama-{version}-1"
+    );
+    Memory::described(&text).running()
+}
+
 #[test]
-fn an_older_ollama_is_not_asked_what_it_does_not_know() {
-    let older = "file /usr/local/bin/ollama x
-                 file /usr/local/lib/ollama/cuda_v13/libggml-cuda.so x";
-    let host = Memory::described(older).running();
-    let found = examine_host("ollama.discovery", &host);
-    assert_eq!(verdicts(&found), ["skipped"]);
-    assert!(found[0].cause.contains("0.30"), "{found:?}");
-    assert_eq!(host.commands(), [""; 0]);
+fn a_runner_is_asked_by_an_ollama_that_starts_one() {
+    let device = runner::Device {
+        id: "GPU-9".into(),
+        backend: "CUDA".into(),
+        name: "CUDA0".into(),
+        description: "Sim 999".into(),
+        total_memory: 99 << 20,
+        free_memory: 9 << 20,
+    };
+    let cpu = runner::Device { backend: "cpu".into(), ..device.clone() };
+    let seen = |devices: Vec<runner::Device>, took_ms, trouble: Option<&str>| {
+        json(&RunnerSeen { devices, took_ms, trouble: trouble.map(Into::into) })
+    };
+    let found = |version: &str, outcome| {
+        let host = packaged(version).answering("examine runner --program /usr/bin/ollama", outcome);
+        (examine_host("ollama.discovery", &host), host.commands())
+    };
+    let (fine, commands) = found("0.24.0", seen(vec![cpu.clone(), device.clone()], 999, None));
+    assert_eq!(verdicts(&fine), ["ok"]);
+    assert_eq!(fine[0].cause, "Ollama's children find CUDA0: Sim 999 (99 MiB, 9 MiB free)");
+    assert_eq!(commands.iter().filter(|line| line.contains("examine runner")).count(), 2);
+    // Its limit is twice that of the later child.
+    assert_eq!(verdicts(&found("0.12.4", seen(vec![device], 16_000, None)).0), ["warn U18"]);
+    assert_eq!(verdicts(&found("0.12.4", seen(vec![cpu], 9, None)).0), ["fail F03 U39"]);
+    let (late, _) = found("0.23.1", seen(vec![], 30_001, Some("it gave no answer within 30 s")));
+    assert_eq!(verdicts(&late), ["fail F03 U39", "fail U05"]);
+    let told = late[0].evidence.join("\n");
+    assert!(told.contains("runner: it gave no answer within 30 s"), "{told}");
+}
+
+#[test]
+fn an_ollama_that_has_no_child_to_ask_is_not_asked() {
+    let unknown = "file /usr/local/bin/ollama x
+                   file /usr/local/lib/ollama/cuda_v13/libggml-cuda.so x";
+    for (host, why) in [
+        (Memory::described(unknown).running(), "needs the version of /usr/local/bin/ollama"),
+        (packaged("0.12.3"), "needs Ollama 0.12.4 or later"),
+        (packaged("0.30.1"), "needs /usr/lib/ollama/llama-server"),
+    ] {
+        let found = examine_host("ollama.discovery", &host);
+        assert_eq!(verdicts(&found), ["skipped"]);
+        assert!(found[0].cause.starts_with(why), "{found:?}");
+        let asked = host.commands().into_iter().filter(|line| line.contains("ollama"));
+        assert_eq!(asked.filter(|line| line.contains("examine")).count(), 0);
+    }
 }
 
 #[test]

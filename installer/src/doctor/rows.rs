@@ -191,3 +191,40 @@ pub const ROWS: &[Row] = &[
     row("P54", &["service.unit"], "a mount of the unit leads nowhere"),
     row("P55", &["package.foreign"], "NVIDIA's own nvidia-smi is in the path"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalogue;
+    use super::ROWS;
+
+    #[test]
+    fn every_check_of_the_catalogue_is_named_once_and_names_known_rows() {
+        let mut ids: Vec<&str> = catalogue().map(|check| check.id).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+        for check in catalogue() {
+            for row in check.rows {
+                let known = ROWS.iter().find(|known| known.id == *row);
+                let known = known.unwrap_or_else(|| panic!("{}: {row} is no row", check.id));
+                assert!(known.checks.contains(&check.id), "rows.rs: {row} lacks {}", check.id);
+            }
+        }
+    }
+
+    #[test]
+    fn every_known_failure_is_named_by_each_check_that_is_to_find_it() {
+        let mut wrong = Vec::new();
+        for row in ROWS {
+            for id in row.checks {
+                let check = catalogue().find(|check| check.id == *id);
+                if !check.is_some_and(|check| check.rows.contains(&row.id)) {
+                    wrong.push(format!("{id} does not name {}", row.id));
+                }
+            }
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+        assert_eq!((ROWS.len(), catalogue().count()), (160, 42));
+    }
+}

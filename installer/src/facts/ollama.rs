@@ -75,6 +75,17 @@ pub struct Ollama {
     pub bundles: Vec<Bundle>,
 }
 
+impl Ollama {
+    /// True if its version is this one or later; none where the version is not known.
+    #[must_use]
+    pub fn is_since(&self, version: [u64; 3]) -> Option<bool> {
+        let number = self.version.as_ref()?.split(['-', '+']).next()?;
+        let parts = number.split('.').map(str::parse);
+        let parts: Vec<u64> = parts.collect::<Result<_, _>>().ok()?;
+        Some(parts.as_slice() >= version.as_slice())
+    }
+}
+
 /// How a version was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,7 +4,8 @@ use regex_lite::{Captures, Regex};
 
 /// Words in a name that say that its value is a secret.
 const SECRET: &str = "pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|\
-                      private[_-]?key|credentials?|authorization|cookie|bearer|auth[_-]?key|[_-]key";
+                      private[_-]?key|credentials?|authorization|cookie|bearer|auth[_-]?key|\
+                      [_-]key";
 
 /// Beginnings of tokens by which those who issue them mark them.
 const ISSUERS: &str = "hf_|sk-|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|ASIA|AIza|npm_|\

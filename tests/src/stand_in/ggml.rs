@@ -1,7 +1,8 @@
 //! The part of ggml's public C interface (`ggml-backend.h`) that lists devices.
 
 use std::{
-    ffi::{CStr, c_char, c_void},
+    ffi::{CStr, CString, c_char, c_void},
+    os::unix::ffi::OsStrExt,
     path::Path,
 };
 
@@ -51,6 +52,23 @@ impl Ggml {
     pub fn load_all(&self) -> Result<(), libloading::Error> {
         // SAFETY: `void ggml_backend_load_all(void)` in ggml-backend.h.
         unsafe { self.registry.get::<unsafe extern "C" fn()>(b"ggml_backend_load_all")?() };
+        Ok(())
+    }
+
+    /// Loads every backend of one directory, as Ollama's own runner does.
+    ///
+    /// # Errors
+    /// The loader's own words, if this is no ggml.
+    pub fn load_from(&self, directory: &Path) -> Result<(), libloading::Error> {
+        let path = CString::new(directory.as_os_str().as_bytes()).unwrap_or_default();
+        // SAFETY: `void ggml_backend_load_all_from_path(const char *)` in ggml-backend.h; the text
+        // lives until the call returns.
+        unsafe {
+            let load = self
+                .registry
+                .get::<unsafe extern "C" fn(*const c_char)>(b"ggml_backend_load_all_from_path")?;
+            load(path.as_ptr());
+        }
         Ok(())
     }
 

@@ -14,9 +14,10 @@ use super::{
     discover::{Gpu, backend_directories, library_directory, probe},
     driver,
     ggml::Ggml,
+    runner,
 };
 
-/// Is the program `ollama`: `serve`, the hidden `gpu-discover`, and `--version`.
+/// Is the program `ollama`: `serve`, the hidden `gpu-discover` and `runner`, and `--version`.
 pub fn ollama() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     match words.first().map(String::as_str) {
@@ -28,8 +29,15 @@ pub fn ollama() -> ExitCode {
             Ok(json) => say(&json),
             Err(error) => fail(error),
         },
+        Some("runner") => match words.iter().rev().find_map(|word| word.parse().ok()) {
+            Some(port) => match runner::serve(port) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(error),
+            },
+            None => fail("usage: ollama runner --ollama-engine --port N"),
+        },
         Some("--version" | "-v") => say("ollama version is 0.30.0-stand-in"),
-        _ => fail("usage: ollama serve | gpu-discover | --version"),
+        _ => fail("usage: ollama serve | gpu-discover | runner | --version"),
     }
 }
 

@@ -9,8 +9,6 @@ use crate::doctor::{Finding, Scene};
 use crate::error::Result;
 use crate::unit_log;
 
-/// Ollama's limit for `gpu-discover`: a child beyond it is given up.
-const CHILD_MAX: Duration = Duration::from_secs(15);
 /// Ollama's limit for a refresh of free memory while no model is loaded.
 const REFRESH_MAX: Duration = Duration::from_secs(3);
 /// Most lines of a child's log that are shown.
@@ -63,7 +61,7 @@ fn judged(seen: &Seen<Listing>, listing: &Listing) -> Vec<Finding> {
                 .remedy("see the api checks: the first that fails is the cause"),
         );
     }
-    if slowest > CHILD_MAX {
+    if slowest > listing.limit {
         let cause = "looking takes longer than Ollama waits, which then stays on the CPU";
         findings.push(Finding::fail(&["U05"], cause).remedy("see transport.latency"));
     } else if slowest > REFRESH_MAX {
@@ -82,9 +80,7 @@ fn judged(seen: &Seen<Listing>, listing: &Listing) -> Vec<Finding> {
             format!("{}: {name} took {:.2} s{end}", listing.dir, took.as_secs_f64())
         })
         .collect();
-    if !listing.discovered.is_empty() {
-        evidence.push(format!("gpu-discover: {}", listing.discovered));
-    }
+    evidence.extend(listing.told.iter().cloned());
     findings.into_iter().map(|found| found.saw_all(evidence.clone())).collect()
 }
 
@@ -162,7 +158,8 @@ mod tests {
             devices: vec![device.clone(); devices],
             confirmed: vec![device; confirmed],
             children: vec![("llama-server", Duration::from_secs(seconds), true)],
-            discovered: String::new(),
+            limit: Duration::from_secs(15),
+            told: Vec::new(),
         };
         let seen = Seen { place: "here".into(), unit: None, found: Ok(listing), said: "x".into() };
         verdicts(&judged(&seen, seen.found.as_ref().unwrap()))

@@ -70,12 +70,8 @@ fn one(ollama: &Ollama) -> Vec<Finding> {
 
 /// True for an Ollama before 0.12.4; where no version is known, its layout tells.
 fn opens_by_path(ollama: &Ollama) -> bool {
-    let Some(version) = &ollama.version else {
-        return matches!(ollama.layout, Layout::Flat | Layout::Runners);
-    };
-    let number = version.split(['-', '+']).next().unwrap_or_default();
-    let parts: Option<Vec<u64>> = number.split('.').map(|part| part.parse().ok()).collect();
-    parts.is_some_and(|parts| parts.as_slice() < BY_NAME_SINCE.as_slice())
+    let is_older = ollama.is_since(BY_NAME_SINCE).map(|is_since| !is_since);
+    is_older.unwrap_or(matches!(ollama.layout, Layout::Flat | Layout::Runners))
 }
 
 /// Ollamas in containers, and the container that this system is.

@@ -159,8 +159,8 @@ mod tests {
     fn a_users_own_systemd_says_when_its_unit_started() {
         let machine = |socket: &str| {
             let text = format!(
-                "file /etc/passwd ann:x:1000:1000::/home/ann:/bin/sh
-                 file /home/ann/.config/systemd/user/ollama.service [Service]\\n\
+                "file /etc/passwd ann:x:1000:1000::/srv/ann:/bin/sh
+                 file /srv/ann/.config/systemd/user/ollama.service [Service]\\n\
                  ExecStart=/usr/local/bin/ollama serve
                  file /etc/systemd/user/ollama.service.d/50-vgpu.conf [Service]
                  file /usr/local/bin/ollama \u{7f}ELF
