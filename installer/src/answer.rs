@@ -72,9 +72,9 @@ impl Action {
         Self { op, path: None, before, after, reason, sentence, diff: None, text: None }
     }
 
-    /// The action of taking a step back.
+    /// The action of taking a step of a generation back.
     #[must_use]
-    pub fn undoing(step: &Step) -> Self {
+    pub fn undoing(step: &Step, generation: u64) -> Self {
         let forward = Self::doing(step);
         let op = match step {
             Step::MakeDir { .. } => "remove_dir",
@@ -86,7 +86,10 @@ impl Action {
             op,
             before: forward.after,
             after: forward.before,
-            reason: "it is part of a generation that is rolled back".into(),
+            reason: match forward.path {
+                Some(_) => format!("generation {generation} made this change"),
+                None => forward.reason,
+            },
             sentence: step.undoing(),
             diff: None,
             text: None,
@@ -232,10 +235,16 @@ impl Answer {
     }
 
     fn print_text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let mut told = "";
         // What failed was undone: listing it as done would be wrong.
         for action in self.actions.iter().filter(|_| self.errors.is_empty()) {
             let mark = if self.checked_only { "would " } else { "" };
             writeln!(out, "  {mark}{}", action.sentence)?;
+            // Once for those that have it in common.
+            if action.reason != told {
+                writeln!(out, "      because {}", action.reason)?;
+            }
+            told = &action.reason;
             write!(out, "{}", action.diff.as_deref().unwrap_or_default())?;
         }
         for check in &self.checks {

@@ -25,13 +25,20 @@ use crate::state::{self, Manifest};
 /// something: seven ways back beside the one to the start.
 pub const KEPT: u64 = 8;
 
+/// Why the content between two joined generations goes.
+const BETWEEN: &str = "only going back to a generation that was joined would need it";
+/// Why a link goes that no generation names.
+const UNNAMED: &str = "it is a link of ours, and no generation names it";
+
 /// What can be collected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collection {
     /// The generations that become one, and that one; none if there are few enough.
     pub joined: Option<(Vec<u64>, Manifest)>,
-    /// Hidden files of ours that nothing needs.
-    pub obsolete: Vec<Obsolete>,
+    /// Hidden files of ours that nothing needs, each with the reason.
+    pub obsolete: Vec<(Obsolete, &'static str)>,
+    /// Each generation in force, with what becomes of it and why, for people.
+    pub told: Vec<String>,
     /// What runs that were killed left in the state directory.
     pub leftovers: Vec<PathBuf>,
     /// Hidden files that may be somebody's.
@@ -62,6 +69,7 @@ pub fn run(host: &dyn Host, options: &Options, keep: u64, answer: &mut Answer) -
     } else if !options.check {
         collect(host, &found)?;
     }
+    answer.lines.extend(found.told);
     answer.generation = state::generations(host)?.last().map_or(0, |last| last.generation);
     Ok(match (&answer.left[..], answer.changed && options.detailed_exitcode) {
         ([], true) => 2,
@@ -110,7 +118,7 @@ pub fn look(
         let object = host.inspect(&aside)?;
         // Only a link to our libraries is surely nobody's original.
         if matches!(&object, Object::Link { target, .. } if target.starts_with(shims)) {
-            found.obsolete.push(obsolete(host, &aside, object)?);
+            found.obsolete.push((obsolete(host, &aside, object)?, UNNAMED));
         } else {
             let (aside, what) = (aside.display(), object.describe());
             found.left.push(format!(
@@ -133,13 +141,30 @@ fn old_ones(host: &dyn Host, keep: u64) -> Result<Collection> {
         for (aside, content) in joined.obsolete {
             let object = host.inspect(&aside)?;
             if object.holds(&content) {
-                found.obsolete.push(obsolete(host, &aside, object)?);
+                found.obsolete.push((obsolete(host, &aside, object)?, BETWEEN));
             }
         }
         let from = manifests[..=old].iter().map(|one| one.generation).collect();
         found.joined = Some((from, joined.manifest));
     }
+    found.told = told(&manifests, kept, found.joined.is_some());
     Ok(found)
+}
+
+/// What becomes of each generation, and why.
+fn told(manifests: &[Manifest], kept: usize, is_joined: bool) -> Vec<String> {
+    let older = if is_joined { manifests.len().saturating_sub(kept) } else { 0 };
+    let into = manifests.get(older).map_or(0, |one| one.generation);
+    let one = |(at, manifest): (usize, &Manifest)| {
+        let number = manifest.generation;
+        let why = match at {
+            at if at < older => format!("joined into {into}: it is older than the newest {kept}"),
+            at if at == older && older > 0 => "kept: it stands for those before it, too".into(),
+            _ => format!("kept: it is one of the newest {kept}"),
+        };
+        format!("generation {number} is {why}")
+    };
+    manifests.iter().enumerate().map(one).collect()
 }
 
 fn obsolete(host: &dyn Host, aside: &Path, object: Object) -> Result<Obsolete> {
@@ -181,11 +206,12 @@ pub fn collect(host: &dyn Host, found: &Collection) -> Result<()> {
         None => match (state::generations(host)?.into_iter().next(), found.obsolete.is_empty()) {
             (Some(oldest), false) => oldest,
             // Without a generation there is no place for a journal, and nothing to go back to.
-            (None, _) => return found.obsolete.iter().try_for_each(|one| drop_one(host, one)),
+            (None, _) => return found.obsolete.iter().try_for_each(|(one, _)| drop_one(host, one)),
             (_, true) => return Ok(()),
         },
     };
-    let first = Record::Collect { manifest: Box::new(manifest), obsolete: found.obsolete.clone() };
+    let obsolete = found.obsolete.iter().map(|(one, _)| one.clone()).collect();
+    let first = Record::Collect { manifest: Box::new(manifest), obsolete };
     let mut journal = Journal::begin_or_close(host, first)?;
     resume(host, &mut journal).map_err(|source| {
         let first = Box::new(Error::Interrupted { what: "the collection" });
@@ -231,19 +257,26 @@ impl Collection {
             actions.push(Action::told(
                 "join",
                 format!("join the generations {} into one", numbers.join(", ")),
-                format!("--rollback leads to {} and newer, and to the start", manifest.generation),
+                format!(
+                    "older ones are only needed together: --rollback leads to {} and newer, and to \
+                     the start",
+                    manifest.generation
+                ),
             ));
         }
-        for one in &self.obsolete {
-            let reason = "no rollback needs what it holds".into();
+        for (one, why) in &self.obsolete {
             let sentence = format!("remove {}", one.aside);
-            let action = Action::told("remove", sentence, reason);
+            let action = Action::told("remove", sentence, (*why).into());
             let before = one.object.describe();
             actions.push(Action { path: Some(one.aside.clone()), before, ..action });
         }
         for path in &self.leftovers {
             let sentence = format!("remove {}", path.display());
-            let action = Action::told("remove", sentence, "a run that was killed left it".into());
+            let why = match path.extension() {
+                Some(end) if end == "damaged" => "recover --force gave this journal up",
+                _ => "a run that was killed left it",
+            };
+            let action = Action::told("remove", sentence, why.into());
             actions.push(Action { path: Some(path.clone().into()), ..action });
         }
         actions

@@ -50,11 +50,11 @@ pub fn run(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer) -> 
     let mut actions = Vec::new();
     for change in order(&pending) {
         let diff = if options.diff { difference::of_undo(host, change)? } else { None };
-        let action = Action { diff, ..Action::undoing(&change.step) };
+        let action = Action { diff, ..Action::undoing(&change.step, change.generation) };
         actions.push((Some((change.generation, change.index)), action));
     }
     let steps = steps(host, &pending, options.no_restart)?;
-    actions.extend(steps.iter().map(|step| (None, Action::undoing(step))));
+    actions.extend(steps.iter().map(|step| (None, Action::undoing(step, to))));
     let done = match options.check {
         true => foresee(host, &pending, options.force)?,
         false => rollback(host, to, options.force, options.no_restart)?,

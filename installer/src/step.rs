@@ -182,7 +182,8 @@ impl Step {
                 "another nvidia-smi is there now, and ours would hide it"
             }
             Self::MakeDir { path, .. } if is_cache(path) => "ldconfig reads our line from there",
-            Self::MakeDir { .. } => "the drop-in's directory does not exist",
+            Self::MakeDir { path, .. } if path.starts_with("/etc") => "the drop-in goes there",
+            Self::MakeDir { .. } => "the name nvidia-smi goes there",
             Self::WriteFile { path, .. } if is_cache(path) => {
                 "every program must find our libraries before others of their names"
             }

@@ -73,6 +73,23 @@ fn an_answer_is_one_json_document_also_when_it_is_an_error() {
 }
 
 #[test]
+fn each_action_is_said_with_its_reason() {
+    let guest = Guest::new();
+    let text = |arguments: &[&str]| String::from_utf8(guest.install(arguments).stdout).unwrap();
+    let planned = text(&["plan"]);
+    assert!(planned.contains("because the drop-in goes there\n  would write /etc"), "{planned}");
+    assert!(
+        planned.contains("bytes)\n      because the service must find our libraries first"),
+        "{planned}"
+    );
+    assert!(planned.contains("because Ollama looks for GPUs once, when it starts\n"), "{planned}");
+    assert!(guest.install(&["--scope", "bundle"]).status.success());
+    let back = text(&["--rollback", "--check"]);
+    let why = "because generation 1 made this change";
+    assert_eq!(back.matches(why).count(), 1, "once for all that have it: {back}");
+}
+
+#[test]
 fn a_detailed_exit_code_tells_changes_from_none() {
     let guest = Guest::new();
     let code = |arguments: &[&str]| guest.install(arguments).status.code();

@@ -172,7 +172,7 @@ fn a_hidden_file_that_no_generation_names_is_left_unless_it_is_a_link_of_ours() 
 fn a_displaced_file_that_was_edited_is_not_collected() {
     let host = grown();
     let found = look(&host, 1);
-    let aside = found.obsolete[0].aside.clone();
+    let aside = found.obsolete[0].0.aside.clone();
     host.place_file(&aside, b"edited");
     gc::collect(&host, &found).unwrap();
     assert_eq!(host.read(&aside, 99).unwrap().unwrap(), b"edited");

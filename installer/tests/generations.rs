@@ -78,6 +78,16 @@ fn gc_joins_generations_and_keeps_the_way_to_the_start() {
     let before = guest.digest();
     let check = json(&guest.install(&["gc", "--keep", "2", "--check", "--json"]));
     assert_eq!(guest.digest(), before);
+    let told = String::from_utf8(guest.install(&["gc", "--keep", "2", "--check"]).stdout).unwrap();
+    for line in [
+        "  would join the generations 1, 2, 3 into one\n      because older ones are only needed",
+        "      because only going back to a generation that was joined would need it\n",
+        "generation 1 is joined into 3: it is older than the newest 2\n",
+        "generation 3 is kept: it stands for those before it, too\n",
+        "generation 4 is kept: it is one of the newest 2\n",
+    ] {
+        assert!(told.contains(line), "{line:?} is in {told}");
+    }
     let done = json(&guest.install(&["gc", "--keep", "2", "--json"]));
     assert_eq!(done["actions"], check["actions"]);
     assert_eq!(done["actions"].as_array().unwrap().len(), 3, "one join, two files: {done:#}");

@@ -38,6 +38,11 @@ fn a_persons_own_service_gets_the_gpu_and_the_rollback_takes_it_back() {
     let before = guest.tree(&[]).unwrap();
     let said = guest.vgpu_install(&["apply"]).unwrap().success().unwrap();
     assert!(said.contains("restart ollama.service of ann"), "{said}");
+    // Ollama's own line of that very start, and no other's.
+    assert!(said.contains("ok       journal: ollama.service says: "), "{said}");
+    let status = guest.vgpu_install(&["status"]).unwrap().success().unwrap();
+    let running = "ok       running: ollama.service of ann was started with the newest change";
+    assert!(status.contains(running), "{status}");
     let drop_in = "/etc/systemd/user/ollama.service.d/50-vgpu.conf";
     assert_eq!(guest.sh(&format!("stat --format=%U {drop_in}")).unwrap(), "root\n");
     // The installer restarted it itself.
