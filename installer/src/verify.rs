@@ -115,15 +115,12 @@ pub fn verify(
     if scopes.contains(&Scope::System) {
         cache::check(host, facts, &mut report)?;
     }
-    // Only scope service by itself leaves an Ollama alone that no unit starts.
-    let is_service = scopes.iter().all(|scope| *scope == Scope::Service);
-    let widest = if is_service { Scope::Service } else { Scope::Bundle };
-    let children = children(host, facts, widest)?;
-    if children.is_empty() {
-        let what = "no CUDA backend of a service was found, so none was tried";
-        report.add("loader", Verdict::Skipped, what);
-    }
-    for child in children {
+    unserved(facts, &mut report);
+    for child in children(host, facts, Scope::Bundle)? {
+        if let Some(why) = unreached(&child, scopes) {
+            report.add("loader", Verdict::Skipped, format!("{}: {why}", child.bundle.dir));
+            continue;
+        }
         model::check(host, facts, &child, &mut report)?;
         if host.is_running() {
             live::check(host, facts, &child, require_gpu, &mut report)?;
@@ -134,6 +131,39 @@ pub fn verify(
         report.add("probe", Verdict::Skipped, what);
     }
     Ok(report)
+}
+
+/// Names each Ollama that loads nothing of ours in any scope.
+fn unserved(facts: &Facts, report: &mut Report) {
+    if facts.ollamas.is_empty() {
+        report.add("loader", Verdict::Skipped, "no Ollama was found, so none was tried");
+    }
+    for ollama in &facts.ollamas {
+        if !ollama.bundles.iter().any(child::is_served) {
+            let what = format!("{} has no backend for CUDA 12 or 13", ollama.executable);
+            report.add("loader", Verdict::Skipped, what);
+        }
+    }
+    for confined in &facts.confined {
+        let what = format!("the Ollama in {} is not ours to change", confined.describe());
+        report.add("loader", Verdict::Skipped, what);
+    }
+}
+
+/// Why none of these scopes reaches a child: a drop-in reaches what its unit starts, and links
+/// reach what lies in directories that are nobody else's to keep.
+fn unreached(child: &Child<'_>, scopes: &[Scope]) -> Option<&'static str> {
+    let has = |scope| scopes.contains(&scope);
+    let is_sealed = child.ollama.source.is_sealed();
+    let by_drop_in = child.unit.is_some() && (has(Scope::Service) || has(Scope::System));
+    let by_links = !is_sealed && (has(Scope::Bundle) || has(Scope::System));
+    match (by_drop_in || by_links, is_sealed) {
+        (true, _) => None,
+        (false, true) => {
+            Some("another program keeps these files; vgpu-install scan says what helps")
+        }
+        (false, false) => Some("no unit starts it, so --scope bundle is what reaches it"),
+    }
 }
 
 /// Says whether the paths of all generations in force are as these left them. A change of others

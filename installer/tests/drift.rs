@@ -87,9 +87,9 @@ fn words(host: &Memory) -> Vec<&'static str> {
 fn of_ann(further: &str) -> Memory {
     let mut text = format!(
         "dir /var/lib
-         file /etc/passwd ann:x:1000:1000::/home/ann:/bin/sh
+         file /etc/passwd ann:x:1000:1000::/people/ann:/bin/sh
          file /usr/bin/systemctl x
-         file /home/ann/.config/systemd/user/ollama.service [Service]\\n\
+         file /people/ann/.config/systemd/user/ollama.service [Service]\\n\
          ExecStart=/usr/local/bin/ollama serve
          file /usr/local/bin/ollama program
          file /usr/local/lib/ollama/cuda_v13/libggml-cuda.so backend

@@ -65,7 +65,8 @@ fn verify_and_status_see_every_scope_in_force() {
     has(&whole, &["ok loader", "/usr/local/lib/ollama/cuda_v13"]);
     has(&whole, &["ok drift", "the 3 generations in force"]);
     let only = checks(&json(&guest.install(&["verify", "--json", "--scope", "service"])));
-    assert!(!only.iter().any(|check| check.contains("/usr/lib/ollama/")), "{only:#?}");
+    has(&only, &["skipped loader", "/usr/lib/ollama/cuda_v13: no unit starts it"]);
+    assert!(!only.iter().any(|check| check.contains("ok loader: /usr/lib/ollama")), "{only:#?}");
 
     // An upgrade wipes what the oldest generation linked.
     std::fs::remove_file(guest.root().join(OTHER).join("cuda_v13/libcuda.so.1")).unwrap();
@@ -90,5 +91,33 @@ fn verify_and_status_see_every_scope_in_force() {
         let scopes = &json(&status)["generations"];
         let of_last = scopes.as_array().unwrap().last().unwrap()["joined_scopes"].clone();
         assert_eq!(of_last.is_null(), !joined, "{scopes:#}");
+    }
+}
+
+#[test]
+fn an_ollama_that_another_program_keeps_fails_no_verification() {
+    let guest = Guest::new();
+    let root = guest.root();
+    let store = "nix/store/aaa-ollama-0.33.0";
+    for dir in ["bin", "lib"] {
+        std::fs::create_dir_all(root.join(store).join(dir)).unwrap();
+    }
+    let program = root.join("usr/local/bin/ollama");
+    std::fs::copy(program, root.join(store).join("bin/ollama")).unwrap();
+    let from = root.join(guest::OLLAMA_DIR);
+    let to = format!("{store}/lib/ollama");
+    guest::succeed("cp", &["-a", from.to_str().unwrap(), &to], &root);
+    guest.write(
+        "etc/systemd/system/ours.service",
+        &format!("[Service]\nExecStart=/{store}/bin/ollama serve\n"),
+    );
+    // Links are for the other one; a drop-in reaches both.
+    for (scope, word) in [("bundle", "skipped"), ("service", "ok")] {
+        let output = guest.install(&["--scope", scope, "--json"]);
+        assert!(output.status.success(), "{scope}: {output:?}");
+        let seen = checks(&json(&output));
+        has(&seen, &[word, "loader", store]);
+        has(&seen, &["ok loader", "/usr/local/lib/ollama/cuda_v13"]);
+        assert!(guest.install(&["--rollback"]).status.success());
     }
 }

@@ -41,13 +41,17 @@ pub(crate) fn children<'a>(
             continue;
         }
         for bundle in &ollama.bundles {
-            let served = bundle.cuda_major.is_some_and(|major| major == 12 || major == 13);
-            if served {
+            if is_served(bundle) {
                 found.push(child(host, unit, ollama, bundle)?);
             }
         }
     }
     Ok(found)
+}
+
+/// True for a backend of a CUDA line that we have libraries for.
+pub(super) fn is_served(bundle: &Bundle) -> bool {
+    bundle.cuda_major.is_some_and(|major| major == 12 || major == 13)
 }
 
 fn child<'a>(
