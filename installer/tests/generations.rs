@@ -5,15 +5,24 @@
 
 mod guest;
 
-use std::process::Output;
+use std::path::Path;
+use std::process::{Command, Output};
 
-use guest::Guest;
+use guest::{Guest, OLLAMA_DIR};
 use serde_json::Value;
 
 const DROP_IN: &str = "etc/systemd/system/ollama.service.d/50-vgpu.conf";
 
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// A digest without times.
+fn without_times(text: &str) -> Vec<String> {
+    let words = |line: &str| -> Vec<String> {
+        line.split(' ').filter(|word| !word.starts_with("mtime=")).map(Into::into).collect()
+    };
+    text.lines().map(|line| words(line).join(" ")).collect()
 }
 
 #[track_caller]
@@ -59,12 +68,6 @@ fn a_damaged_journal_is_followed_as_far_as_it_can_be_read() {
     std::fs::write(&journal, bytes).unwrap();
     let recover = guest.install(&["recover"]);
     assert!(recover.status.success(), "{recover:?}");
-    let without_times = |text: &str| -> Vec<String> {
-        let words = |line: &str| -> Vec<String> {
-            line.split(' ').filter(|w| !w.starts_with("mtime=")).map(Into::into).collect()
-        };
-        text.lines().map(|line| words(line).join(" ")).collect()
-    };
     assert_eq!(without_times(&guest.digest()), without_times(&clean));
 }
 
@@ -103,6 +106,45 @@ fn gc_joins_generations_and_keeps_the_way_to_the_start() {
     assert!(text.contains("VGPU_LINK=vsock:2:3"), "{text}");
     assert!(guest.install(&["--rollback"]).status.success());
     assert_eq!(guest.digest(), clean);
+}
+
+/// An upgrade of Ollama comes when it comes, and by then the generations may be joined.
+#[test]
+fn a_refresh_after_gc_finds_nothing_to_do_and_renews_what_ollama_wiped() {
+    let guest = Guest::new();
+    let bundle = guest.root().join(OLLAMA_DIR);
+    let kept = guest.root().join("kept");
+    let copy = |from: &Path, to: &Path| {
+        let status = Command::new("cp").arg("--archive").args([from, to]).status();
+        assert!(status.unwrap().success());
+    };
+    copy(&bundle, &kept);
+    let clean = guest.digest();
+    for port in 1..=3 {
+        assert!(guest.install(&["--link", &format!("vsock:2:{port}")]).status.success());
+    }
+    assert!(guest.install(&["apply", "--scope", "bundle"]).status.success());
+    let collected = json(&guest.install(&["gc", "--keep", "1", "--json"]));
+    assert_eq!(collected["changed"], true, "{collected:#}");
+    let before = guest.digest();
+    let looked = guest.install(&["refresh"]);
+    assert!(looked.status.success(), "{looked:?}");
+    assert_eq!(guest.digest(), before);
+    // What Ollama's installer does: wipe, and lay anew.
+    std::fs::remove_dir_all(&bundle).unwrap();
+    copy(&kept, &bundle);
+    assert_ne!(guest.digest(), before);
+    let renewed = guest.install(&["refresh"]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    let leads = std::fs::read_link(bundle.join("cuda_v13/libcudart.so.13")).unwrap();
+    assert!(leads.ends_with("vgpu/libcudart.so.13"), "{leads:?}");
+    let text = std::fs::read_to_string(guest.root().join(DROP_IN)).unwrap();
+    assert!(text.contains("VGPU_LINK=vsock:2:3"), "{text}");
+    assert!(guest.install(&["gc", "--keep", "1"]).status.success());
+    let back = guest.install(&["--rollback"]);
+    assert!(matches!(back.status.code(), Some(0 | 3)), "{back:?}");
+    // The test itself moved the times of Ollama's directories on.
+    assert_eq!(without_times(&guest.digest()), without_times(&clean));
 }
 
 #[test]

@@ -108,3 +108,50 @@ fn an_apply_and_a_rollback_change_the_paths_that_their_checks_list() {
         does_what_it_lists(&guest, &["--rollback"]);
     }
 }
+
+/// A file that is made in one directory and renamed into another keeps the first one's SELinux
+/// label; in its own directory it is made with the right one.
+#[test]
+fn what_comes_into_place_was_made_in_its_own_directory() {
+    let guest = Guest::new();
+    let log = guest.dir.path().join("renames");
+    let strace =
+        ["-f", "-y", "-e", "trace=rename,renameat,renameat2,linkat", "-o", log.to_str().unwrap()];
+    let places = Regex::new(r#"\w+\(\d+<([^>]*)>, "[^"/]+", \d+<([^>]*)>, "[^"/]+""#).unwrap();
+    let runs: [&[&str]; 4] = [&["--scope", "bundle"], &["--rollback"], &["apply"], &["--rollback"]];
+    let mut seen = [0; 4];
+    for (arguments, seen) in runs.into_iter().zip(&mut seen) {
+        let output = guest.traced(&strace, arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let calls = std::fs::read_to_string(&log).unwrap();
+        let calls: Vec<&str> = calls.lines().filter(|line| line.contains('(')).collect();
+        *seen = calls.len();
+        for call in calls {
+            let found = places.captures(call).unwrap_or_else(|| panic!("not understood: {call}"));
+            assert_eq!(found[1], found[2], "{call}");
+        }
+    }
+    // The rollback of a drop-in removes it and renames nothing.
+    assert!(seen[..3].iter().all(|renames| *renames > 0), "{seen:?}");
+}
+
+/// Root alone may set the label, where no SELinux is at work; another attribute goes the same way.
+#[test]
+fn the_label_of_what_is_displaced_is_kept_and_comes_back() {
+    let guest = Guest::new();
+    let theirs = guest.root().join("usr/local/lib/ollama/cuda_v13/libcublas.so.13");
+    let is_root = rustix::process::geteuid().is_root();
+    let name = if is_root { "security.selinux" } else { "user.selinux" };
+    let label = b"system_u:object_r:lib_t:s0\0";
+    rustix::fs::setxattr(&theirs, name, label, rustix::fs::XattrFlags::empty()).unwrap();
+    let before = guest.digest();
+    let labelled = |digest: &str| {
+        digest.lines().filter(|line| line.contains(name)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(labelled(&before).len(), 1, "{before}");
+    assert!(guest.install(&["--scope", "bundle"]).status.success());
+    let applied = labelled(&guest.digest());
+    assert!(applied.len() == 1 && applied[0].contains("/.vgpu-"), "{applied:?}");
+    assert!(guest.install(&["--rollback"]).status.success());
+    assert_eq!(guest.digest(), before);
+}

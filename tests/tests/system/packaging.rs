@@ -126,6 +126,43 @@ fn a_configuration_that_was_killed_is_finished_by_dpkg() {
     has_gpu(&guest.discovery().unwrap(), "after dpkg --configure");
 }
 
+/// A package with one file, as its path is spelled, which is installed without running triggers;
+/// then each package's state, and the removal.
+const ONE_FILE: &str = "mkdir -p package/DEBIAN package/$(dirname $PLACE)
+    echo mark > package/$PLACE
+    cat > package/DEBIAN/control <<-END
+\tPackage: one-file
+\tVersion: 999
+\tArchitecture: all
+\tMaintainer: Nobody <nobody@example.invalid>
+\tDescription: one file
+\tEND
+    dpkg-deb --build package one-file.deb >/dev/null
+    dpkg --no-triggers --install one-file.deb >/dev/null
+    dpkg-query --show --showformat='${db:Status-Status}\n' one-file vgpu-ollama
+    dpkg --purge one-file >/dev/null
+    dpkg --configure --pending >/dev/null
+    rm -r package one-file.deb";
+
+#[test]
+fn either_spelling_of_a_drivers_file_fires_the_trigger_and_nobody_waits_for_it() {
+    let guest = alone(USR_LOCAL);
+    guest.install_deb().unwrap();
+    for (place, fires) in [
+        ("usr/lib/x86_64-linux-gnu/libcuda.so.1", true),
+        ("lib/x86_64-linux-gnu/libcuda.so.1", true),
+        ("usr/lib/x86_64-linux-gnu/nvidia/current/libcuda.so.1", true),
+        ("usr/lib/x86_64-linux-gnu/libcuda.so.999", false),
+        ("lib/x86_64-linux-gnu/libanother.so.1", false),
+    ] {
+        let states = guest.sh(&format!("cd /root\nPLACE={place}\n{ONE_FILE}")).unwrap();
+        let ours = if fires { "triggers-pending" } else { "installed" };
+        assert_eq!(states, format!("installed\n{ours}\n"), "{place}");
+    }
+    let state = "dpkg-query --show --showformat='${db:Status-Status}' vgpu-ollama";
+    assert_eq!(guest.sh(state).unwrap(), "installed");
+}
+
 /// Any package's installation runs ldconfig, and `dpkg --verify` is what an administrator asks.
 #[test]
 fn ldconfig_diversions_and_dpkg_find_nothing_of_ours_to_change() {

@@ -34,6 +34,30 @@ fn no_shipped_file_opens_anything_to_everybody() {
     check("nothing shipped is everybody's to write", "give it to the group vgpu", offences);
 }
 
+/// dpkg compares a trigger's path with a package's as text, a directory fires for every library,
+/// and a package that waits for a trigger is not configured before it.
+#[test]
+fn triggers_name_exact_files_in_both_spellings_and_nobody_waits() {
+    let files = all();
+    let lists = files.iter().filter(|file| file.path.ends_with("triggers"));
+    let lines: Vec<&str> = lists
+        .flat_map(|file| file.text.lines())
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .collect();
+    assert!(lines.len() > 4, "the triggers are there");
+    let mut offences = Vec::new();
+    for line in &lines {
+        let path = line.strip_prefix("interest-noawait /").unwrap_or_default();
+        let other = path.strip_prefix("usr/").map_or(format!("usr/{path}"), str::to_owned);
+        if !path.ends_with("/libcuda.so.1") {
+            offences.push(format!("{line}: it waits, or names no library"));
+        } else if !lines.contains(&format!("interest-noawait /{other}").as_str()) {
+            offences.push(format!("{line}: /{other} is not named"));
+        }
+    }
+    check("triggers fire by text", "name the file in both spellings, noawait", offences);
+}
+
 #[test]
 fn a_mode_that_everybody_may_write_by_is_recognised() {
     for open in ["0666", "0777", "1777", "0602"] {
