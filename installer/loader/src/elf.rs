@@ -13,6 +13,9 @@ use goblin::elf::header::ET_EXEC;
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_NOTE};
 use goblin::elf::{Elf, Header, ProgramHeader};
 
+/// Filters, which goblin does not name (Solaris's Linker and Libraries Guide; `elf.h`).
+const DT_AUXILIARY: u64 = 0x7fff_fffd;
+const DT_FILTER: u64 = 0x7fff_ffff;
 /// Longest dynamic section that is read: 64 KiB, 4,096 entries; libraries have about thirty.
 const DYNAMIC_BYTES_MAX: u64 = 64 << 10;
 /// Longest string table that is read: 64 MiB, above that of any library with long C++ names.
@@ -79,6 +82,8 @@ pub struct Binary {
     pub rpath: Option<Vec<u8>>,
     /// The search path that ranks below `LD_LIBRARY_PATH`.
     pub runpath: Option<Vec<u8>>,
+    /// The libraries that may answer for its symbols (DT_FILTER, DT_AUXILIARY), in order.
+    pub filters: Vec<Vec<u8>>,
     /// True if default directories are not to be searched for its needs.
     pub no_default_dirs: bool,
     /// The GNU build id, as bytes.
@@ -170,6 +175,7 @@ impl Binary {
         for (tag, value) in &entries {
             match *tag {
                 DT_NEEDED => self.needed.push(text(*value)?),
+                DT_FILTER | DT_AUXILIARY => self.filters.push(text(*value)?),
                 DT_SONAME => self.soname = Some(text(*value)?),
                 DT_RPATH => self.rpath = Some(text(*value)?),
                 DT_RUNPATH => self.runpath = Some(text(*value)?),

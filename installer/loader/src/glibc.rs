@@ -39,8 +39,9 @@ impl<F: Files> Process<'_, F> {
     /// Looks for an object that answers to a name already.
     pub(crate) fn loaded_glibc(&mut self, name: &[u8]) -> Option<(usize, Reason)> {
         let known = self.objects.iter().position(|object| {
-            object.names.iter().any(|known| known == name)
-                || object.binary.soname.as_deref() == Some(name)
+            let is_named = object.names.iter().any(|known| known == name)
+                || object.binary.soname.as_deref() == Some(name);
+            object.is_loaded() && is_named
         });
         let is_own =
             self.own.as_ref().is_some_and(|own| own.names.iter().any(|known| known == name));
@@ -221,7 +222,9 @@ impl<F: Files> Process<'_, F> {
             Found::Damaged(what) => Outcome::Damaged(what),
             Found::Elf { set_user_id: false, .. } if wants_trust => Outcome::NotTrusted,
             Found::Elf { identity, binary, .. } => {
-                let known = |o: &crate::Object| o.is_known_by_file && o.identity == identity;
+                let known = |o: &crate::Object| {
+                    o.is_loaded() && o.is_known_by_file && o.identity == identity
+                };
                 if binary.is_program && !self.objects.iter().any(known) {
                     Outcome::IsProgram
                 } else {

@@ -39,7 +39,9 @@ impl<F: Files> Process<'_, F> {
         if name.contains(&b'/') {
             return None;
         }
-        let known = |object: &crate::Object| object.names.iter().any(|known| known == name);
+        let known = |object: &crate::Object| {
+            object.is_loaded() && object.names.iter().any(|known| known == name)
+        };
         // The program itself answers to no name.
         let index = self.objects.iter().skip(1).position(known)? + 1;
         Some((index, Reason::Loaded))

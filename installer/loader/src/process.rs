@@ -2,8 +2,9 @@
 //!
 //! What both loaders have in common stands here: the objects, the order in which names are asked
 //! for, and de-duplication. The order of the search is each loader's own: `glibc.rs` follows
-//! ld.so(8) and `musl.rs` musl's dynamic linker. Auditors (`LD_AUDIT`), filters (DT_FILTER,
-//! DT_AUXILIARY) and namespaces of their own (`dlmopen`) are not modelled.
+//! ld.so(8) and `musl.rs` musl's dynamic linker. Auditors (`LD_AUDIT`) and filters (DT_FILTER,
+//! DT_AUXILIARY) are not modelled, and a [`Note`] says where there are some. Namespaces of their
+//! own (`dlmopen`) are not modelled either: no file tells of them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -92,22 +93,24 @@ impl<'a, F: Files> Process<'a, F> {
             names: vec![Vec::new()],
             loader: None,
             is_known_by_file: false,
+            is_gone: false,
         });
         process.note_environment();
+        process.note_filters(0);
         process.preload();
-        process.load_needs(0);
+        process.load_needs(0, false);
         Ok(process)
     }
 
-    /// Loads a library at run time as `dlopen` called from `requester` would, with its needs.
+    /// Loads a library at run time as `dlopen` called from `requester` would, with its needs. If
+    /// one of them is missing nothing of it stays loaded, as [`Object::is_loaded`] tells.
     pub fn open(&mut self, name: &OsStr, requester: usize) -> Resolution {
         let first_new = self.objects.len();
         let name = name.as_bytes();
         let loader = match self.platform.family {
             // musl takes every dlopen for one of the program.
             Family::Musl => Some(0),
-            // glibc asks who called only where that makes a difference for the file.
-            Family::Glibc if name.contains(&b'/') && !name.contains(&b'$') => None,
+            // Even what is opened by its path hands its loaders' RPATH on to its needs.
             Family::Glibc => Some(requester),
         };
         let mut resolution = self.resolve(Asked::Open, name, loader);
@@ -115,7 +118,12 @@ impl<'a, F: Files> Process<'a, F> {
         if let Some(last) = self.resolutions.last_mut() {
             last.requester = Some(requester);
         }
-        self.load_needs(first_new);
+        if !self.load_needs(first_new, true) {
+            for object in &mut self.objects[first_new..] {
+                // The loader itself stays.
+                object.is_gone = object.is_known_by_file;
+            }
+        }
         resolution
     }
 
@@ -156,7 +164,15 @@ impl<'a, F: Files> Process<'a, F> {
             names.extend(binary.soname.clone());
         }
         // Whether the kernel's copy of the loader counts as the file differs between versions.
-        Object { path, identity, binary, names, loader: None, is_known_by_file: false }
+        Object {
+            path,
+            identity,
+            binary,
+            names,
+            loader: None,
+            is_known_by_file: false,
+            is_gone: false,
+        }
     }
 
     fn note_environment(&mut self) {
@@ -172,6 +188,13 @@ impl<'a, F: Files> Process<'a, F> {
         }
     }
 
+    /// musl knows no filters.
+    fn note_filters(&mut self, index: usize) {
+        let Object { binary, path, .. } = &self.objects[index];
+        let first = binary.filters.first().filter(|_| self.platform.family == Family::Glibc);
+        self.notes.extend(first.map(|name| Note::Filter(name.clone(), path.clone())));
+    }
+
     fn preload(&mut self) {
         let list = self.environment.preload.clone();
         match self.platform.family {
@@ -180,25 +203,29 @@ impl<'a, F: Files> Process<'a, F> {
         }
     }
 
-    fn load_needs(&mut self, first: usize) {
+    /// Loads the needs of objects, breadth first, until one is missing if that ends it; false then.
+    fn load_needs(&mut self, first: usize, a_missing_one_ends_it: bool) -> bool {
         let mut next = first;
         while next < self.objects.len() {
             let binary = Arc::clone(&self.objects[next].binary);
             for name in &binary.needed {
-                match self.need(name, next) {
-                    Some(name) => {
-                        self.resolve(Asked::Need, &name, Some(next));
-                    }
+                let is_met = match self.need(name, next) {
+                    Some(name) => self.resolve(Asked::Need, &name, Some(next)).object.is_some(),
                     None => {
                         let path = PathBuf::from(OsStr::from_bytes(name));
                         let (reason, outcome) = (Reason::Path, Outcome::Token);
                         let refused = Attempt { reason, of: Some(next), path, outcome };
                         self.record(Asked::Need, name, Some(next), vec![refused]);
+                        false
                     }
+                };
+                if a_missing_one_ends_it && !is_met {
+                    return false;
                 }
             }
             next += 1;
         }
+        true
     }
 
     /// The name behind a DT_NEEDED; none where the loader refuses it.
@@ -269,7 +296,7 @@ impl<'a, F: Files> Process<'a, F> {
         let same = self
             .objects
             .iter()
-            .position(|object| object.is_known_by_file && object.identity == hit.identity);
+            .position(|o| o.is_loaded() && o.is_known_by_file && o.identity == hit.identity);
         if let Some(same) = same {
             let names = &mut self.objects[same].names;
             if !is_musl {
@@ -287,8 +314,12 @@ impl<'a, F: Files> Process<'a, F> {
             (true, false) => file_name(&hit.path).into_iter().collect(),
         };
         let Hit { path, identity, binary, .. } = hit;
-        self.objects.push(Object { path, identity, binary, names, loader, is_known_by_file: true });
-        (self.objects.len() - 1, false)
+        let (is_known_by_file, is_gone) = (true, false);
+        let object = Object { path, identity, binary, names, loader, is_known_by_file, is_gone };
+        self.objects.push(object);
+        let index = self.objects.len() - 1;
+        self.note_filters(index);
+        (index, false)
     }
 
     /// Gives the loader itself a place among the objects, as soon as a name leads to it.

@@ -165,6 +165,16 @@ pub struct Object {
     pub(crate) loader: Option<usize>,
     /// True if the same device and inode are the same object: not for what the kernel mapped.
     pub(crate) is_known_by_file: bool,
+    /// True if it was loaded for a `dlopen` that failed, and is gone again.
+    pub(crate) is_gone: bool,
+}
+
+impl Object {
+    /// False if it was loaded for a `dlopen` that failed for want of another library.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        !self.is_gone
+    }
 }
 
 /// What a person should know about the search as a whole.
@@ -176,6 +186,8 @@ pub enum Note {
     IgnoredPreload(Vec<u8>),
     /// Auditors are loaded; they may rewrite every step.
     Audit(Vec<u8>),
+    /// An object has filters (DT_FILTER, DT_AUXILIARY): its first one, and the object's path.
+    Filter(Vec<u8>, PathBuf),
     /// An entry of a list was dropped: a token in it has no value here.
     Dropped(Vec<u8>),
 }
@@ -196,6 +208,12 @@ impl Note {
             Self::Audit(value) => {
                 format!("LD_AUDIT={} may rewrite every step; this is not modelled", text(value))
             }
+            Self::Filter(name, path) => format!(
+                "{} is a filter of {} (DT_FILTER, DT_AUXILIARY): which of the two has a symbol is \
+                 not modelled",
+                path.display(),
+                text(name)
+            ),
             Self::Dropped(entry) => {
                 format!("{} is dropped: a token in it has no value here", text(entry))
             }

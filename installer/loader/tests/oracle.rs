@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vgpu_loader::{Binary, Cache, Environment, Files, Found, Platform, Process};
+use vgpu_loader::{Binary, Cache, Environment, Files, Found, Note, Platform, Process};
 
 const CACHE: &str = "/etc/ld.so.cache";
 
@@ -188,6 +188,20 @@ fn a_name_that_is_loaded_already_is_not_searched_again() {
     tree.program(&["a/libx999.so.1", "-Wl,--enable-new-dtags,-rpath,$ORIGIN/a"]);
     let theirs = tree.check("", "@/a/other999.so");
     assert!(theirs.keys().all(|name| !name.starts_with("libx999")), "{theirs:?}");
+}
+
+#[test]
+fn a_filter_is_told_of_wherever_the_search_meets_it() {
+    for option in ["-Wl,-F,libreal999.so", "-Wl,-f,libreal999.so"] {
+        let tree = Tree::new();
+        tree.library("a/libx999.so", "libx999.so", &[option]);
+        tree.program(&["a/libx999.so", "-Wl,-rpath,$ORIGIN/a"]);
+        let platform = platform();
+        let process = Process::start(&tree.path("prog"), &Disk, &platform, Environment::default());
+        let notes = process.unwrap().notes().to_vec();
+        let filter = Note::Filter(b"libreal999.so".to_vec(), tree.path("a/libx999.so"));
+        assert_eq!(notes, [filter], "{option}");
+    }
 }
 
 #[test]

@@ -70,6 +70,15 @@ pub(crate) enum Content {
     SameFile(usize),
 }
 
+impl Content {
+    fn library(&mut self) -> Option<&mut Elf> {
+        match self {
+            Self::Library(elf) => Some(elf),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct File {
     pub(crate) path: String,
@@ -128,7 +137,7 @@ pub(crate) fn random(seed: u64) -> Case {
         gone: (0..files.len()).filter(|_| rng.u8(..20) == 0).collect(),
     });
     let secure = rng.u8(..12) == 0;
-    Case {
+    let mut case = Case {
         program,
         library_path: (rng.bool()).then(|| list(rng, &[":", ";"])),
         preload: (rng.u8(..3) == 0).then(|| preload(rng)),
@@ -139,7 +148,11 @@ pub(crate) fn random(seed: u64) -> Case {
         secure,
         musl_path: (rng.u8(..3) == 0).then(|| list(rng, &[":", "\n"])),
         files,
+    };
+    if rng.u8(..3) == 0 {
+        case.open_some(rng);
     }
+    case
 }
 
 fn dir(rng: &mut fastrand::Rng) -> &'static str {
@@ -223,6 +236,37 @@ fn preload(rng: &mut fastrand::Rng) -> String {
 }
 
 impl Case {
+    /// Lets some of the files open libraries.
+    fn open_some(&mut self, rng: &mut fastrand::Rng) {
+        // A program that lacks nothing gets as far as that.
+        self.program.needed.truncate(1 + usize::from(rng.bool()));
+        let all = std::iter::once(&mut self.program)
+            .chain(self.files.iter_mut().filter_map(|file| file.content.library()));
+        for elf in all {
+            if rng.u8(..3) > 0 {
+                elf.opens = Some(need(rng));
+            }
+        }
+    }
+
+    /// True if anything opens a library.
+    pub(crate) fn opens(&self) -> bool {
+        let libraries = self.files.iter().filter_map(|file| match &file.content {
+            Content::Library(elf) => Some(elf),
+            _ => None,
+        });
+        libraries.chain([&self.program]).any(|elf| elf.opens.is_some())
+    }
+
+    /// The same case where nothing is opened.
+    pub(crate) fn opening_nothing(mut self) -> Self {
+        self.program.opens = None;
+        for elf in self.files.iter_mut().filter_map(|file| file.content.library()) {
+            elf.opens = None;
+        }
+        self
+    }
+
     /// Every case that is simpler by one thing.
     pub(crate) fn simpler(&self) -> Vec<Self> {
         let mut out = Vec::new();
@@ -277,6 +321,7 @@ impl Elf {
             Self { rpath: None, ..self.clone() },
             Self { runpath: None, ..self.clone() },
             Self { soname: None, ..self.clone() },
+            Self { opens: None, ..self.clone() },
             Self { no_default_dirs: false, ..self.clone() },
         ] {
             if format!("{simple:?}") != format!("{self:?}") {

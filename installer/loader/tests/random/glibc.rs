@@ -9,6 +9,7 @@ use vgpu_loader::{Asked, Cache, Environment, Outcome, Platform, Process, Reason,
 
 use crate::caches;
 use crate::case::Case;
+use crate::opens;
 use crate::root::{PROGRAM, Root};
 
 /// What one name cost: as either side tells it.
@@ -26,7 +27,9 @@ struct Search {
 pub(crate) fn check(root: &Root, case: &Case, machine: &Platform) -> Result<usize, String> {
     root.fill(case);
     let trace = [("LD_DEBUG", "libs,files"), ("LD_TRACE_LOADED_OBJECTS", "1")];
-    let more = if case.secure { &trace[..1] } else { &trace[..] };
+    // A program that is only traced runs nothing.
+    let is_run = case.secure || case.opens();
+    let more = if is_run { &trace[..1] } else { &trace[..] };
     let output = root.run(PROGRAM, &[], case, more);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code().is_none() {
@@ -53,13 +56,18 @@ pub(crate) fn check(root: &Root, case: &Case, machine: &Platform) -> Result<usiz
         working_dir: case.working_dir.into(),
         ..Environment::default()
     };
-    let process = Process::start(Path::new(PROGRAM), root, &platform, environment)
+    let mut process = Process::start(Path::new(PROGRAM), root, &platform, environment)
         .map_err(|error| format!("the model does not start it: {error}"))?;
-    let ours = our_searches(&process, root, case);
+    let opened = opens::follow(&mut process, &said, case)?;
+    let ours = our_searches(&process, root, is_run);
     let theirs = their_searches(&said, root, case);
     let compared = compare(&process, &ours, &theirs, case)
         .map_err(|what| format!("{what}\nld.so said:\n{}", in_short(&said)))?;
-    if !case.secure && !process.resolutions().iter().any(ended_it) {
+    if opened != opens::told(&said, case) {
+        let what = format!("opened: the model {opened:#?}\nld.so said:\n{}", in_short(&said));
+        return Err(what);
+    }
+    if !is_run && !process.resolutions().iter().any(ended_it) {
         let theirs = their_objects(&String::from_utf8_lossy(&output.stdout), case);
         let ours = our_objects(&process);
         // A program without needs is called static, whatever was preloaded.
@@ -135,6 +143,7 @@ fn claims(process: &Process<'_, Root>, case: &Case) -> BTreeMap<String, BTreeSet
             let dir = dir.replace("${ORIGIN}", &text(origin)).replace("$ORIGIN", &text(origin));
             let dir = dir.replace("${LIB}", "lib/x86_64-linux-gnu");
             let dir = dir.replace("$LIB", "lib/x86_64-linux-gnu");
+            let dir = text(&Path::new(case.working_dir).join(dir));
             let dir = dir.trim_end_matches('/').to_owned();
             claims.entry(dir).or_default().insert(rule.clone());
         }
@@ -174,12 +183,15 @@ fn rule(process: &Process<'_, Root>, reason: Reason, of: Option<usize>) -> Strin
 
 /// The model's searches up to the one with which ld.so ends: the first need that it cannot meet;
 /// while it only traces, the first that it gives up.
-fn our_searches(process: &Process<'_, Root>, root: &Root, case: &Case) -> Vec<Search> {
+fn our_searches(process: &Process<'_, Root>, root: &Root, is_run: bool) -> Vec<Search> {
     let ends = |answer: &Resolution| {
-        ended_it(answer) || (case.secure && answer.asked == Asked::Need && answer.object.is_none())
+        ended_it(answer) || (is_run && answer.asked == Asked::Need && answer.object.is_none())
     };
     let all = process.resolutions();
-    let count = all.iter().position(ends).map_or(all.len(), |last| last + 1);
+    let is_open = |answer: &Resolution| answer.asked == Asked::Open;
+    let start = all.iter().position(is_open).unwrap_or(all.len());
+    // What is opened may lack needs, and the program goes on.
+    let count = all[..start].iter().position(ends).map_or(all.len(), |last| last + 1);
     let is_token =
         |answer: &Resolution| answer.attempts.iter().any(|a| a.outcome == Outcome::Token);
     let searched = all[..count].iter().filter(|answer| {
@@ -245,7 +257,8 @@ fn their_searches(said: &str, root: &Root, case: &Case) -> Vec<Search> {
 }
 
 fn needed_by(line: &str) -> Option<(&str, &str)> {
-    let (name, rest) = line.split_once(" [0];  needed by ")?;
+    let needed = || line.split_once(" [0];  needed by ");
+    let (name, rest) = line.split_once(" [0];  dynamically loaded by ").or_else(needed)?;
     Some((name, rest.strip_suffix(" [0]")?))
 }
 

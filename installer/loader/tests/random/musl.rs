@@ -15,6 +15,7 @@ pub(crate) const LOADER: &str = "/lib/ld-musl-x86_64.so.1";
 /// Takes out of a case what musl does not survive: it maps a library of another machine or class
 /// as it is, and `--list` knows no other rights.
 pub(crate) fn fitting(mut case: Case) -> Case {
+    case = case.opening_nothing();
     case.secure = false;
     case.cache = None;
     for file in &mut case.files {

@@ -16,6 +16,7 @@ use crate::elf_writer::MACHINE;
 
 /// Where the program of every case lies.
 pub(crate) const PROGRAM: &str = "/app/prog";
+const LIBC: &str = "/lib/x86_64-linux-gnu/libc.so.6";
 /// Most links that one path may lead through, as in the kernel.
 const LINKS_MAX: usize = 40;
 /// The user and group that start a program with other rights: nobody and nogroup.
@@ -29,6 +30,8 @@ static FORK: Mutex<()> = Mutex::new(());
 pub(crate) struct Root {
     dir: tempfile::TempDir,
     loader: PathBuf,
+    /// The machine's C library, for what opens libraries.
+    libc: PathBuf,
     /// The interpreter's path in the root.
     pub(crate) interpreter: &'static str,
 }
@@ -46,10 +49,12 @@ impl Root {
             let _no_fork = FORK.lock().expect("no case failed");
             std::fs::copy(loader, &copy).expect("the loader can be read");
         }
+        let libc = dir.path().join("libc");
+        std::fs::copy(LIBC, &libc).expect("the C library can be read");
         let path = dir.path().to_path_buf();
         // Another user must reach the program in it.
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("set");
-        Self { dir, loader: copy, interpreter }
+        Self { dir, loader: copy, libc, interpreter }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -88,6 +93,11 @@ impl Root {
         }
         let mode = if case.secure { 0o4755 } else { 0o755 };
         std::fs::set_permissions(&program, PermissionsExt::from_mode(mode)).expect("set");
+        if case.opens() {
+            let dir = self.below(Path::new("/lib")).expect("made").join("x86_64-linux-gnu");
+            std::fs::create_dir_all(&dir).expect("made");
+            std::fs::hard_link(&self.libc, dir.join("libc.so.6")).expect("linked");
+        }
         for index in 0..case.files.len() {
             self.lay(case, index);
         }
