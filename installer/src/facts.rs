@@ -144,6 +144,12 @@ impl Unit {
         self.manager.command(&format!("{verb} {}", self.name))
     }
 
+    /// The commands that let a change of its files take effect.
+    #[must_use]
+    pub fn taken_up(&self) -> String {
+        format!("{} && {}", self.manager.command("daemon-reload"), self.command("restart"))
+    }
+
     /// The user that its processes run as, as far as its files say.
     #[must_use]
     pub fn runs_as(&self) -> &str {

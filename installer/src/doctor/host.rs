@@ -67,7 +67,7 @@ fn driver(scene: &Scene<'_>) -> Result<Vec<Finding>> {
                 findings.push(
                     Finding::fail(&["F67"], "a program is told another version than the host has")
                         .saw(saw)
-                        .remedy("see loader.winner: another libcuda answers"),
+                        .remedy("vgpu-install doctor loader.winner: another libcuda answers"),
                 );
             }
         }

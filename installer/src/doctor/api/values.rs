@@ -33,7 +33,9 @@ pub(super) fn identity(scene: &Scene<'_>) -> Result<Vec<Finding>> {
             findings.push(
                 Finding::fail(&["F67"], "NVML and the driver API tell different versions of CUDA")
                     .saw(format!("NVML {}, driver API {version}", nvml.cuda_version))
-                    .remedy("see loader.winner: one of the two libraries is another's"),
+                    .remedy(
+                        "vgpu-install doctor loader.winner: one of the two libraries is another's",
+                    ),
             );
         }
         if findings.is_empty() {
@@ -55,7 +57,7 @@ fn compared(who: &str, card: &Card, theirs: Result<&Card, &Refusal>) -> Option<F
     let differs = |rows: &[&'static str], what: &str, a: &str, b: &str| {
         Finding::fail(rows, format!("{who} tells another {what} than the driver API"))
             .saw(format!("{who} \"{a}\", driver API \"{b}\""))
-            .remedy("see loader.winner: one of the two libraries is another's")
+            .remedy("vgpu-install doctor loader.winner: one of the two libraries is another's")
     };
     if theirs.uuid != card.uuid {
         return Some(differs(&["U36"], "UUID", &theirs.uuid, &card.uuid));
@@ -138,7 +140,7 @@ fn unlike_host(api: &ApiSeen, device: &DeviceSeen) -> Option<Finding> {
     Some(
         Finding::fail(&rows(number, "F51"), "an attribute of the device is not the host's")
             .saw(format!("attribute {number}: a program gets {ours}, the host says {theirs}"))
-            .remedy("see loader.winner: another libcuda answers"),
+            .remedy("vgpu-install doctor loader.winner: another libcuda answers"),
     )
 }
 
@@ -150,6 +152,6 @@ fn unlike_properties(api: &ApiSeen, properties: &[(u32, i64)]) -> Option<Finding
     Some(
         Finding::fail(&rows(*number, "F68"), "cudaDeviceProp is not what the driver API says")
             .saw(format!("attribute {number}: the runtime {value}, the driver API {ours}"))
-            .remedy("see loader.winner: the runtime is of another CUDA line or another's"),
+            .remedy("vgpu-install doctor loader.winner: it is another's runtime"),
     )
 }

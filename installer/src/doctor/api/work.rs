@@ -77,7 +77,7 @@ pub(super) fn kernel(scene: &Scene<'_>) -> Result<Vec<Finding>> {
             findings.push(
                 Finding::fail(&["F74"], "a wrong call was answered with success")
                     .saw(format!("{what} succeeded"))
-                    .remedy("see loader.winner: another libcuda answers; if it is ours, report it"),
+                    .remedy("vgpu-install doctor loader.winner; if ours answers, report it"),
             );
         }
         if findings.is_empty() {

@@ -150,9 +150,8 @@ fn rivals(scene: &Scene<'_>, is_system: bool) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::super::super::tests::{examine_host, verdicts};
+    use super::*;
     use crate::host::memory::Memory;
 
     /// A cache in the format of glibc 2.32 and later, with these names and paths.
@@ -204,5 +203,23 @@ mod tests {
             file /usr/lib/libcuda.so.1.distrib x";
         assert_eq!(found(&[CUDA], odd), ["warn P01"]);
         assert_eq!(found(&[CUDA], "file /usr/lib/libcuda.so.1 x"), ["ok P05"]);
+    }
+
+    #[test]
+    fn a_copy_for_newer_processors_outranks_what_scope_system_does() {
+        let (name, path) = (CUDA.0.to_owned(), PathBuf::from(CUDA.1));
+        let entry = Cached { name, path, hwcaps: Some("x86-64-v3".into()) };
+        for (is_system, verdict) in [(false, Verdict::Warn), (true, Verdict::Fail)] {
+            let found = hwcaps(std::slice::from_ref(&entry), is_system).unwrap();
+            assert_eq!((found.verdict, found.rows), (verdict, vec!["P06"]));
+        }
+    }
+
+    #[test]
+    fn a_directory_that_ldconfig_reads_before_ours_is_told() {
+        let rival = "file /etc/ld.so.conf include /etc/ld.so.conf.d/*.conf
+            file /etc/ld.so.conf.d/00-a.conf /opt/a
+            elf /opt/a/libcuda.so.1 soname=libcuda.so.1";
+        assert_eq!(found(&[("libcuda.so.1", "/opt/a/libcuda.so.1")], rival), ["ok P05", "ok P40"]);
     }
 }

@@ -221,4 +221,24 @@ mod tests {
         let wants = "void cuOther(void); void cudaFree(void) { cuOther(); } void cudaNew(void) {}";
         assert_eq!(found([CUDART, CUDA], [wants, CUDA], CALLS), ["fail F25"]);
     }
+
+    #[test]
+    fn symbols_of_cublas_missing_nodes_and_a_missing_library_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, source: &str, script: &str| {
+            let soname = format!("-Wl,-soname,{name}");
+            build(dir.path(), name, source, &["-shared", &soname, script])
+        };
+        let nodes = "-Wl,--default-symver";
+        make("libcublas.so.13", "void cublasOld(void) {} void cublasNew(void) {}", nodes);
+        make("libnccl.so.2", "void ncclInit(void) {}", nodes);
+        let calls = "void cublasNew(void); void f(void) { cublasNew(); }";
+        let needs = ["-shared", "-fPIC", "libcublas.so.13", "libnccl.so.2"];
+        let backend = build(dir.path(), "libggml-cuda.so", calls, &needs);
+        let cublas = make("libcublas.so.13", "void cublasOld(void) {}", nodes);
+        let cudart = make("libcudart.so.13", CUDART, "-Wl,--as-needed");
+        let ours = [("libcublas.so.13", cublas.as_slice()), ("libcudart.so.13", &cudart)];
+        let found = verdicts(&examine_host("loader.symbols", &machine(&backend, &ours)));
+        assert_eq!(found, ["fail U22", "fail F27", "fail F24"]);
+    }
 }

@@ -286,6 +286,7 @@ mod tests {
             ("/usr/local/lib/ollama/cuda_v13/libcudart.so.13", &cudart, "fail F21 U34"),
             ("/usr/local/cuda/lib64/stubs/libcuda.so.1", &cuda, "fail U07 P41 F82"),
             ("/usr/local/cuda/lib64/stubs/libcuda.so.1", &bare, "fail U07 P41 F01 F82"),
+            ("/usr/local/cuda/lib64/stubs/libnvidia-ml.so.1", &bare, "fail U07 P41 F02 F82"),
         ] {
             let machine = machine(&backend, &[]);
             let drop_in = "[Service]\nEnvironment=LD_LIBRARY_PATH=/usr/local/cuda/lib64/stubs\n";

@@ -51,22 +51,24 @@ fn judged(seen: &Seen<Listing>, listing: &Listing) -> Vec<Finding> {
         findings.push(
             Finding::fail(&["F03", "U39"], cause)
                 .saw_all(telling(&seen.said))
-                .remedy("mend what the lines say; loader, transport and api name it closer"),
+                .remedy("vgpu-install doctor loader transport api, which name it closer"),
         );
     } else if listing.confirmed.is_empty() {
         let cause = "the GPU is found, and lost when it is asked for by itself";
         findings.push(
             Finding::fail(&["U21"], cause)
                 .saw_all(telling(&seen.said))
-                .remedy("see the api checks: the first that fails is the cause"),
+                .remedy("vgpu-install doctor api: the first that fails is the cause"),
         );
     }
     if slowest > listing.limit {
         let cause = "looking takes longer than Ollama waits, which then stays on the CPU";
-        findings.push(Finding::fail(&["U05"], cause).remedy("see transport.latency"));
+        findings
+            .push(Finding::fail(&["U05"], cause).remedy("vgpu-install doctor transport.latency"));
     } else if slowest > REFRESH_MAX {
         let cause = "looking takes longer than Ollama waits when it refreshes free memory";
-        findings.push(Finding::warn(&["U18"], cause).remedy("see transport.latency"));
+        findings
+            .push(Finding::warn(&["U18"], cause).remedy("vgpu-install doctor transport.latency"));
     }
     if findings.is_empty() {
         let what = format!("Ollama's children find {}", listing.devices.join(", "));

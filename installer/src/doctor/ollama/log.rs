@@ -38,21 +38,22 @@ const MESSAGES: [Message; 12] = [
     message("mlx runner failed", Some("U27"), "a model needs the MLX engine, which is not served",
         "take the model in GGUF form"),
     message("compute capability not in compiled architectures", None,
-        "the GPU is left out, as the bundle was not built for it", "see ollama.arch"),
+        "the GPU is left out, as the bundle was not built for it",
+        "vgpu-install doctor ollama.arch"),
     message("NVIDIA driver too old", None, "the GPU is left out for the host's driver",
-        "see host.driver"),
+        "vgpu-install doctor host.driver"),
     message("filtering device which didn't fully initialize", None,
-        "the GPU was lost when it was asked for by itself", "see ollama.discovery"),
+        "the GPU was lost when it was asked for by itself", "vgpu-install doctor ollama.discovery"),
     message("GPU discovery watchdog timed out", None, "Ollama gave up to look for GPUs",
-        "see ollama.discovery"),
+        "vgpu-install doctor ollama.discovery"),
     message("unable to refresh free memory", None, "free memory was not told in time",
-        "see ollama.discovery"),
+        "vgpu-install doctor ollama.discovery"),
     message("gpu VRAM usage didn't recover", None, "memory came back late after a model ended",
-        "see host.worker"),
+        "vgpu-install doctor host.worker"),
     message("user overrode visible devices", None, "a variable chooses among the GPUs",
-        "see service.env"),
+        "vgpu-install doctor service.env"),
     message("dropping integrated GPU", None, "the GPU is dropped as an integrated one",
-        "see api.attrs"),
+        "vgpu-install doctor api.attrs"),
 ];
 
 pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
@@ -100,5 +101,6 @@ fn without_gpu(scene: &Scene<'_>, unit: &Unit) -> Result<Finding> {
         return Ok(Finding::fail(&["U17"], cause).remedy(restart));
     }
     let cause = "the service found no GPU, as no host answers";
-    Ok(Finding::fail(&[], cause).remedy("see transport.present and transport.handshake"))
+    Ok(Finding::fail(&[], cause)
+        .remedy("vgpu-install doctor transport.present transport.handshake"))
 }

@@ -128,4 +128,13 @@ mod tests {
         machine.mark(Path::new(DROP_IN), "immutable", b"").unwrap();
         assert_eq!(verdicts(&examine_host(CHECK, &machine)), ["fail P36"]);
     }
+
+    #[test]
+    fn a_directory_that_has_another_name_since_is_told() {
+        let machine = applied(Scope::Service);
+        machine.move_new(Path::new("/etc/systemd"), Path::new("/etc/units")).unwrap();
+        machine.make_link(Path::new("/etc/systemd"), Path::new("units")).unwrap();
+        let found = verdicts(&examine_host(CHECK, &machine));
+        assert_eq!(found, ["warn P48"]);
+    }
 }

@@ -71,6 +71,9 @@ mod tests {
     use super::super::super::tests::{examine_host, verdicts};
     use crate::host::Host;
     use crate::host::memory::Memory;
+    use crate::plan::Scope;
+    use crate::state::Manifest;
+    use crate::{gc, state};
 
     const CHECK: &str = "package.journal";
 
@@ -95,5 +98,34 @@ mod tests {
         let found = examine_host(CHECK, &machine);
         assert_eq!(verdicts(&found), ["warn P34"]);
         assert!(found[0].evidence[0].contains("process 999 (apt or dpkg)"), "{found:?}");
+    }
+
+    #[test]
+    fn more_generations_than_are_of_use_are_told() {
+        let found = |count: u64| {
+            let machine = Memory::described("dir /var/lib");
+            for generation in 1..=count {
+                let manifest = Manifest {
+                    schema_version: state::MANIFEST_VERSION,
+                    generation,
+                    time: generation,
+                    program_version: String::new(),
+                    scope: Scope::Service,
+                    joined_scopes: Vec::new(),
+                    changes: Vec::new(),
+                    services: Vec::new(),
+                    parent_times: None,
+                };
+                let place = format!("/var/lib/vgpu/gen/{generation}/manifest.json");
+                let text = serde_json::to_vec(&manifest).unwrap();
+                machine.place_file(Path::new(&place), &text);
+            }
+            let newest = format!("gen/{count}");
+            let current = Path::new("/var/lib/vgpu/current");
+            machine.make_link(current, Path::new(&newest)).unwrap();
+            verdicts(&examine_host(CHECK, &machine))
+        };
+        assert_eq!(found(gc::KEPT), ["ok"]);
+        assert_eq!(found(gc::KEPT + 1), ["warn P53"]);
     }
 }

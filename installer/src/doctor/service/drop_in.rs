@@ -127,7 +127,7 @@ fn twice(scene: &Scene<'_>, unit: &Unit) -> Result<Vec<Finding>> {
             let cause =
                 format!("{name} of {} is set more than once; the last one counts", unit.name);
             let lines = files.iter().map(ToString::to_string);
-            let remedy = format!("{}, and keep one of them", unit.command("edit --full"));
+            let remedy = format!("keep one of them; then {}", unit.taken_up());
             Finding::warn(&["F13"], cause).saw_all(lines).remedy(remedy)
         })
         .collect())

@@ -32,7 +32,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
         found.extend(switches(&environment));
         let unset = |finding: Finding| match finding.remedy {
             Some(_) => finding,
-            None => finding.remedy(format!("{}, and take it out", unit.command("edit"))),
+            None => finding.remedy(format!("take it out of that file; then {}", unit.taken_up())),
         };
         findings.extend(found.into_iter().map(unset));
         for file in unit.environment_files.iter().filter(|file| !file.read && !file.optional) {

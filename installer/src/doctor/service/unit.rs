@@ -21,7 +21,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
             let places = scene.facts.ollamas.iter().map(|ollama| ollama.executable.to_string());
             Finding::warn(&[], "no unit starts an Ollama that is here")
                 .saw_all(places)
-                .remedy("vgpu-install --scope bundle, which needs no unit")
+                .remedy("vgpu-install --scope bundle")
         });
     }
     let mut lines = Vec::new();
@@ -31,7 +31,9 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     }
     if units.iter().filter(|unit| !unit.masked).count() > 1 {
         let cause = "several units could serve Ollama; one port has room for one of them";
-        let remedy = "systemctl disable --now the one that is not used";
+        let commands = units.iter().filter(|unit| !unit.masked);
+        let commands: Vec<String> = commands.map(|unit| unit.command("disable --now")).collect();
+        let remedy = format!("the one that is not used: {}", commands.join(", or "));
         lines.extend(scene.facts.running.iter().map(Running::describe));
         findings.push(Finding::warn(&["P45"], cause).saw_all(lines).remedy(remedy));
     } else if findings.is_empty() {
@@ -68,7 +70,8 @@ fn snaps(scene: &Scene<'_>) -> Result<Vec<Finding>> {
         let shown = scene.shown(name, &Manager::System)?;
         let serves = scene.facts.running.iter().any(|one| one.unit.as_deref() == Some(name));
         let (rows, saw): (&[&str], _) = (&["F07", "U09"], Path::new(SNAP_DIR).join(name));
-        let remedy = "snap remove ollama, then Ollama's install script or a package";
+        let remedy =
+            "snap remove ollama && curl -fsSL https://ollama.com/install.sh | sh && vgpu-install";
         let finding = if serves || shown.is_ok_and(|shown| shown.is_active()) {
             Finding::fail(rows, "the Ollama that serves is a snap's, which takes no libraries")
         } else {
@@ -118,7 +121,7 @@ fn program(scene: &Scene<'_>, unit: &Unit) -> Result<Option<Finding>> {
         format!("{} starts a script instead of Ollama's own program", unit.name)
     };
     let saw = format!("{path}: a script, of no package");
-    let remedy = format!("{}, then vgpu-install", unit.command("revert"));
+    let remedy = format!("{} && vgpu-install", unit.command("revert"));
     let finding =
         if hidden { Finding::fail(&["F14"], cause) } else { Finding::warn(&["F14"], cause) };
     Ok(Some(finding.saw(saw).remedy(remedy)))
@@ -150,7 +153,7 @@ fn mounts(scene: &Scene<'_>, unit: &Unit) -> Result<Option<Finding>> {
         return Ok(None);
     }
     let cause = format!("{} does not start: a mount that it asks for leads nowhere", unit.name);
-    let remedy = format!("{}, and take that Bind line out", unit.command("edit"));
+    let remedy = format!("take that line out of the file; then {}", unit.taken_up());
     Ok(Some(Finding::fail(&["P54"], cause).saw_all(lines).remedy(remedy)))
 }
 
@@ -194,5 +197,16 @@ mod tests {
         assert_eq!(found[1].evidence.len(), 1, "{found:?}");
         let shown = [("ollama.service", "ExecMainStatus=226\nActiveState=failed\n")];
         assert_eq!(verdicts(&examine_host(CHECK, &with(&[], &shown))), ["fail P54"]);
+    }
+
+    #[test]
+    fn a_second_unit_that_could_serve_is_told_with_both_names() {
+        let second = "file /etc/systemd/system/llm.service [Service]\\n\
+                      ExecStart=/usr/local/bin/ollama serve";
+        let found = examine_host(CHECK, &with(&[second], &[]));
+        assert_eq!(verdicts(&found), ["warn P45"]);
+        let remedy = found[0].remedy.as_deref().unwrap();
+        assert!(remedy.contains("disable --now llm.service"), "{remedy}");
+        assert!(remedy.contains("disable --now ollama.service"), "{remedy}");
     }
 }
