@@ -110,7 +110,6 @@ impl<'a, F: Files> Process<'a, F> {
         let loader = match self.platform.family {
             // musl takes every dlopen for one of the program.
             Family::Musl => Some(0),
-            // Even what is opened by its path hands its loaders' RPATH on to its needs.
             Family::Glibc => Some(requester),
         };
         let mut resolution = self.resolve(Asked::Open, name, loader);
@@ -280,7 +279,10 @@ impl<'a, F: Files> Process<'a, F> {
         }
         let hit = search.hit.take();
         let reason = hit.as_ref().map(|hit| hit.reason);
-        let adopted = hit.map(|hit| self.adopt(&search, hit, loader));
+        // glibc asks who called dlopen for the search alone: needs inherit nothing from there.
+        let is_glibc_open = asked == Asked::Open && self.platform.family == Family::Glibc;
+        let heir_of = loader.filter(|_| !is_glibc_open);
+        let adopted = hit.map(|hit| self.adopt(&search, hit, heir_of));
         let answer = self.record(asked, name, loader, search.attempts);
         answer.reason = reason;
         if let Some((object, is_same_file)) = adopted {

@@ -58,7 +58,7 @@ pub(crate) fn check(root: &Root, case: &Case, machine: &Platform) -> Result<usiz
     };
     let mut process = Process::start(Path::new(PROGRAM), root, &platform, environment)
         .map_err(|error| format!("the model does not start it: {error}"))?;
-    let opened = opens::follow(&mut process, &said, case)?;
+    let opened = opens::follow(&mut process, root, &said, case)?;
     let ours = our_searches(&process, root, is_run);
     let theirs = their_searches(&said, root, case);
     let compared = compare(&process, &ours, &theirs, case)

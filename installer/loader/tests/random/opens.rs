@@ -16,6 +16,7 @@ pub(crate) static OPENED: AtomicUsize = AtomicUsize::new(0);
 /// Opens in the model what is opened in truth, and lists the files that answered.
 pub(crate) fn follow(
     process: &mut Process<'_, Root>,
+    root: &Root,
     said: &str,
     case: &Case,
 ) -> Result<Vec<String>, String> {
@@ -36,7 +37,7 @@ pub(crate) fn follow(
         let Some(index) = find(process, &path) else {
             return Err(format!("{} was initialized, and the model has none", path.display()));
         };
-        if let Some(name) = named(case, process, index) {
+        if let Some(name) = named(case, root, &path) {
             opened.extend(open(process, &name, index));
         }
     }
@@ -59,18 +60,14 @@ fn open(process: &mut Process<'_, Root>, name: &str, by: usize) -> Option<String
     object.is_loaded().then(|| String::from_utf8_lossy(object.path.as_os_str().as_bytes()).into())
 }
 
-/// What the library of an object opens, known by all that it says of itself.
-fn named(case: &Case, process: &Process<'_, Root>, index: usize) -> Option<String> {
-    let binary = &process.objects()[index].binary;
-    let same = |elf: &&crate::elf_writer::Elf| {
-        let bytes = elf.bytes(None);
-        vgpu_loader::Binary::read(bytes.as_slice()).is_ok_and(|read| read == **binary)
-    };
-    let libraries = case.files.iter().filter_map(|file| match &file.content {
+/// What the library of an object opens, known by all of its bytes.
+fn named(case: &Case, root: &Root, path: &Path) -> Option<String> {
+    let bytes = std::fs::read(root.below(path)?).ok()?;
+    let mut libraries = case.files.iter().filter_map(|file| match &file.content {
         Content::Library(elf) => Some(elf),
         _ => None,
     });
-    libraries.filter(|elf| elf.opens.is_some()).find(same)?.opens.clone()
+    libraries.find(|elf| elf.bytes(None) == bytes)?.opens.clone()
 }
 
 /// The files that ld.so says it opened; it says so after all that was opened on the way.
