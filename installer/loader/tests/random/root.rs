@@ -113,12 +113,14 @@ impl Root {
         }
         if let Some(cache) = &case.cache {
             etc("ld.so.conf", cache.dirs.join("\n").as_bytes()).expect("written");
-            let output = Command::new("/sbin/ldconfig")
-                .env_clear()
-                .args(["-X", "-i", "-r"])
-                .arg(&root)
-                .output()
-                .expect("ldconfig is there");
+            let mut ldconfig = Command::new("/sbin/ldconfig");
+            ldconfig.env_clear().args(["-X", "-i", "-r"]).arg(&root);
+            ldconfig.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let child = {
+                let _no_writing = FORK.lock().expect("no case failed");
+                ldconfig.spawn().expect("ldconfig is there")
+            };
+            let output = child.wait_with_output().expect("it ends");
             let made = std::fs::read(root.join("etc/ld.so.cache"));
             let made = made.unwrap_or_else(|error| panic!("{error}: {output:?}"));
             let made = match cache.format {
