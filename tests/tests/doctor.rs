@@ -10,6 +10,7 @@ use vgpu_install::cli::{Line, Options};
 use vgpu_install::doctor::{self, Finding, Verdict};
 use vgpu_install::host::Outcome;
 use vgpu_install::host::memory::Memory;
+use vgpu_link::tls::Files;
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Role};
 use vgpu_tests::client::{Way, over};
@@ -124,7 +125,8 @@ fn a_host_that_is_full_is_named_as_such() {
     let host = host.expect("the staged vgpud starts");
     let hello = Hello { role: Role::Observer, pid: std::process::id(), exe: Text::cut("test") };
     let uri = host.link().parse().expect("a link of the host");
-    let held = vgpu_link::connect(&uri, &hello, LIMIT).expect("the one client is served");
+    let held = vgpu_link::connect(&uri, &Files::default(), &hello, LIMIT)
+        .expect("the one client is served");
     let findings = findings(Way::SearchPath, &host.link());
     drop(held);
     let found = findings.iter().find(|one| one.check == "host.worker").expect("it ran");

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use vgpu_link::tls::Files;
 use vgpu_link::wire::control::{Collect, Collected, DueFunction, Hello, NextFunction, Role};
 use vgpu_link::wire::{Header, Kind, Payload, Request, Text, cuda};
 use vgpu_link::{Bulk, Link, Uri, connect};
@@ -196,7 +197,8 @@ fn answered<R: Request>(link: &mut dyn Link) -> (R::Reply, Vec<u8>) {
 fn a_copy_is_collected_by_a_thread_that_has_no_context() {
     let host = Vgpud::chain(&Stage::dev(), &[]).expect("a chain");
     let hello = Hello { role: Role::Guest, pid: 1, exe: Text::cut("driver.rs") };
-    let (mut link, _) = connect(&Uri::Unix(host.socket()), &hello, LIMIT).expect("welcome");
+    let (mut link, _) =
+        connect(&Uri::Unix(host.socket()), &Files::default(), &hello, LIMIT).expect("welcome");
     let link = &mut *link;
     link.wait_until(Some(Instant::now() + LIMIT));
     say(link, Kind::Call, (0, 1), &cuda::DevicePrimaryCtxRetain { dev: 0 });

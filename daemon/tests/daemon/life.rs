@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
+use vgpu_link::tls::Files;
 use vgpu_link::wire::control::Reason;
 use vgpu_link::wire::cuda::{self, Dim3, Image, KernelLaunch};
 use vgpu_link::{LinkError, socket_link};
@@ -171,7 +172,8 @@ fn a_daemon_serves_every_socket_it_was_given() {
         pid: 1,
         exe: vgpu_link::wire::Text::default(),
     };
-    vgpu_link::connect(&vgpu_link::Uri::Unix(other), &hello, LIMIT).expect("welcome");
+    vgpu_link::connect(&vgpu_link::Uri::Unix(other), &Files::default(), &hello, LIMIT)
+        .expect("welcome");
 }
 
 #[test]

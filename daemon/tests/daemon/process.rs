@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use vgpu_link::tls::Files;
 use vgpu_link::wire::control::{
     DeviceState, DeviceStateReply, Hello, Role, Snapshot, SnapshotReply, Welcome,
 };
@@ -76,7 +77,8 @@ impl Vgpud {
 
     /// Connects as a guest does.
     pub fn try_client(&self) -> Result<Client, LinkError> {
-        let (link, welcome) = connect(&Uri::Unix(self.socket()), &hello(), LIMIT)?;
+        let (link, welcome) =
+            connect(&Uri::Unix(self.socket()), &Files::default(), &hello(), LIMIT)?;
         Ok(Client { link, welcome, context: 0, sequence: 0 })
     }
 

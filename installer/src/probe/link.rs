@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use vgpu_link::tls::Files;
 use vgpu_link::wire::control::{
     DeviceState, DeviceStateReply, Hello, Reason, Refusal, Role, Snapshot, SnapshotReply, Welcome,
     opcode, status,
@@ -174,7 +175,7 @@ pub fn look() -> LinkSeen {
     match config::choice(variable) {
         Ok(choice) => {
             seen.origin = choice.origin;
-            seen.tries = choice.links.iter().map(|link| attempt(link)).collect();
+            seen.tries = choice.links.iter().map(|link| attempt(link, &choice.tls)).collect();
         }
         Err(error) => {
             config::FILE.clone_into(&mut seen.origin);
@@ -184,14 +185,14 @@ pub fn look() -> LinkSeen {
     seen
 }
 
-fn attempt(link: &str) -> Try {
+fn attempt(link: &str, files: &Files) -> Try {
     let (mut socket, parsed) = (None, link.parse::<Uri>());
     if let Ok(Uri::Unix(path)) = &parsed {
         #[expect(clippy::disallowed_methods, reason = "the probe looks as the service's user")]
         let meta = std::fs::metadata(path).ok();
         socket = meta.map(|meta| (meta.mode() & 0o7777, meta.uid(), meta.gid()));
     }
-    let outcome = match parsed.and_then(|uri| converse(&uri)) {
+    let outcome = match parsed.and_then(|uri| converse(&uri, files)) {
         Ok(connected) => Outcome::Connected(Box::new(connected)),
         Err(error) => Outcome::Failed(Failed {
             trouble: trouble(&error),
@@ -244,12 +245,12 @@ fn trouble(error: &LinkError) -> Trouble {
     }
 }
 
-fn converse(uri: &Uri) -> Result<Connected, LinkError> {
+fn converse(uri: &Uri, files: &Files) -> Result<Connected, LinkError> {
     let began = Instant::now();
-    let (mut link, welcome) = vgpu_link::connect(uri, &hello(), HANDSHAKE_LIMIT)?;
+    let (mut link, welcome) = vgpu_link::connect(uri, files, &hello(), HANDSHAKE_LIMIT)?;
     let handshake_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     // A host that serves one client at a time would answer the second one with the first's words.
-    let second = vgpu_link::connect(uri, &hello(), HANDSHAKE_LIMIT).ok();
+    let second = vgpu_link::connect(uri, files, &hello(), HANDSHAKE_LIMIT).ok();
     let sessions = (welcome.session, second.as_ref().map(|(_, welcome)| welcome.session));
     if let Some((mut link, _)) = second {
         let _ = handshake::goodbye(&mut *link, Reason::Done, "");

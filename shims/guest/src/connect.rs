@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use vgpu_link::LinkError;
 use vgpu_link::config::{self, Choice, ConfigError};
+use vgpu_link::tls::Files;
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Role};
 
@@ -65,10 +66,10 @@ pub(crate) fn connect(limit: Instant) -> Result<Conversation, ConnectError> {
         (!process::runs_with_raised_rights()).then(|| std::env::var_os(config::VARIABLE));
     let choice =
         config::choice(variable.flatten()).map_err(|source| ConnectError::Config { source })?;
-    let Choice { links, origin } = choice;
+    let Choice { links, origin, tls } = choice;
     let mut failure = LinkError::TimedOut;
     for link in &links {
-        match try_link(link, limit) {
+        match try_link(link, &tls, limit) {
             Ok(conversation) => return Ok(conversation),
             Err(error) => {
                 log::debug(format_args!("{link}: {error}"));
@@ -79,10 +80,10 @@ pub(crate) fn connect(limit: Instant) -> Result<Conversation, ConnectError> {
     Err(ConnectError::Unreachable { origin, links, source: failure })
 }
 
-fn try_link(link: &str, limit: Instant) -> Result<Conversation, LinkError> {
+fn try_link(link: &str, files: &Files, limit: Instant) -> Result<Conversation, LinkError> {
     let uri = link.parse()?;
     let left = limit.saturating_duration_since(Instant::now());
-    let (link, welcome) = vgpu_link::connect(&uri, &hello(), left)?;
+    let (link, welcome) = vgpu_link::connect(&uri, files, &hello(), left)?;
     log::info(format_args!(
         "connected to {uri}: vgpud {}, session {}",
         welcome.host_version, welcome.session

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::tls::Files;
+
 /// Names the configuration file of a guest.
 pub const FILE: &str = "/etc/vgpu/guest.toml";
 
@@ -27,6 +29,8 @@ pub struct Choice {
     pub links: Vec<String>,
     /// Where the choice comes from, for messages: a variable, a file, or "the default".
     pub origin: String,
+    /// Certificates and key for links over TLS.
+    pub tls: Files,
 }
 
 /// Says why the configuration cannot be used.
@@ -55,10 +59,12 @@ pub enum ConfigError {
     Variable,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     link: Option<String>,
+    #[serde(default)]
+    tls: Files,
 }
 
 /// Reads the configuration of a process whose environment has `variable` for [`VARIABLE`].
@@ -75,27 +81,29 @@ pub fn choice(variable: Option<OsString>) -> Result<Choice, ConfigError> {
 fn choose(variable: Option<OsString>, file: &Path) -> Result<Choice, ConfigError> {
     if let Some(value) = variable.filter(|value| !value.is_empty() && value != "auto") {
         let link = value.into_string().map_err(|_| ConfigError::Variable)?;
-        return Ok(Choice { links: vec![link], origin: VARIABLE.to_owned() });
+        // Other links need nothing of the file, and work where it is spoilt.
+        let tls = if link.starts_with("tls:") { from_file(file)?.tls } else { Files::default() };
+        return Ok(Choice { links: vec![link], origin: VARIABLE.to_owned(), tls });
     }
-    if let Some(link) = from_file(file)?.filter(|link| !link.is_empty() && link != "auto") {
-        return Ok(Choice { links: vec![link], origin: file.display().to_string() });
+    let File { link, tls } = from_file(file)?;
+    if let Some(link) = link.filter(|link| !link.is_empty() && link != "auto") {
+        return Ok(Choice { links: vec![link], origin: file.display().to_string(), tls });
     }
     let links = AUTOMATIC.map(str::to_owned).to_vec();
-    Ok(Choice { links, origin: "the default".to_owned() })
+    Ok(Choice { links, origin: "the default".to_owned(), tls })
 }
 
-fn from_file(path: &Path) -> Result<Option<String>, ConfigError> {
+fn from_file(path: &Path) -> Result<File, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut text = String::new();
     match std::fs::File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
         Err(error) => return Err(read(error)),
         // A longer file is cut, and then fails to parse or names what it says in its beginning.
         Ok(file) => file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(read)?,
     };
-    let parsed: File = toml::from_str(&text)
-        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
-    Ok(parsed.link)
+    toml::from_str(&text)
+        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
 }
 
 #[cfg(test)]
@@ -128,6 +136,19 @@ mod tests {
         for value in ["", "auto"] {
             assert_eq!(choose(Some(value.into()), &path).unwrap().links, AUTOMATIC);
         }
+    }
+
+    #[test]
+    fn the_files_of_tls_are_those_of_the_file_or_the_usual_ones() {
+        let (_directory, path) = file("link = \"tls:a:1\"\n[tls]\nkey = \"/k\"\n");
+        let usual = Files::default();
+        let named = Files { key: "/k".into(), ..usual.clone() };
+        assert_eq!(choose(None, &path).unwrap().tls, named);
+        // The variable chooses the host, not who we are.
+        assert_eq!(choose(Some("tls:b:2".into()), &path).unwrap().tls, named);
+        assert_eq!(choose(Some("unix:/b".into()), &path).unwrap().tls, usual);
+        let (_directory, path) = file("[tls]\nkeys = \"/k\"\n");
+        assert!(choose(None, &path).is_err());
     }
 
     #[test]

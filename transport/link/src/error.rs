@@ -1,6 +1,7 @@
 //! What can go wrong on a link.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::wire::Malformed;
 use crate::wire::control::{Reason, Refusal};
@@ -48,6 +49,38 @@ pub enum LinkError {
     InUse {
         /// The socket's path, or the address.
         address: String,
+    },
+    /// A file of certificates or keys cannot be read.
+    #[error("reading the {what} {path}", path = path.display())]
+    File {
+        /// What it should hold, such as "key".
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of certificates or keys is of no use.
+    #[error("using the {what} {path}: {problem}", path = path.display())]
+    Credential {
+        /// What it should hold, such as "key".
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// What helps, as one whole sentence.
+        remedy: &'static str,
+    },
+    /// One side does not trust the other.
+    #[error("agreeing on TLS with {peer}: {problem}")]
+    Distrust {
+        /// The peer's URI or address.
+        peer: String,
+        /// What is wrong with it, or what it finds wrong with us.
+        problem: &'static str,
+        /// What helps, as one whole sentence.
+        remedy: &'static str,
     },
     /// The host turned us away.
     #[error("the host refused the connection: {text}")]
@@ -163,8 +196,12 @@ impl LinkError {
                 "Write unix:/run/vgpu/vgpud.sock, pci:auto, pci:0000:00:05.0, vsock:2:6475 or \
                  tls:gpu-host:6475.",
             ),
-            Self::NotBuilt { .. } => Some("Use unix:/run/vgpu/vgpud.sock or vsock:2:6475."),
+            Self::NotBuilt { .. } => {
+                Some("Use unix:/run/vgpu/vgpud.sock, vsock:2:6475 or tls:gpu-host:6475.")
+            }
             Self::Connect { source, .. } => connect_hint(source),
+            Self::File { source, .. } => Some(file_hint(source)),
+            Self::Credential { remedy, .. } | Self::Distrust { remedy, .. } => Some(remedy),
             Self::Listen { .. } => {
                 Some("Check that the directory exists and that this user may write to it.")
             }
@@ -190,5 +227,17 @@ fn connect_hint(source: &io::Error) -> Option<&'static str> {
         }
         io::ErrorKind::PermissionDenied => Some("Add this user to the group that owns the socket."),
         _ => None,
+    }
+}
+
+fn file_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            "Make it with vgpud ca issue and copy it here, or name another file in [tls]."
+        }
+        io::ErrorKind::PermissionDenied => {
+            "Let this user read it: chgrp the file to a group of this user, and chmod it to 0640."
+        }
+        _ => "Name a readable file in [tls].",
     }
 }

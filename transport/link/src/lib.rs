@@ -17,7 +17,8 @@
 //!     pid: std::process::id(),
 //!     exe: wire::Text::cut("example"),
 //! };
-//! let (mut link, welcome) = connect(&uri, &hello, Duration::from_secs(1))?;
+//! let files = vgpu_link::tls::Files::default();
+//! let (mut link, welcome) = connect(&uri, &files, &hello, Duration::from_secs(1))?;
 //! println!("the host is version {}", welcome.host_version);
 //! link.send(&Header::new(Kind::Call, control::opcode::SNAPSHOT), &[], &[])?;
 //! let mut payload = Vec::new();
@@ -27,7 +28,7 @@
 //! # }
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod config;
 mod error;
@@ -36,8 +37,11 @@ mod listen;
 mod memory;
 mod socket;
 mod stream;
+mod tcp;
+pub mod tls;
 mod unix;
 mod uri;
+mod vanished;
 mod vsock;
 
 use std::sync::Arc;
@@ -48,7 +52,7 @@ pub use listen::{Access, Arrival, Listener, Peer};
 pub use memory::{MemoryStream, memory_pair};
 pub use socket::{Socket, SocketLink, socket_link};
 pub use stream::{Stream, StreamLink, StreamReceiver, StreamSender};
-pub use uri::Uri;
+pub use uri::{HostPort, Uri};
 pub use vgpu_wire as wire;
 
 use wire::Header;
@@ -160,7 +164,7 @@ pub trait Receiver: Send {
                     return handshake::refused(&payload);
                 }
                 Ok(_) => {}
-                Err(goodbye @ LinkError::Goodbye { .. }) => return goodbye,
+                Err(why @ (LinkError::Goodbye { .. } | LinkError::Distrust { .. })) => return why,
                 Err(_) => return LinkError::Closed,
             }
         }
@@ -182,14 +186,16 @@ pub trait Link: Sender + Receiver {
     fn split(self: Box<Self>) -> (Box<dyn Sender>, Box<dyn Receiver>);
 }
 
-/// Connects to a host and shakes hands, all within `limit`.
+/// Connects to a host and shakes hands, all within `limit`; `files` are for links over TLS.
 ///
 /// # Errors
 /// [`LinkError::NotBuilt`] for a scheme that this build does not have, [`LinkError::Connect`] if
 /// nobody listens, [`LinkError::Refused`] if the host turns us away, [`LinkError::TimedOut`] if
-/// it says nothing, and those of [`Link`].
+/// it says nothing, [`LinkError::File`], [`LinkError::Credential`] and [`LinkError::Distrust`] of
+/// TLS, and those of [`Link`].
 pub fn connect(
     uri: &Uri,
+    files: &tls::Files,
     hello: &Hello,
     limit: Duration,
 ) -> Result<(Box<dyn Link>, Welcome), LinkError> {
@@ -197,8 +203,9 @@ pub fn connect(
     let mut link: Box<dyn Link> = match uri {
         Uri::Unix(path) => Box::new(unix::connect(path, limit)?),
         Uri::Vsock { cid, port } => Box::new(vsock::connect(*cid, *port, limit)?),
-        Uri::Pci(_) | Uri::Tls(_) => {
-            let available = "unix: and vsock:";
+        Uri::Tls(to) => Box::new(StreamLink::new(tls::TlsStream::connect(to, files, limit)?)),
+        Uri::Pci(_) => {
+            let available = "unix:, vsock: and tls:";
             return Err(LinkError::NotBuilt { uri: uri.to_string(), available });
         }
     };

@@ -10,7 +10,7 @@ use rustix::net::sockopt::{socket_domain, socket_peercred};
 use rustix::net::{AddressFamily, SocketFlags};
 use socket2::SockRef;
 
-use crate::{LinkError, Uri, unix, vsock};
+use crate::{LinkError, Uri, tcp, unix, vsock};
 
 /// Who may connect to a listening socket in the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,9 +83,21 @@ impl Listener {
                 Ok(Self { socket: socket.into(), _made: Some(made) })
             }
             Uri::Vsock { cid, port } => Ok(Self { socket: vsock::bind(*cid, *port)?, _made: None }),
-            Uri::Pci(_) | Uri::Tls(_) => {
-                Err(LinkError::NotBuilt { uri: address.to_string(), available: "unix: and vsock:" })
-            }
+            Uri::Tls(at) => match tcp::bind(at) {
+                Ok(socket) => Ok(Self { socket, _made: None }),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    Err(LinkError::InUse { address: address.to_string() })
+                }
+                Err(source) => Err(LinkError::Listen {
+                    verb: "listening on",
+                    address: address.to_string(),
+                    source,
+                }),
+            },
+            Uri::Pci(_) => Err(LinkError::NotBuilt {
+                uri: address.to_string(),
+                available: "unix:, vsock: and tls:",
+            }),
         }
     }
 
@@ -99,6 +111,12 @@ impl Listener {
             source: errno.into(),
         })?;
         Ok(Self { socket, _made: None })
+    }
+
+    /// Tells whether clients of the network come here, with whom TLS is spoken.
+    pub fn is_network(&self) -> bool {
+        let address = SockRef::from(&self.socket).local_addr();
+        address.is_ok_and(|address| address.as_socket().is_some())
     }
 
     /// Says where it listens, for messages.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::wire::control::{Goodbye, Reason, opcode};
 use crate::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::wire::{Header, Kind, Payload};
-use crate::{Closer, Link, LinkError, Receiver, Sender};
+use crate::{Closer, Link, LinkError, Receiver, Sender, tls};
 
 /// Bytes read ahead: 8 KiB holds a burst of some 100 launches, and is the most of a bulk part
 /// that is ever copied once more than needed.
@@ -229,7 +229,10 @@ fn read_failed(source: io::Error) -> Result<usize, LinkError> {
     match source.kind() {
         io::ErrorKind::TimedOut => Err(LinkError::TimedOut),
         _ if is_gone(&source) => Ok(0),
-        _ => Err(LinkError::Io { verb: "receiving from the peer", source }),
+        _ => {
+            Err(tls::told(&source)
+                .unwrap_or(LinkError::Io { verb: "receiving from the peer", source }))
+        }
     }
 }
 

@@ -8,12 +8,16 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use vgpu_link::tls::TlsStream;
 use vgpu_link::wire::control::{Hello, Reason, Refusal, Role, Welcome, opcode};
 use vgpu_link::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX, VERSION};
 use vgpu_link::wire::{Header, Kind, Payload, Text};
 use vgpu_link::{
     Bulk, Link, LinkError, MemoryStream, Receiver, Sender, Socket, Stream, StreamLink, handshake,
 };
+
+#[path = "made/mod.rs"]
+mod made;
 
 /// Makes two ends of one kind of link, and lets a test speak raw bytes on one of them.
 trait Subject: Stream + Sized {
@@ -45,10 +49,17 @@ impl Subject for Socket {
     }
 }
 
+impl Subject for TlsStream {
+    fn ends() -> (Self, Self) {
+        made::pair()
+    }
+}
+
 /// Expands one body over every link.
 macro_rules! over_every_link {
     ($($name:ident)*) => {
         mod memory { $(#[test] fn $name() { super::$name::<vgpu_link::MemoryStream>(); })* }
+        mod tls { $(#[test] fn $name() { super::$name::<vgpu_link::tls::TlsStream>(); })* }
         mod unix { $(#[test] fn $name() { super::$name::<vgpu_link::Socket>(); })* }
     };
 }

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use vgpu_link::tls::Files;
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Role};
 use vgpu_link::{Access, LinkError, Listener, Uri, connect};
@@ -18,7 +19,12 @@ fn hello() -> Hello {
 }
 
 fn try_connect(path: &Path, limit_ms: u64) -> LinkError {
-    match connect(&Uri::Unix(path.into()), &hello(), Duration::from_millis(limit_ms)) {
+    match connect(
+        &Uri::Unix(path.into()),
+        &Files::default(),
+        &hello(),
+        Duration::from_millis(limit_ms),
+    ) {
         Ok(_) => panic!("nobody answers at {}", path.display()),
         Err(error) => error,
     }
@@ -77,7 +83,7 @@ fn connecting_to_a_full_queue_ends_at_the_limit() {
 fn schemes_of_later_versions_say_what_there_is() {
     for uri in ["pci:auto", "tls:host:6475"] {
         let uri = uri.parse::<Uri>().expect("a right URI");
-        let Err(error) = connect(&uri, &hello(), Duration::from_secs(1)) else {
+        let Err(error) = connect(&uri, &Files::default(), &hello(), Duration::from_secs(1)) else {
             panic!("{uri} is not built");
         };
         let listening = Listener::bind(&uri, ACCESS).expect_err("nor is its listener");
