@@ -205,6 +205,13 @@ impl Answer {
         self
     }
 
+    /// Takes the steps of programs out that have no meaning here: they were not done.
+    pub fn left_out(&mut self, skipped: &[Step]) {
+        self.actions.retain(|action| {
+            action.path.is_some() || !skipped.iter().any(|step| step.doing() == action.sentence)
+        });
+    }
+
     /// Writes the answer to standard output, and what a person should know to standard error.
     /// A closed pipe is no reason to fail: the work is done by then.
     pub fn print(&self, json: bool, out: &mut dyn Write, err: &mut dyn Write) {

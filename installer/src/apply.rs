@@ -7,10 +7,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use crate::change::{self, Undo};
+use crate::change::{self, Taken, Undo};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::journal::{Change, Journal, Record};
+use crate::location::Location;
 use crate::object::Stamp;
 use crate::plan::Plan;
 use crate::service;
@@ -24,6 +25,8 @@ pub struct Applied {
     pub generation: u64,
     /// Steps of the service manager that have no meaning here: a foreign root, or no systemd.
     pub skipped: Vec<Step>,
+    /// Paths whose file system cannot exchange two names: the original got a second name first.
+    pub two_names: Vec<Location>,
     /// Why what was made may not have the label that SELinux wants.
     pub unlabelled: Option<String>,
 }
@@ -103,8 +106,9 @@ fn run(
         stop_if_asked(host)?;
         if let Some(change) = change::prepare(host, generation, step, index)? {
             journal.append(Record::Intent { change: change.clone() })?;
-            let parent_after = change::take(host, &change)?;
-            journal.append(Record::Done { index, parent_after })?;
+            let Taken { parent_after, two_names } = change::take(host, &change)?;
+            journal.append(Record::Done { index, parent_after, two_names })?;
+            applied.two_names.extend(step.path().filter(|_| two_names).cloned());
             continue;
         }
         if !labelled {

@@ -27,6 +27,15 @@ pub enum Undo {
     },
 }
 
+/// How a step was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// The time of its directory afterwards.
+    pub parent_after: Stamp,
+    /// True if two names could not be exchanged there, and the original got a second name first.
+    pub two_names: bool,
+}
+
 /// The hidden name beside a path for what is not yet, or no longer, at the path. It matches
 /// neither `lib*.so*` nor `*.conf`, so no loader, ldconfig or systemd takes it.
 #[must_use]
@@ -70,8 +79,9 @@ pub fn prepare(
 ///
 /// # Errors
 /// [`Error::Io`] if the machine refuses; [`Error::Changed`] if somebody else was faster.
-pub fn take(host: &dyn Host, change: &Change) -> Result<Stamp> {
-    let Some(path) = change.step.path() else { return Ok(Stamp::default()) };
+pub fn take(host: &dyn Host, change: &Change) -> Result<Taken> {
+    let Some(path) = change.step.path() else { return Ok(Taken::default()) };
+    let mut two_names = false;
     let aside = hidden(path, change.generation, change.index);
     match &change.step {
         Step::MakeDir { mode, .. } => {
@@ -96,6 +106,7 @@ pub fn take(host: &dyn Host, change: &Change) -> Result<Stamp> {
                 })?;
             } else {
                 replace_by_two_names(host, path, &aside, change)?;
+                two_names = true;
             }
         }
         Step::RemoveFile { .. } => {
@@ -106,7 +117,8 @@ pub fn take(host: &dyn Host, change: &Change) -> Result<Stamp> {
         Step::DaemonReload { .. } | Step::Ldconfig | Step::Restart { .. } => {}
     }
     host.sync_dir(parent(path))?;
-    Ok(mtime(host, parent(path))?.unwrap_or_default())
+    let parent_after = mtime(host, parent(path))?.unwrap_or_default();
+    Ok(Taken { parent_after, two_names })
 }
 
 /// Puts what lies aside into place where two names cannot be exchanged: the original gets a second

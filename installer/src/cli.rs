@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::plan::{Policy, Scope};
+use vgpu_link::{LinkError, Uri};
+
+use crate::plan::{AUTOMATIC, Policy, Scope};
 
 pub use fit::misfit;
 
@@ -182,7 +184,7 @@ pub struct Options {
     /// In plan, start from the facts that scan --json wrote on any machine.
     #[arg(long, global = true, value_name = "FILE")]
     pub facts: Option<PathBuf>,
-    /// The way to the host, such as unix:/run/vgpu/vgpud.sock.
+    /// The way to the host, such as unix:/run/vgpu/vgpud.sock; auto to look for it.
     #[arg(long, global = true, value_name = "URI", value_parser = link)]
     pub link: Option<String>,
     /// Restart no service: the change works from its next start.
@@ -248,17 +250,14 @@ impl Options {
     }
 }
 
-/// Takes a link's URI if its scheme is one that the guest knows. What follows the scheme is the
-/// guest's to judge.
+/// Takes a link's URI, or `auto`, as the guest reads it.
 fn link(text: &str) -> Result<String, String> {
-    const SCHEMES: [&str; 5] = ["unix", "pci", "vsock", "tls", "tcp"];
-    let known = text.split_once(':').is_some_and(|(scheme, rest)| {
-        SCHEMES.contains(&scheme) && !rest.is_empty() && !rest.contains(char::is_control)
-    });
-    if known {
-        Ok(text.to_owned())
-    } else {
-        Err("a link begins with unix:, pci:, vsock:, tls: or tcp:".into())
+    if text.contains(char::is_control) {
+        return Err("it holds a control character".into());
+    }
+    match text.parse::<Uri>() {
+        Err(LinkError::Uri { problem, .. }) if text != AUTOMATIC => Err(problem.into()),
+        _ => Ok(text.to_owned()),
     }
 }
 

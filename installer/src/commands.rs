@@ -42,7 +42,13 @@ pub fn run(host: &dyn Host, line: &Line, answer: &mut Answer) -> Result<u8> {
         Verb::Plan => planning(host, options, answer),
         Verb::Verify => verifying(host, options, answer),
         Verb::Status => status(host, options, answer),
-        Verb::History => history(host, answer),
+        Verb::History => {
+            history(host, answer)?;
+            if answer.generations.is_empty() {
+                answer.lines.push("no generation is in force".into());
+            }
+            Ok(0)
+        }
         Verb::Report(asked) => crate::report::run(host, options, asked, answer),
         Verb::Doctor(asked) => crate::doctor::run(host, options, asked, answer),
         Verb::Explain(asked) => crate::explain::run(host, asked, answer),
@@ -102,11 +108,18 @@ pub(crate) fn applying(host: &dyn Host, options: &Options, answer: &mut Answer) 
     answer.changed = applied.is_ok();
     let applied = applied?;
     answer.generation = applied.generation;
+    answer.left_out(&applied.skipped);
     answer.warnings.extend(skipped(host, &applied.skipped));
     let hint =
         "run restorecon on the paths above, and look for \"avc: denied\" in the kernel's log";
     let unlabelled = applied.unlabelled.as_ref();
     answer.warnings.extend(unlabelled.map(|what| Warning::new("label", what, hint)));
+    let two_names = applied.two_names.iter().map(|path| {
+        let what = format!("the file system of {path} cannot exchange two names");
+        let hint = "nothing; the original got a second name before ours took its place";
+        Warning::new("two_names", what, hint)
+    });
+    answer.warnings.extend(two_names);
     answer.warnings.extend(gc::bound(host));
     answer.lines.push(format!(
         "generation {} is in force; vgpu-install --rollback takes it back",
@@ -257,7 +270,7 @@ fn plans(facts: &Facts, generations: &[Manifest], options: &Options) -> Result<V
     scopes(generations, options).into_iter().map(of).collect()
 }
 
-fn history(host: &dyn Host, answer: &mut Answer) -> Result<u8> {
+fn history(host: &dyn Host, answer: &mut Answer) -> Result<()> {
     let generations = state::generations(host)?;
     answer.generation = generations.last().map_or(0, |last| last.generation);
     answer.generations = generations
@@ -271,7 +284,7 @@ fn history(host: &dyn Host, answer: &mut Answer) -> Result<u8> {
             paths: manifest.changes.iter().filter_map(|c| c.step.path().cloned()).collect(),
         })
         .collect();
-    Ok(0)
+    Ok(())
 }
 
 /// The generation in force; 0 if there is none.

@@ -116,6 +116,10 @@ pub enum Record {
         index: u32,
         /// The time of its directory afterwards.
         parent_after: Stamp,
+        /// True if two names could not be exchanged there, and the original got a second name
+        /// first.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        two_names: bool,
     },
     /// A step of the service manager is about to be taken.
     Service {
@@ -235,7 +239,7 @@ impl<'a> Journal<'a> {
         for record in &self.records {
             match record {
                 Record::Intent { change } => changes.push(change.clone()),
-                Record::Done { index, parent_after } => {
+                Record::Done { index, parent_after, .. } => {
                     for change in changes.iter_mut().filter(|change| change.index == *index) {
                         change.parent_after = Some(*parent_after);
                     }

@@ -22,6 +22,9 @@ use crate::object::{Content, Object};
 use crate::render;
 use crate::step::Step;
 
+/// The link's name that leaves it to our libraries to look for one.
+pub const AUTOMATIC: &str = "auto";
+
 /// How far the change reaches.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, JsonSchema, Serialize, Deserialize,
@@ -262,6 +265,7 @@ impl Plan {
             });
         }
         let link = policy.link.as_deref().or(unit.link.as_deref());
+        let link = link.filter(|link| *link != AUTOMATIC);
         let passage = sandbox::passage(facts, unit, link)?;
         let text = render::drop_in(facts, unit, link, &passage)?;
         // The drop-ins of all users lie in one directory: units of one name share theirs.

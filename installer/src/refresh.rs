@@ -48,6 +48,7 @@ pub fn run(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u8
         changed += usize::from(answer.changed);
     }
     answer.changed = changed > 0;
+    answer.lines.dedup();
     // An apply verified its own scope.
     if changed < scopes.len() && !options.check {
         commands::verifying(host, &Options { scope: None, ..options.clone() }, answer)?;

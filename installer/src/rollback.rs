@@ -64,6 +64,7 @@ pub fn run(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer) -> 
     answer.actions = actions.into_iter().map(|(_, action)| action).collect();
     answer.changed = answer.actions.iter().any(|action| action.path.is_some());
     answer.generation = newest(host)?;
+    answer.left_out(&done.skipped);
     answer.warnings.extend(commands::skipped(host, &done.skipped));
     let restart = "look at it with systemctl status; the files are back";
     answer.warnings.extend(done.failed.iter().map(|what| Warning::new("service", what, restart)));

@@ -130,6 +130,10 @@ pub fn verify(
         let what = "this is a foreign root: no process was started";
         report.add("probe", Verdict::Skipped, what);
     }
+    if require_gpu && !report.checks.iter().any(|check| check.name == "gpu") {
+        let what = "no process looked for a GPU, and --require-gpu asks for one";
+        report.add("gpu", Verdict::Fail, what);
+    }
     Ok(report)
 }
 

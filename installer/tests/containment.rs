@@ -312,6 +312,9 @@ fn a_file_system_without_flags_of_renameat2_is_served_by_second_names() {
         for scope in ["service", "bundle"] {
             let applied = bounded(&guest.root(), &strace, &["--scope", scope]);
             assert!(applied.status.success(), "{error}: {applied:?}");
+            let said = String::from_utf8_lossy(&applied.stderr);
+            // Only what was there is replaced: scope service makes new files.
+            assert_eq!(said.contains("cannot exchange two names"), scope == "bundle", "{said}");
             let back = bounded(&guest.root(), &strace, &["--rollback"]);
             assert!(back.status.success(), "{error}: {back:?}");
             assert_eq!(guest.digest(), clean, "{error}, {scope}");

@@ -216,7 +216,7 @@ fn users_whose_units_have_one_name_share_a_drop_in_or_are_both_named() {
     let writes = steps.iter().filter(|step| matches!(step, Step::WriteFile { .. })).count();
     let restarts = steps.iter().filter(|step| matches!(step, Step::Restart { .. })).count();
     assert_eq!((writes, restarts), (1, 2), "{steps:?}");
-    facts.units[1].link = Some("tcp:[::1]:999".into());
+    facts.units[1].link = Some("tls:[::1]:999".into());
     let error = plan(&facts, &policy(Scope::Service)).unwrap_err();
     let said = error.to_string();
     assert!(said.contains(" of ann (") && said.contains(" of ben ("), "{said}");

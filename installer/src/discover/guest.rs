@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::facts::{GROUP, Guest, LdCache, PciDevice, Rival, SHIMS};
 use crate::host::Host;
 use crate::ld_conf::{self, Named};
+use crate::plan::AUTOMATIC;
 
 /// The guest's configuration, which our libraries read as well.
 const FILE: &str = "/etc/vgpu/guest.toml";
@@ -35,7 +36,7 @@ pub(super) fn guest(host: &dyn Host) -> Result<Guest> {
         ..Guest::default()
     };
     match toml::from_str::<Configuration>(&text(host, Path::new(FILE))?) {
-        Ok(said) => guest.link = said.link.filter(|link| !link.is_empty() && link != "auto"),
+        Ok(said) => guest.link = said.link.filter(|link| !link.is_empty() && link != AUTOMATIC),
         Err(error) => guest.problem = Some(error.message().to_owned()),
     }
     Ok(guest)

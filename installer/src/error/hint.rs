@@ -87,9 +87,8 @@ fn is_hidden(name: &std::ffi::OsStr) -> bool {
 
 fn io_hint(source: &io::Error) -> Option<&'static str> {
     Some(match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            "check the path: it, or a directory on the way, is not there"
-        }
+        io::ErrorKind::NotFound => "check the path: it, or a directory on the way, is not there",
+        io::ErrorKind::NotADirectory => "check the path: it leads through a file",
         io::ErrorKind::AlreadyExists => "something else lies there: name another file, or move it",
         io::ErrorKind::PermissionDenied => "run vgpu-install as root",
         io::ErrorKind::ReadOnlyFilesystem => {

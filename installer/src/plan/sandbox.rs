@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::AUTOMATIC;
 use super::paths::{Access, Paths};
 use crate::error::{Error, Result, Shut};
 use crate::facts::{Facts, Manager, Unit, Variable};
@@ -69,7 +70,7 @@ impl Link {
         match scheme {
             "pci" => Self::Pci(rest.into()),
             "vsock" => Self::Vsock,
-            "tls" | "tcp" => {
+            "tls" => {
                 let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
                 Self::Network(host.trim_matches(['[', ']']).into())
             }
@@ -95,7 +96,7 @@ impl Link {
 /// ours must not open.
 pub fn passage(facts: &Facts, unit: &Unit, link: Option<&str>) -> Result<Passage> {
     let mut passage = Passage::default();
-    let named = last_variable(unit, "VGPU_LINK");
+    let named = last_variable(unit, "VGPU_LINK").filter(|link| *link != AUTOMATIC);
     let configured = facts.guest.link.as_deref();
     let uri = link.or(named).or(configured).unwrap_or(DEFAULT_LINK);
     let link_is_configured = link.or(named).is_none() && configured.is_some();

@@ -6,6 +6,7 @@ use super::super::scene::value;
 use super::super::{Finding, Scene};
 use crate::error::Result;
 use crate::facts::{Ollama, SHIMS, Unit, Variable};
+use crate::plan::AUTOMATIC;
 
 /// Work-arounds for functions that an incomplete library lacks; ours has them.
 const WORK_AROUNDS: [(&str, &str); 4] = [
@@ -16,7 +17,6 @@ const WORK_AROUNDS: [(&str, &str); 4] = [
 ];
 /// Kinds of memory that a guest and its host cannot share.
 const SHARED_MEMORY: [&str; 2] = ["GGML_CUDA_ENABLE_UNIFIED_MEMORY", "GGML_CUDA_REGISTER_HOST"];
-const SCHEMES: [&str; 6] = ["unix", "pci", "vsock", "tls", "tcp", "auto"];
 
 pub(super) fn check(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     if scene.facts.units.is_empty() {
@@ -155,8 +155,8 @@ fn switches(environment: &[Variable]) -> Vec<Finding> {
         findings.push(Finding::warn(&["U20"], cause).saw(shown(set)));
     }
     if let Some(set) = value(environment, "VGPU_LINK") {
-        let scheme = set.value.split(':').next().unwrap_or_default();
-        if !(set.value.is_empty() || SCHEMES.contains(&scheme)) {
+        let is_link = set.value == AUTOMATIC || set.value.parse::<vgpu_link::Uri>().is_ok();
+        if !(set.value.is_empty() || is_link) {
             let cause = "VGPU_LINK names no link, which switches our libraries off";
             findings.push(Finding::fail(&["P51"], cause).saw(shown(set)));
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::retry_on_intr;
-use rustix::process::{Gid, Pid, Uid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Gid, Pid, Signal, Uid, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::error::{Error, Result};
 use crate::host::{Outcome, Program, User};
@@ -47,8 +47,7 @@ pub(super) fn watch(program: &Program, is_it: &dyn Fn(&str) -> bool) -> Result<O
         let Ok(next) = line.recv_timeout(left) else { break };
         found = Some(String::from_utf8_lossy(&next).into_owned()).filter(|next| is_it(next));
     }
-    // One that has ended by itself cannot be killed, and need not be.
-    let _ = child.kill();
+    end(&child);
     child.wait().map_err(failed)?;
     reader.transpose().map_err(failed)?;
     Ok(found)
@@ -128,7 +127,7 @@ fn finish(mut command: Command, program: &Program) -> Result<Outcome> {
     let mut child = command.spawn().map_err(failed)?;
     let timed_out = !ends_in_time(&child, program).map_err(failed)?;
     if timed_out {
-        child.kill().map_err(failed)?;
+        end(&child);
     }
     let status = child.wait().map_err(failed)?;
     Ok(Outcome {
@@ -138,6 +137,14 @@ fn finish(mut command: Command, program: &Program) -> Result<Outcome> {
         stdout: output(&mut stdout).map_err(failed)?,
         stderr: output(&mut stderr).map_err(failed)?,
     })
+}
+
+/// Ends a child that was not waited for yet, with everything that it started in its group: what
+/// stays would hold memory of the GPU.
+fn end(child: &Child) {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    // One that has ended by itself cannot be killed, and need not be.
+    let _ = group.map(|group| kill_process_group(group, Signal::KILL));
 }
 
 /// Waits for the end of the child without reaping it: a thread waits, so that the deadline needs
