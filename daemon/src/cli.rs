@@ -43,6 +43,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     pub clients_max: Option<u32>,
 
+    /// How long clients may stay when the daemon is stopped, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_seconds: Option<u32>,
+
     /// Simulated GPUs of --device sim
     #[arg(long, value_name = "COUNT")]
     pub sim_gpus: Option<u32>,

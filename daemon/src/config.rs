@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use vgpu_link::{Access, Uri};
@@ -28,6 +29,9 @@ const DEFAULT_CLIENTS_MAX: u32 = 64;
 /// The limit of `clients_max`: each client takes two file descriptors of the host's 1,024 or more.
 const CLIENTS_MAX: u32 = 400;
 
+/// The limit of `drain_seconds`: one hour, below the 71 minutes that can be asked of systemd.
+const DRAIN_SECONDS_MAX: u32 = 3600;
+
 /// The wire's limit of devices in a snapshot.
 const SIM_GPUS_MAX: u32 = 64;
 
@@ -46,6 +50,8 @@ pub(crate) struct Config {
     pub access: Access,
     /// Most clients at a time.
     pub clients_max: usize,
+    /// How long clients may stay when the daemon is stopped.
+    pub drain: Duration,
     /// The devices to serve.
     pub device: Source,
     /// Where images of code are kept.
@@ -66,6 +72,7 @@ struct File {
     mode: Option<String>,
     group: Option<String>,
     clients_max: Option<u32>,
+    drain_seconds: Option<u32>,
     sim_gpus: Option<u32>,
     sim_driver: Option<String>,
     images: Option<PathBuf>,
@@ -83,6 +90,7 @@ impl Config {
         let mode = arguments.mode.as_ref().or(file.mode.as_ref());
         let group = arguments.group.as_ref().or(file.group.as_ref());
         let clients_max = arguments.clients_max.or(file.clients_max);
+        let drain = arguments.drain_seconds.or(file.drain_seconds).unwrap_or(0);
         let sim_gpus = arguments.sim_gpus.or(file.sim_gpus).unwrap_or(1);
         let sim_gpus = within("sim_gpus", sim_gpus, SIM_GPUS_MAX)?;
         let sim_driver = arguments.sim_driver.as_deref().or(file.sim_driver.as_deref());
@@ -108,6 +116,10 @@ impl Config {
                 clients_max.unwrap_or(DEFAULT_CLIENTS_MAX),
                 CLIENTS_MAX,
             )? as usize,
+            drain: Duration::from_secs(match drain {
+                0 => 0,
+                drain => within("drain_seconds", drain, DRAIN_SECONDS_MAX)?.into(),
+            }),
             device: source(device, sim, driver_dir.map(PathBuf::as_path), cublas_dir)?,
             images: Place {
                 directory: images.map(absolute).transpose()?.or_else(cache_directory),
@@ -191,6 +203,7 @@ fn within(name: &'static str, value: u32, max: u32) -> Result<u32, DaemonError> 
     }
     let asks = match name {
         "sim_gpus" => "1 to 64",
+        "drain_seconds" => "0 to 3600",
         "images_mib" => "1 to 1048576",
         _ => "1 to 400",
     };
@@ -279,6 +292,7 @@ mod tests {
             (&["--device", "sim", "--sim-gpus", "0"], ""),
             (&["--device", "sim", "--sim-gpus", "65"], ""),
             (&["--device", "sim", "--clients-max", "0"], ""),
+            (&["--device", "sim", "--drain-seconds", "3601"], ""),
             (&["--device", "sim", "--sim-driver", "12"], ""),
             (&["--device", "sim", "--sim-driver", "12.8.1"], ""),
             (&["--device", "sim"], "sim_driver = \"0.8\""),

@@ -170,10 +170,9 @@ impl DaemonError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::File { .. } => Some("Check that the file exists and that this user may read it."),
-            Self::Config { .. } => Some(
-                "Known keys are device, driver_dir, listen, mode, group, clients_max and \
-                 sim_gpus (docs/host.md).",
-            ),
+            Self::Config { .. } => {
+                Some("Correct the line; docs/host.md has all keys, and none else is known.")
+            }
             Self::Value { .. } => Some("Run vgpud --help for what each option takes."),
             Self::UnknownDevice { .. } => {
                 Some("Use --device nvidia, or --device sim, the simulated H100.")

@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
         Some(cli::Command::Worker(options)) => worker::run(&options),
         Some(cli::Command::Kernels(options)) => inspect::run(&options),
         Some(cli::Command::Recording(options)) => recording::list(&options),
-        None => config::Config::load(&arguments).and_then(|config| host::run(&config)),
+        None => config::Config::load(&arguments).and_then(|config| host::run(config, arguments)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

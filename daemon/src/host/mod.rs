@@ -3,25 +3,33 @@
 //! One thread, one loop, nothing that waits for a client: the handshake is the worker's, so a
 //! client that says nothing holds up its own worker only.
 
+mod ending;
 mod ledger;
+mod reload;
+mod signals;
 mod sockets;
+mod supervisor;
 mod workers;
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use vgpu_link::wire::control::Refusal;
-use vgpu_link::{Arrival, Link, Listener, handshake, socket_link};
+use vgpu_link::{Arrival, Link, handshake, socket_link};
 
+use crate::cli::Arguments;
 use crate::config::Config;
 use crate::desk::{Ask, Tell};
 use crate::device::Source;
 use crate::error::DaemonError;
 use crate::{log, recording};
+use ending::Drain;
 use ledger::Ledger;
+use signals::{Asked, Signals};
+use sockets::Sockets;
+use supervisor::Supervisor;
 use workers::Workers;
 
 /// How long the host rests from accepting and from starting workers after one of them failed: what
@@ -32,52 +40,43 @@ const REST: Duration = Duration::from_millis(100);
 /// persistence mode needs a second or two for each GPU when nobody else uses it.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long workers may take to say goodbye when the daemon is stopped. systemd's own limit is 90
-/// seconds; a goodbye takes microseconds unless the client does not read.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
-
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or after SIGUSR1 until the last client is gone. `arguments` is
+/// what a reload reads the configuration by.
 ///
 /// # Errors
 /// [`DaemonError`] if it cannot listen or cannot go on.
-pub(crate) fn run(config: &Config) -> Result<(), DaemonError> {
-    let signals = signals()?;
+pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonError> {
+    let signals = Signals::watch()?;
     if let Some(file) = &config.record {
         recording::begin(file)?;
     }
-    let listeners = sockets::open(config)?;
     let mut host = Host {
-        listeners,
+        sockets: Sockets::open(&config)?,
         signals,
-        workers: Workers::new(epoch(), config),
+        supervisor: Supervisor::find(),
+        workers: Workers::new(epoch(), &config),
         ledger: Ledger::default(),
         sessions: 0,
         failed: 0,
         rest_until: None,
+        drain: None,
+        config,
+        arguments,
     };
     host.open_devices()?;
-    log::event("ready", &[("device", &config.device.name()), ("gpus", &host.ledger.devices())]);
-    // Whoever is told may read the log. Not being under systemd is no failure.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let device = host.config.device.clone();
+    log::event("ready", &[("device", &device.name()), ("gpus", &host.ledger.devices())]);
+    // Whoever is told may read the log.
+    let status = host.status();
+    host.supervisor.ready(status);
     let served = host.serve();
     let failed = host.stop();
-    match config.device {
+    match device {
         Source::Replay { .. } if failed > 0 => {
             served.and(Err(DaemonError::Replayed { clients: failed }))
         }
         _ => served,
     }
-}
-
-/// Makes a socket that becomes readable on SIGTERM and SIGINT.
-fn signals() -> Result<UnixStream, DaemonError> {
-    let failed = |source| DaemonError::System { verb: "preparing for signals", source };
-    let (read, write) = UnixStream::pair().map_err(failed)?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        let write = write.try_clone().map_err(failed)?;
-        signal_hook::low_level::pipe::register(signal, write).map_err(failed)?;
-    }
-    Ok(read)
 }
 
 /// Makes a number that differs between two starts: nanoseconds since 1970.
@@ -89,8 +88,12 @@ fn epoch() -> u64 {
 /// What the host process holds.
 #[derive(Debug)]
 struct Host {
-    listeners: Vec<Listener>,
-    signals: UnixStream,
+    config: Config,
+    /// What a reload reads the configuration by.
+    arguments: Arguments,
+    sockets: Sockets,
+    signals: Signals,
+    supervisor: Supervisor,
     workers: Workers,
     ledger: Ledger,
     /// Connections so far.
@@ -99,12 +102,14 @@ struct Host {
     failed: usize,
     /// Set while the host rests.
     rest_until: Option<Instant>,
+    /// Set once no more clients are taken.
+    drain: Option<Drain>,
 }
 
 /// What woke the loop.
 #[derive(Debug, Default)]
 struct Ready {
-    signal: bool,
+    asked: Vec<Asked>,
     accept: bool,
     /// Process ids of workers that said something or ended.
     workers: Vec<u32>,
@@ -120,7 +125,8 @@ impl Host {
             // Resting, the host accepts no client.
             self.rest_until = Some(limit);
             let ready = self.wait()?;
-            if ready.signal {
+            // A reload is for later, and nobody is served: both others ask for the end.
+            if ready.asked.iter().any(|asked| *asked != Asked::Reload) {
                 return Err(DaemonError::NotOpened { ended: "stopped by a signal".into() });
             }
             if Instant::now() >= limit {
@@ -152,36 +158,60 @@ impl Host {
     fn serve(&mut self) -> Result<(), DaemonError> {
         loop {
             let ready = self.wait()?;
-            if ready.signal {
-                return Ok(());
+            for asked in ready.asked {
+                match asked {
+                    Asked::Stop => self.wind_down(),
+                    Asked::Drain if self.drain.is_none() => self.begin_to_drain(None),
+                    Asked::Reload if self.drain.is_none() => self.reload(),
+                    // It ends anyway.
+                    Asked::Drain | Asked::Reload => {}
+                }
             }
             for pid in ready.workers {
                 self.hear(pid);
+            }
+            if self.is_drained() {
+                return Ok(());
             }
             if ready.accept {
                 self.accept();
             }
             if self.rest_until.is_none()
+                && self.drain.is_none()
                 && let Err(error) = self.workers.refill()
             {
                 // Those that are served are not disturbed.
                 log::event("no-worker", &[("because", &log::chain(&error))]);
                 self.rest();
             }
+            let status = self.status();
+            self.supervisor.turn(status);
+        }
+    }
+
+    /// Says in one line what the host is doing, as `systemctl status` shows it.
+    fn status(&self) -> String {
+        let (clients, gpus) = (self.workers.serving(), self.ledger.devices());
+        match self.drain {
+            Some(_) => format!("stopping after the last of {clients} client(s)"),
+            None => format!("{clients} of {} clients, {gpus} GPU(s)", self.config.clients_max),
         }
     }
 
     /// Waits for signals, clients and workers.
     fn wait(&mut self) -> Result<Ready, DaemonError> {
         self.rest_until = self.rest_until.filter(|&until| until > Instant::now());
-        let rest = self.rest_until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        let rest = self.rest_until.map(left);
+        let drain = self.drain.and_then(|drain| drain.until).map(left);
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        let listeners = if rest.is_none() { &self.listeners[..] } else { &[] };
-        watched.extend(listeners.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        let sockets = if rest.is_none() { self.sockets.all() } else { &[] };
+        watched.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
         let first_worker = watched.len();
         let workers = self.workers.all();
         watched.extend(workers.iter().map(|worker| PollFd::new(&worker.desk, PollFlags::IN)));
-        let limit = rest.and_then(|rest| Timespec::try_from(rest).ok());
+        let limit = [rest, drain, self.supervisor.due()].into_iter().flatten().min();
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         match poll(&mut watched, limit.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Ready::default()),
@@ -189,18 +219,18 @@ impl Host {
         }
         let woken = |watched: &PollFd<'_>| !watched.revents().is_empty();
         let said = watched[first_worker..].iter().zip(workers);
-        Ok(Ready {
-            signal: woken(&watched[0]),
-            accept: watched[1..first_worker].iter().any(woken),
-            workers: said.filter(|(fd, _)| woken(fd)).map(|(_, worker)| worker.pid()).collect(),
-        })
+        let workers = said.filter(|(fd, _)| woken(fd)).map(|(_, worker)| worker.pid()).collect();
+        let accept = watched[1..first_worker].iter().any(woken);
+        let signal = woken(&watched[0]);
+        let asked = if signal { self.signals.take() } else { Vec::new() };
+        Ok(Ready { asked, accept, workers })
     }
 
     /// Accepts one client of each socket; the loop comes back for more.
     fn accept(&mut self) {
         let mut accepted = Vec::new();
-        for listener in &self.listeners {
-            match listener.accept() {
+        for socket in self.sockets.all() {
+            match socket.listener().accept() {
                 Ok(client) => accepted.extend(client),
                 Err(error) => {
                     log::event("cannot-accept", &[("because", &log::chain(&error))]);
@@ -217,6 +247,14 @@ impl Host {
         let Arrival { socket: client, peer } = arrival;
         self.sessions += 1;
         let session = self.sessions;
+        if self.drain.is_some() {
+            log::event(
+                "refused",
+                &[("session", &session), ("peer", &peer), ("because", &"stopping")],
+            );
+            ending::turn_away(client);
+            return;
+        }
         if self.workers.is_full() {
             let text = format!("{} clients are served, and no more may be", self.workers.serving());
             log::event("refused", &[("session", &session), ("peer", &peer), ("because", &text)]);
@@ -281,37 +319,6 @@ impl Host {
 
     fn rest(&mut self) {
         self.rest_until = Some(Instant::now() + REST);
-    }
-
-    /// Ends all workers in good order; those that hang are ended the hard way. Returns how many
-    /// that served a client ended badly, since the start.
-    fn stop(mut self) -> usize {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        log::event("stopping", &[("clients", &self.workers.serving())]);
-        self.listeners.clear();
-        let limit = Instant::now() + STOP_LIMIT;
-        for worker in self.workers.all() {
-            worker.ask_to_stop();
-        }
-        while !self.workers.all().is_empty() && Instant::now() < limit {
-            let left = limit.saturating_duration_since(Instant::now());
-            let mut watched: Vec<PollFd<'_>> = (self.workers.all().iter())
-                .map(|worker| PollFd::from_borrowed_fd(worker.desk.as_fd(), PollFlags::IN))
-                .collect();
-            let Ok(left) = Timespec::try_from(left) else { break };
-            if poll(&mut watched, Some(&left)).is_err() {
-                continue;
-            }
-            let woken: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
-            let pids: Vec<u32> = self.workers.all().iter().map(|worker| worker.pid()).collect();
-            for (pid, _) in pids.into_iter().zip(woken).filter(|(_, woken)| *woken) {
-                self.hear(pid);
-            }
-        }
-        while let Some(pid) = self.workers.all().first().map(|worker| worker.pid()) {
-            self.bury(pid);
-        }
-        self.failed
     }
 }
 

@@ -1,6 +1,6 @@
 //! The listening sockets: systemd's, those of the configuration, or the usual one.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use listenfd::ListenFd;
 use rustix::io::FdFlags;
@@ -10,35 +10,99 @@ use crate::config::Config;
 use crate::error::DaemonError;
 use crate::log;
 
-/// Takes over what systemd hands us (sd_listen_fds(3)) and binds what the configuration names;
-/// with neither, the usual socket.
-///
-/// # Errors
-/// [`DaemonError`] if a socket cannot be had; then none is kept.
-pub(crate) fn open(config: &Config) -> Result<Vec<Listener>, DaemonError> {
-    let mut listeners = activated()?;
-    let usual = [Config::default_address()];
-    let named = if config.listen.is_empty() && listeners.is_empty() {
-        &usual[..]
-    } else {
-        &config.listen[..]
-    };
-    for address in named {
-        listeners.push(bind(address, config)?);
+/// One listening socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    listener: Listener,
+    /// The address that it was bound to for us; `None` if it is systemd's.
+    named: Option<Uri>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets(Vec<Socket>);
+
+impl Sockets {
+    /// Takes over what systemd hands us (sd_listen_fds(3)) and binds what the configuration names;
+    /// with neither, the usual socket.
+    ///
+    /// # Errors
+    /// [`DaemonError`] if a socket cannot be had; then none is kept.
+    pub fn open(config: &Config) -> Result<Self, DaemonError> {
+        let mut sockets = Self(activated()?);
+        sockets.reopen(config)?;
+        Ok(sockets)
     }
-    Ok(listeners)
+
+    /// Binds what the configuration names and is not there yet, and closes what it names no more.
+    /// Those of systemd, and those that stay, are not touched.
+    ///
+    /// # Errors
+    /// [`DaemonError`] if a socket cannot be had; then nothing has changed.
+    pub fn reopen(&mut self, config: &Config) -> Result<(), DaemonError> {
+        let named = self.named(config);
+        let lacking = named.iter().filter(|address| !self.holds(address));
+        let bound: Vec<Socket> = lacking
+            .map(|address| {
+                let listener = Listener::bind(address, config.access)?;
+                Ok(Socket { listener, named: Some(address.clone()) })
+            })
+            .collect::<Result<_, DaemonError>>()?;
+        self.0.retain(|socket| {
+            let stays = socket.named.as_ref().is_none_or(|address| named.contains(address));
+            if !stays {
+                log::event("closed", &[("address", &socket.listener.address())]);
+            }
+            stays
+        });
+        for socket in bound {
+            log::event("listening", &[("address", &socket.listener.address())]);
+            self.0.push(socket);
+        }
+        Ok(())
+    }
+
+    /// All of them, to be watched.
+    pub fn all(&self) -> &[Socket] {
+        &self.0
+    }
+
+    fn named(&self, config: &Config) -> Vec<Uri> {
+        let activated = self.0.iter().any(|socket| socket.named.is_none());
+        match config.listen.is_empty() && !activated {
+            true => vec![Config::default_address()],
+            false => config.listen.clone(),
+        }
+    }
+
+    /// Says whether somebody listens there for us already, systemd included.
+    fn holds(&self, address: &Uri) -> bool {
+        let text = address.to_string();
+        let same = |socket: &Socket| match &socket.named {
+            Some(named) => named == address,
+            None => socket.listener.address() == text,
+        };
+        self.0.iter().any(same)
+    }
 }
 
-fn bind(address: &Uri, config: &Config) -> Result<Listener, DaemonError> {
-    let listener = Listener::bind(address, config.access)?;
-    log::event("listening", &[("address", address)]);
-    Ok(listener)
+impl Socket {
+    /// What accepts.
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
 }
 
-fn activated() -> Result<Vec<Listener>, DaemonError> {
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+fn activated() -> Result<Vec<Socket>, DaemonError> {
     let failed = |source| DaemonError::System { verb: "taking over a socket of systemd", source };
     let mut handed = ListenFd::from_env();
-    let mut listeners = Vec::new();
+    let mut sockets = Vec::new();
     for index in 0..handed.len() {
         if let Some(socket) = handed.take_unix_listener(index).map_err(failed)? {
             // systemd hands it over for us, not for our workers.
@@ -46,8 +110,8 @@ fn activated() -> Result<Vec<Listener>, DaemonError> {
                 .map_err(DaemonError::system("taking over a socket of systemd"))?;
             let listener = Listener::adopt(OwnedFd::from(socket))?;
             log::event("listening", &[("address", &listener.address()), ("by", &"systemd")]);
-            listeners.push(listener);
+            sockets.push(Socket { listener, named: None });
         }
     }
-    Ok(listeners)
+    Ok(sockets)
 }

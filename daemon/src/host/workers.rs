@@ -105,6 +105,21 @@ impl Workers {
         Ok(())
     }
 
+    /// Starts workers by another configuration from here on. Those that wait for a client are
+    /// replaced if they were started by one that differs in what they are told.
+    pub fn configure(&mut self, config: &Config) {
+        let told =
+            |config: &Config| (config.device.clone(), config.images.clone(), config.record.clone());
+        let outdated = told(&self.config) != told(config);
+        self.config = config.clone();
+        if outdated {
+            let waiting = self.all.extract_if(.., |worker| worker.session.is_none());
+            let waiting: Vec<Worker> = waiting.collect();
+            waiting.iter().for_each(Worker::ask_to_stop);
+            waiting.into_iter().for_each(|worker| drop(worker.end()));
+        }
+    }
+
     /// All workers, waiting or serving.
     pub fn all(&self) -> &[Worker] {
         &self.all
@@ -126,7 +141,7 @@ impl Workers {
     /// [`DaemonError::System`] if the system starts no more processes.
     pub fn refill(&mut self) -> Result<(), DaemonError> {
         let waiting = self.all.len() - self.serving();
-        let target = IDLE_TARGET.min(self.config.clients_max - self.serving());
+        let target = IDLE_TARGET.min(self.config.clients_max.saturating_sub(self.serving()));
         for _ in waiting..target {
             self.start()?;
         }

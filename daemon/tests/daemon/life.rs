@@ -219,12 +219,16 @@ fn a_socket_of_systemd_is_served_and_readiness_is_told() {
     let mut daemon = Vgpud::spawn(command, directory);
     let mut buffer = [0; 64];
     let count = told.recv(&mut buffer).expect("it told us");
-    assert_eq!(&buffer[..count], b"READY=1\n");
+    assert_eq!(&buffer[..count], b"READY=1\nSTATUS=0 of 64 clients, 1 GPU(s)\n");
     daemon.client().snapshot();
     daemon.signal("TERM");
     assert!(daemon.ended().success());
-    let count = told.recv(&mut buffer).expect("it told us");
-    assert_eq!(&buffer[..count], b"STOPPING=1\n");
+    let mut heard = || {
+        let count = told.recv(&mut buffer).expect("it told us");
+        buffer[..count].to_vec()
+    };
+    // Before it, how many clients there were.
+    while heard() != b"STOPPING=1\n" {}
     assert!(daemon.socket().exists(), "systemd's socket stays systemd's");
 }
 

@@ -5,5 +5,6 @@
 mod badly;
 mod driving;
 mod life;
+mod operating;
 mod process;
 mod serving;

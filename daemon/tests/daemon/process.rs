@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -77,9 +77,7 @@ impl Vgpud {
 
     /// Connects as a guest does.
     pub fn try_client(&self) -> Result<Client, LinkError> {
-        let (link, welcome) =
-            connect(&Uri::Unix(self.socket()), &Files::default(), &hello(), LIMIT)?;
-        Ok(Client { link, welcome, context: 0, sequence: 0 })
+        client_of(&self.socket())
     }
 
     /// Finds a worker that waits for a client, while no client is served.
@@ -121,6 +119,12 @@ impl Drop for Vgpud {
     }
 }
 
+/// Connects to a socket as a guest does.
+pub fn client_of(socket: &Path) -> Result<Client, LinkError> {
+    let (link, welcome) = connect(&Uri::Unix(socket.into()), &Files::default(), &hello(), LIMIT)?;
+    Ok(Client { link, welcome, context: 0, sequence: 0 })
+}
+
 fn hello() -> Hello {
     Hello { role: Role::Guest, pid: 4711, exe: Text::cut("test client") }
 }
@@ -137,6 +141,8 @@ pub fn kill(pid: u32, signal: &str) {
     let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process id");
     let signal = match signal {
         "TERM" => rustix::process::Signal::TERM,
+        "HUP" => rustix::process::Signal::HUP,
+        "USR1" => rustix::process::Signal::USR1,
         "INT" => rustix::process::Signal::INT,
         "KILL" => rustix::process::Signal::KILL,
         other => panic!("signal {other}"),
