@@ -9,7 +9,7 @@ default:
 test *names:
     cargo xtask test {{ names }}
 
-# Feed the installer's parsers hostile bytes for so many seconds.
+# Feed parsers hostile bytes, and the ring a hostile peer, for so many seconds.
 [group('check')]
 fuzz seconds="60":
     cargo xtask fuzz {{ seconds }}

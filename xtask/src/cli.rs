@@ -22,7 +22,8 @@ enum Task {
     Demo,
     /// Run the tests: everything, or only what is named (lint, unit, a test file, a test's name).
     Test {
-        /// Names: lint, unit, a file of tests/tests (tidy, clients, ...), or part of a test's name.
+        /// Names: lint, unit, models, a file of tests/tests (tidy, clients, ...), or part of a
+        /// test's name.
         names: Vec<String>,
     },
     /// Build what the packages ship and lay it out under target/stage (or stage-release).
@@ -44,7 +45,8 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         json: Option<std::path::PathBuf>,
     },
-    /// Feed the installer's parsers hostile bytes, and its model of the loaders random trees.
+    /// Feed the installer's parsers hostile bytes, its model of the loaders random trees, and the
+    /// ring a hostile peer.
     Fuzz {
         /// How long each parser is fed, in seconds.
         #[arg(default_value_t = 60)]

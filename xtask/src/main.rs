@@ -12,6 +12,7 @@ mod demo;
 mod error;
 mod fuzz;
 mod gpu;
+mod models;
 mod paths;
 mod process;
 mod regen;

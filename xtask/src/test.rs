@@ -11,7 +11,7 @@ use crate::error::{Error, report};
 use crate::paths::Paths;
 use crate::setup::Group;
 use crate::stage::Profile;
-use crate::{deb, process, setup, stage};
+use crate::{deb, models, process, setup, stage};
 
 /// Tells every test where the stages, the headers and the fetched clients lie.
 ///
@@ -43,6 +43,8 @@ enum What {
     Unit,
     /// The tests inside the tests crate, of what the others rely on.
     Harness,
+    /// The models of shared memory under loom, and its tests under Miri.
+    Models,
     /// One file of tests/tests.
     File,
     /// The files whose tests run over a host, again over one with a genuine driver of our making.
@@ -62,6 +64,7 @@ const PARTS: &[Part] = &[
     Part { name: "tidy", groups: &[], stages: &[], what: What::File },
     Part { name: "codegen", groups: &[Headers], stages: &[], what: What::File },
     Part { name: "unit", groups: &[Headers, Loaders], stages: &[], what: What::Unit },
+    Part { name: "models", groups: &[], stages: &[], what: What::Models },
     Part { name: "harness", groups: &[], stages: DEV, what: What::Harness },
     Part { name: "unsupported", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cudart", groups: &[Headers], stages: DEV, what: What::File },
@@ -179,6 +182,7 @@ fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error
             return process::run("linting", &mut cargo(&clippy));
         }
         What::Unit => cargo(&["test", "--workspace", "--exclude", "vgpu-tests", "--no-fail-fast"]),
+        What::Models => return models::run(paths, filters),
         What::Harness => cargo(&["test", "--package", "vgpu-tests", "--lib"]),
         What::File => cargo(&["test", "--package", "vgpu-tests", "--test", part.name]),
         What::Chain => {

@@ -1,0 +1,209 @@
+//! Where things lie in the region (docs/ring.md, "Region").
+
+use crate::sync::Ordering;
+use crate::{Region, RingError};
+
+/// First word of a region: the bytes `VGPURING`.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"VGPURING");
+
+/// Version of the layout.
+pub const VERSION: u64 = 1;
+
+/// Bytes before the first lane's data: a page.
+#[cfg(not(loom))]
+pub const HEAD_BYTES: usize = 4096;
+#[cfg(loom)]
+/// Bytes before the first lane's data, in a model.
+pub const HEAD_BYTES: usize = CONTROL + 10 * LINE;
+
+/// Shortest data area of a lane: a page.
+pub const LANE_BYTES_MIN: u64 = 4 << 10;
+
+/// Longest data area of a lane: 64 MiB, far above what measurably helps.
+pub const LANE_BYTES_MAX: u64 = 64 << 20;
+
+/// Longest bulk area: 256 GiB, more than the pinned memory of any guest we know.
+pub const BULK_BYTES_MAX: u64 = 256 << 30;
+
+/// Two cache lines: what two sides write is never on one, nor on the neighbour that the processor
+/// fetches along.
+#[cfg(not(loom))]
+const LINE: usize = 128;
+#[cfg(loom)]
+const LINE: usize = 8;
+
+/// First line of control words.
+#[cfg(not(loom))]
+const CONTROL: usize = 1024;
+#[cfg(loom)]
+const CONTROL: usize = 0;
+
+/// Which end of the ring this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Made the region.
+    Host,
+    /// Joined it.
+    Guest,
+}
+
+impl Side {
+    /// Where this side says that it has closed.
+    pub(crate) fn closed(self) -> usize {
+        CONTROL + LINE * self as usize
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Host => Self::Guest,
+            Self::Guest => Self::Host,
+        }
+    }
+}
+
+/// The sizes of a region; everything else follows from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    lane_bytes: u64,
+    bulk_bytes: u64,
+}
+
+const LANE: &str = "a power of two from 4 KiB to 64 MiB";
+const BULK: &str = "a multiple of 4 KiB up to 256 GiB";
+
+impl Layout {
+    /// The layout of the longest region.
+    pub(crate) const LARGEST: Self =
+        Self { lane_bytes: LANE_BYTES_MAX, bulk_bytes: BULK_BYTES_MAX };
+
+    /// Checks the sizes of a region: of each lane's data, and of the bulk area (0 for none).
+    ///
+    /// # Errors
+    /// [`RingError::Header`] if a size is not one of those that the layout knows.
+    pub fn new(lane_bytes: u64, bulk_bytes: u64) -> Result<Self, RingError> {
+        let lane = LANE_BYTES_MIN..=LANE_BYTES_MAX;
+        if !lane_bytes.is_power_of_two() || !lane.contains(&lane_bytes) {
+            return Err(RingError::Header {
+                field: "lane size",
+                found: lane_bytes,
+                expected: LANE,
+            });
+        }
+        if !bulk_bytes.is_multiple_of(LANE_BYTES_MIN) || bulk_bytes > BULK_BYTES_MAX {
+            return Err(RingError::Header {
+                field: "bulk size",
+                found: bulk_bytes,
+                expected: BULK,
+            });
+        }
+        Ok(Self { lane_bytes, bulk_bytes })
+    }
+
+    /// Returns the length of a region with these sizes, in bytes.
+    pub fn region_bytes(&self) -> u64 {
+        self.bulk_at() + self.bulk_bytes
+    }
+
+    /// Returns the length of the bulk area, in bytes.
+    pub fn bulk_bytes(&self) -> u64 {
+        self.bulk_bytes
+    }
+
+    /// Returns where the bulk area begins.
+    pub(crate) fn bulk_at(&self) -> u64 {
+        HEAD_BYTES as u64 + 2 * self.lane_bytes
+    }
+
+    /// Writes the header into a region that no peer uses yet.
+    ///
+    /// # Errors
+    /// [`RingError::Header`] if the region is too short for the sizes.
+    pub fn write(&self, region: &Region) -> Result<(), RingError> {
+        self.check_fit(region)?;
+        for at in (0..HEAD_BYTES).step_by(8) {
+            region.store(at, 0, Ordering::Relaxed);
+        }
+        let fields = [MAGIC, VERSION, self.lane_bytes, self.bulk_bytes];
+        // The magic last: who finds it finds all.
+        for (at, field) in fields.iter().enumerate().rev() {
+            region.store(8 * at, *field, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Reads a peer's header, each field once, and checks it against the region.
+    ///
+    /// # Errors
+    /// [`RingError::Header`] names the field that is wrong.
+    pub fn read(region: &Region) -> Result<Self, RingError> {
+        if region.bytes() < HEAD_BYTES {
+            return Err(too_short(region));
+        }
+        let field = |at: usize| region.load(8 * at, Ordering::Acquire);
+        let [magic, version, lane, bulk] = [0, 1, 2, 3].map(field);
+        if magic != MAGIC {
+            let expected = "the bytes VGPURING";
+            return Err(RingError::Header { field: "magic", found: magic, expected });
+        }
+        if version != VERSION {
+            return Err(RingError::Header { field: "version", found: version, expected: "1" });
+        }
+        let layout = Self::new(lane, bulk)?;
+        layout.check_fit(region)?;
+        Ok(layout)
+    }
+
+    fn check_fit(&self, region: &Region) -> Result<(), RingError> {
+        if self.region_bytes() > region.bytes() as u64 { Err(too_short(region)) } else { Ok(()) }
+    }
+
+    /// Returns the lane in which `writer` produces.
+    pub(crate) fn lane(&self, region: &Region, writer: Side) -> Lane {
+        Lane::new(region, writer, self.lane_bytes)
+    }
+}
+
+fn too_short(region: &Region) -> RingError {
+    let expected = "long enough for the sizes in its header";
+    RingError::Header { field: "length", found: region.bytes() as u64, expected }
+}
+
+/// One direction: the places of its control words, and its data.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    pub(crate) region: Region,
+    /// Bytes written so far, by the producer.
+    pub(crate) produced: usize,
+    /// Bytes read so far, by the consumer.
+    pub(crate) consumed: usize,
+    /// Set by a consumer that sleeps, cleared by who wakes it.
+    pub(crate) reader_sleeps: usize,
+    /// Set by a producer that sleeps, cleared by who wakes it.
+    pub(crate) writer_sleeps: usize,
+    /// Where the data begins.
+    pub(crate) data: usize,
+    /// Length of the data, a power of two.
+    pub(crate) capacity: u64,
+}
+
+impl Lane {
+    pub(crate) fn new(region: &Region, writer: Side, capacity: u64) -> Self {
+        let lane = writer as usize;
+        let line = |at: usize| CONTROL + LINE * (2 + 4 * lane + at);
+        Self {
+            region: region.clone(),
+            produced: line(0),
+            consumed: line(1),
+            reader_sleeps: line(2),
+            writer_sleeps: line(3),
+            data: HEAD_BYTES + lane * capacity as usize,
+            capacity,
+        }
+    }
+
+    /// Returns the place of index `at`, and how many bytes from there lie in one piece.
+    pub(crate) fn place(&self, at: u64) -> (usize, usize) {
+        let within = (at & (self.capacity - 1)) as usize;
+        (self.data + within, self.capacity as usize - within)
+    }
+}
