@@ -67,7 +67,12 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         let lent = device.insert(opened.lend(HostBank::open(desk, pid, exe)?, images));
         let host_version = Text::cut(env!("CARGO_PKG_VERSION"));
         let welcome = Welcome { host_version, epoch: options.epoch, session };
+        // Without shared memory it goes on, only slower.
+        if let Err(error) = link.grant() {
+            log::event("no-ring", &[("session", &session), ("because", &log::chain(&error))]);
+        }
         handshake::welcome(&mut *link, &welcome)?;
+        link.settle()?;
         Ok::<_, DaemonError>((lent, program, tape))
     });
     let (mut sender, mut receiver) = link.split();

@@ -40,6 +40,7 @@ mod stream;
 mod tcp;
 pub mod tls;
 mod unix;
+mod upgrade;
 mod uri;
 mod vanished;
 mod vsock;
@@ -50,13 +51,14 @@ use std::time::{Duration, Instant};
 pub use error::LinkError;
 pub use listen::{Access, Arrival, Listener, Peer};
 pub use memory::{MemoryStream, memory_pair};
-pub use socket::{Socket, SocketLink, socket_link};
+pub use socket::Socket;
 pub use stream::{Stream, StreamLink, StreamReceiver, StreamSender};
+pub use upgrade::{SocketLink, UpgradableSocket, socket_link};
 pub use uri::{HostPort, Uri};
 pub use vgpu_wire as wire;
 
 use wire::Header;
-use wire::control::{Hello, Welcome};
+use wire::control::{Hello, Role, Welcome};
 
 /// How long after a failed send the peer's last words are looked for: 50 ms, for they lie ready
 /// then or never come.
@@ -182,6 +184,27 @@ pub trait Link: Sender + Receiver {
         self.limit_waits(limit);
     }
 
+    /// Asks for the quickest way that this link may have, along with the next frame: a guest does,
+    /// before its introduction. Links that know one way only have nothing to ask.
+    ///
+    /// # Errors
+    /// [`LinkError::Io`] if the system refuses.
+    fn ask(&self) -> Result<(), LinkError>;
+
+    /// Grants what the peer asked for, if it did, along with the next frame: a host does, before
+    /// its welcome. Returns whether.
+    ///
+    /// # Errors
+    /// [`LinkError::Io`] if the system refuses or what the peer sent is no wish; the connection
+    /// goes on as it began then.
+    fn grant(&self) -> Result<bool, LinkError>;
+
+    /// Begins to use what was agreed on: both sides do, after the host's welcome.
+    ///
+    /// # Errors
+    /// [`LinkError::Io`] if what the host granted is of no use.
+    fn settle(&self) -> Result<(), LinkError>;
+
     /// Takes the link apart into halves that two threads may use at once.
     fn split(self: Box<Self>) -> (Box<dyn Sender>, Box<dyn Receiver>);
 }
@@ -209,6 +232,11 @@ pub fn connect(
             return Err(LinkError::NotBuilt { uri: uri.to_string(), available });
         }
     };
+    // Who only looks sends two frames, for which shared memory is not worth its making.
+    if hello.role == Role::Guest {
+        link.ask()?;
+    }
     let welcome = handshake::introduce(&mut *link, hello, limit)?;
+    link.settle()?;
     Ok((link, welcome))
 }

@@ -8,18 +8,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 
-use crate::{Stream, StreamLink};
+use crate::Stream;
 
 /// A connected stream socket.
 #[derive(Debug)]
 pub struct Socket(OwnedFd);
 
-/// A link over a socket whose bytes travel as they are: `unix` and `vsock`.
-pub type SocketLink = StreamLink<Socket>;
-
-/// Speaks frames over a connected socket, such as one that a worker was handed.
-pub fn socket_link(socket: OwnedFd) -> SocketLink {
-    StreamLink::new(Socket(socket))
+impl Socket {
+    /// Duplicates the descriptor.
+    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
 }
 
 impl From<OwnedFd> for Socket {

@@ -4,6 +4,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Instant;
 
+use vgpu_ring::{Doorbell, Duplex};
+
 use crate::wire::control::{Goodbye, Reason, opcode};
 use crate::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::wire::{Header, Kind, Payload};
@@ -30,6 +32,44 @@ pub trait Stream: Send + Sync + 'static {
 
     /// Ends both directions, for who waits in the two above as well.
     fn close(&self);
+
+    /// As [`Link::ask`]; a stream that knows one way only has nothing to ask.
+    ///
+    /// # Errors
+    /// As there.
+    fn ask(&self) -> Result<(), LinkError> {
+        Ok(())
+    }
+
+    /// As [`Link::grant`].
+    ///
+    /// # Errors
+    /// As there.
+    fn grant(&self) -> Result<bool, LinkError> {
+        Ok(false)
+    }
+
+    /// As [`Link::settle`].
+    ///
+    /// # Errors
+    /// As there.
+    fn settle(&self) -> Result<(), LinkError> {
+        Ok(())
+    }
+}
+
+impl<B: Doorbell + 'static> Stream for Duplex<B> {
+    fn read(&self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize> {
+        Self::read(self, into, limit)
+    }
+
+    fn write(&self, parts: &[IoSlice<'_>], limit: Option<Instant>) -> io::Result<usize> {
+        Self::write(self, parts, limit)
+    }
+
+    fn close(&self) {
+        Self::close(self);
+    }
 }
 
 /// The sending half of a link over any stream of bytes.
@@ -215,6 +255,18 @@ impl<S: Stream> Receiver for StreamLink<S> {
 }
 
 impl<S: Stream> Link for StreamLink<S> {
+    fn ask(&self) -> Result<(), LinkError> {
+        self.stream().ask()
+    }
+
+    fn grant(&self) -> Result<bool, LinkError> {
+        self.stream().grant()
+    }
+
+    fn settle(&self) -> Result<(), LinkError> {
+        self.stream().settle()
+    }
+
     fn split(self: Box<Self>) -> (Box<dyn Sender>, Box<dyn Receiver>) {
         (Box::new(self.sender), Box::new(self.receiver))
     }

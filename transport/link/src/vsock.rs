@@ -6,13 +6,17 @@ use std::time::Instant;
 
 use socket2::{Domain, SockAddr, Type};
 
-use crate::{LinkError, SocketLink, socket_link};
+use crate::{LinkError, Socket, StreamLink};
 
 /// Connections that may wait to be accepted: as many as std gives a listener.
 const QUEUE: i32 = 128;
 
 /// Connects to a port of a machine, 2 being the host.
-pub(crate) fn connect(cid: u32, port: u32, limit: Instant) -> Result<SocketLink, LinkError> {
+pub(crate) fn connect(
+    cid: u32,
+    port: u32,
+    limit: Instant,
+) -> Result<StreamLink<Socket>, LinkError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::TimedOut => LinkError::TimedOut,
         _ => LinkError::Connect { uri: format!("vsock:{cid}:{port}"), source },
@@ -23,7 +27,7 @@ pub(crate) fn connect(cid: u32, port: u32, limit: Instant) -> Result<SocketLink,
     }
     let socket = socket2::Socket::new(Domain::VSOCK, Type::STREAM, None).map_err(failed)?;
     socket.connect_timeout(&SockAddr::vsock(cid, port), left).map_err(failed)?;
-    Ok(socket_link(OwnedFd::from(socket)))
+    Ok(StreamLink::new(OwnedFd::from(socket).into()))
 }
 
 /// Listens at a port; `cid` is this machine's, or 4294967295 for any.

@@ -15,6 +15,7 @@ use vgpu_link::wire::{Header, Kind, Payload, Text};
 use vgpu_link::{
     Bulk, Link, LinkError, MemoryStream, Receiver, Sender, Socket, Stream, StreamLink, handshake,
 };
+use vgpu_ring::{Duplex, Layout, SocketBell, Wish, grant};
 
 #[path = "made/mod.rs"]
 mod made;
@@ -55,11 +56,25 @@ impl Subject for TlsStream {
     }
 }
 
+impl Subject for Duplex<SocketBell> {
+    fn ends() -> (Self, Self) {
+        let layout = Layout::new(64 << 10, 0).expect("sizes that fit");
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
+        let (wish, room) = Wish::new().expect("a socket pair");
+        let (host, file) = grant(ours, room, &layout).expect("a ring");
+        (host, wish.granted(theirs, file).expect("the ring that was granted"))
+    }
+}
+
 /// Expands one body over every link.
 macro_rules! over_every_link {
     ($($name:ident)*) => {
         mod memory { $(#[test] fn $name() { super::$name::<vgpu_link::MemoryStream>(); })* }
         mod tls { $(#[test] fn $name() { super::$name::<vgpu_link::tls::TlsStream>(); })* }
+        mod ring {
+            use vgpu_ring::{Duplex, SocketBell};
+            $(#[test] fn $name() { super::$name::<Duplex<SocketBell>>(); })*
+        }
         mod unix { $(#[test] fn $name() { super::$name::<vgpu_link::Socket>(); })* }
     };
 }

@@ -81,19 +81,14 @@ fn connecting_to_a_full_queue_ends_at_the_limit() {
 
 #[test]
 fn schemes_of_later_versions_say_what_there_is() {
-    for uri in ["pci:auto", "tls:host:6475"] {
-        let uri = uri.parse::<Uri>().expect("a right URI");
-        let Err(error) = connect(&uri, &Files::default(), &hello(), Duration::from_secs(1)) else {
-            panic!("{uri} is not built");
-        };
-        let listening = Listener::bind(&uri, ACCESS).expect_err("nor is its listener");
-        assert!(matches!(listening, LinkError::NotBuilt { .. }), "{listening}");
-        assert!(
-            matches!(error, LinkError::NotBuilt { available: "unix: and vsock:", .. }),
-            "{error}"
-        );
-        assert!(error.hint().is_some() && !error.is_retryable());
-    }
+    let uri = "pci:auto".parse::<Uri>().expect("a right URI");
+    let Err(error) = connect(&uri, &Files::default(), &hello(), Duration::from_secs(1)) else {
+        panic!("{uri} is not built");
+    };
+    assert!(matches!(error, LinkError::NotBuilt { .. }), "{error}");
+    assert!(error.hint().is_some() && !error.is_retryable());
+    let listening = Listener::bind(&uri, ACCESS).expect_err("nor is its listener");
+    assert!(matches!(listening, LinkError::NotBuilt { .. }), "{listening}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
@@ -75,7 +75,7 @@ pub fn grant(
 /// # Errors
 /// What the system says.
 pub fn send_with(
-    socket: &UnixStream,
+    socket: impl AsFd,
     parts: &[IoSlice<'_>],
     descriptor: BorrowedFd<'_>,
     flags: SendFlags,
@@ -93,7 +93,7 @@ pub fn send_with(
 /// # Errors
 /// What the system says.
 pub fn receive_with(
-    socket: &UnixStream,
+    socket: impl AsFd,
     into: &mut [u8],
     descriptor: &mut Option<OwnedFd>,
     flags: RecvFlags,
