@@ -28,6 +28,9 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => {
             let _ = error.print();
+            if let Some(generation) = detached(&arguments) {
+                let _ = writeln!(std::io::stderr(), "  try:     --rollback={generation}");
+            }
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
@@ -57,6 +60,12 @@ pub fn main() -> ExitCode {
         answer.print(line.options.json, &mut out, &mut err);
     }
     ExitCode::from(code)
+}
+
+/// The generation that was given to `--rollback` as a word of its own.
+fn detached(arguments: &[OsString]) -> Option<u64> {
+    let at = arguments.iter().position(|argument| argument == "--rollback")?;
+    arguments.get(at + 1)?.to_str()?.parse().ok()
 }
 
 fn fitting(line: &Line) -> Result<()> {

@@ -26,6 +26,14 @@ fn a_history_without_a_generation_says_so() {
 }
 
 #[test]
+fn a_generation_that_is_a_word_of_its_own_is_told_how_to_be_written() {
+    let output = Guest::new().install(&["--rollback", "1"]);
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.ends_with("  try:     --rollback=1\n"), "{said}");
+}
+
+#[test]
 fn steps_that_a_foreign_root_leaves_out_are_not_told_as_done() {
     let guest = Guest::new();
     for arguments in [&["apply"][..], &["--rollback"]] {

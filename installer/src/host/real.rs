@@ -9,6 +9,7 @@ mod children;
 mod copies;
 mod lock;
 mod look;
+mod progress;
 mod walk;
 
 pub use children::{BECOME, become_user};

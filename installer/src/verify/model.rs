@@ -1,5 +1,7 @@
 //! The first view: what ld.so would load, computed by the loader crate below any root.
 
+use std::collections::BTreeSet;
+
 use vgpu_loader::{Environment, Process};
 
 use super::{Child, Report, Verdict, value};
@@ -41,7 +43,12 @@ pub(super) fn check(
         report.broken(&backend, "it is no library that ld.so loads");
         return Ok(());
     }
-    process.open("libnvidia-ml.so.1".as_ref(), 0);
+    // ld.so gives the backend up at the first need that is nowhere; ours are asked for anyway.
+    let needed = child.bundle.needed.iter().map(String::as_str);
+    let needed = needed.filter(|name| SHIMS.contains(name));
+    for name in needed.chain(["libcuda.so.1", "libnvidia-ml.so.1"]) {
+        process.open(name.as_ref(), 0);
+    }
     winners(host, facts, &process, child, report)
 }
 
@@ -53,10 +60,14 @@ fn winners(
     child: &Child<'_>,
     report: &mut Report,
 ) -> Result<()> {
-    let (mut count, mut failed) = (0, false);
+    let (mut count, mut failed, mut judged) = (0, false, BTreeSet::new());
     for resolution in process.resolutions() {
         let name = String::from_utf8_lossy(&resolution.name).into_owned();
         let Some(shim) = SHIMS.iter().find(|shim| **shim == name) else { continue };
+        // The first answer is the one that counts.
+        if !judged.insert(name.clone()) {
+            continue;
+        }
         let ours = host.open(&facts.shims.dir.join(shim))?.map(|opened| opened.identity);
         let found = resolution.object.map(|index| &process.objects()[index]);
         match found {

@@ -76,7 +76,7 @@ fn answers(
     if process.open(backend.as_os_str(), 0).object.is_none() {
         return Ok(Err(format!("{}: no library that ld.so loads", backend.display())));
     }
-    // ld.so gives a backend up at the first need that is nowhere; libcuda is asked for all the same.
+    // ld.so gives a backend up at the first need that is nowhere; libcuda is asked for anyway.
     for name in ["libcuda.so.1", "libnvidia-ml.so.1"].iter().chain(&UNVERSIONED) {
         process.open(name.as_ref(), 0);
     }

@@ -10,6 +10,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::retry_on_intr;
 use rustix::process::{Gid, Pid, Signal, Uid, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use super::progress;
 use crate::error::{Error, Result};
 use crate::host::{Outcome, Program, User};
 
@@ -31,6 +32,7 @@ pub(super) fn watch(program: &Program, is_it: &dyn Fn(&str) -> bool) -> Result<O
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).env_clear().envs(program.environment.iter().cloned());
     command.current_dir("/").stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
+    let _shown = progress::of(program);
     let mut child = command.process_group(0).spawn().map_err(failed)?;
     let (said, line) = std::sync::mpsc::channel();
     let reader = child.stdout.take().map(|stdout| {
@@ -124,6 +126,7 @@ fn finish(mut command: Command, program: &Program) -> Result<Outcome> {
         .stderr(stderr.try_clone().map_err(failed)?)
         // A group of its own, so that a terminal's Ctrl-C does not reach half of a transaction.
         .process_group(0);
+    let _shown = progress::of(program);
     let mut child = command.spawn().map_err(failed)?;
     let timed_out = !ends_in_time(&child, program).map_err(failed)?;
     if timed_out {
