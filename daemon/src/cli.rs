@@ -47,6 +47,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS")]
     pub drain_seconds: Option<u32>,
 
+    /// Address to tell Prometheus at, such as 127.0.0.1:9475 (default: nowhere)
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<String>,
+
     /// Simulated GPUs of --device sim
     #[arg(long, value_name = "COUNT")]
     pub sim_gpus: Option<u32>,
@@ -125,6 +129,10 @@ pub(crate) struct WorkerOptions {
     /// Most bytes in it.
     #[arg(long, default_value_t = 0)]
     pub images_bytes: u64,
+
+    /// Whether messages are counted.
+    #[arg(long)]
+    pub counts: bool,
 }
 
 impl WorkerOptions {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub clients_max: usize,
     /// How long clients may stay when the daemon is stopped.
     pub drain: Duration,
+    /// Where Prometheus is answered.
+    pub metrics: Option<SocketAddr>,
     /// The devices to serve.
     pub device: Source,
     /// Where images of code are kept.
@@ -73,6 +76,7 @@ struct File {
     group: Option<String>,
     clients_max: Option<u32>,
     drain_seconds: Option<u32>,
+    metrics: Option<String>,
     sim_gpus: Option<u32>,
     sim_driver: Option<String>,
     images: Option<PathBuf>,
@@ -91,6 +95,7 @@ impl Config {
         let group = arguments.group.as_ref().or(file.group.as_ref());
         let clients_max = arguments.clients_max.or(file.clients_max);
         let drain = arguments.drain_seconds.or(file.drain_seconds).unwrap_or(0);
+        let metrics = arguments.metrics.as_deref().or(file.metrics.as_deref());
         let sim_gpus = arguments.sim_gpus.or(file.sim_gpus).unwrap_or(1);
         let sim_gpus = within("sim_gpus", sim_gpus, SIM_GPUS_MAX)?;
         let sim_driver = arguments.sim_driver.as_deref().or(file.sim_driver.as_deref());
@@ -121,6 +126,7 @@ impl Config {
                 drain => within("drain_seconds", drain, DRAIN_SECONDS_MAX)?.into(),
             }),
             device: source(device, sim, driver_dir.map(PathBuf::as_path), cublas_dir)?,
+            metrics: metrics.map(parse_address).transpose()?,
             images: Place {
                 directory: images.map(absolute).transpose()?.or_else(cache_directory),
                 bytes_max: u64::from(images_mib) << 20,
@@ -195,6 +201,14 @@ fn parse_mode(mode: &str) -> Result<u32, DaemonError> {
         .then(|| u32::from_str_radix(mode, 8).ok().filter(|&bits| bits <= 0o777))
         .flatten()
         .ok_or_else(|| DaemonError::Value { name: "mode", value: mode.to_owned(), asks: "0660" })
+}
+
+fn parse_address(address: &str) -> Result<SocketAddr, DaemonError> {
+    address.parse().map_err(|_| DaemonError::Value {
+        name: "metrics",
+        value: address.to_owned(),
+        asks: "an address with a port, such as 127.0.0.1:9475",
+    })
 }
 
 fn within(name: &'static str, value: u32, max: u32) -> Result<u32, DaemonError> {
@@ -293,6 +307,8 @@ mod tests {
             (&["--device", "sim", "--sim-gpus", "65"], ""),
             (&["--device", "sim", "--clients-max", "0"], ""),
             (&["--device", "sim", "--drain-seconds", "3601"], ""),
+            (&["--device", "sim", "--metrics", "9475"], ""),
+            (&["--device", "sim"], "metrics = \"localhost:9475\""),
             (&["--device", "sim", "--sim-driver", "12"], ""),
             (&["--device", "sim", "--sim-driver", "12.8.1"], ""),
             (&["--device", "sim"], "sim_driver = \"0.8\""),

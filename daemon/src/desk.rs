@@ -13,6 +13,7 @@ use vgpu_link::wire::control::Process;
 use vgpu_link::wire::limits::{DEVICES_MAX, EXE_BYTES_MAX, PROCESSES_MAX};
 use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
 
+use crate::counts::Counts;
 use crate::error::DaemonError;
 
 /// Largest message, in bytes: 64 KiB, below the 208 KiB of a socket's default buffer.
@@ -70,6 +71,8 @@ pub(crate) enum Ask {
         /// Bytes of each device, by ordinal; at most [`DEVICES_MAX`].
         totals: Vec<u64>,
     },
+    /// Tells what was counted since the last time; not answered.
+    Count(Box<Counts>),
 }
 
 /// From the host process to a worker.
@@ -113,6 +116,10 @@ impl Payload for Ask {
                 writer.count(totals.len());
                 totals.iter().for_each(|&total| writer.u64(total));
             }
+            Self::Count(counts) => {
+                writer.u8(5);
+                counts.write(writer);
+            }
         }
     }
 
@@ -127,6 +134,7 @@ impl Payload for Ask {
                 let totals = (0..reader.count(DEVICES_MAX)?).map(|_| reader.u64());
                 Self::Open { totals: totals.collect::<Result<_, Malformed>>()? }
             }
+            5 => Self::Count(Box::new(Counts::read(reader)?)),
             _ => return Err(malformed),
         })
     }
@@ -214,6 +222,15 @@ impl Desk {
         Ok(Self { socket, waits: true })
     }
 
+    /// Makes another one of a worker's, for a thread that only tells.
+    ///
+    /// # Errors
+    /// [`DaemonError::System`] if no file descriptor is left.
+    pub fn try_clone(&self) -> Result<Self, DaemonError> {
+        let failed = |source| DaemonError::System { verb: "counting messages", source };
+        Ok(Self { socket: self.socket.try_clone().map_err(failed)?, waits: self.waits })
+    }
+
     /// Sends a message, with a file descriptor if it hands one over. The host process never waits:
     /// a worker that does not read the few small answers to what it asks is beyond help.
     pub fn send(
@@ -296,6 +313,7 @@ mod tests {
             Ask::Release { device: 4, bytes: 5 },
             Ask::Usage { device: 6 },
             Ask::Open { totals: vec![7, 8] },
+            Ask::Count(Box::new(Counts { calls: 9, ..Counts::default() })),
         ] {
             theirs.send(&ask, None).expect("sent");
             let (heard, handed) = ours.receive::<Ask>().expect("heard").expect("a message");

@@ -121,6 +121,14 @@ pub(crate) enum DaemonError {
         /// How many.
         clients: usize,
     },
+    /// Nothing can listen where Prometheus is to be answered.
+    #[error("listening for Prometheus at {address}")]
+    Metrics {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// There is no such group.
     #[error("there is no group \"{group}\" in /etc/group")]
     NoGroup {
@@ -193,6 +201,9 @@ impl DaemonError {
             }
             Self::Replay { .. } | Self::Replayed { .. } => {
                 Some("Record anew if the client or its input was meant to change.")
+            }
+            Self::Metrics { .. } => {
+                Some("Name an address of this machine and a free port with metrics in host.toml.")
             }
             Self::NoGroup { .. } => Some("Create the group, or name another one with --group."),
             Self::Link(error) => error.hint(),

@@ -8,6 +8,7 @@
 
 mod cli;
 mod config;
+mod counts;
 mod desk;
 mod device;
 pub mod dispatch;

@@ -5,6 +5,7 @@
 
 mod ending;
 mod ledger;
+pub(crate) mod metrics;
 mod reload;
 mod signals;
 mod sockets;
@@ -27,6 +28,7 @@ use crate::error::DaemonError;
 use crate::{log, recording};
 use ending::Drain;
 use ledger::Ledger;
+use metrics::{Figures, Metrics, Reason, Totals};
 use signals::{Asked, Signals};
 use sockets::Sockets;
 use supervisor::Supervisor;
@@ -50,12 +52,15 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
     if let Some(file) = &config.record {
         recording::begin(file)?;
     }
+    let metrics = config.metrics.map(Metrics::serve).transpose()?;
     let mut host = Host {
         sockets: Sockets::open(&config)?,
         signals,
         supervisor: Supervisor::find(),
         workers: Workers::new(epoch(), &config),
         ledger: Ledger::default(),
+        metrics,
+        totals: Totals::default(),
         sessions: 0,
         failed: 0,
         rest_until: None,
@@ -96,6 +101,8 @@ struct Host {
     supervisor: Supervisor,
     workers: Workers,
     ledger: Ledger,
+    metrics: Option<Metrics>,
+    totals: Totals,
     /// Connections so far.
     sessions: u64,
     /// Workers that served a client and ended badly.
@@ -111,6 +118,8 @@ struct Host {
 struct Ready {
     asked: Vec<Asked>,
     accept: bool,
+    /// Whether Prometheus wants figures.
+    scrape: bool,
     /// Process ids of workers that said something or ended.
     workers: Vec<u32>,
 }
@@ -170,6 +179,11 @@ impl Host {
             for pid in ready.workers {
                 self.hear(pid);
             }
+            if ready.scrape
+                && let Some(metrics) = &self.metrics
+            {
+                metrics.answer(self.figures());
+            }
             if self.is_drained() {
                 return Ok(());
             }
@@ -198,6 +212,19 @@ impl Host {
         }
     }
 
+    /// Puts together what Prometheus is told.
+    fn figures(&self) -> Figures {
+        let gpus = (0..self.ledger.devices() as u32).map(|gpu| self.ledger.usage(gpu));
+        Figures {
+            clients: self.workers.serving(),
+            clients_max: self.config.clients_max,
+            waiting_workers: self.workers.all().len() - self.workers.serving(),
+            draining: self.drain.is_some(),
+            gpus: gpus.map(|usage| (usage.total, usage.used)).collect(),
+            totals: self.totals.clone(),
+        }
+    }
+
     /// Waits for signals, clients and workers.
     fn wait(&mut self) -> Result<Ready, DaemonError> {
         self.rest_until = self.rest_until.filter(|&until| until > Instant::now());
@@ -210,6 +237,8 @@ impl Host {
         let first_worker = watched.len();
         let workers = self.workers.all();
         watched.extend(workers.iter().map(|worker| PollFd::new(&worker.desk, PollFlags::IN)));
+        let scrapes = watched.len();
+        watched.extend(self.metrics.iter().map(|metrics| PollFd::new(metrics, PollFlags::IN)));
         let limit = [rest, drain, self.supervisor.due()].into_iter().flatten().min();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         match poll(&mut watched, limit.as_ref()) {
@@ -218,12 +247,13 @@ impl Host {
             Err(errno) => return Err(DaemonError::system("waiting for clients")(errno)),
         }
         let woken = |watched: &PollFd<'_>| !watched.revents().is_empty();
+        let scrape = watched[scrapes..].iter().any(woken);
         let said = watched[first_worker..].iter().zip(workers);
         let workers = said.filter(|(fd, _)| woken(fd)).map(|(_, worker)| worker.pid()).collect();
         let accept = watched[1..first_worker].iter().any(woken);
         let signal = woken(&watched[0]);
         let asked = if signal { self.signals.take() } else { Vec::new() };
-        Ok(Ready { asked, accept, workers })
+        Ok(Ready { asked, accept, scrape, workers })
     }
 
     /// Accepts one client of each socket; the loop comes back for more.
@@ -247,17 +277,20 @@ impl Host {
         let Arrival { socket: client, peer } = arrival;
         self.sessions += 1;
         let session = self.sessions;
+        self.totals.connections += 1;
         if self.drain.is_some() {
             log::event(
                 "refused",
                 &[("session", &session), ("peer", &peer), ("because", &"stopping")],
             );
+            self.totals.refuse(Reason::Stopping);
             ending::turn_away(client);
             return;
         }
         if self.workers.is_full() {
             let text = format!("{} clients are served, and no more may be", self.workers.serving());
             log::event("refused", &[("session", &session), ("peer", &peer), ("because", &text)]);
+            self.totals.refuse(Reason::Full);
             refuse(client, Refusal::Full, &text);
             return;
         }
@@ -268,6 +301,7 @@ impl Host {
             Err(error) => {
                 let because = log::chain(&error);
                 log::event("refused", &[("session", &session), ("because", &because)]);
+                self.totals.refuse(Reason::NoWorker);
                 refuse(client, Refusal::NoDevice, "the host could not start a worker");
             }
         }
@@ -280,6 +314,10 @@ impl Host {
         };
         let heard = worker.desk.receive::<Ask>().and_then(|heard| match (heard, worker.session) {
             (None, _) => Ok(false),
+            (Some((Ask::Count(counts), _)), Some(_)) => {
+                self.totals.counts.add(&counts);
+                Ok(true)
+            }
             (Some((ask, _)), Some(session)) => match answer(&mut self.ledger, session, ask) {
                 Some(tell) => worker.desk.send(&tell, None).map(|()| true),
                 None => Ok(true),
@@ -304,6 +342,7 @@ impl Host {
         let session = worker.session;
         let (ended, well) = worker.end();
         self.failed += usize::from(!well && session.is_some());
+        self.totals.failed_workers = self.failed as u64;
         if let Some(session) = session {
             let freed = self.ledger.close(session);
             let fields: [(&str, &dyn std::fmt::Display); 4] =
@@ -340,7 +379,7 @@ fn answer(ledger: &mut Ledger, session: u64, ask: Ask) -> Option<Tell> {
         }
         Ask::Usage { device } => Some(Tell::Usage(ledger.usage(device))),
         // Said before there was a client; again, it changes nothing.
-        Ask::Open { .. } => None,
+        Ask::Open { .. } | Ask::Count(_) => None,
     }
 }
 

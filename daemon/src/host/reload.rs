@@ -1,6 +1,7 @@
 //! A new configuration for a daemon that runs: taken over as a whole, or not at all.
 
 use super::Host;
+use super::metrics::Metrics;
 use crate::config::Config;
 use crate::error::DaemonError;
 use crate::log;
@@ -13,10 +14,11 @@ impl Host {
         match self.reconfigure() {
             Ok(kept) if kept.is_empty() => log::event("reloaded", &[]),
             Ok(kept) => log::event("reloaded", &[("restart_for", &kept.join(","))]),
-            Err(error) => log::event(
-                "not-reloaded",
-                &[("because", &log::chain(&error)), ("try", &error.hint().unwrap_or_default())],
-            ),
+            Err(error) => {
+                self.totals.failed_reloads += 1;
+                let (because, hint) = (log::chain(&error), error.hint().unwrap_or_default());
+                log::event("not-reloaded", &[("because", &because), ("try", &hint)]);
+            }
         }
         let status = self.status();
         self.supervisor.ready(status);
@@ -24,8 +26,14 @@ impl Host {
 
     fn reconfigure(&mut self) -> Result<Vec<&'static str>, DaemonError> {
         let (config, kept) = merge(&self.config, Config::load(&self.arguments)?);
-        // The only step that can fail comes first.
+        // The steps that can fail come first, and the last of them changes nothing if it does.
+        let present = self.metrics.as_ref().map(Metrics::address);
+        let moved = config.metrics.filter(|_| config.metrics != present);
+        let moved = moved.map(Metrics::serve).transpose()?;
         self.sockets.reopen(&config)?;
+        if config.metrics != present {
+            self.metrics = moved;
+        }
         self.workers.configure(&config);
         self.config = config;
         Ok(kept)

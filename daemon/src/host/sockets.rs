@@ -50,15 +50,15 @@ impl Sockets {
             .collect::<Result<_, DaemonError>>()?;
         self.0.retain(|socket| {
             let stays = socket.named.as_ref().is_none_or(|address| named.contains(address));
-            if !stays {
-                log::event("closed", &[("address", &socket.listener.address())]);
+            if let Some(address) = socket.named.as_ref().filter(|_| !stays) {
+                log::event("closed", &[("address", address)]);
             }
             stays
         });
-        for socket in bound {
-            log::event("listening", &[("address", &socket.listener.address())]);
-            self.0.push(socket);
+        for address in bound.iter().filter_map(|socket| socket.named.as_ref()) {
+            log::event("listening", &[("address", address)]);
         }
+        self.0.extend(bound);
         Ok(())
     }
 

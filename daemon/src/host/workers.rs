@@ -34,6 +34,7 @@ impl Worker {
             .args(["--epoch", &epoch.to_string()])
             .args(WorkerOptions::arguments(&config.device))
             .args(WorkerOptions::images_arguments(&config.images))
+            .args(config.metrics.map(|_| "--counts"))
             .args(
                 record.map(|file| [OsStr::new("--record"), file.as_os_str()]).into_iter().flatten(),
             )
@@ -108,8 +109,14 @@ impl Workers {
     /// Starts workers by another configuration from here on. Those that wait for a client are
     /// replaced if they were started by one that differs in what they are told.
     pub fn configure(&mut self, config: &Config) {
-        let told =
-            |config: &Config| (config.device.clone(), config.images.clone(), config.record.clone());
+        let told = |config: &Config| {
+            (
+                config.device.clone(),
+                config.images.clone(),
+                config.record.clone(),
+                config.metrics.is_some(),
+            )
+        };
         let outdated = told(&self.config) != told(config);
         self.config = config.clone();
         if outdated {

@@ -7,6 +7,7 @@ mod replay;
 mod replies;
 mod session;
 mod stop;
+mod tally;
 mod touch;
 mod waiters;
 mod watch;
@@ -29,6 +30,7 @@ use crate::store::Store;
 use bank::HostBank;
 use replies::Replies;
 use session::Session;
+use tally::{CountedReceiver, CountedSender, Reporter, Tally};
 use watch::Watch;
 
 /// How long a client may take to introduce itself (design: links).
@@ -56,6 +58,8 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     // What is recorded is recorded to its end.
     let watch = options.record.is_none().then(|| Watch::start(&client, session)).transpose()?;
     let mut link = Box::new(socket_link(client));
+    let tally = options.counts.then(Arc::<Tally>::default);
+    let counting = tally.as_ref().map(|tally| Reporter::start(&desk, tally)).transpose()?;
     // Kept to the end: the host process ends and collects a worker whose desk is closed.
     let mut device = None;
     let met = handshake::meet(&mut *link, Instant::now() + HANDSHAKE_LIMIT).map_err(Into::into);
@@ -81,6 +85,10 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         sender = Box::new(TapedSender { inner: sender, tape: Arc::clone(tape) });
         receiver = Box::new(TapedReceiver::new(receiver, Arc::clone(tape)));
     }
+    if let Some(tally) = tally {
+        sender = Box::new(CountedSender { inner: sender, tally: Arc::clone(&tally) });
+        receiver = Box::new(CountedReceiver { inner: receiver, tally });
+    }
     let replies = Arc::new(Replies::new(sender));
     let ended = match met {
         Ok((Lent::Devices(device), ..)) => {
@@ -103,6 +111,8 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
             log::event("parted", &[("session", &session), ("because", &log::chain(&error))]);
         }
     }
+    // The last of its report.
+    drop(counting);
     if let Some(tape) = tape {
         tape.finish();
     }

@@ -24,7 +24,7 @@ fn fails(arguments: &[&str]) -> (i32, String) {
 }
 
 /// Makes the client hold some memory.
-fn hold(client: &mut Client, bytes: u64) {
+pub fn hold(client: &mut Client, bytes: u64) {
     let retain = cuda::DevicePrimaryCtxRetain { dev: 0 };
     client.context = client.call(&retain).expect("a device").pctx;
     client.call(&cuda::MemAllocV2 { bytesize: bytes }).expect("room");

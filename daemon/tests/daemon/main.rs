@@ -5,6 +5,7 @@
 mod badly;
 mod driving;
 mod life;
+mod metrics;
 mod operating;
 mod process;
 mod serving;

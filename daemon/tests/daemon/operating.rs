@@ -59,7 +59,8 @@ fn a_reload_changes_addresses_and_limits_and_drops_no_client() {
     let host = Configured::start("clients_max = 1");
     let mut first = host.daemon.client();
     host.reload(&["vgpud.sock", "other.sock"], "clients_max = 2\nsim_gpus = 2\nmode = \"0600\"");
-    host.daemon.wait_for(&["vgpud: listening", "other.sock"]);
+    let line = host.daemon.wait_for(&["vgpud: listening", "other.sock"]);
+    assert!(line.ends_with("/other.sock"), "{line}");
     host.daemon.wait_for(&["vgpud: reloaded restart_for=device,mode"]);
     let mut second = client_of(&host.place("other.sock")).expect("a new address, and room");
     assert_eq!(second.snapshot().devices.len(), 1, "devices are for the next start");

@@ -36,7 +36,14 @@ impl Vgpud {
     }
 
     /// Starts a prepared command and waits until the daemon is ready.
-    pub fn spawn(mut command: Command, directory: tempfile::TempDir) -> Self {
+    pub fn spawn(command: Command, directory: tempfile::TempDir) -> Self {
+        let daemon = Self::launch(command, directory);
+        daemon.wait_for(&["vgpud: ready"]);
+        daemon
+    }
+
+    /// Starts a prepared command.
+    pub fn launch(mut command: Command, directory: tempfile::TempDir) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("vgpud starts");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let (send, log) = channel();
@@ -48,9 +55,7 @@ impl Vgpud {
                 }
             }
         });
-        let daemon = Self { child, log, directory };
-        daemon.wait_for(&["vgpud: ready"]);
-        daemon
+        Self { child, log, directory }
     }
 
     /// Waits for a line of the log that holds all of `parts`.

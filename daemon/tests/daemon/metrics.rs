@@ -1,0 +1,165 @@
+//! What Prometheus hears, and what it costs those who are served.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::process::{LIMIT, Vgpud};
+
+/// Starts a daemon with metrics at a port that the system chooses.
+fn measured(arguments: &[&str]) -> (Vgpud, SocketAddr) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = format!("unix:{}", directory.path().join("vgpud.sock").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+    command.args(["--device", "sim", "--listen", &socket, "--metrics", "127.0.0.1:0"]);
+    command.args(arguments);
+    let daemon = Vgpud::launch(command, directory);
+    let address = address(&daemon);
+    daemon.wait_for(&["vgpud: ready"]);
+    (daemon, address)
+}
+
+fn address(daemon: &Vgpud) -> SocketAddr {
+    let line = daemon.wait_for(&["vgpud: metrics address="]);
+    line.rsplit('=').next().expect("an address").parse().expect("an address")
+}
+
+/// Sends bytes and reads what comes, to the end.
+fn ask(address: SocketAddr, request: &[u8]) -> String {
+    let mut client = TcpStream::connect(address).expect("somebody listens");
+    client.set_read_timeout(Some(LIMIT)).expect("a limit");
+    // One that is cut off in the middle of a long request sees it here or when it reads.
+    let _ = client.write_all(request);
+    let mut answer = String::new();
+    let _ = client.read_to_string(&mut answer);
+    answer
+}
+
+fn scrape(address: SocketAddr) -> String {
+    let answer = ask(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a header");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+    body.to_owned()
+}
+
+fn value(text: &str, sample: &str) -> f64 {
+    let line =
+        text.lines().find(|line| line.rsplit_once(' ').is_some_and(|(name, _)| name == sample));
+    let line = line.unwrap_or_else(|| panic!("no {sample} in\n{text}"));
+    line.rsplit(' ').next().expect("a value").parse().expect("a number")
+}
+
+#[test]
+fn a_scrape_tells_clients_memory_refusals_and_messages() {
+    let (daemon, address) = measured(&["--clients-max", "1", "--sim-gpus", "2"]);
+    let mut client = daemon.client();
+    crate::life::hold(&mut client, 64 << 20);
+    drop(daemon.try_client().map(drop).expect_err("one too many"));
+    let during = scrape(address);
+    for (sample, expected) in [
+        ("vgpud_clients", 1.0),
+        ("vgpud_clients_max", 1.0),
+        ("vgpud_draining", 0.0),
+        ("vgpud_connections_total", 2.0),
+        ("vgpud_refused_total{reason=\"full\"}", 1.0),
+        ("vgpud_refused_total{reason=\"stopping\"}", 0.0),
+        ("vgpud_gpu_memory_used_bytes{gpu=\"0\"}", f64::from(64 << 20)),
+        ("vgpud_gpu_memory_used_bytes{gpu=\"1\"}", 0.0),
+    ] {
+        assert!((value(&during, sample) - expected).abs() < 0.5, "{sample} in\n{during}");
+    }
+    client.call(&vgpu_link::wire::cuda::MemAllocV2 { bytesize: u64::MAX }).expect_err("no room");
+    drop(client);
+    // Its worker reports the rest before it goes.
+    daemon.wait_for(&["vgpud: gone"]);
+    let after = scrape(address);
+    assert!((value(&after, "vgpud_clients")).abs() < 0.5);
+    for (sample, expected) in [
+        ("vgpud_messages_total{kind=\"call\"}", 3.0),
+        ("vgpud_call_errors_total", 1.0),
+        ("vgpud_call_seconds_count", 3.0),
+        ("vgpud_call_seconds_bucket{le=\"+Inf\"}", 3.0),
+    ] {
+        assert!((value(&after, sample) - expected).abs() < 0.5, "{sample} in\n{after}");
+    }
+    assert!(value(&after, "vgpud_bytes_total{direction=\"received\"}") >= 3.0 * 32.0);
+    assert!(value(&after, "vgpud_call_seconds_sum") > 0.0);
+}
+
+#[test]
+fn what_is_no_scrape_is_answered_shortly_and_holds_up_nobody() {
+    let (daemon, address) = measured(&[]);
+    for (request, status) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "404"),
+        (b"POST /metrics HTTP/1.1\r\n\r\n", "405"),
+        (b"\xff\xff\r\n\r\n", "405"),
+        (b"GET", "400"),
+    ] {
+        let answer = ask(address, request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer}");
+    }
+    // Without an end: cut off at 8 KiB.
+    ask(address, &vec![b'x'; 1 << 20]);
+    // Silent ones wait in a row, and are turned out one after the other.
+    let _silent = TcpStream::connect(address).expect("somebody listens");
+    daemon.client().snapshot();
+    scrape(address);
+}
+
+#[test]
+fn a_reload_turns_metrics_on_and_off_and_refuses_an_address_in_use() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("host.toml");
+    let socket = directory.path().join("vgpud.sock");
+    let write = |lines: &str| {
+        let text = format!("device = \"sim\"\nlisten = [\"unix:{}\"]\n{lines}\n", socket.display());
+        std::fs::write(&file, text).expect("written");
+    };
+    write("");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+    command.arg("--config").arg(&file);
+    let daemon = Vgpud::spawn(command, directory);
+    let other = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let taken = other.local_addr().expect("an address");
+    write(&format!("metrics = \"{taken}\"\nclients_max = 1"));
+    daemon.signal("HUP");
+    daemon.wait_for(&["vgpud: not-reloaded", &taken.to_string()]);
+    drop(other);
+    write("metrics = \"127.0.0.1:0\"");
+    daemon.signal("HUP");
+    let address = address(&daemon);
+    daemon.wait_for(&["vgpud: reloaded"]);
+    assert!((value(&scrape(address), "vgpud_clients_max") - 64.0).abs() < 0.5);
+    drop(daemon.client());
+    daemon.wait_for(&["vgpud: gone"]);
+    write("");
+    daemon.signal("HUP");
+    daemon.wait_for(&["vgpud: reloaded"]);
+    let limit = Instant::now() + LIMIT;
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < limit, "the server ends with the setting");
+        std::thread::yield_now();
+    }
+}
+
+/// Every name of a metric in a text.
+fn names(text: &str) -> std::collections::BTreeSet<String> {
+    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    text.split(word).filter(|word| word.starts_with("vgpud_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_use_only_metrics_that_are_exported() {
+    let (_daemon, address) = measured(&[]);
+    let exported = names(&scrape(address));
+    for text in [
+        include_str!("../../../packaging/monitoring/dashboard.json"),
+        include_str!("../../../packaging/monitoring/alerts.yml"),
+    ] {
+        let used = names(text);
+        assert!(used.len() > 3, "{used:?}");
+        assert_eq!(used.difference(&exported).collect::<Vec<_>>(), Vec::<&String>::new());
+    }
+}
