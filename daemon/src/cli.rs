@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::ca::CaCommand;
 use crate::device::Source;
 use crate::inspect::KernelsOptions;
 use crate::recording::RecordingOptions;
@@ -89,6 +90,9 @@ pub(crate) enum Command {
     Kernels(KernelsOptions),
     /// Lists the frames that were recorded, client by client.
     Recording(RecordingOptions),
+    /// Makes a small private CA, and certificates for hosts and guests of tls: links.
+    #[command(subcommand)]
+    Ca(CaCommand),
 }
 
 /// What the host process tells a worker at its start.

@@ -1,5 +1,7 @@
 //! What the command line and the configuration file say together.
 
+mod tls;
+
 use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use vgpu_link::tls::Files;
 use vgpu_link::{Access, Uri};
 
 use crate::cli::Arguments;
@@ -61,6 +64,8 @@ pub(crate) struct Config {
     pub images: Place,
     /// Where to record the conversations.
     pub record: Option<PathBuf>,
+    /// Certificate, key and the clients' CA, for addresses of the network.
+    pub tls: Files,
 }
 
 /// The file's layout.
@@ -81,6 +86,8 @@ struct File {
     sim_driver: Option<String>,
     images: Option<PathBuf>,
     images_mib: Option<u32>,
+    #[serde(default)]
+    tls: tls::Entry,
 }
 
 impl Config {
@@ -132,6 +139,7 @@ impl Config {
                 bytes_max: u64::from(images_mib) << 20,
             },
             record: arguments.record.as_deref().map(absolute).transpose()?,
+            tls: file.tls.files(),
         })
     }
 
@@ -317,6 +325,7 @@ mod tests {
             (&["--device", "sim", "--group", "no-such-group"], ""),
             (&["--device", "sim"], "listens = []"),
             (&["--device", "sim"], "mode = 660"),
+            (&["--device", "sim"], "[tls]\nca = \"/a\""),
             (&["--config", "/nonexistent/host.toml"], ""),
         ] {
             let error = match arguments {
@@ -337,6 +346,14 @@ mod tests {
         assert_eq!(named.images, Place { directory: Some("/b".into()), bytes_max: 4 << 30 });
         let small = load(&["--device", "sim"], "images = \"/a\"\nimages_mib = 2").expect("right");
         assert_eq!(small.images, Place { directory: Some("/a".into()), bytes_max: 2 << 20 });
+    }
+
+    #[test]
+    fn the_files_of_tls_are_those_that_the_file_names_or_the_usual_ones() {
+        let tls = load(&["--device", "sim"], "[tls]\nclients_ca = \"/a\"").expect("right").tls;
+        let usual = Path::new("/etc/vgpu/tls");
+        let (certificate, key) = (usual.join("host.pem"), usual.join("host.key"));
+        assert_eq!(tls, Files { ca: "/a".into(), certificate, key });
     }
 
     #[test]

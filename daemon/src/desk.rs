@@ -9,6 +9,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+use vgpu_link::tls::{self, Credentials, Pem};
 use vgpu_link::wire::control::Process;
 use vgpu_link::wire::limits::{DEVICES_MAX, EXE_BYTES_MAX, PROCESSES_MAX};
 use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
@@ -22,6 +23,10 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Most processes in a message: 192 of at most 272 bytes each are 51 KiB.
 const LISTED_MAX: usize = 192;
 
+/// Longest path in a message, in bytes.
+const PATH_BYTES_MAX: usize = 1024;
+
+const _: () = assert!(3 * (tls::FILE_BYTES_MAX + PATH_BYTES_MAX) + 64 <= MESSAGE_BYTES_MAX);
 const _: () = assert!(LISTED_MAX <= PROCESSES_MAX);
 const _: () = assert!(LISTED_MAX * (16 + EXE_BYTES_MAX) + 64 <= MESSAGE_BYTES_MAX);
 
@@ -36,6 +41,16 @@ pub(crate) struct Usage {
     pub processes: Vec<Process>,
 }
 
+/// How a client is spoken with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Frames as they are.
+    Plain,
+    /// Through TLS. The host process has read the files: a worker need not be able to, and uses
+    /// those that are there when its client comes.
+    Tls(Box<Credentials>),
+}
+
 /// From a worker to the host process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -45,6 +60,8 @@ pub(crate) enum Ask {
         pid: u32,
         /// File name of its program.
         name: Text<EXE_BYTES_MAX>,
+        /// The tenant that its certificate names, where the link has one.
+        certificate: Option<Text<EXE_BYTES_MAX>>,
     },
     /// Asks for device memory; answered by `Granted`.
     Reserve {
@@ -82,6 +99,8 @@ pub(crate) enum Tell {
     Serve {
         /// Number of the connection.
         session: u64,
+        /// How to speak on it.
+        way: Way,
     },
     /// Answers `Reserve`.
     Granted(bool),
@@ -92,10 +111,14 @@ pub(crate) enum Tell {
 impl Payload for Ask {
     fn write(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Introduce { pid, name } => {
+            Self::Introduce { pid, name, certificate } => {
                 writer.u8(0);
                 writer.u32(*pid);
                 name.write(writer);
+                writer.u8(certificate.is_some().into());
+                if let Some(certificate) = certificate {
+                    certificate.write(writer);
+                }
             }
             Self::Reserve { device, bytes } => {
                 writer.u8(1);
@@ -126,7 +149,14 @@ impl Payload for Ask {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let malformed = reader.malformed("a message of a worker");
         Ok(match reader.u8()? {
-            0 => Self::Introduce { pid: reader.u32()?, name: Text::read(reader)? },
+            0 => {
+                let (pid, name) = (reader.u32()?, Text::read(reader)?);
+                let certificate = match reader.u8()? {
+                    0 => None,
+                    _ => Some(Text::read(reader)?),
+                };
+                Self::Introduce { pid, name, certificate }
+            }
             1 => Self::Reserve { device: reader.u32()?, bytes: reader.u64()? },
             2 => Self::Release { device: reader.u32()?, bytes: reader.u64()? },
             3 => Self::Usage { device: reader.u32()? },
@@ -143,9 +173,10 @@ impl Payload for Ask {
 impl Payload for Tell {
     fn write(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Serve { session } => {
+            Self::Serve { session, way } => {
                 writer.u8(0);
                 writer.u64(*session);
+                way.write(writer);
             }
             Self::Granted(granted) => {
                 writer.u8(1);
@@ -169,7 +200,7 @@ impl Payload for Tell {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let malformed = reader.malformed("a message of the host process");
         Ok(match reader.u8()? {
-            0 => Self::Serve { session: reader.u64()? },
+            0 => Self::Serve { session: reader.u64()?, way: Way::read(reader)? },
             1 => Self::Granted(reader.u8()? == 1),
             2 => {
                 let (total, used) = (reader.u64()?, reader.u64()?);
@@ -183,6 +214,38 @@ impl Payload for Tell {
             }
             _ => return Err(malformed),
         })
+    }
+}
+
+impl Payload for Way {
+    fn write(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Plain => writer.u8(0),
+            Self::Tls(credentials) => {
+                writer.u8(1);
+                for pem in [&credentials.ca, &credentials.certificate, &credentials.key] {
+                    Text::<PATH_BYTES_MAX>::cut(&pem.path.to_string_lossy()).write(writer);
+                    writer.bytes(&pem.text);
+                }
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let malformed = reader.malformed("a way to speak");
+        let pem = |reader: &mut Reader<'_>| {
+            let path = Text::<PATH_BYTES_MAX>::read(reader)?.as_str().into();
+            Ok(Pem { path, text: reader.bytes(tls::FILE_BYTES_MAX)?.to_vec() })
+        };
+        match reader.u8()? {
+            0 => Ok(Self::Plain),
+            1 => Ok(Self::Tls(Box::new(Credentials {
+                ca: pem(reader)?,
+                certificate: pem(reader)?,
+                key: pem(reader)?,
+            }))),
+            _ => Err(malformed),
+        }
     }
 }
 
@@ -308,7 +371,8 @@ mod tests {
         let theirs = Desk { socket: theirs, waits: true };
         let name = Text::cut(&"n".repeat(EXE_BYTES_MAX));
         for ask in [
-            Ask::Introduce { pid: 1, name: name.clone() },
+            Ask::Introduce { pid: 1, name: name.clone(), certificate: None },
+            Ask::Introduce { pid: 1, name: name.clone(), certificate: Some(name.clone()) },
             Ask::Reserve { device: 2, bytes: 3 },
             Ask::Release { device: 4, bytes: 5 },
             Ask::Usage { device: 6 },
@@ -325,6 +389,13 @@ mod tests {
         let (heard, _) = theirs.receive::<Tell>().expect("heard").expect("a message");
         let cut = Usage { processes: usage.processes[1..].to_vec(), ..usage };
         assert_eq!(heard, Tell::Usage(cut));
+        let pem = |name: &str| Pem { path: name.into(), text: vec![1; tls::FILE_BYTES_MAX] };
+        let (ca, certificate, key) = (pem("/ca"), pem("/certificate"), pem("/key"));
+        let way = Way::Tls(Box::new(Credentials { ca, certificate, key }));
+        let serve = Tell::Serve { session: 1, way };
+        ours.send(&serve, None).expect("sent");
+        let (heard, _) = theirs.receive::<Tell>().expect("heard").expect("a message");
+        assert_eq!(heard, serve);
         drop(ours);
         assert!(theirs.receive::<Tell>().expect("no error").is_none());
     }
@@ -359,9 +430,9 @@ mod tests {
         let (ours, theirs) = Desk::pair().expect("a pair");
         let theirs = Desk { socket: theirs, waits: true };
         let (left, right) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        ours.send(&Tell::Serve { session: 3 }, Some(right.as_fd())).expect("sent");
+        ours.send(&Tell::Serve { session: 3, way: Way::Plain }, Some(right.as_fd())).expect("sent");
         let (heard, handed) = theirs.receive::<Tell>().expect("heard").expect("a message");
-        assert_eq!(heard, Tell::Serve { session: 3 });
+        assert_eq!(heard, Tell::Serve { session: 3, way: Way::Plain });
         drop((right, handed.expect("the socket")));
         assert_eq!(std::io::Read::read(&mut &left, &mut [0]).expect("it ended"), 0);
     }

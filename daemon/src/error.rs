@@ -129,6 +129,22 @@ pub(crate) enum DaemonError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file that would be written is there.
+    #[error("writing {}: it is there already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate could not be made.
+    #[error("{verb} {}", path.display())]
+    Certificate {
+        /// What was being done.
+        verb: &'static str,
+        /// The file of the CA, or of the certificate.
+        path: PathBuf,
+        /// What is wrong.
+        source: rcgen::Error,
+    },
     /// There is no such group.
     #[error("there is no group \"{group}\" in /etc/group")]
     NoGroup {
@@ -206,6 +222,13 @@ impl DaemonError {
                 Some("Name an address of this machine and a free port with metrics in host.toml.")
             }
             Self::NoGroup { .. } => Some("Create the group, or name another one with --group."),
+            Self::Exists { .. } => Some(
+                "Keep it: certificates of a CA made anew are not those of the old one. To replace \
+                 it all the same, say --force.",
+            ),
+            Self::Certificate { .. } => {
+                Some("Name the directory that vgpud ca init made with --directory.")
+            }
             Self::Link(error) => error.hint(),
             Self::Image { .. } => Some("Name another device's capability, or another file."),
             Self::NotAWorker => Some("Start vgpud itself: it starts its workers."),

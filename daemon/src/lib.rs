@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+mod ca;
 mod cli;
 mod config;
 mod counts;
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
         Some(cli::Command::Worker(options)) => worker::run(&options),
         Some(cli::Command::Kernels(options)) => inspect::run(&options),
         Some(cli::Command::Recording(options)) => recording::list(&options),
+        Some(cli::Command::Ca(command)) => ca::run(&command),
         None => config::Config::load(&arguments).and_then(|config| host::run(config, arguments)),
     };
     match ended {

@@ -6,6 +6,7 @@
 mod ending;
 mod ledger;
 pub(crate) mod metrics;
+mod network;
 mod reload;
 mod signals;
 mod sockets;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use vgpu_link::wire::control::Refusal;
-use vgpu_link::{Arrival, Link, handshake, socket_link};
+use vgpu_link::{Arrival, Link, Peer, handshake, socket_link, tls};
 
 use crate::cli::Arguments;
 use crate::config::Config;
@@ -291,10 +292,10 @@ impl Host {
             let text = format!("{} clients are served, and no more may be", self.workers.serving());
             log::event("refused", &[("session", &session), ("peer", &peer), ("because", &text)]);
             self.totals.refuse(Reason::Full);
-            refuse(client, Refusal::Full, &text);
+            refuse(client, &peer, Refusal::Full, &text);
             return;
         }
-        match self.workers.hand_over(&client, session) {
+        match self.workers.hand_over(&client, session, self.sockets.way(&peer)) {
             Ok(pid) => {
                 log::event("client", &[("session", &session), ("peer", &peer), ("worker", &pid)]);
             }
@@ -302,7 +303,7 @@ impl Host {
                 let because = log::chain(&error);
                 log::event("refused", &[("session", &session), ("because", &because)]);
                 self.totals.refuse(Reason::NoWorker);
-                refuse(client, Refusal::NoDevice, "the host could not start a worker");
+                refuse(client, &peer, Refusal::NoDevice, "the host could not start a worker");
             }
         }
     }
@@ -364,7 +365,7 @@ impl Host {
 /// Does what a worker asks; `None` where no answer is due.
 fn answer(ledger: &mut Ledger, session: u64, ask: Ask) -> Option<Tell> {
     match ask {
-        Ask::Introduce { pid, name } => {
+        Ask::Introduce { pid, name, .. } => {
             ledger.introduce(session, pid, name);
             None
         }
@@ -384,7 +385,10 @@ fn answer(ledger: &mut Ledger, session: u64, ask: Ask) -> Option<Tell> {
 }
 
 /// Turns a client away without waiting for it.
-fn refuse(client: OwnedFd, refusal: Refusal, text: &str) {
+fn refuse(client: OwnedFd, peer: &Peer, refusal: Refusal, text: &str) {
+    if matches!(peer, Peer::Address(_)) {
+        return tls::refuse(&client);
+    }
     let mut link = socket_link(client);
     link.wait_until(Some(Instant::now()));
     // A fresh socket has room for the few bytes; a client that is gone needs no answer.

@@ -4,9 +4,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use listenfd::ListenFd;
 use rustix::io::FdFlags;
-use vgpu_link::{Listener, Uri};
+use vgpu_link::{Listener, Peer, Uri};
 
+use super::network::Network;
 use crate::config::Config;
+use crate::desk::Way;
 use crate::error::DaemonError;
 use crate::log;
 
@@ -20,7 +22,10 @@ pub(crate) struct Socket {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct Sockets(Vec<Socket>);
+pub(crate) struct Sockets {
+    all: Vec<Socket>,
+    network: Network,
+}
 
 impl Sockets {
     /// Takes over what systemd hands us (sd_listen_fds(3)) and binds what the configuration names;
@@ -29,7 +34,7 @@ impl Sockets {
     /// # Errors
     /// [`DaemonError`] if a socket cannot be had; then none is kept.
     pub fn open(config: &Config) -> Result<Self, DaemonError> {
-        let mut sockets = Self(activated()?);
+        let mut sockets = Self { all: activated()?, network: Network::default() };
         sockets.reopen(config)?;
         Ok(sockets)
     }
@@ -41,6 +46,9 @@ impl Sockets {
     /// [`DaemonError`] if a socket cannot be had; then nothing has changed.
     pub fn reopen(&mut self, config: &Config) -> Result<(), DaemonError> {
         let named = self.named(config);
+        let network = named.iter().any(|address| matches!(address, Uri::Tls(_)));
+        // Read anew, so that a reload brings new certificates into use.
+        let network = network.then(|| Network::open(&config.tls)).transpose()?;
         let lacking = named.iter().filter(|address| !self.holds(address));
         let bound: Vec<Socket> = lacking
             .map(|address| {
@@ -48,7 +56,8 @@ impl Sockets {
                 Ok(Socket { listener, named: Some(address.clone()) })
             })
             .collect::<Result<_, DaemonError>>()?;
-        self.0.retain(|socket| {
+        self.network = network.unwrap_or_default();
+        self.all.retain(|socket| {
             let stays = socket.named.as_ref().is_none_or(|address| named.contains(address));
             if let Some(address) = socket.named.as_ref().filter(|_| !stays) {
                 log::event("closed", &[("address", address)]);
@@ -58,17 +67,22 @@ impl Sockets {
         for address in bound.iter().filter_map(|socket| socket.named.as_ref()) {
             log::event("listening", &[("address", address)]);
         }
-        self.0.extend(bound);
+        self.all.extend(bound);
         Ok(())
     }
 
     /// All of them, to be watched.
     pub fn all(&self) -> &[Socket] {
-        &self.0
+        &self.all
+    }
+
+    /// Says how a client that came here is to be spoken with.
+    pub fn way(&self, peer: &Peer) -> Way {
+        self.network.way(peer)
     }
 
     fn named(&self, config: &Config) -> Vec<Uri> {
-        let activated = self.0.iter().any(|socket| socket.named.is_none());
+        let activated = self.all.iter().any(|socket| socket.named.is_none());
         match config.listen.is_empty() && !activated {
             true => vec![Config::default_address()],
             false => config.listen.clone(),
@@ -82,7 +96,7 @@ impl Sockets {
             Some(named) => named == address,
             None => socket.listener.address() == text,
         };
-        self.0.iter().any(same)
+        self.all.iter().any(same)
     }
 }
 

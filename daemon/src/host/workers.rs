@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::cli::WorkerOptions;
 use crate::config::Config;
-use crate::desk::{Desk, Tell};
+use crate::desk::{Desk, Tell, Way};
 use crate::error::DaemonError;
 
 /// Workers that wait for a client: one takes it at once while the next is started.
@@ -159,7 +159,12 @@ impl Workers {
     ///
     /// # Errors
     /// [`DaemonError`] if no worker could be had; the connection is closed then.
-    pub fn hand_over(&mut self, client: &OwnedFd, session: u64) -> Result<u32, DaemonError> {
+    pub fn hand_over(
+        &mut self,
+        client: &OwnedFd,
+        session: u64,
+        way: Way,
+    ) -> Result<u32, DaemonError> {
         if self.serving() == self.all.len() {
             self.start()?;
         }
@@ -168,7 +173,7 @@ impl Workers {
             .iter_mut()
             .find(|worker| worker.session.is_none())
             .expect("one was started just above if none was waiting");
-        worker.desk.send(&Tell::Serve { session }, Some(client.as_fd()))?;
+        worker.desk.send(&Tell::Serve { session, way }, Some(client.as_fd()))?;
         worker.session = Some(session);
         Ok(worker.pid())
     }

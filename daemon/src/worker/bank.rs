@@ -20,8 +20,13 @@ impl HostBank {
     ///
     /// # Errors
     /// [`DaemonError`] if the host process is gone.
-    pub fn open(desk: Desk, pid: u32, name: Text<EXE_BYTES_MAX>) -> Result<Self, DaemonError> {
-        desk.send(&Ask::Introduce { pid, name }, None)?;
+    pub fn open(
+        desk: Desk,
+        pid: u32,
+        name: Text<EXE_BYTES_MAX>,
+        certificate: Option<Text<EXE_BYTES_MAX>>,
+    ) -> Result<Self, DaemonError> {
+        desk.send(&Ask::Introduce { pid, name, certificate }, None)?;
         Ok(Self { desk })
     }
 

@@ -12,16 +12,19 @@ mod touch;
 mod waiters;
 mod watch;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
+use vgpu_link::tls::TlsStream;
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Reason, Welcome};
-use vgpu_link::{Link, LinkError, handshake, socket_link};
+use vgpu_link::wire::limits::EXE_BYTES_MAX;
+use vgpu_link::{Link, LinkError, Receiver, Sender, StreamLink, handshake, socket_link};
 
 use crate::cli::WorkerOptions;
-use crate::desk::{Ask, Desk, Tell};
+use crate::desk::{Ask, Desk, Tell, Way};
 use crate::device::Lent;
 use crate::error::DaemonError;
 use crate::log;
@@ -51,24 +54,35 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     let opened = options.source().open()?;
     desk.send(&Ask::Open { totals: opened.memory_totals() }, None)?;
     let images = Store::open(&options.images());
-    let Some((Tell::Serve { session }, Some(client))) = desk.receive()? else {
+    let Some((Tell::Serve { session, way }, Some(client))) = desk.receive()? else {
         return Ok(());
     };
     stop.cut_off(&client)?;
     // What is recorded is recorded to its end.
-    let watch = options.record.is_none().then(|| Watch::start(&client, session)).transpose()?;
-    let mut link = Box::new(socket_link(client));
+    let watch =
+        options.record.is_none().then(|| Watch::start(&client, session, &stop)).transpose()?;
+    let limit = Instant::now() + HANDSHAKE_LIMIT;
+    let (mut link, certificate) = match open(way, client, limit) {
+        Ok(opened) => opened,
+        Err(error) => {
+            parted(session, &error);
+            return Ok(());
+        }
+    };
     let tally = options.counts.then(Arc::<Tally>::default);
     let counting = tally.as_ref().map(|tally| Reporter::start(&desk, tally)).transpose()?;
     // Kept to the end: the host process ends and collects a worker whose desk is closed.
     let mut device = None;
-    let met = handshake::meet(&mut *link, Instant::now() + HANDSHAKE_LIMIT).map_err(Into::into);
+    let met = handshake::meet(&mut *link, limit).map_err(Into::into);
     let met = met.and_then(|hello| {
         let Hello { pid, exe, .. } = hello;
         log::event("hello", &[("session", &session), ("pid", &pid), ("exe", &exe)]);
+        if let Some(certificate) = &certificate {
+            log::event("certified", &[("session", &session), ("tenant", certificate)]);
+        }
         let tape = options.record.clone().map(|path| Tape::new(path, session, exe.to_string()));
         let program = exe.to_string();
-        let lent = device.insert(opened.lend(HostBank::open(desk, pid, exe)?, images));
+        let lent = device.insert(opened.lend(HostBank::open(desk, pid, exe, certificate)?, images));
         let host_version = Text::cut(env!("CARGO_PKG_VERSION"));
         let welcome = Welcome { host_version, epoch: options.epoch, session };
         // Without shared memory it goes on, only slower.
@@ -79,16 +93,8 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         link.settle()?;
         Ok::<_, DaemonError>((lent, program, tape))
     });
-    let (mut sender, mut receiver) = link.split();
     let tape = met.as_ref().ok().and_then(|(_, _, tape)| tape.clone());
-    if let Some(tape) = &tape {
-        sender = Box::new(TapedSender { inner: sender, tape: Arc::clone(tape) });
-        receiver = Box::new(TapedReceiver::new(receiver, Arc::clone(tape)));
-    }
-    if let Some(tally) = tally {
-        sender = Box::new(CountedSender { inner: sender, tally: Arc::clone(&tally) });
-        receiver = Box::new(CountedReceiver { inner: receiver, tally });
-    }
+    let (sender, receiver) = overheard(link, tape.as_ref(), tally);
     let replies = Arc::new(Replies::new(sender));
     let ended = match met {
         Ok((Lent::Devices(device), ..)) => {
@@ -107,9 +113,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
             replies.goodbye(Reason::Stopping, "the host is being stopped");
         }
         Err(LinkError::Closed) | Ok(()) => {}
-        Err(error) => {
-            log::event("parted", &[("session", &session), ("because", &log::chain(&error))]);
-        }
+        Err(error) => parted(session, &error),
     }
     // The last of its report.
     drop(counting);
@@ -117,4 +121,43 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         tape.finish();
     }
     Ok(())
+}
+
+/// Says why a connection ended that did not just close.
+fn parted(session: u64, error: &LinkError) {
+    log::event("parted", &[("session", &session), ("because", &log::chain(error))]);
+}
+
+/// Takes a link apart for the threads of a session, with those between that write down and count.
+fn overheard(
+    link: Box<dyn Link>,
+    tape: Option<&Arc<Tape>>,
+    tally: Option<Arc<Tally>>,
+) -> (Box<dyn Sender>, Box<dyn Receiver>) {
+    let (mut sender, mut receiver) = link.split();
+    if let Some(tape) = tape {
+        sender = Box::new(TapedSender { inner: sender, tape: Arc::clone(tape) });
+        receiver = Box::new(TapedReceiver::new(receiver, Arc::clone(tape)));
+    }
+    if let Some(tally) = tally {
+        sender = Box::new(CountedSender { inner: sender, tally: Arc::clone(&tally) });
+        receiver = Box::new(CountedReceiver { inner: receiver, tally });
+    }
+    (sender, receiver)
+}
+
+/// A link to a client, and the tenant that its certificate names.
+type Opened = (Box<dyn Link>, Option<Text<EXE_BYTES_MAX>>);
+
+/// Makes a link of a connection.
+fn open(way: Way, client: OwnedFd, limit: Instant) -> Result<Opened, LinkError> {
+    match way {
+        Way::Plain => Ok((Box::new(socket_link(client)), None)),
+        Way::Tls(credentials) => {
+            let (stream, tenant) = TlsStream::accept(client, &credentials, limit)?;
+            // A name too long to be one of the configuration is none of a tenant's.
+            let tenant = tenant.filter(|name| name.len() <= EXE_BYTES_MAX);
+            Ok((Box::new(StreamLink::new(stream)), tenant.map(|name| Text::cut(&name))))
+        }
+    }
 }

@@ -26,7 +26,7 @@ struct State {
 /// The signal only shuts the reading half of the connection: the worker finishes what it is
 /// doing, finds the end of its input, and says goodbye itself, so no two threads ever send. One
 /// that does not end so in time is ended, also where the host process is gone.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stop {
     state: Arc<Mutex<State>>,
 }

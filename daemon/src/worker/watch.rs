@@ -9,9 +9,12 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
 use rustix::process::{Signal, getpid, kill_process};
 
+use super::stop::Stop;
 use crate::error::DaemonError;
 use crate::log;
 
@@ -30,15 +33,13 @@ impl Watch {
     ///
     /// # Errors
     /// [`DaemonError::System`] if the system has no more file descriptors or threads.
-    pub fn start(client: &OwnedFd, session: u64) -> Result<Self, DaemonError> {
+    pub fn start(client: &OwnedFd, session: u64, stop: &Stop) -> Result<Self, DaemonError> {
         let failed = |source| DaemonError::System { verb: "watching a connection", source };
         let client = client.try_clone().map_err(failed)?;
         let (noticed, is_noticed) = channel();
+        let stop = stop.clone();
         let watch = move || {
-            // POLLHUP needs not be asked for. It comes when both directions are shut, by the end
-            // of the client or by ours; one that only says no more is still served.
-            let gone =
-                retry_on_intr(|| poll(&mut [PollFd::new(&client, PollFlags::empty())], None));
+            let gone = wait_for_end(&client, &stop);
             let waited = is_noticed.recv_timeout(NOTICE_LIMIT);
             if gone.is_ok() && waited == Err(RecvTimeoutError::Timeout) {
                 log::event("cut", &[("session", &session)]);
@@ -49,6 +50,24 @@ impl Watch {
         thread.spawn(watch).map_err(failed)?;
         Ok(Self { _noticed: noticed })
     }
+}
+
+/// Waits until the client is gone.
+///
+/// POLLHUP, which needs not be asked for, comes when both directions are shut, by the end of the
+/// client or by ours; a client of this machine that only says no more is still served. The end of
+/// one of the network shows in one direction only: as long as the worker has not closed too, TCP
+/// cannot tell it from one that says no more, which no guest does.
+fn wait_for_end(client: &OwnedFd, stop: &Stop) -> Result<(), Errno> {
+    let wait = |events| retry_on_intr(|| poll(&mut [PollFd::new(client, events)], None)).map(drop);
+    if matches!(socket_domain(client)?, AddressFamily::INET | AddressFamily::INET6) {
+        wait(PollFlags::RDHUP)?;
+        if !stop.is_asked() {
+            return Ok(());
+        }
+        // We shut that direction ourselves, and the worker has its own time to end.
+    }
+    wait(PollFlags::empty())
 }
 
 /// Ends this process, whatever its threads are doing: what ends in good order would wait for them.

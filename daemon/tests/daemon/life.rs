@@ -280,7 +280,15 @@ fn a_client_that_goes_while_its_kernel_runs_takes_its_worker_with_it() {
     let daemon = Vgpud::start(&[]);
     let (mut observer, mut holder) = (daemon.client(), daemon.client());
     hold(&mut holder, 64 * MIB);
-    let kernel = endless(&mut holder);
+    keep_busy(&mut holder);
+    drop(holder);
+    daemon.wait_for(&["vgpud: gone", "freed=67108864", "signal: 9"]);
+    assert_eq!(observer.state(0).memory_used, 0);
+}
+
+/// Starts a kernel that does not end.
+pub fn keep_busy(client: &mut Client) {
+    let kernel = endless(client);
     let launch = KernelLaunch {
         function: kernel,
         grid: Dim3 { x: 1, y: 1, z: 1 },
@@ -289,10 +297,7 @@ fn a_client_that_goes_while_its_kernel_runs_takes_its_worker_with_it() {
         attributes: Vec::new(),
         arguments: Vec::new(),
     };
-    holder.post_with(&cuda::LaunchKernel { stream: 0, launch }, &[]);
-    drop(holder);
-    daemon.wait_for(&["vgpud: gone", "freed=67108864", "signal: 9"]);
-    assert_eq!(observer.state(0).memory_used, 0);
+    client.post_with(&cuda::LaunchKernel { stream: 0, launch }, &[]);
 }
 
 /// Loads a kernel that does not end, and returns its handle.

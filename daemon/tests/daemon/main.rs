@@ -6,6 +6,7 @@ mod badly;
 mod driving;
 mod life;
 mod metrics;
+mod network;
 mod operating;
 mod process;
 mod serving;

@@ -126,8 +126,7 @@ impl Drop for Vgpud {
 
 /// Connects to a socket as a guest does.
 pub fn client_of(socket: &Path) -> Result<Client, LinkError> {
-    let (link, welcome) = connect(&Uri::Unix(socket.into()), &Files::default(), &hello(), LIMIT)?;
-    Ok(Client { link, welcome, context: 0, sequence: 0 })
+    Client::at(&Uri::Unix(socket.into()), &Files::default())
 }
 
 fn hello() -> Hello {
@@ -172,6 +171,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// Connects as a guest does, whose files for TLS are `files`.
+    pub fn at(uri: &Uri, files: &Files) -> Result<Self, LinkError> {
+        let (link, welcome) = connect(uri, files, &hello(), LIMIT)?;
+        Ok(Self { link, welcome, context: 0, sequence: 0 })
+    }
+
     fn header<R: Request>(&mut self, kind: Kind) -> Header {
         self.sequence = self.sequence.wrapping_add(1);
         Header { sequence: self.sequence, context: self.context, ..Header::new(kind, R::OPCODE) }

@@ -113,12 +113,6 @@ impl Listener {
         Ok(Self { socket, _made: None })
     }
 
-    /// Tells whether clients of the network come here, with whom TLS is spoken.
-    pub fn is_network(&self) -> bool {
-        let address = SockRef::from(&self.socket).local_addr();
-        address.is_ok_and(|address| address.as_socket().is_some())
-    }
-
     /// Says where it listens, for messages.
     pub fn address(&self) -> String {
         let Ok(address) = SockRef::from(&self.socket).local_addr() else { return "?".to_owned() };

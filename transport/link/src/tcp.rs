@@ -176,8 +176,13 @@ fn resolve(HostPort { host, port }: &HostPort, limit: Instant) -> io::Result<Vec
 
 /// Listens at an address of this machine; a name stands for the first address that it has.
 pub(crate) fn bind(HostPort { host, port }: &HostPort) -> io::Result<OwnedFd> {
-    let mut addresses = (host.as_str(), *port).to_socket_addrs()?;
-    let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
+    let address = match host.parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, *port),
+        Err(_) => {
+            let mut addresses = (host.as_str(), *port).to_socket_addrs()?;
+            addresses.next().ok_or(io::ErrorKind::NotFound)?
+        }
+    };
     let socket =
         socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A daemon that starts again does not wait for the connections of the one before.

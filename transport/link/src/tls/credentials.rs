@@ -19,7 +19,7 @@ use super::{TENANT_URI, problem};
 use crate::LinkError;
 
 /// Largest file of certificates: 16 KiB, ten of a private CA.
-const FILE_BYTES_MAX: u64 = 16 << 10;
+pub const FILE_BYTES_MAX: usize = 16 << 10;
 
 /// Names the files of one side.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -193,8 +193,8 @@ fn read(what: &'static str, path: &Path) -> Result<Pem, LinkError> {
     let failed = |source| LinkError::File { what, path: path.to_owned(), source };
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() > FILE_BYTES_MAX {
         return Err(problem::credential(what, path, problem::TOO_LONG));
     }
     Ok(Pem { path: path.to_owned(), text })

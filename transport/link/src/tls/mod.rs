@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
 
-pub use credentials::{Credentials, Files, Pem};
+pub use credentials::{Credentials, FILE_BYTES_MAX, Files, Pem};
 pub use stream::TlsStream;
 
 use crate::tcp::Tcp;

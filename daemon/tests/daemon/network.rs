@@ -1,0 +1,162 @@
+//! Clients of the network: TLS, and the certificates that `vgpud ca` makes.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use vgpu_link::tls::Files;
+use vgpu_link::wire::control::{Reason, Refusal};
+use vgpu_link::{HostPort, LinkError, Uri};
+
+use crate::life::{hold, keep_busy};
+use crate::process::{Client, Vgpud, kill, pid_in};
+
+const MIB: u64 = 1 << 20;
+
+/// A host on this machine's loopback address, and a CA.
+struct Network {
+    daemon: Vgpud,
+    at: Uri,
+    ca: PathBuf,
+}
+
+fn vgpud(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vgpud")).args(arguments).output().expect("vgpud starts")
+}
+
+/// Finds an address to listen at. It was free a moment ago, and nobody else on this machine takes
+/// ports by number.
+fn free() -> Uri {
+    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = free.local_addr().expect("an address").port();
+    Uri::Tls(HostPort { host: "127.0.0.1".into(), port })
+}
+
+/// Makes a CA in a directory.
+#[track_caller]
+fn make_ca(directory: &Path) {
+    let made = vgpud(&["ca", "init", "--directory", directory.to_str().expect("UTF-8")]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// Issues a certificate; returns what its side has.
+#[track_caller]
+fn issue(directory: &Path, side: &str, option: &str, name: &str) -> Files {
+    let ca = directory.to_str().expect("UTF-8");
+    let issued = vgpud(&["ca", "issue", "--directory", ca, option, name]);
+    assert!(issued.status.success(), "{}", String::from_utf8_lossy(&issued.stderr));
+    let out = directory.join("issued").join(format!("{side}-{name}"));
+    Files {
+        ca: out.join("ca.pem"),
+        certificate: out.join(format!("{side}.pem")),
+        key: out.join(format!("{side}.key")),
+    }
+}
+
+impl Network {
+    fn start(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let ca = directory.path().join("ca");
+        make_ca(&ca);
+        let host = issue(&ca, "host", "--host", "127.0.0.1");
+        let config = directory.path().join("host.toml");
+        let text = format!(
+            "[tls]\ncertificate = {:?}\nkey = {:?}\nclients_ca = {:?}\n",
+            host.certificate, host.key, host.ca
+        );
+        std::fs::write(&config, text).expect("written");
+        let at = free();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+        command.args(["--device", "sim", "--listen", &at.to_string(), "--config"]).arg(config);
+        command.args(arguments);
+        Self { daemon: Vgpud::spawn(command, directory), at, ca }
+    }
+
+    fn guest(&self, tenant: &str) -> Files {
+        issue(&self.ca, "guest", "--tenant", tenant)
+    }
+
+    fn client(&self, files: &Files) -> Client {
+        Client::at(&self.at, files).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+#[test]
+fn a_guest_with_a_certificate_is_served_as_any_other() {
+    let network = Network::start(&[]);
+    let files = network.guest("team-a");
+    let mut client = network.client(&files);
+    network.daemon.wait_for(&["vgpud: client", "peer=127.0.0.1:"]);
+    network.daemon.wait_for(&["vgpud: certified", "tenant=team-a"]);
+    assert_eq!(client.snapshot().devices.len(), 1);
+    hold(&mut client, 64 * MIB);
+    let mut observer = network.client(&files);
+    assert_eq!(observer.state(0).memory_used, 64 * MIB);
+    drop(client);
+    network.daemon.wait_for(&["vgpud: gone", "freed=67108864"]);
+    assert_eq!(observer.state(0).memory_used, 0);
+}
+
+#[test]
+fn who_has_no_certificate_of_the_ca_is_refused_and_logged_with_its_address() {
+    let network = Network::start(&[]);
+    let other = network.daemon.directory.path().join("other");
+    make_ca(&other);
+    let stranger = issue(&other, "guest", "--tenant", "team-a");
+    // It trusts the host; the host does not trust it.
+    let stranger = Files { ca: network.ca.join("ca.pem"), ..stranger };
+    let Err(error) = Client::at(&network.at, &stranger) else { panic!("a stranger is served") };
+    assert!(error.to_string().contains("refused our certificate"), "{error}");
+    network.daemon.wait_for(&["vgpud: parted", "127.0.0.1:", "of another CA"]);
+    let Uri::Tls(HostPort { host, port }) = &network.at else { panic!("{}", network.at) };
+    let plain = TcpStream::connect((host.as_str(), *port)).expect("it listens");
+    std::io::Write::write_all(&mut &plain, b"GET / HTTP/1.1\r\n\r\n").expect("sent");
+    network.daemon.wait_for(&["vgpud: parted", "127.0.0.1:", "does not speak TLS"]);
+    network.client(&network.guest("team-a")).snapshot();
+}
+
+#[test]
+fn a_full_host_says_so_to_guests_of_the_network() {
+    let network = Network::start(&["--clients-max", "1"]);
+    let files = network.guest("a");
+    let _served = network.client(&files);
+    let Err(error) = Client::at(&network.at, &files) else { panic!("two are served") };
+    assert!(matches!(&error, LinkError::Refused { refusal: Refusal::Full, .. }), "{error}");
+    assert!(error.is_retryable());
+}
+
+#[test]
+fn a_worker_that_is_asked_to_stop_says_goodbye_through_tls() {
+    let network = Network::start(&[]);
+    let mut client = network.client(&network.guest("a"));
+    let worker = pid_in(&network.daemon.wait_for(&["vgpud: client"]), "worker=");
+    kill(worker, "TERM");
+    let error = client.ended();
+    assert!(matches!(error, LinkError::Goodbye { reason: Reason::Stopping, .. }), "{error}");
+}
+
+#[test]
+fn a_guest_of_the_network_that_goes_while_its_kernel_runs_takes_its_worker_with_it() {
+    let network = Network::start(&[]);
+    let files = network.guest("a");
+    let mut client = network.client(&files);
+    hold(&mut client, 64 * MIB);
+    keep_busy(&mut client);
+    drop(client);
+    network.daemon.wait_for(&["vgpud: gone", "freed=67108864", "signal: 9"]);
+    assert_eq!(network.client(&files).state(0).memory_used, 0);
+}
+
+#[test]
+fn a_host_without_its_files_does_not_start_and_names_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("host.toml");
+    std::fs::write(&config, "[tls]\nclients_ca = \"/nonexistent/ca.pem\"\n").expect("written");
+    let (config, at) = (config.to_str().expect("UTF-8"), free().to_string());
+    let output = vgpud(&["--device", "sim", "--listen", &at, "--config", config]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in ["the CA /nonexistent/ca.pem", "try:     ", "vgpud ca issue"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
