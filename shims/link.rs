@@ -26,8 +26,15 @@ fn main() {
     let script = format!("--version-script={directory}/exports.map");
     // Bound to itself, a library hands out and calls its own functions, also in a process that
     // loaded another one with the same names before it.
-    let mut arguments =
-        vec![soname.as_str(), "-z,now", "-z,nodelete", "-z,defs", "-Bsymbolic", &script];
+    let mut arguments = vec![
+        soname.as_str(),
+        "--build-id=sha1",
+        "-z,now",
+        "-z,nodelete",
+        "-z,defs",
+        "-Bsymbolic",
+        &script,
+    ];
     if looks_beside {
         arguments.extend(["-rpath,$ORIGIN", "--enable-new-dtags"]);
     }

@@ -16,6 +16,7 @@ use crate::plan::{Plan, Policy, Scope, Warning, plan};
 use crate::recover;
 use crate::refresh;
 use crate::rollback;
+use crate::service;
 use crate::state::{self, Manifest};
 use crate::step::Step;
 use crate::verify::{self, Report};
@@ -164,6 +165,13 @@ fn planning(host: &dyn Host, options: &Options, answer: &mut Answer) -> Result<u
     };
     let plan = plan(&facts, &options.policy())?;
     *answer = std::mem::take(answer).planned(&plan);
+    // Of a plan it is told what it is made of; of a check, what an apply would do here.
+    if options.check {
+        let steps = plan.steps.iter().filter(|step| service::leaves_out(host, step));
+        let left_out: Vec<Step> = steps.cloned().collect();
+        answer.left_out(&left_out);
+        answer.warnings.extend(skipped(host, &left_out));
+    }
     if options.diff && options.facts.is_none() {
         difference::of_plan(host, &plan, answer)?;
     }

@@ -56,7 +56,11 @@ pub fn run(host: &dyn Host, to: u64, options: &Options, answer: &mut Answer) -> 
     let steps = steps(host, &pending, options.no_restart)?;
     actions.extend(steps.iter().map(|step| (None, Action::undoing(step, to))));
     let done = match options.check {
-        true => foresee(host, &pending, options.force)?,
+        true => {
+            let skipped = steps.iter().filter(|step| service::leaves_out(host, step)).cloned();
+            let skipped = skipped.collect();
+            RolledBack { skipped, ..foresee(host, &pending, options.force)? }
+        }
         false => rollback(host, to, options.force, options.no_restart)?,
     };
     // What is left is not done.

@@ -34,23 +34,37 @@ const RELABEL_DEADLINE: Duration = Duration::from_secs(60);
 /// The directory that ldconfig renames its new cache into.
 const ETC: &str = "/etc";
 
-/// Takes a step that is a program. Nothing happens, and `false` is answered, below a foreign root
-/// and, for systemd's, where it is not the first process.
+/// Says whether a step is a program that has no meaning here: below a foreign root and, for
+/// systemd's, where it is not the first process.
+pub fn leaves_out(host: &dyn Host, step: &Step) -> bool {
+    match step {
+        Step::DaemonReload { .. } | Step::Restart { .. } => !host.has_systemd(),
+        Step::Ldconfig => !(host.is_running() || host.has_systemd()),
+        _ => false,
+    }
+}
+
+/// Takes a step that is a program. Nothing happens, and `false` is answered, where [`leaves_out`]
+/// says so.
 ///
 /// # Errors
 /// [`Error::Program`] if the program fails or is not there.
 pub fn take(host: &dyn Host, step: &Step) -> Result<bool> {
+    if leaves_out(host, step) {
+        return Ok(false);
+    }
     match step {
         Step::DaemonReload { user } => {
-            systemctl(host, user.as_deref(), &["daemon-reload"], RELOAD_DEADLINE)
+            systemctl(host, user.as_deref(), &["daemon-reload"], RELOAD_DEADLINE)?;
         }
         Step::Restart { unit, user } => {
             let arguments = ["--no-ask-password", "try-restart", "--", unit];
-            systemctl(host, user.as_deref(), &arguments, RESTART_DEADLINE)
+            systemctl(host, user.as_deref(), &arguments, RESTART_DEADLINE)?;
         }
-        Step::Ldconfig => ldconfig(host),
-        _ => Ok(true),
+        Step::Ldconfig => ldconfig(host)?,
+        _ => {}
     }
+    Ok(true)
 }
 
 fn systemctl(
@@ -58,21 +72,17 @@ fn systemctl(
     user: Option<&str>,
     words: &[&str],
     deadline: Duration,
-) -> Result<bool> {
-    if !host.has_systemd() {
-        return Ok(false);
-    }
+) -> Result<()> {
     let mut arguments: Vec<OsString> = Vec::new();
     if let Some(user) = user {
         if !manager_runs(host, user)? {
             // It reads every unit when it starts: nothing is left to be done.
-            return Ok(true);
+            return Ok(());
         }
         arguments.extend(["--user".into(), format!("--machine={user}@.host").into()]);
     }
     arguments.extend(words.iter().map(Into::into));
-    run(host, &SYSTEMCTL, arguments, deadline)?;
-    Ok(true)
+    run(host, &SYSTEMCTL, arguments, deadline).map(drop)
 }
 
 /// True if the user's own systemd runs: its private socket is there exactly as long.
@@ -89,10 +99,7 @@ pub fn manager_runs(host: &dyn Host, user: &str) -> Result<bool> {
 ///
 /// ldconfig renames its new cache into /etc. What changed there is the cache, which says so by its
 /// own time; the directory keeps its time, or no rollback could give it back.
-fn ldconfig(host: &dyn Host) -> Result<bool> {
-    if !(host.is_running() || host.has_systemd()) {
-        return Ok(false);
-    }
+fn ldconfig(host: &dyn Host) -> Result<()> {
     let etc = Path::new(ETC);
     let before = host.inspect(etc)?.meta().map(|meta| meta.mtime);
     let outcome = run(host, &LDCONFIG, vec!["-X".into()], LDCONFIG_DEADLINE);
@@ -100,7 +107,7 @@ fn ldconfig(host: &dyn Host) -> Result<bool> {
         host.restore_mtime(etc, before)?;
         host.sync_dir(etc)?;
     }
-    outcome.map(|_| true)
+    outcome.map(drop)
 }
 
 /// Gives what we made the labels that the machine's SELinux policy wants: what is made in a

@@ -36,7 +36,9 @@ fn a_generation_that_is_a_word_of_its_own_is_told_how_to_be_written() {
 #[test]
 fn steps_that_a_foreign_root_leaves_out_are_not_told_as_done() {
     let guest = Guest::new();
-    for arguments in [&["apply"][..], &["--rollback"]] {
+    let runs: [&[&str]; 4] =
+        [&["apply", "--check"], &["apply"], &["--rollback", "--check"], &["--rollback"]];
+    for arguments in runs {
         let output = guest.install(arguments);
         let (said, warned) = (text(&output), String::from_utf8(output.stderr.clone()).unwrap());
         assert!(said.contains("50-vgpu.conf"), "{said}");

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use goblin::elf::Elf;
 use goblin::elf::dynamic::{DF_1_NODELETE, DF_1_NOW, DF_BIND_NOW};
+use goblin::elf::note::NT_GNU_BUILD_ID;
 use goblin::elf::program_header::PT_GNU_STACK;
 use goblin::elf::section_header::SHN_UNDEF;
 use vgpu_tests::{Stage, stage};
@@ -95,6 +96,19 @@ fn every_library_is_marked_as_ours() {
     }
     let own = std::env::current_exe().and_then(std::fs::File::open).expect("this test");
     assert!(!vgpud::mark::is_ours(&own).expect("a readable file"), "a program without a mark");
+}
+
+#[test]
+fn every_library_has_a_build_id_of_its_own() {
+    let mut ids = BTreeSet::new();
+    for shape in &SHAPES {
+        let bytes = std::fs::read(Stage::release().library(shape.soname)).expect("a staged file");
+        let elf = Elf::parse(&bytes).expect("a shipped library is an ELF file");
+        let notes = elf.iter_note_headers(&bytes).expect("a library with notes");
+        let id = notes.flatten().find(|note| note.n_type == NT_GNU_BUILD_ID && note.name == "GNU");
+        ids.insert(id.unwrap_or_else(|| panic!("{} has none", shape.soname)).desc.to_vec());
+    }
+    assert_eq!(ids.len(), SHAPES.len());
 }
 
 #[test]
