@@ -1,5 +1,6 @@
 //! What the command line and the configuration file say together.
 
+pub(crate) mod tenant;
 mod tls;
 
 use std::ffi::OsStr;
@@ -17,6 +18,7 @@ use crate::cli::Arguments;
 use crate::device::{Source, nvidia};
 use crate::error::DaemonError;
 use crate::store::Place;
+use tenant::{Problem, Tenant, TenantError};
 
 /// Read when no other file is named, if it is there.
 const DEFAULT_FILE: &str = "/etc/vgpu/host.toml";
@@ -66,6 +68,10 @@ pub(crate) struct Config {
     pub record: Option<PathBuf>,
     /// Certificate, key and the clients' CA, for addresses of the network.
     pub tls: Files,
+    /// Who may use what; empty: everybody all of it.
+    pub tenants: Vec<Tenant>,
+    /// The configuration file, for messages.
+    pub file: PathBuf,
 }
 
 /// The file's layout.
@@ -88,6 +94,8 @@ struct File {
     images_mib: Option<u32>,
     #[serde(default)]
     tls: tls::Entry,
+    #[serde(default)]
+    tenant: Vec<tenant::Entry>,
 }
 
 impl Config {
@@ -96,7 +104,7 @@ impl Config {
     /// # Errors
     /// [`DaemonError`] that names the file or option, what is wrong with it, and the remedy.
     pub fn load(arguments: &Arguments) -> Result<Self, DaemonError> {
-        let file = File::read(arguments.config.as_deref())?;
+        let (path, file) = File::read(arguments.config.as_deref())?;
         let listen = if arguments.listen.is_empty() { &file.listen } else { &arguments.listen };
         let mode = arguments.mode.as_ref().or(file.mode.as_ref());
         let group = arguments.group.as_ref().or(file.group.as_ref());
@@ -114,6 +122,12 @@ impl Config {
         let images_mib = arguments.images_mib.or(file.images_mib).unwrap_or(DEFAULT_IMAGES_MIB);
         let images_mib = within("images_mib", images_mib, IMAGES_MIB_MAX)?;
         let device = arguments.device.as_deref().or(file.device.as_deref());
+        let device = source(device, sim, driver_dir.map(PathBuf::as_path), cublas_dir)?;
+        let tenants = tenant::check(path, file.tenant)?;
+        if let (Source::Replay { .. }, Some(tenant)) = (&device, tenants.first()) {
+            let (tenant, source) = (tenant.name.clone(), Problem::Replay);
+            return Err(TenantError { path: path.into(), tenant, key: "name", source }.into());
+        }
         Ok(Self {
             listen: listen
                 .iter()
@@ -132,14 +146,16 @@ impl Config {
                 0 => 0,
                 drain => within("drain_seconds", drain, DRAIN_SECONDS_MAX)?.into(),
             }),
-            device: source(device, sim, driver_dir.map(PathBuf::as_path), cublas_dir)?,
             metrics: metrics.map(parse_address).transpose()?,
+            device,
             images: Place {
                 directory: images.map(absolute).transpose()?.or_else(cache_directory),
                 bytes_max: u64::from(images_mib) << 20,
             },
             record: arguments.record.as_deref().map(absolute).transpose()?,
             tls: file.tls.files(),
+            tenants,
+            file: path.into(),
         })
     }
 
@@ -150,19 +166,22 @@ impl Config {
 }
 
 impl File {
-    fn read(named: Option<&Path>) -> Result<Self, DaemonError> {
+    fn read(named: Option<&Path>) -> Result<(&Path, Self), DaemonError> {
         let path = named.unwrap_or(Path::new(DEFAULT_FILE));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self::default());
+                return Ok((path, Self::default()));
             }
             Err(source) => {
                 return Err(DaemonError::File { verb: "reading", path: path.into(), source });
             }
         };
-        toml::from_str(&text)
-            .map_err(|source| DaemonError::Config { path: path.into(), source: Box::new(source) })
+        let read = toml::from_str(&text).map_err(|source| DaemonError::Config {
+            path: path.into(),
+            source: Box::new(source),
+        })?;
+        Ok((path, read))
     }
 }
 

@@ -10,8 +10,9 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use vgpu_link::tls::{self, Credentials, Pem};
-use vgpu_link::wire::control::Process;
-use vgpu_link::wire::limits::{DEVICES_MAX, EXE_BYTES_MAX, PROCESSES_MAX};
+use vgpu_link::wire::control::{Process, Refusal, Refused};
+use vgpu_link::wire::header::VERSION;
+use vgpu_link::wire::limits::{DEVICES_MAX, EXE_BYTES_MAX, PROCESSES_MAX, SENTENCE_BYTES_MAX};
 use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
 
 use crate::counts::Counts;
@@ -30,14 +31,17 @@ const _: () = assert!(3 * (tls::FILE_BYTES_MAX + PATH_BYTES_MAX) + 64 <= MESSAGE
 const _: () = assert!(LISTED_MAX <= PROCESSES_MAX);
 const _: () = assert!(LISTED_MAX * (16 + EXE_BYTES_MAX) + 64 <= MESSAGE_BYTES_MAX);
 
-/// What a device's memory is used for.
+/// What a device's memory is used for, as a client's tenant sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Bytes of the device.
+    /// Bytes of the tenant's share of the device.
     pub total: u64,
-    /// Bytes in use, by all clients.
+    /// Bytes that the tenant may still have: less than the rest of its share where others have
+    /// taken what the device has.
+    pub free: u64,
+    /// Bytes in use, by all of the tenant's clients.
     pub used: u64,
-    /// Clients that use some, the largest first.
+    /// The tenant's clients that use some, the largest first.
     pub processes: Vec<Process>,
 }
 
@@ -51,10 +55,39 @@ pub(crate) enum Way {
     Tls(Box<Credentials>),
 }
 
+/// What a client may see and use: its tenant's share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The GPUs, in the order in which the client sees them.
+    pub gpus: Vec<Gpu>,
+    /// Bytes of this machine's memory that its worker may take.
+    pub host_memory: Option<u64>,
+    /// What the timer beside the message is worth; `None` with no timer.
+    pub rate: Option<Rate>,
+}
+
+/// How many messages a client may send, in ticks of its tenant's timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate {
+    /// Messages that one tick is worth.
+    pub tick: u32,
+    /// Most messages that the ticks of an idle time are worth.
+    pub burst: u32,
+}
+
+/// One GPU of a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gpu {
+    /// Its ordinal on the host.
+    pub ordinal: u32,
+    /// Bytes of its memory that the tenant may have.
+    pub bytes: u64,
+}
+
 /// From a worker to the host process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// Tells who the client is; not answered.
+    /// Tells who the client is; answered by `Admitted`, its timer beside it, or `TurnedAway`.
     Introduce {
         /// Process id as the guest sees it.
         pid: u32,
@@ -106,6 +139,15 @@ pub(crate) enum Tell {
     Granted(bool),
     /// Answers `Usage`.
     Usage(Usage),
+    /// Answers `Introduce`: the client is one of a tenant with this share.
+    Admitted(Share),
+    /// Answers `Introduce`: the client is to be refused.
+    TurnedAway {
+        /// The reason, for programs.
+        refusal: Refusal,
+        /// The reason, for people.
+        text: Text<SENTENCE_BYTES_MAX>,
+    },
 }
 
 impl Payload for Ask {
@@ -151,10 +193,7 @@ impl Payload for Ask {
         Ok(match reader.u8()? {
             0 => {
                 let (pid, name) = (reader.u32()?, Text::read(reader)?);
-                let certificate = match reader.u8()? {
-                    0 => None,
-                    _ => Some(Text::read(reader)?),
-                };
+                let certificate = optional(reader, Text::read)?;
                 Self::Introduce { pid, name, certificate }
             }
             1 => Self::Reserve { device: reader.u32()?, bytes: reader.u64()? },
@@ -185,6 +224,7 @@ impl Payload for Tell {
             Self::Usage(usage) => {
                 writer.u8(2);
                 writer.u64(usage.total);
+                writer.u64(usage.free);
                 writer.u64(usage.used);
                 let listed = &usage.processes[..usage.processes.len().min(LISTED_MAX)];
                 writer.count(listed.len());
@@ -193,6 +233,15 @@ impl Payload for Tell {
                     writer.u64(process.bytes);
                     process.name.write(writer);
                 }
+            }
+            Self::Admitted(share) => {
+                writer.u8(3);
+                share.write(writer);
+            }
+            Self::TurnedAway { refusal, text } => {
+                writer.u8(4);
+                let why = Refused { version: VERSION, refusal: *refusal, text: text.clone() };
+                why.write(writer);
             }
         }
     }
@@ -203,14 +252,19 @@ impl Payload for Tell {
             0 => Self::Serve { session: reader.u64()?, way: Way::read(reader)? },
             1 => Self::Granted(reader.u8()? == 1),
             2 => {
-                let (total, used) = (reader.u64()?, reader.u64()?);
+                let (total, free, used) = (reader.u64()?, reader.u64()?, reader.u64()?);
                 let processes = (0..reader.count(LISTED_MAX)?)
                     .map(|_| {
                         let (pid, bytes) = (reader.u32()?, reader.u64()?);
                         Ok(Process { pid, bytes, name: Text::read(reader)? })
                     })
                     .collect::<Result<_, Malformed>>()?;
-                Self::Usage(Usage { total, used, processes })
+                Self::Usage(Usage { total, free, used, processes })
+            }
+            3 => Self::Admitted(Share::read(reader)?),
+            4 => {
+                let Refused { refusal, text, .. } = Refused::read(reader)?;
+                Self::TurnedAway { refusal, text }
             }
             _ => return Err(malformed),
         })
@@ -246,6 +300,44 @@ impl Payload for Way {
             }))),
             _ => Err(malformed),
         }
+    }
+}
+
+impl Payload for Share {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.count(self.gpus.len());
+        for gpu in &self.gpus {
+            writer.u32(gpu.ordinal);
+            writer.u64(gpu.bytes);
+        }
+        writer.u8(self.host_memory.is_some().into());
+        self.host_memory.iter().for_each(|&bytes| writer.u64(bytes));
+        writer.u8(self.rate.is_some().into());
+        if let Some(rate) = self.rate {
+            writer.u32(rate.tick);
+            writer.u32(rate.burst);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let gpus = (0..reader.count(DEVICES_MAX)?)
+            .map(|_| Ok(Gpu { ordinal: reader.u32()?, bytes: reader.u64()? }))
+            .collect::<Result<_, Malformed>>()?;
+        let host_memory = optional(reader, Reader::u64)?;
+        let rate =
+            optional(reader, |reader| Ok(Rate { tick: reader.u32()?, burst: reader.u32()? }))?;
+        Ok(Self { gpus, host_memory, rate })
+    }
+}
+
+/// Reads what a byte before it says to be there.
+fn optional<'a, T>(
+    reader: &mut Reader<'a>,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    match reader.u8()? {
+        0 => Ok(None),
+        _ => read(reader).map(Some),
     }
 }
 
@@ -360,80 +452,4 @@ impl AsFd for Desk {
 }
 
 #[cfg(test)]
-mod tests {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-    use super::*;
-
-    #[test]
-    fn every_message_arrives_as_sent() {
-        let (ours, theirs) = Desk::pair().expect("a pair");
-        let theirs = Desk { socket: theirs, waits: true };
-        let name = Text::cut(&"n".repeat(EXE_BYTES_MAX));
-        for ask in [
-            Ask::Introduce { pid: 1, name: name.clone(), certificate: None },
-            Ask::Introduce { pid: 1, name: name.clone(), certificate: Some(name.clone()) },
-            Ask::Reserve { device: 2, bytes: 3 },
-            Ask::Release { device: 4, bytes: 5 },
-            Ask::Usage { device: 6 },
-            Ask::Open { totals: vec![7, 8] },
-            Ask::Count(Box::new(Counts { calls: 9, ..Counts::default() })),
-        ] {
-            theirs.send(&ask, None).expect("sent");
-            let (heard, handed) = ours.receive::<Ask>().expect("heard").expect("a message");
-            assert!(heard == ask && handed.is_none());
-        }
-        let processes = vec![Process { pid: 7, bytes: 8, name }; LISTED_MAX + 1];
-        let usage = Usage { total: 9, used: 10, processes };
-        ours.send(&Tell::Usage(usage.clone()), None).expect("sent");
-        let (heard, _) = theirs.receive::<Tell>().expect("heard").expect("a message");
-        let cut = Usage { processes: usage.processes[1..].to_vec(), ..usage };
-        assert_eq!(heard, Tell::Usage(cut));
-        let pem = |name: &str| Pem { path: name.into(), text: vec![1; tls::FILE_BYTES_MAX] };
-        let (ca, certificate, key) = (pem("/ca"), pem("/certificate"), pem("/key"));
-        let way = Way::Tls(Box::new(Credentials { ca, certificate, key }));
-        let serve = Tell::Serve { session: 1, way };
-        ours.send(&serve, None).expect("sent");
-        let (heard, _) = theirs.receive::<Tell>().expect("heard").expect("a message");
-        assert_eq!(heard, serve);
-        drop(ours);
-        assert!(theirs.receive::<Tell>().expect("no error").is_none());
-    }
-
-    #[test]
-    fn a_worker_waits_for_room_and_loses_no_message() {
-        const COUNT: u64 = 2000;
-        let (ours, theirs) = Desk::pair().expect("a pair");
-        let theirs = Desk { socket: theirs, waits: true };
-        let watched = theirs.socket.try_clone().expect("a file descriptor");
-        let ask = |bytes| Ask::Release { device: 0, bytes };
-        let sender = std::thread::spawn(move || {
-            (0..COUNT).try_for_each(|bytes| theirs.send(&ask(bytes), None))
-        });
-        let has_room = || {
-            let mut watched = [PollFd::new(&watched, PollFlags::OUT)];
-            poll(&mut watched, Some(&Timespec::default())) != Ok(0)
-        };
-        while has_room() && !sender.is_finished() {
-            std::thread::yield_now();
-        }
-        drop(watched);
-        for bytes in 0..COUNT {
-            let (heard, _) = ours.receive::<Ask>().expect("heard").expect("a message");
-            assert_eq!(heard, ask(bytes));
-        }
-        sender.join().expect("it ends").expect("all were sent");
-    }
-
-    #[test]
-    fn a_file_descriptor_travels_beside_its_message() {
-        let (ours, theirs) = Desk::pair().expect("a pair");
-        let theirs = Desk { socket: theirs, waits: true };
-        let (left, right) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        ours.send(&Tell::Serve { session: 3, way: Way::Plain }, Some(right.as_fd())).expect("sent");
-        let (heard, handed) = theirs.receive::<Tell>().expect("heard").expect("a message");
-        assert_eq!(heard, Tell::Serve { session: 3, way: Way::Plain });
-        drop((right, handed.expect("the socket")));
-        assert_eq!(std::io::Read::read(&mut &left, &mut [0]).expect("it ended"), 0);
-    }
-}
+mod tests;

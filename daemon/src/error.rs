@@ -26,6 +26,9 @@ pub(crate) enum DaemonError {
         /// Line and problem.
         source: Box<toml::de::Error>,
     },
+    /// A tenant of the configuration file cannot be.
+    #[error(transparent)]
+    Tenant(#[from] crate::config::tenant::TenantError),
     /// An option has a value that it cannot have.
     #[error("{name} = \"{value}\" is not {asks}")]
     Value {
@@ -173,6 +176,14 @@ pub(crate) enum DaemonError {
     /// A worker was started by somebody else than the host process.
     #[error("serving as a worker: standard input is not the host process's socket")]
     NotAWorker,
+    /// The host process does not want the client.
+    #[error("serving a client: {text}")]
+    TurnedAway {
+        /// The reason, for programs.
+        refusal: vgpu_link::wire::control::Refusal,
+        /// The reason, for people.
+        text: String,
+    },
     /// The system failed us.
     #[error("{verb}")]
     System {
@@ -197,6 +208,7 @@ impl DaemonError {
             Self::Config { .. } => {
                 Some("Correct the line; docs/host.md has all keys, and none else is known.")
             }
+            Self::Tenant(error) => Some(error.hint()),
             Self::Value { .. } => Some("Run vgpud --help for what each option takes."),
             Self::UnknownDevice { .. } => {
                 Some("Use --device nvidia, or --device sim, the simulated H100.")
@@ -232,7 +244,7 @@ impl DaemonError {
             Self::Link(error) => error.hint(),
             Self::Image { .. } => Some("Name another device's capability, or another file."),
             Self::NotAWorker => Some("Start vgpud itself: it starts its workers."),
-            Self::Desk { .. } | Self::System { .. } => None,
+            Self::TurnedAway { .. } | Self::Desk { .. } | Self::System { .. } => None,
         }
     }
 

@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
-use vgpu_link::wire::control::{Capabilities, DeviceStateReply, SnapshotReply};
+use vgpu_link::wire::control::{Capabilities, DeviceFacts, DeviceStateReply, SnapshotReply};
 
-use crate::desk::Usage;
+use crate::desk::{Gpu, Usage};
 use crate::dispatch::{Answer, Call, Finish};
 use crate::error::DaemonError;
 use crate::recording::{self, RecordingError, Section};
@@ -183,17 +183,42 @@ impl Opened {
         }
     }
 
-    /// Gives them to a client whose memory `bank` accounts for.
-    /// The code that it loads comes out of `images`.
-    pub fn lend(self, bank: impl Bank + 'static, images: Store) -> Lent {
+    /// Bytes of this process's memory that the devices' memory of a share takes.
+    pub fn memory_here(&self, gpus: &[Gpu]) -> u64 {
         match self {
-            Self::Sim(profile) => Lent::Devices(Box::new(Sim::new(profile, bank, images))),
-            Self::Nvidia { genuine, cublas } => {
+            Self::Sim(_) => gpus.iter().map(|gpu| gpu.bytes).sum(),
+            Self::Nvidia { .. } | Self::Recording(_) => 0,
+        }
+    }
+
+    /// Gives those of `gpus`, in that order, to a client whose memory `bank` accounts for. The
+    /// code that it loads comes out of `images`. A recording is played as it is.
+    pub fn lend(self, gpus: &[Gpu], bank: impl Bank + 'static, images: Store) -> Lent {
+        match self {
+            Self::Sim(mut profile) => {
+                profile.snapshot.devices = shared(&profile.snapshot.devices, gpus);
+                Lent::Devices(Box::new(Sim::new(profile, bank, images)))
+            }
+            Self::Nvidia { mut genuine, cublas } => {
+                genuine.snapshot.devices = shared(&genuine.snapshot.devices, gpus);
+                let known = |gpu: &Gpu| genuine.devices.get(gpu.ordinal as usize).copied();
+                genuine.devices = gpus.iter().filter_map(known).collect();
                 Lent::Devices(Box::new(Nvidia::new(genuine, cublas, bank, images)))
             }
             Self::Recording(sections) => Lent::Recording { sections, account: Box::new(bank) },
         }
     }
+}
+
+/// Describes the devices of a share, in its order: each has as much memory as may be used of it.
+/// An ordinal that is not there is left out; the host process grants none.
+fn shared(all: &[DeviceFacts], gpus: &[Gpu]) -> Vec<DeviceFacts> {
+    let share = |gpu: &Gpu| {
+        let device = all.get(gpu.ordinal as usize)?;
+        let total_memory = device.total_memory.min(gpu.bytes);
+        Some(DeviceFacts { total_memory, ..device.clone() })
+    };
+    gpus.iter().filter_map(share).collect()
 }
 
 /// Keeps the account of device memory, over all clients of the host.

@@ -1,5 +1,6 @@
 //! Who holds how much device memory, over all clients: what lets workers, `cuMemGetInfo` and NVML
-//! agree, and what a dead worker's memory is given back from.
+//! agree, what keeps tenants within their shares, and what a dead worker's memory is given back
+//! from.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,26 +8,41 @@ use vgpu_link::wire::Text;
 use vgpu_link::wire::control::Process;
 use vgpu_link::wire::limits::EXE_BYTES_MAX;
 
-use crate::desk::Usage;
+use crate::config::tenant::Limits;
+use crate::desk::{Gpu, Usage};
 
 /// The memory of every device and the share of every session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ledger {
     /// Bytes of each device, by ordinal; empty until the first worker has opened them.
     totals: Vec<u64>,
+    /// What each tenant may have.
+    tenants: Vec<Limits>,
     sessions: HashMap<u64, Account>,
 }
 
-/// One client's share.
-#[derive(Debug, Default)]
+/// What one client holds.
+#[derive(Debug)]
 struct Account {
+    tenant: usize,
     pid: u32,
     name: Text<EXE_BYTES_MAX>,
     /// Bytes by device.
     held: BTreeMap<u32, u64>,
 }
 
+impl Account {
+    fn held(&self, device: u32) -> u64 {
+        self.held.get(&device).copied().unwrap_or(0)
+    }
+}
+
 impl Ledger {
+    /// Keeps tenants within these limits; a tenant is named by its place among them.
+    pub fn new(tenants: Vec<Limits>) -> Self {
+        Self { totals: Vec::new(), tenants, sessions: HashMap::new() }
+    }
+
     /// Takes up devices of these sizes; `false` if they are not those of before, or none.
     pub fn open(&mut self, totals: Vec<u64>) -> bool {
         if !self.is_open() {
@@ -46,18 +62,51 @@ impl Ledger {
         self.totals.len()
     }
 
-    /// Opens a session's account under its client's name.
-    pub fn introduce(&mut self, session: u64, pid: u32, name: Text<EXE_BYTES_MAX>) {
-        let account = self.sessions.entry(session).or_default();
-        (account.pid, account.name) = (pid, name);
+    /// Bytes of a device, and those that all clients together use of it.
+    pub fn device(&self, device: u32) -> (u64, u64) {
+        let total = self.totals.get(device as usize).copied().unwrap_or(0);
+        (total, self.used(device, None))
     }
 
-    /// Reserves memory if there is that much of it.
+    /// Opens a session's account with a tenant; gives back how many clients the tenant has if it
+    /// may have no more.
+    pub fn admit(&mut self, session: u64, tenant: usize) -> Result<(), usize> {
+        let clients = self.sessions.values().filter(|account| account.tenant == tenant).count();
+        if self.tenants[tenant].clients.is_some_and(|most| clients >= most) {
+            return Err(clients);
+        }
+        let account = Account { tenant, pid: 0, name: Text::default(), held: BTreeMap::default() };
+        self.sessions.insert(session, account);
+        Ok(())
+    }
+
+    /// The tenant that a session was admitted for.
+    pub fn tenant(&self, session: u64) -> Option<usize> {
+        self.sessions.get(&session).map(|account| account.tenant)
+    }
+
+    /// Puts the client's name on its account.
+    pub fn introduce(&mut self, session: u64, pid: u32, name: Text<EXE_BYTES_MAX>) {
+        if let Some(account) = self.sessions.get_mut(&session) {
+            (account.pid, account.name) = (pid, name);
+        }
+    }
+
+    /// The GPUs of a tenant and how much of each it may have, in the order in which it sees them.
+    pub fn gpus(&self, tenant: usize) -> Vec<Gpu> {
+        let gpu = |ordinal| Some(Gpu { ordinal, bytes: self.share(tenant, ordinal)? });
+        match &self.tenants[tenant].gpus {
+            Some(gpus) => gpus.iter().copied().filter_map(gpu).collect(),
+            None => (0..self.totals.len() as u32).filter_map(gpu).collect(),
+        }
+    }
+
+    /// Reserves memory if the device has it and the session's tenant may have it.
     pub fn reserve(&mut self, session: u64, device: u32, bytes: u64) -> bool {
-        let Some(total) = self.totals.get(device as usize) else { return false };
-        let fits = self.used(device).checked_add(bytes).is_some_and(|used| used <= *total);
-        if fits {
-            *self.sessions.entry(session).or_default().held.entry(device).or_default() += bytes;
+        let Some(tenant) = self.tenant(session) else { return false };
+        let fits = self.free(tenant, device).is_some_and(|free| bytes <= free);
+        if let Some(account) = self.sessions.get_mut(&session).filter(|_| fits) {
+            *account.held.entry(device).or_default() += bytes;
         }
         fits
     }
@@ -78,56 +127,52 @@ impl Ledger {
         self.sessions.remove(&session).map_or(0, |account| account.held.values().sum())
     }
 
-    /// Says what a device's memory is used for; a device that is not there has none.
-    pub fn usage(&self, device: u32) -> Usage {
-        let mut processes: Vec<Process> = self
-            .sessions
-            .values()
-            .filter_map(|account| {
-                let bytes = account.held.get(&device).copied().filter(|&bytes| bytes > 0)?;
-                Some(Process { pid: account.pid, bytes, name: account.name.clone() })
+    /// Says what a device's memory is used for, as a session's tenant sees it; a device that it
+    /// does not have has none.
+    pub fn usage(&self, session: u64, device: u32) -> Usage {
+        let tenant = self.tenant(session);
+        let accounts = || {
+            self.sessions
+                .values()
+                .filter(|account| tenant == Some(account.tenant) && account.held(device) > 0)
+        };
+        let mut processes: Vec<Process> = accounts()
+            .map(|account| Process {
+                pid: account.pid,
+                bytes: account.held(device),
+                name: account.name.clone(),
             })
             .collect();
         processes.sort_by_key(|process| (std::cmp::Reverse(process.bytes), process.pid));
-        let total = self.totals.get(device as usize).copied().unwrap_or(0);
-        Usage { total, used: self.used(device), processes }
+        Usage {
+            total: tenant.and_then(|tenant| self.share(tenant, device)).unwrap_or(0),
+            free: tenant.and_then(|tenant| self.free(tenant, device)).unwrap_or(0),
+            used: accounts().map(|account| account.held(device)).sum(),
+            processes,
+        }
     }
 
-    fn used(&self, device: u32) -> u64 {
-        self.sessions.values().filter_map(|account| account.held.get(&device)).sum()
+    /// The part of a device that a tenant may have; `None` if it has none of it.
+    fn share(&self, tenant: usize, device: u32) -> Option<u64> {
+        let limits = &self.tenants[tenant];
+        let total = *self.totals.get(device as usize)?;
+        let is_its = limits.gpus.as_ref().is_none_or(|gpus| gpus.contains(&device));
+        is_its.then(|| limits.memory.map_or(total, |most| most.min(total)))
+    }
+
+    /// What a tenant may still have of a device.
+    fn free(&self, tenant: usize, device: u32) -> Option<u64> {
+        let of_share = self.share(tenant, device)?.saturating_sub(self.used(device, Some(tenant)));
+        let of_device = self.totals[device as usize].saturating_sub(self.used(device, None));
+        Some(of_share.min(of_device))
+    }
+
+    /// Bytes in use on a device, by one tenant or by all.
+    fn used(&self, device: u32, tenant: Option<usize>) -> u64 {
+        let counts = |account: &&Account| tenant.is_none_or(|tenant| account.tenant == tenant);
+        self.sessions.values().filter(counts).map(|account| account.held(device)).sum()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_granted_up_to_the_last_byte_and_comes_back_with_its_session() {
-        let mut ledger = Ledger::default();
-        assert!(!ledger.is_open() && !ledger.open(vec![]) && ledger.open(vec![100, 10]));
-        assert!(ledger.open(vec![100, 10]) && !ledger.open(vec![100]), "devices do not change");
-        ledger.introduce(1, 41, Text::cut("one"));
-        ledger.introduce(2, 42, Text::cut("two"));
-        assert!(ledger.reserve(1, 0, 60) && ledger.reserve(2, 0, 40) && ledger.reserve(2, 1, 10));
-        assert!(!ledger.reserve(1, 0, 1) && !ledger.reserve(1, 0, u64::MAX));
-        assert!(!ledger.reserve(1, 2, 0), "there is no third device");
-        let usage = ledger.usage(0);
-        assert_eq!((usage.total, usage.used), (100, 100));
-        let pids: Vec<u32> = usage.processes.iter().map(|process| process.pid).collect();
-        assert_eq!(pids, [41, 42]);
-        assert_eq!(ledger.close(2), 50);
-        assert_eq!((ledger.usage(0).used, ledger.usage(1).used), (60, 0));
-        assert!(ledger.reserve(1, 0, 40));
-    }
-
-    #[test]
-    fn more_than_is_held_is_not_given_back() {
-        let mut ledger = Ledger::default();
-        assert!(ledger.open(vec![100]));
-        assert!(ledger.reserve(1, 0, 60) && ledger.reserve(2, 0, 30));
-        assert!(!ledger.release(1, 0, 61) && !ledger.release(3, 0, 1) && !ledger.release(1, 1, 1));
-        assert!(ledger.release(1, 0, 60));
-        assert_eq!(ledger.usage(0).used, 30);
-    }
-}
+mod tests;

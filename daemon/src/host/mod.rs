@@ -3,36 +3,39 @@
 //! One thread, one loop, nothing that waits for a client: the handshake is the worker's, so a
 //! client that says nothing holds up its own worker only.
 
+mod admission;
 mod ending;
 mod ledger;
 pub(crate) mod metrics;
 mod network;
+mod pace;
 mod reload;
 mod signals;
 mod sockets;
 mod supervisor;
+mod tenants;
 mod workers;
 
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use vgpu_link::wire::control::Refusal;
-use vgpu_link::{Arrival, Link, Peer, handshake, socket_link, tls};
 
 use crate::cli::Arguments;
-use crate::config::Config;
-use crate::desk::{Ask, Tell};
+use crate::config::{Config, tenant};
+use crate::desk::Ask;
 use crate::device::Source;
 use crate::error::DaemonError;
 use crate::{log, recording};
 use ending::Drain;
 use ledger::Ledger;
-use metrics::{Figures, Metrics, Reason, Totals};
+use metrics::{Figures, Metrics, Totals};
+#[cfg(test)]
+pub(crate) use pace::Pace;
 use signals::{Asked, Signals};
 use sockets::Sockets;
 use supervisor::Supervisor;
+use tenants::Tenants;
 use workers::Workers;
 
 /// How long the host rests from accepting and from starting workers after one of them failed: what
@@ -54,12 +57,14 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
         recording::begin(file)?;
     }
     let metrics = config.metrics.map(Metrics::serve).transpose()?;
+    let tenants = Tenants::new(config.tenants.clone())?;
     let mut host = Host {
         sockets: Sockets::open(&config)?,
         signals,
         supervisor: Supervisor::find(),
         workers: Workers::new(epoch(), &config),
-        ledger: Ledger::default(),
+        ledger: Ledger::new(tenants.limits()),
+        tenants,
         metrics,
         totals: Totals::default(),
         sessions: 0,
@@ -70,6 +75,7 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
         arguments,
     };
     host.open_devices()?;
+    tenant::check_gpus(&host.config.file, &host.config.tenants, host.ledger.devices())?;
     let device = host.config.device.clone();
     log::event("ready", &[("device", &device.name()), ("gpus", &host.ledger.devices())]);
     // Whoever is told may read the log.
@@ -104,6 +110,7 @@ struct Host {
     ledger: Ledger,
     metrics: Option<Metrics>,
     totals: Totals,
+    tenants: Tenants,
     /// Connections so far.
     sessions: u64,
     /// Workers that served a client and ended badly.
@@ -215,13 +222,13 @@ impl Host {
 
     /// Puts together what Prometheus is told.
     fn figures(&self) -> Figures {
-        let gpus = (0..self.ledger.devices() as u32).map(|gpu| self.ledger.usage(gpu));
+        let gpus = (0..self.ledger.devices() as u32).map(|gpu| self.ledger.device(gpu));
         Figures {
             clients: self.workers.serving(),
             clients_max: self.config.clients_max,
             waiting_workers: self.workers.all().len() - self.workers.serving(),
             draining: self.drain.is_some(),
-            gpus: gpus.map(|usage| (usage.total, usage.used)).collect(),
+            gpus: gpus.collect(),
             totals: self.totals.clone(),
         }
     }
@@ -274,40 +281,6 @@ impl Host {
         }
     }
 
-    fn take_on(&mut self, arrival: Arrival) {
-        let Arrival { socket: client, peer } = arrival;
-        self.sessions += 1;
-        let session = self.sessions;
-        self.totals.connections += 1;
-        if self.drain.is_some() {
-            log::event(
-                "refused",
-                &[("session", &session), ("peer", &peer), ("because", &"stopping")],
-            );
-            self.totals.refuse(Reason::Stopping);
-            ending::turn_away(client);
-            return;
-        }
-        if self.workers.is_full() {
-            let text = format!("{} clients are served, and no more may be", self.workers.serving());
-            log::event("refused", &[("session", &session), ("peer", &peer), ("because", &text)]);
-            self.totals.refuse(Reason::Full);
-            refuse(client, &peer, Refusal::Full, &text);
-            return;
-        }
-        match self.workers.hand_over(&client, session, self.sockets.way(&peer)) {
-            Ok(pid) => {
-                log::event("client", &[("session", &session), ("peer", &peer), ("worker", &pid)]);
-            }
-            Err(error) => {
-                let because = log::chain(&error);
-                log::event("refused", &[("session", &session), ("because", &because)]);
-                self.totals.refuse(Reason::NoWorker);
-                refuse(client, &peer, Refusal::NoDevice, "the host could not start a worker");
-            }
-        }
-    }
-
     /// Hears one message of a worker, or its end.
     fn hear(&mut self, pid: u32) {
         let Some(worker) = self.workers.all().iter().find(|worker| worker.pid() == pid) else {
@@ -319,10 +292,12 @@ impl Host {
                 self.totals.counts.add(&counts);
                 Ok(true)
             }
-            (Some((ask, _)), Some(session)) => match answer(&mut self.ledger, session, ask) {
-                Some(tell) => worker.desk.send(&tell, None).map(|()| true),
-                None => Ok(true),
-            },
+            (Some((ask, _)), Some(session)) => {
+                match admission::answer(&mut self.ledger, &self.tenants, session, ask) {
+                    Some((tell, handed)) => worker.desk.send(&tell, handed).map(|()| true),
+                    None => Ok(true),
+                }
+            }
             (Some((Ask::Open { totals }, _)), None) => Ok(self.ledger.open(totals)),
             // A worker without a client has nothing to ask.
             (Some(_), None) => Ok(false),
@@ -360,37 +335,4 @@ impl Host {
     fn rest(&mut self) {
         self.rest_until = Some(Instant::now() + REST);
     }
-}
-
-/// Does what a worker asks; `None` where no answer is due.
-fn answer(ledger: &mut Ledger, session: u64, ask: Ask) -> Option<Tell> {
-    match ask {
-        Ask::Introduce { pid, name, .. } => {
-            ledger.introduce(session, pid, name);
-            None
-        }
-        Ask::Reserve { device, bytes } => {
-            Some(Tell::Granted(ledger.reserve(session, device, bytes)))
-        }
-        Ask::Release { device, bytes } => {
-            if !ledger.release(session, device, bytes) {
-                log::event("miscounted", &[("session", &session), ("bytes", &bytes)]);
-            }
-            None
-        }
-        Ask::Usage { device } => Some(Tell::Usage(ledger.usage(device))),
-        // Said before there was a client; again, it changes nothing.
-        Ask::Open { .. } | Ask::Count(_) => None,
-    }
-}
-
-/// Turns a client away without waiting for it.
-fn refuse(client: OwnedFd, peer: &Peer, refusal: Refusal, text: &str) {
-    if matches!(peer, Peer::Address(_)) {
-        return tls::refuse(&client);
-    }
-    let mut link = socket_link(client);
-    link.wait_until(Some(Instant::now()));
-    // A fresh socket has room for the few bytes; a client that is gone needs no answer.
-    let _ = handshake::refuse(&mut link, refusal, text);
 }

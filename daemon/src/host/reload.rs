@@ -46,11 +46,13 @@ fn merge(old: &Config, new: Config) -> (Config, Vec<&'static str>) {
         ("device", old.device != new.device),
         ("mode", old.access.mode != new.access.mode),
         ("group", old.access.group != new.access.group),
+        ("tenant", old.tenants != new.tenants),
     ];
     let kept = differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect();
-    // A device is that of all workers, and the ledger's. Sockets have the bits that they were made
+    // A device is that of all workers, and the ledger's, which knows tenants by their place. Sockets have the bits that they were made
     // with: changing them in place would leave a moment in which the wrong ones may connect.
-    let config = Config { device: old.device.clone(), access: old.access, ..new };
+    let (device, tenants) = (old.device.clone(), old.tenants.clone());
+    let config = Config { device, tenants, access: old.access, ..new };
     (config, kept)
 }
 

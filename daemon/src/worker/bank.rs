@@ -1,10 +1,13 @@
-//! The worker's account of device memory with the host process.
+//! The worker's account with the host process: who its client is, what the client may use, and
+//! device memory.
+
+use std::os::fd::OwnedFd;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Text;
 use vgpu_link::wire::limits::EXE_BYTES_MAX;
 
-use crate::desk::{Ask, Desk, Tell, Usage};
+use crate::desk::{Ask, Desk, Gpu, Share, Tell, Usage};
 use crate::device::Bank;
 use crate::error::DaemonError;
 use crate::log;
@@ -13,21 +16,40 @@ use crate::log;
 #[derive(Debug)]
 pub(crate) struct HostBank {
     desk: Desk,
+    /// The client's GPUs; it calls each by its place among them.
+    gpus: Vec<Gpu>,
 }
 
 impl HostBank {
-    /// Opens the client's account.
+    /// Opens the client's account; returns what the client may use, and the timer of its rate.
+    /// `certificate` is the name in its certificate, where the link has one.
     ///
     /// # Errors
-    /// [`DaemonError`] if the host process is gone.
+    /// [`DaemonError::TurnedAway`] if the client is to be refused, another one if the host process
+    /// is gone.
     pub fn open(
         desk: Desk,
         pid: u32,
         name: Text<EXE_BYTES_MAX>,
         certificate: Option<Text<EXE_BYTES_MAX>>,
-    ) -> Result<Self, DaemonError> {
+    ) -> Result<(Self, Share, Option<OwnedFd>), DaemonError> {
         desk.send(&Ask::Introduce { pid, name, certificate }, None)?;
-        Ok(Self { desk })
+        match desk.receive()? {
+            Some((Tell::Admitted(share), timer)) => {
+                Ok((Self { desk, gpus: share.gpus.clone() }, share, timer))
+            }
+            Some((Tell::TurnedAway { refusal, text }, _)) => {
+                Err(DaemonError::TurnedAway { refusal, text: text.to_string() })
+            }
+            Some(_) | None => Err(DaemonError::NotAWorker),
+        }
+    }
+
+    /// The host's ordinal of one of the client's GPUs. What the client does not have, no device
+    /// here asks for: it was made without it.
+    fn ordinal(&self, device: u32) -> Result<u32, Error> {
+        let gpu = self.gpus.get(device as usize).ok_or(Error::INVALID_DEVICE)?;
+        Ok(gpu.ordinal)
     }
 
     fn ask(&self, ask: &Ask) -> Result<Tell, Error> {
@@ -46,23 +68,27 @@ impl HostBank {
 
 impl Bank for HostBank {
     fn reserve(&mut self, device: u32, bytes: u64) -> Result<(), Error> {
+        let device = self.ordinal(device)?;
         match self.ask(&Ask::Reserve { device, bytes })? {
             Tell::Granted(true) => Ok(()),
             Tell::Granted(false) => Err(Error::OUT_OF_MEMORY),
-            Tell::Serve { .. } | Tell::Usage(_) => Err(Error::DEVICE_UNAVAILABLE),
+            _ => Err(Error::DEVICE_UNAVAILABLE),
         }
     }
 
     fn release(&mut self, device: u32, bytes: u64) {
+        // Only what was reserved comes back.
+        let Ok(device) = self.ordinal(device) else { return };
         if let Err(error) = self.desk.send(&Ask::Release { device, bytes }, None) {
             log::event("no-ledger", &[("because", &log::chain(&error))]);
         }
     }
 
     fn usage(&self, device: u32) -> Result<Usage, Error> {
+        let device = self.ordinal(device)?;
         match self.ask(&Ask::Usage { device })? {
             Tell::Usage(usage) => Ok(usage),
-            Tell::Serve { .. } | Tell::Granted(_) => Err(Error::DEVICE_UNAVAILABLE),
+            _ => Err(Error::DEVICE_UNAVAILABLE),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! A worker process: serves one client, then ends, and all that the client held ends with it.
 
 mod bank;
+mod confine;
 mod deferred;
 mod held;
+mod ration;
 mod replay;
 mod replies;
 mod session;
@@ -31,6 +33,7 @@ use crate::log;
 use crate::recording::{Player, Tape, TapedReceiver, TapedSender};
 use crate::store::Store;
 use bank::HostBank;
+use ration::Ration;
 use replies::Replies;
 use session::Session;
 use tally::{CountedReceiver, CountedSender, Reporter, Tally};
@@ -48,12 +51,14 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     // With the host process gone nobody keeps the ledger, so no client may go on.
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(DaemonError::system("binding the worker to the host process"))?;
+    // Makes its directory, which is all that the worker may write to from then on.
+    let images = Store::open(&options.images());
+    confine::confine(options)?;
     let stop = stop::Stop::watch()?;
     let desk = Desk::from_stdin()?;
     // All of the device that does not need a client, so that a client need not wait for it.
     let opened = options.source().open()?;
     desk.send(&Ask::Open { totals: opened.memory_totals() }, None)?;
-    let images = Store::open(&options.images());
     let Some((Tell::Serve { session, way }, Some(client))) = desk.receive()? else {
         return Ok(());
     };
@@ -82,7 +87,10 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         }
         let tape = options.record.clone().map(|path| Tape::new(path, session, exe.to_string()));
         let program = exe.to_string();
-        let lent = device.insert(opened.lend(HostBank::open(desk, pid, exe, certificate)?, images));
+        let (bank, share, timer) = HostBank::open(desk, pid, exe, certificate)?;
+        confine::limit_memory(&opened, &share)?;
+        let ration = share.rate.zip(timer).map(|(rate, timer)| Ration::new(timer, rate));
+        let lent = device.insert(opened.lend(&share.gpus, bank, images));
         let host_version = Text::cut(env!("CARGO_PKG_VERSION"));
         let welcome = Welcome { host_version, epoch: options.epoch, session };
         // Without shared memory it goes on, only slower.
@@ -91,23 +99,38 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         }
         handshake::welcome(&mut *link, &welcome)?;
         link.settle()?;
-        Ok::<_, DaemonError>((lent, program, tape))
+        Ok::<_, DaemonError>((lent, program, tape, ration))
     });
-    let tape = met.as_ref().ok().and_then(|(_, _, tape)| tape.clone());
+    let tape = met.as_ref().ok().and_then(|(_, _, tape, _)| tape.clone());
     let (sender, receiver) = overheard(link, tape.as_ref(), tally);
     let replies = Arc::new(Replies::new(sender));
     let ended = match met {
-        Ok((Lent::Devices(device), ..)) => {
-            Session::new(receiver, Arc::clone(&replies), &mut **device).serve()
+        Ok((Lent::Devices(device), .., ration)) => {
+            Session::new(receiver, Arc::clone(&replies), &mut **device, ration).serve()
         }
-        Ok((Lent::Recording { sections, .. }, program, _)) => {
+        Ok((Lent::Recording { sections, .. }, program, ..)) => {
             let player = Player::new(std::mem::take(sections), &program);
             replay::serve(receiver, &replies, player, session)?
         }
         Err(DaemonError::Link(error)) => Err(error),
+        Err(DaemonError::TurnedAway { refusal, text }) => {
+            replies.turn_away(refusal, &text);
+            Ok(())
+        }
         Err(error) => return Err(error),
     };
     drop(watch);
+    part(ended, &stop, &replies, session);
+    // The last of its report.
+    drop(counting);
+    if let Some(tape) = tape {
+        tape.finish();
+    }
+    Ok(())
+}
+
+/// Says why the conversation ended: to the client if the host ends it, to the log if nobody did.
+fn part(ended: Result<(), LinkError>, stop: &stop::Stop, replies: &Replies, session: u64) {
     match ended {
         Err(LinkError::Closed) if stop.is_asked() => {
             replies.goodbye(Reason::Stopping, "the host is being stopped");
@@ -115,12 +138,6 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         Err(LinkError::Closed) | Ok(()) => {}
         Err(error) => parted(session, &error),
     }
-    // The last of its report.
-    drop(counting);
-    if let Some(tape) = tape {
-        tape.finish();
-    }
-    Ok(())
 }
 
 /// Says why a connection ended that did not just close.

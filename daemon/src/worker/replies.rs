@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgpu_abi::cuda::Error;
-use vgpu_link::wire::control::Reason;
+use vgpu_link::wire::control::{Reason, Refusal};
 use vgpu_link::wire::{Header, Kind};
 use vgpu_link::{Closer, LinkError, Sender, handshake};
 
@@ -72,6 +72,14 @@ impl Replies {
         match &mut *self.sender() {
             Some(sender) => sender.send(&reply, payload, bulk),
             None => Err(LinkError::Closed),
+        }
+    }
+
+    /// Refuses the client, as the last frame.
+    pub fn turn_away(&self, refusal: Refusal, text: &str) {
+        if let Some(mut sender) = self.sender().take() {
+            // One that is gone needs no answer.
+            let _ = handshake::refuse(&mut *sender, refusal, text);
         }
     }
 

@@ -10,6 +10,7 @@ use vgpu_link::wire::control::{Collect, DeviceState, NextFunction, Snapshot, opc
 use vgpu_link::wire::{Header, Kind, Malformed, Payload, Request, cuda};
 use vgpu_link::{Bulk, LinkError, Receiver};
 
+use super::Ration;
 use super::held::{Held, Message, Verdict};
 use super::replies::{Replies, code};
 use super::touch::Touch;
@@ -32,17 +33,19 @@ pub(crate) struct Session<'a> {
     waiters: Waiters,
     held: Held,
     answer: Answer,
+    ration: Option<Ration>,
 }
 
 impl<'a> Session<'a> {
-    /// Connects a client with a device.
+    /// Connects a client with a device; `ration` delays its messages.
     pub fn new(
         receiver: Box<dyn Receiver>,
         replies: Arc<Replies>,
         device: &'a mut dyn Devices,
+        ration: Option<Ration>,
     ) -> Self {
         let (waiters, held, answer) = (Waiters::new(), Held::default(), Answer::default());
-        Self { receiver, replies, device, waiters, held, answer }
+        Self { receiver, replies, device, waiters, held, answer, ration }
     }
 
     /// Serves until the client goes.
@@ -54,7 +57,7 @@ impl<'a> Session<'a> {
         let (mut payload, mut bulk) = (Vec::new(), Vec::new());
         loop {
             let served = match self.receiver.receive(&mut payload, Bulk::Grow(&mut bulk)) {
-                Ok(header) => self.one(&header, &payload, &bulk).map_err(|error| match error {
+                Ok(header) => self.in_time(&header, &payload, &bulk).map_err(|error| match error {
                     LinkError::Closed => self.receiver.last_words(),
                     error => error,
                 }),
@@ -68,6 +71,15 @@ impl<'a> Session<'a> {
                 return Err(error);
             }
         }
+    }
+
+    /// Serves one message when the client may have one. What it sends meanwhile waits in the link,
+    /// and when that is full the client does.
+    fn in_time(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
+        if let Some(ration) = &mut self.ration {
+            ration.take()?;
+        }
+        self.one(header, payload, bulk)
     }
 
     fn one(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {

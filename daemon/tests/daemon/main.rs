@@ -10,3 +10,4 @@ mod network;
 mod operating;
 mod process;
 mod serving;
+mod tenants;

@@ -167,7 +167,12 @@ fn policy(link: &LinkSeen) -> Vec<Finding> {
         Trouble::Full => Some(
             Finding::fail(&["F66"], "the host serves as many clients as its policy allows")
                 .saw(&failed.error)
-                .remedy("end some clients, or raise clients_max in /etc/vgpu/host.toml there"),
+                .remedy("end some clients, or raise what /etc/vgpu/host.toml there allows"),
+        ),
+        Trouble::Stranger => Some(
+            Finding::fail(&["F66"], "the host serves named tenants, and this is none of them")
+                .saw(&failed.error)
+                .remedy("name it in a [[tenant]] of /etc/vgpu/host.toml there"),
         ),
         Trouble::NoDevice => Some(
             Finding::fail(&["F80"], "the host's own device does not answer")

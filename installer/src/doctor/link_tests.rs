@@ -120,6 +120,7 @@ fn a_driver_that_is_too_old_is_told_with_the_one_that_is_needed() {
 #[test]
 fn what_the_host_refuses_and_holds_is_told() {
     assert_eq!(of("host.worker", &over(&unreached(Trouble::Full))), ["fail F66"]);
+    assert_eq!(of("host.worker", &over(&unreached(Trouble::Stranger))), ["fail F66"]);
     assert_eq!(of("host.worker", &over(&unreached(Trouble::NoDevice))), ["fail F80"]);
     let clients = vec![(999, "llama-server".to_owned(), 5 << 20)];
     let mut busy = device();

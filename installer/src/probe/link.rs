@@ -95,6 +95,8 @@ pub enum Trouble {
     Version,
     /// The host serves as many clients as it may.
     Full,
+    /// The host serves named tenants, and this machine or user is none of them.
+    Stranger,
     /// The host's own device does not answer.
     NoDevice,
     /// Anything else.
@@ -237,6 +239,7 @@ fn trouble(error: &LinkError) -> Trouble {
         LinkError::Refused { refusal, .. } => match refusal {
             Refusal::Version => Trouble::Version,
             Refusal::Full => Trouble::Full,
+            Refusal::Stranger => Trouble::Stranger,
             Refusal::NoDevice => Trouble::NoDevice,
             Refusal::Malformed => Trouble::Broken,
         },

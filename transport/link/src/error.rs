@@ -212,8 +212,12 @@ impl LinkError {
                 Some("Install the same version of vgpu-ollama in the guest and on the host.")
             }
             Self::Refused { refusal: Refusal::Full, .. } => {
-                Some("End some clients, or raise clients_max in /etc/vgpu/host.toml.")
+                Some("End some clients, or raise what /etc/vgpu/host.toml allows on the host.")
             }
+            Self::Refused { refusal: Refusal::Stranger, .. } => Some(
+                "Name this user, machine or certificate in a [[tenant]] of /etc/vgpu/host.toml on \
+                 the host.",
+            ),
             Self::TimedOut => Some("Check that vgpud runs and that its machine is not overloaded."),
             _ => None,
         }

@@ -87,7 +87,9 @@ fn every_message_is_read_as_written_and_refused_at_every_cut() {
     check_round_trip(Collected { deliveries: vec![], has_more: false });
     check_round_trip(Hello { role: Role::Observer, ..hello() });
     check_round_trip(Welcome { host_version: Text::cut("0.1"), epoch: 1, session: 2 });
-    for refusal in [Refusal::Version, Refusal::Full, Refusal::Malformed, Refusal::NoDevice] {
+    for refusal in
+        [Refusal::Version, Refusal::Full, Refusal::Malformed, Refusal::NoDevice, Refusal::Stranger]
+    {
         check_round_trip(Refused { version: 9, refusal, text: Text::cut("é") });
     }
     for reason in [

@@ -40,7 +40,7 @@ pub(crate) struct Genuine {
     pub(super) nvml: Box<Nvml>,
     /// What the guest is told at its start.
     pub snapshot: SnapshotReply,
-    pub(super) devices: Vec<Named>,
+    pub(in crate::device) devices: Vec<Named>,
 }
 
 impl Genuine {

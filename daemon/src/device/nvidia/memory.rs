@@ -128,6 +128,5 @@ pub(super) fn mem_get_info_v2(
     let (mut free, mut total) = (0, 0);
     nvidia.driver.mem_get_info_v2(&mut free, &mut total)?;
     let usage = nvidia.bank.usage(device)?;
-    let left = usage.total.saturating_sub(usage.used);
-    Ok(MemGetInfoV2Reply { free: left.min(free as u64), total: usage.total })
+    Ok(MemGetInfoV2Reply { free: usage.free.min(free as u64), total: usage.total })
 }

@@ -44,7 +44,7 @@ pub(super) fn describe(nvml: &Nvml, device: Pointer, usage: Usage) -> DeviceStat
     };
     DeviceStateReply {
         memory_total: usage.total,
-        memory_free: usage.total.saturating_sub(usage.used),
+        memory_free: usage.free,
         memory_used: usage.used,
         gpu_utilisation: rate(0),
         memory_utilisation: rate(4),

@@ -104,7 +104,7 @@ impl Profile {
     pub fn state(&self, usage: Usage) -> DeviceStateReply {
         DeviceStateReply {
             memory_total: usage.total,
-            memory_free: usage.total - usage.used,
+            memory_free: usage.free,
             memory_used: usage.used,
             gpu_utilisation: 0,
             memory_utilisation: 0,

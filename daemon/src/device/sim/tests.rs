@@ -40,7 +40,8 @@ impl Bank for OwnBank {
     }
 
     fn usage(&self, _: u32) -> Result<Usage, Error> {
-        Ok(Usage { total: self.total, used: *self.used.borrow(), processes: Vec::new() })
+        let (total, used) = (self.total, *self.used.borrow());
+        Ok(Usage { total, free: total - used, used, processes: Vec::new() })
     }
 }
 

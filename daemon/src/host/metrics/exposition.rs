@@ -32,7 +32,8 @@ pub(super) fn text(figures: &Figures) -> String {
     let help = "Connections that came.";
     page.one("vgpud_connections_total", "counter", help, totals.connections);
     page.family("vgpud_refused_total", "counter", "Connections that were refused.");
-    for (reason, count) in ["full", "stopping", "no_worker"].into_iter().zip(totals.refused) {
+    let reasons = ["full", "stopping", "no_worker", "stranger"];
+    for (reason, count) in reasons.into_iter().zip(totals.refused) {
         page.sample("vgpud_refused_total", &[("reason", reason)], count);
     }
     let help = "Workers of clients that ended badly.";

@@ -26,6 +26,8 @@ pub(crate) enum Reason {
     Stopping,
     /// No worker could be had.
     NoWorker,
+    /// It is of no tenant.
+    Stranger,
 }
 
 /// Everything that the host process counts from its start on.
@@ -34,7 +36,7 @@ pub(crate) struct Totals {
     /// Connections that came.
     pub connections: u64,
     /// Those of them that were refused, by [`Reason`].
-    pub refused: [u64; 3],
+    pub refused: [u64; 4],
     /// Workers of clients that ended badly.
     pub failed_workers: u64,
     /// Readings of the configuration that were refused.

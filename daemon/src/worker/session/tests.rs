@@ -99,7 +99,7 @@ fn against(
     thread::scope(|scope| {
         let session = scope.spawn(move || {
             let (sender, receiver) = Box::new(far).split();
-            Session::new(receiver, Arc::new(Replies::new(sender)), &mut device).serve()
+            Session::new(receiver, Arc::new(Replies::new(sender)), &mut device, None).serve()
         });
         near.wait_until(Some(Instant::now() + LIMIT));
         client(&mut near);

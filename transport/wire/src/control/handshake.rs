@@ -115,6 +115,8 @@ pub enum Refusal {
     Malformed,
     /// The host's device does not answer.
     NoDevice,
+    /// The host serves named tenants, and the guest is none of them.
+    Stranger,
 }
 
 /// Turns a guest away; the connection ends. Its layout is the same in every version.
@@ -136,18 +138,20 @@ impl Payload for Refused {
             Refusal::Full => 1,
             Refusal::Malformed => 2,
             Refusal::NoDevice => 3,
+            Refusal::Stranger => 4,
         });
         self.text.write(writer);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let version = reader.u16()?;
-        let malformed = reader.malformed("a refusal of 0 to 3");
+        let malformed = reader.malformed("a refusal of 0 to 4");
         let refusal = match reader.u8()? {
             0 => Refusal::Version,
             1 => Refusal::Full,
             2 => Refusal::Malformed,
             3 => Refusal::NoDevice,
+            4 => Refusal::Stranger,
             _ => return Err(malformed),
         };
         Ok(Self { version, refusal, text: Text::read(reader)? })

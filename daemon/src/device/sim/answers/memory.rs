@@ -39,6 +39,6 @@ impl MemoryCalls for Sim {
         _: MemGetInfoV2,
     ) -> Result<MemGetInfoV2Reply, Error> {
         let usage = self.bank.usage(self.contexts.find(call.context)?.device)?;
-        Ok(MemGetInfoV2Reply { free: usage.total - usage.used, total: usage.total })
+        Ok(MemGetInfoV2Reply { free: usage.free, total: usage.total })
     }
 }

@@ -1,0 +1,175 @@
+//! Who is served and who is not, and what the ledger answers to those who are.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use vgpu_link::wire::Text;
+use vgpu_link::wire::control::Refusal;
+use vgpu_link::{Arrival, Link, Peer, handshake, socket_link, tls};
+
+use super::ledger::Ledger;
+use super::metrics::Reason;
+use super::tenants::{Belongs, Tenants};
+use super::{Host, ending};
+use crate::desk::{Ask, Share, Tell};
+use crate::log;
+
+impl Host {
+    /// Hands a client to a worker, or refuses it.
+    pub(super) fn take_on(&mut self, arrival: Arrival) {
+        let Arrival { socket: client, peer } = arrival;
+        self.sessions += 1;
+        let session = self.sessions;
+        self.totals.connections += 1;
+        if self.drain.is_some() {
+            let fields: [(&str, &dyn std::fmt::Display); 3] =
+                [("session", &session), ("peer", &peer), ("because", &"stopping")];
+            log::event("refused", &fields);
+            self.totals.refuse(Reason::Stopping);
+            ending::turn_away(client);
+            return;
+        }
+        let tenant = match self.admit(session, &peer) {
+            Ok(tenant) => tenant,
+            Err((refusal, text)) => {
+                let fields: [(&str, &dyn std::fmt::Display); 3] =
+                    [("session", &session), ("peer", &peer), ("because", &text)];
+                log::event("refused", &fields);
+                self.totals.refuse(reason(refusal));
+                refuse(client, &peer, refusal, &text);
+                return;
+            }
+        };
+        match self.workers.hand_over(&client, session, self.sockets.way(&peer)) {
+            Ok(pid) => {
+                let tenant = tenant.map_or("?", |tenant| self.tenants.name(tenant));
+                let fields: [(&str, &dyn std::fmt::Display); 4] =
+                    [("session", &session), ("peer", &peer), ("tenant", &tenant), ("worker", &pid)];
+                log::event("client", &fields);
+            }
+            Err(error) => {
+                self.ledger.close(session);
+                let because = log::chain(&error);
+                log::event("refused", &[("session", &session), ("because", &because)]);
+                self.totals.refuse(Reason::NoWorker);
+                refuse(client, &peer, Refusal::NoDevice, "the host could not start a worker");
+            }
+        }
+    }
+
+    /// Finds a client's tenant and opens its account; `None` where its certificate will say.
+    fn admit(&mut self, session: u64, peer: &Peer) -> Result<Option<usize>, (Refusal, String)> {
+        if self.workers.is_full() {
+            let text = format!("{} clients are served, and no more may be", self.workers.serving());
+            return Err((Refusal::Full, text));
+        }
+        match self.tenants.of(peer) {
+            Belongs::To(tenant) => {
+                admit(&mut self.ledger, &self.tenants, session, tenant)?;
+                Ok(Some(tenant))
+            }
+            Belongs::ByCertificate => Ok(None),
+            Belongs::Nowhere => Err(stranger(peer)),
+        }
+    }
+}
+
+/// Does what a worker asks; `None` where no answer is due. A file descriptor may go with the
+/// answer.
+pub(super) fn answer<'a>(
+    ledger: &mut Ledger,
+    tenants: &'a Tenants,
+    session: u64,
+    ask: Ask,
+) -> Option<(Tell, Option<BorrowedFd<'a>>)> {
+    let tell = match ask {
+        Ask::Introduce { pid, name, certificate } => {
+            let certificate = certificate.as_ref().map(Text::as_str);
+            return Some(match introduce(ledger, tenants, session, certificate) {
+                Ok(tenant) => {
+                    ledger.introduce(session, pid, name);
+                    let pace = tenants.pace(tenant);
+                    (Tell::Admitted(share(ledger, tenants, tenant)), pace.map(AsFd::as_fd))
+                }
+                Err((refusal, text)) => {
+                    log::event("refused", &[("session", &session), ("because", &text)]);
+                    (Tell::TurnedAway { refusal, text: Text::cut(&text) }, None)
+                }
+            });
+        }
+        Ask::Reserve { device, bytes } => Tell::Granted(ledger.reserve(session, device, bytes)),
+        Ask::Release { device, bytes } => {
+            if !ledger.release(session, device, bytes) {
+                log::event("miscounted", &[("session", &session), ("bytes", &bytes)]);
+            }
+            return None;
+        }
+        Ask::Usage { device } => Tell::Usage(ledger.usage(session, device)),
+        // Said before there was a client; again, it changes nothing.
+        Ask::Open { .. } | Ask::Count(_) => return None,
+    };
+    Some((tell, None))
+}
+
+/// Says which tenant a client is of that has introduced itself: the one that it was admitted for,
+/// or that of its certificate.
+fn introduce(
+    ledger: &mut Ledger,
+    tenants: &Tenants,
+    session: u64,
+    certificate: Option<&str>,
+) -> Result<usize, (Refusal, String)> {
+    if let Some(tenant) = ledger.tenant(session) {
+        return Ok(tenant);
+    }
+    let Some(name) = certificate else { return Err(stranger(&"a client without a certificate")) };
+    let tenant = tenants.of_certificate(name);
+    let tenant = tenant.ok_or_else(|| stranger(&format!("certificate:{name}")))?;
+    admit(ledger, tenants, session, tenant)?;
+    log::event("tenant", &[("session", &session), ("tenant", &tenants.name(tenant))]);
+    Ok(tenant)
+}
+
+fn admit(
+    ledger: &mut Ledger,
+    tenants: &Tenants,
+    session: u64,
+    tenant: usize,
+) -> Result<(), (Refusal, String)> {
+    ledger.admit(session, tenant).map_err(|clients| {
+        let name = tenants.name(tenant);
+        (Refusal::Full, format!("tenant {name} has {clients} clients, and may have no more"))
+    })
+}
+
+fn stranger(seen: &dyn std::fmt::Display) -> (Refusal, String) {
+    (Refusal::Stranger, format!("{seen} is of no tenant of this host"))
+}
+
+/// What a client of a tenant may see and use.
+fn share(ledger: &Ledger, tenants: &Tenants, tenant: usize) -> Share {
+    Share {
+        gpus: ledger.gpus(tenant),
+        host_memory: tenants.host_memory_of_one(tenant),
+        rate: tenants.pace(tenant).map(|pace| pace.rate),
+    }
+}
+
+/// What a refusal counts as.
+fn reason(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::Stranger => Reason::Stranger,
+        _ => Reason::Full,
+    }
+}
+
+/// Turns a client away without waiting for it.
+fn refuse(client: OwnedFd, peer: &Peer, refusal: Refusal, text: &str) {
+    if matches!(peer, Peer::Address(_)) {
+        return tls::refuse(&client);
+    }
+    let mut link = socket_link(client);
+    link.wait_until(Some(Instant::now()));
+    // A fresh socket has room for the few bytes; a client that is gone needs no answer.
+    let _ = handshake::refuse(&mut link, refusal, text);
+}

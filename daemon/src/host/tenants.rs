@@ -1,0 +1,142 @@
+//! Which tenant a client belongs to.
+
+use vgpu_link::Peer;
+
+use super::pace::Pace;
+use crate::config::tenant::{Limits, Tenant};
+use crate::error::DaemonError;
+
+/// The tenants of this host.
+#[derive(Debug)]
+pub(crate) struct Tenants {
+    all: Vec<Tenant>,
+    /// Set where none is configured: everybody is of the only one.
+    open: bool,
+    /// What limits the messages of each, where something does.
+    paces: Vec<Option<Pace>>,
+}
+
+/// What is known of a client's tenant when it connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Belongs {
+    /// It is of this tenant.
+    To(usize),
+    /// Its certificate will say, which its worker sees.
+    ByCertificate,
+    /// It is of none.
+    Nowhere,
+}
+
+impl Tenants {
+    /// Takes up the configured tenants; without any, everybody is one tenant `all` without limits.
+    ///
+    /// # Errors
+    /// [`DaemonError::System`] if the system has no timer for a limit of messages.
+    pub fn new(mut all: Vec<Tenant>) -> Result<Self, DaemonError> {
+        let open = all.is_empty();
+        if open {
+            all.push(Tenant { name: "all".into(), ..Tenant::default() });
+        }
+        let pace = |tenant: &Tenant| tenant.limits.messages_per_second.map(Pace::new).transpose();
+        let paces = all.iter().map(pace).collect::<Result<_, _>>()?;
+        Ok(Self { all, open, paces })
+    }
+
+    /// The limits of each tenant.
+    pub fn limits(&self) -> Vec<Limits> {
+        self.all.iter().map(|tenant| tenant.limits.clone()).collect()
+    }
+
+    /// A tenant's name.
+    pub fn name(&self, tenant: usize) -> &str {
+        &self.all[tenant].name
+    }
+
+    /// Bytes of this machine's memory that the worker of one client of a tenant may take: an equal
+    /// part of the tenant's for each client that it may have.
+    pub fn host_memory_of_one(&self, tenant: usize) -> Option<u64> {
+        let limits = &self.all[tenant].limits;
+        // The configuration is refused where it does not say how many clients.
+        Some(limits.host_memory? / limits.clients.unwrap_or(1) as u64)
+    }
+
+    /// What limits a tenant's messages.
+    pub fn pace(&self, tenant: usize) -> Option<&Pace> {
+        self.paces[tenant].as_ref()
+    }
+
+    /// Finds the tenant of a peer that the system vouches for. A process is looked for by its user
+    /// first; its group counts where no tenant names the user.
+    pub fn of(&self, peer: &Peer) -> Belongs {
+        if self.open {
+            return Belongs::To(0);
+        }
+        let found = match peer {
+            Peer::Process { uid, gid, .. } => self
+                .position(|tenant| tenant.users.contains(uid))
+                .or_else(|| self.position(|tenant| tenant.groups.contains(gid))),
+            Peer::Machine { cid } => self.position(|tenant| tenant.machines.contains(cid)),
+            Peer::Address(_) => return Belongs::ByCertificate,
+        };
+        found.map_or(Belongs::Nowhere, Belongs::To)
+    }
+
+    /// Finds the tenant of a name in a certificate that our own authority signed.
+    pub fn of_certificate(&self, name: &str) -> Option<usize> {
+        self.position(|tenant| tenant.certificates.iter().any(|known| known == name))
+    }
+
+    fn position(&self, is_it: impl Fn(&Tenant) -> bool) -> Option<usize> {
+        self.all.iter().position(is_it)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenants() -> Tenants {
+        let one =
+            Tenant { name: "one".into(), users: vec![1000], groups: vec![50], ..Tenant::default() };
+        let two = Tenant {
+            name: "two".into(),
+            users: vec![1001],
+            groups: vec![60],
+            machines: vec![3],
+            certificates: vec!["guest".into()],
+            ..Tenant::default()
+        };
+        Tenants::new(vec![one, two]).expect("nothing is limited")
+    }
+
+    #[test]
+    fn a_peer_is_found_by_user_then_by_group_then_not_at_all() {
+        let tenants = tenants();
+        let of = |uid, gid| tenants.of(&Peer::Process { uid, gid, pid: 1 });
+        assert_eq!(of(1000, 1), Belongs::To(0));
+        assert_eq!(of(1001, 50), Belongs::To(1), "the user decides, not the group");
+        assert_eq!(of(7, 60), Belongs::To(1));
+        assert_eq!(of(7, 7), Belongs::Nowhere);
+        assert_eq!(of(0, 0), Belongs::Nowhere, "root is nobody's tenant unless it is named");
+        assert_eq!(of(3, 3), Belongs::Nowhere, "a context id is no user");
+        assert_eq!(tenants.of(&Peer::Machine { cid: 3 }), Belongs::To(1));
+        assert_eq!(tenants.of(&Peer::Machine { cid: 1000 }), Belongs::Nowhere);
+    }
+
+    #[test]
+    fn a_peer_of_the_network_is_found_by_its_certificate_only() {
+        let tenants = tenants();
+        let address = Peer::Address("127.0.0.1:9".parse().expect("an address"));
+        assert_eq!(tenants.of(&address), Belongs::ByCertificate);
+        assert_eq!(tenants.of_certificate("guest"), Some(1));
+        assert_eq!(tenants.of_certificate("Guest"), None);
+        assert_eq!(tenants.of_certificate(""), None);
+    }
+
+    #[test]
+    fn without_tenants_everybody_is_of_the_same_one() {
+        let tenants = Tenants::new(Vec::new()).expect("nothing is limited");
+        assert_eq!(tenants.of(&Peer::Process { uid: 7, gid: 7, pid: 7 }), Belongs::To(0));
+        assert_eq!((tenants.name(0), tenants.limits()), ("all", vec![Limits::default()]));
+    }
+}
