@@ -1,6 +1,9 @@
 //! What the host process and its workers say to each other, over a socket that keeps messages
 //! apart (`SOCK_SEQPACKET`). Both ends are this program; messages are checked all the same.
 
+mod share;
+mod way;
+
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,7 +12,6 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use vgpu_link::tls::{self, Credentials, Pem};
 use vgpu_link::wire::control::{Process, Refusal, Refused};
 use vgpu_link::wire::header::VERSION;
 use vgpu_link::wire::limits::{DEVICES_MAX, EXE_BYTES_MAX, PROCESSES_MAX, SENTENCE_BYTES_MAX};
@@ -17,6 +19,8 @@ use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
 
 use crate::counts::Counts;
 use crate::error::DaemonError;
+pub(crate) use share::{Gpu, Rate, Share};
+pub(crate) use way::Way;
 
 /// Largest message, in bytes: 64 KiB, below the 208 KiB of a socket's default buffer.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
@@ -24,10 +28,6 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Most processes in a message: 192 of at most 272 bytes each are 51 KiB.
 const LISTED_MAX: usize = 192;
 
-/// Longest path in a message, in bytes.
-const PATH_BYTES_MAX: usize = 1024;
-
-const _: () = assert!(3 * (tls::FILE_BYTES_MAX + PATH_BYTES_MAX) + 64 <= MESSAGE_BYTES_MAX);
 const _: () = assert!(LISTED_MAX <= PROCESSES_MAX);
 const _: () = assert!(LISTED_MAX * (16 + EXE_BYTES_MAX) + 64 <= MESSAGE_BYTES_MAX);
 
@@ -43,45 +43,6 @@ pub(crate) struct Usage {
     pub used: u64,
     /// The tenant's clients that use some, the largest first.
     pub processes: Vec<Process>,
-}
-
-/// How a client is spoken with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// Frames as they are.
-    Plain,
-    /// Through TLS. The host process has read the files: a worker need not be able to, and uses
-    /// those that are there when its client comes.
-    Tls(Box<Credentials>),
-}
-
-/// What a client may see and use: its tenant's share.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Share {
-    /// The GPUs, in the order in which the client sees them.
-    pub gpus: Vec<Gpu>,
-    /// Bytes of this machine's memory that its worker may take.
-    pub host_memory: Option<u64>,
-    /// What the timer beside the message is worth; `None` with no timer.
-    pub rate: Option<Rate>,
-}
-
-/// How many messages a client may send, in ticks of its tenant's timer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
-    /// Messages that one tick is worth.
-    pub tick: u32,
-    /// Most messages that the ticks of an idle time are worth.
-    pub burst: u32,
-}
-
-/// One GPU of a share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Gpu {
-    /// Its ordinal on the host.
-    pub ordinal: u32,
-    /// Bytes of its memory that the tenant may have.
-    pub bytes: u64,
 }
 
 /// From a worker to the host process.
@@ -268,65 +229,6 @@ impl Payload for Tell {
             }
             _ => return Err(malformed),
         })
-    }
-}
-
-impl Payload for Way {
-    fn write(&self, writer: &mut Writer<'_>) {
-        match self {
-            Self::Plain => writer.u8(0),
-            Self::Tls(credentials) => {
-                writer.u8(1);
-                for pem in [&credentials.ca, &credentials.certificate, &credentials.key] {
-                    Text::<PATH_BYTES_MAX>::cut(&pem.path.to_string_lossy()).write(writer);
-                    writer.bytes(&pem.text);
-                }
-            }
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let malformed = reader.malformed("a way to speak");
-        let pem = |reader: &mut Reader<'_>| {
-            let path = Text::<PATH_BYTES_MAX>::read(reader)?.as_str().into();
-            Ok(Pem { path, text: reader.bytes(tls::FILE_BYTES_MAX)?.to_vec() })
-        };
-        match reader.u8()? {
-            0 => Ok(Self::Plain),
-            1 => Ok(Self::Tls(Box::new(Credentials {
-                ca: pem(reader)?,
-                certificate: pem(reader)?,
-                key: pem(reader)?,
-            }))),
-            _ => Err(malformed),
-        }
-    }
-}
-
-impl Payload for Share {
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.count(self.gpus.len());
-        for gpu in &self.gpus {
-            writer.u32(gpu.ordinal);
-            writer.u64(gpu.bytes);
-        }
-        writer.u8(self.host_memory.is_some().into());
-        self.host_memory.iter().for_each(|&bytes| writer.u64(bytes));
-        writer.u8(self.rate.is_some().into());
-        if let Some(rate) = self.rate {
-            writer.u32(rate.tick);
-            writer.u32(rate.burst);
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let gpus = (0..reader.count(DEVICES_MAX)?)
-            .map(|_| Ok(Gpu { ordinal: reader.u32()?, bytes: reader.u64()? }))
-            .collect::<Result<_, Malformed>>()?;
-        let host_memory = optional(reader, Reader::u64)?;
-        let rate =
-            optional(reader, |reader| Ok(Rate { tick: reader.u32()?, burst: reader.u32()? }))?;
-        Ok(Self { gpus, host_memory, rate })
     }
 }
 

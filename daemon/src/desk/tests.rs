@@ -1,6 +1,7 @@
 //! Messages between host process and worker arrive as they were sent.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vgpu_link::tls::{self, Credentials, Pem};
 
 use super::*;
 
