@@ -49,8 +49,9 @@ fn merge(old: &Config, new: Config) -> (Config, Vec<&'static str>) {
         ("tenant", old.tenants != new.tenants),
     ];
     let kept = differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect();
-    // A device is that of all workers, and the ledger's, which knows tenants by their place. Sockets have the bits that they were made
-    // with: changing them in place would leave a moment in which the wrong ones may connect.
+    // A device is that of all workers, and the ledger's, which knows tenants by their place.
+    // Sockets have the bits that they were made with: changing them in place would leave a moment
+    // in which the wrong ones may connect.
     let (device, tenants) = (old.device.clone(), old.tenants.clone());
     let config = Config { device, tenants, access: old.access, ..new };
     (config, kept)

@@ -2,7 +2,8 @@
 //!
 //! With the simulated device a worker reads and writes the images and the recording, and nothing
 //! else. The genuine driver keeps the files that its unit leaves it (it opens devices and loads
-//! libraries as it goes); it loses what no driver needs. Docs: host.md, "How far clients are apart".
+//! libraries as it goes); it loses what no driver needs. In docs/host.md: "How far clients are
+//! apart".
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -91,14 +91,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         confine::limit_memory(&opened, &share)?;
         let ration = share.rate.zip(timer).map(|(rate, timer)| Ration::new(timer, rate));
         let lent = device.insert(opened.lend(&share.gpus, bank, images));
-        let host_version = Text::cut(env!("CARGO_PKG_VERSION"));
-        let welcome = Welcome { host_version, epoch: options.epoch, session };
-        // Without shared memory it goes on, only slower.
-        if let Err(error) = link.grant() {
-            log::event("no-ring", &[("session", &session), ("because", &log::chain(&error))]);
-        }
-        handshake::welcome(&mut *link, &welcome)?;
-        link.settle()?;
+        welcome(&mut *link, options.epoch, session)?;
         Ok::<_, DaemonError>((lent, program, tape, ration))
     });
     let tape = met.as_ref().ok().and_then(|(_, _, tape, _)| tape.clone());
@@ -127,6 +120,17 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         tape.finish();
     }
     Ok(())
+}
+
+/// Accepts a client, and agrees with it on the quickest way that the link has.
+fn welcome(link: &mut dyn Link, epoch: u64, session: u64) -> Result<(), LinkError> {
+    // Without shared memory it goes on, only slower.
+    if let Err(error) = link.grant() {
+        log::event("no-ring", &[("session", &session), ("because", &log::chain(&error))]);
+    }
+    let host_version = Text::cut(env!("CARGO_PKG_VERSION"));
+    handshake::welcome(link, &Welcome { host_version, epoch, session })?;
+    link.settle()
 }
 
 /// Says why the conversation ended: to the client if the host ends it, to the log if nobody did.

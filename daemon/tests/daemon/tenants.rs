@@ -38,7 +38,8 @@ fn serve(arguments: &[&str], alice: &str, bob: &str) -> Vgpud {
     std::fs::set_permissions(directory.path(), everybody).expect("it is ours");
     let file = directory.path().join("host.toml");
     let text = format!(
-        "device = \"sim\"\nmode = \"0666\"\n[[tenant]]\nname = \"alice\"\nusers = [{ALICE}]\n{alice}\n\
+        "device = \"sim\"\nmode = \"0666\"\n\
+         [[tenant]]\nname = \"alice\"\nusers = [{ALICE}]\n{alice}\n\
          [[tenant]]\nname = \"bob\"\nusers = [{BOB}]\n{bob}\n"
     );
     std::fs::write(&file, text).expect("written");
