@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use vgpu_loader::{Files, Found};
 
@@ -217,12 +218,24 @@ impl Root {
         // before: nothing is allocated and no lock is taken.
         unsafe { command.pre_exec(enter) };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = {
+        let limit = Instant::now() + BUSY_LIMIT;
+        let child = loop {
             let _no_writing = FORK.lock().expect("no case failed");
-            command.spawn().expect("chroot(2) needs root: run this test as root")
+            match command.spawn() {
+                // A process of another thread still has it open for writing, until it executes.
+                Err(error) if is_busy(&error) && Instant::now() < limit => std::thread::yield_now(),
+                child => break child.expect("chroot(2) needs root: run this test as root"),
+            }
         };
         child.wait_with_output().expect("it ends")
     }
+}
+
+/// How long a program may stay open for writing in a process that has yet to execute another.
+const BUSY_LIMIT: Duration = Duration::from_secs(10);
+
+fn is_busy(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::ExecutableFileBusy
 }
 
 /// True if a directory is there and programs in it get the rights that their bits say.
