@@ -16,7 +16,7 @@ pub const FILE: &str = "/etc/vgpu/guest.toml";
 pub const VARIABLE: &str = "VGPU_LINK";
 
 /// What is tried, in this order, where nothing is configured. PCI and vsock come first in the
-/// design; they join this list when they are built.
+/// design; each joins this list when it was seen to work in a virtual machine.
 pub const AUTOMATIC: [&str; 1] = ["unix:/run/vgpu/vgpud.sock"];
 
 /// Largest configuration file: 64 KiB, a thousand times what the keys need.
