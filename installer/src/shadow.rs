@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::object::{Object, Stamp};
 
@@ -157,6 +157,10 @@ impl Ground for Shadow<'_> {
     }
 
     fn move_new(&self, from: &Path, to: &Path) -> Result<()> {
+        if !Ground::inspect(self, to)?.is_absent() {
+            let exists = std::io::ErrorKind::AlreadyExists.into();
+            return Err(Error::io("putting into place", to, exists));
+        }
         self.move_over(from, to)
     }
 
@@ -199,6 +203,7 @@ mod tests {
         let shadow = Shadow::of(&host);
         let text = |path: &str| shadow.read(Path::new(path), 9).unwrap();
         shadow.move_over(Path::new("/l/a"), Path::new("/l/b")).unwrap();
+        assert!(shadow.move_new(Path::new("/d/b"), Path::new("/l/b")).is_err(), "it is there");
         shadow.move_new(Path::new("/d/b"), Path::new("/d/c")).unwrap();
         assert_eq!(shadow.list(Path::new("/l")).unwrap(), ["c"]);
         assert_eq!((text("/d/c"), text("/d/a")), (Some(b"one".to_vec()), None));
