@@ -184,7 +184,8 @@ mod tests {
         let Some(Program::Worker(options)) = parsed.command else { panic!("a worker") };
         let confined = std::thread::spawn(move || {
             let status = files(&options).expect("the rules are right");
-            assert_eq!(status.ruleset, RulesetStatus::FullyEnforced, "this needs Linux 6.12");
+            // Older kernels than 6.12 know fewer rules; those for files are the oldest.
+            assert_ne!(status.ruleset, RulesetStatus::NotEnforced, "this needs Linux 5.13");
             system_calls(false).expect("the filter is right");
             check();
         });
