@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::pci::Obstacle;
 use crate::wire::Malformed;
 use crate::wire::control::{Reason, Refusal};
 
@@ -25,6 +26,14 @@ pub enum LinkError {
         uri: String,
         /// The schemes that work.
         available: &'static str,
+    },
+    /// No PCI device, or not the one that was named, can carry the link.
+    #[error("opening the link {uri}")]
+    Pci {
+        /// The URI.
+        uri: String,
+        /// What keeps it from being used.
+        source: Obstacle,
     },
     /// Nobody could be reached at the address.
     #[error("connecting to {uri}")]
@@ -200,6 +209,7 @@ impl LinkError {
                 Some("Use unix:/run/vgpu/vgpud.sock, vsock:2:6475 or tls:gpu-host:6475.")
             }
             Self::Connect { source, .. } => connect_hint(source),
+            Self::Pci { source, .. } => Some(source.hint()),
             Self::File { source, .. } => Some(file_hint(source)),
             Self::Credential { remedy, .. } | Self::Distrust { remedy, .. } => Some(remedy),
             Self::Listen { .. } => {

@@ -35,6 +35,7 @@ mod error;
 pub mod handshake;
 mod listen;
 mod memory;
+pub mod pci;
 mod socket;
 mod stream;
 mod tcp;
@@ -54,7 +55,7 @@ pub use memory::{MemoryStream, memory_pair};
 pub use socket::Socket;
 pub use stream::{Stream, StreamLink, StreamReceiver, StreamSender};
 pub use upgrade::{SocketLink, UpgradableSocket, socket_link};
-pub use uri::{HostPort, Uri};
+pub use uri::{HostPort, PciAddress, Uri};
 pub use vgpu_wire as wire;
 
 use wire::Header;

@@ -28,7 +28,7 @@ pub enum Uri {
 }
 
 /// Names a PCI function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PciAddress {
     /// Domain.
     pub domain: u32,
@@ -38,6 +38,29 @@ pub struct PciAddress {
     pub device: u8,
     /// Function, below 8.
     pub function: u8,
+}
+
+impl PciAddress {
+    /// Reads an address as the kernel writes it, such as `0000:00:05.0`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (domain, rest) = text.split_once(':')?;
+        let (bus, rest) = rest.split_once(':')?;
+        let (device, function) = rest.split_once('.')?;
+        let address = Self {
+            domain: hex(domain, 4)?,
+            bus: u8::try_from(hex(bus, 2)?).ok()?,
+            device: u8::try_from(hex(device, 2)?).ok()?,
+            function: u8::try_from(hex(function, 1)?).ok()?,
+        };
+        (address.device < 32 && address.function < 8).then_some(address)
+    }
+}
+
+impl fmt::Display for PciAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { domain, bus, device, function } = self;
+        write!(formatter, "{domain:04x}:{bus:02x}:{device:02x}.{function}")
+    }
 }
 
 /// Names a service on the network.
@@ -63,7 +86,7 @@ fn parse(text: &str) -> Result<Uri, &'static str> {
     match scheme {
         "unix" => unix(rest),
         "pci" if rest == "auto" => Ok(Uri::Pci(None)),
-        "pci" => pci(rest)
+        "pci" => PciAddress::parse(rest)
             .map(|address| Uri::Pci(Some(address)))
             .ok_or("a PCI address looks like 0000:00:05.0"),
         "vsock" => rest
@@ -89,19 +112,6 @@ fn unix(path: &str) -> Result<Uri, &'static str> {
     }
 }
 
-fn pci(text: &str) -> Option<PciAddress> {
-    let (domain, rest) = text.split_once(':')?;
-    let (bus, rest) = rest.split_once(':')?;
-    let (device, function) = rest.split_once('.')?;
-    let address = PciAddress {
-        domain: hex(domain, 4)?,
-        bus: u8::try_from(hex(bus, 2)?).ok()?,
-        device: u8::try_from(hex(device, 2)?).ok()?,
-        function: u8::try_from(hex(function, 1)?).ok()?,
-    };
-    (address.device < 32 && address.function < 8).then_some(address)
-}
-
 fn hex(digits: &str, count: usize) -> Option<u32> {
     let plain = digits.len() == count && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     plain.then(|| u32::from_str_radix(digits, 16).ok())?
@@ -122,9 +132,7 @@ impl fmt::Display for Uri {
         match self {
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
             Self::Pci(None) => formatter.write_str("pci:auto"),
-            Self::Pci(Some(PciAddress { domain, bus, device, function })) => {
-                write!(formatter, "pci:{domain:04x}:{bus:02x}:{device:02x}.{function}")
-            }
+            Self::Pci(Some(address)) => write!(formatter, "pci:{address}"),
             Self::Vsock { cid, port } => write!(formatter, "vsock:{cid}:{port}"),
             Self::Tls(HostPort { host, port }) if host.contains(':') => {
                 write!(formatter, "tls:[{host}]:{port}")
