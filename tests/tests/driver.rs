@@ -303,6 +303,43 @@ fn a_program_for_cuda_13_is_refused_by_a_driver_for_12_and_one_for_12_is_not() {
     assert!(!twelve.stderr.contains("vgpu:"), "{}", twelve.stderr);
 }
 
+/// Looks at a device as ggml does when it lists devices: both tell free and total memory.
+const LOOK: &str = "
+import ctypes, sys
+runtime, cuda = ctypes.CDLL('libcudart.so.12'), ctypes.CDLL('libcuda.so.1')
+count, size, place = ctypes.c_int(), ctypes.c_size_t, ctypes.c_void_p()
+free, total, value = size(), size(), ctypes.c_int()
+codes = [
+    runtime.cudaGetDeviceCount(ctypes.byref(count)),
+    runtime.cudaSetDevice(0),
+    runtime.cudaDeviceCanAccessPeer(ctypes.byref(value), 0, 1),
+    cuda.cuDeviceGetP2PAttribute(ctypes.byref(value), 1, 0, 1),
+    runtime.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)),
+]
+looked = free.value, total.value
+if sys.argv[1] == 'use':
+    codes += [
+        runtime.cudaMalloc(ctypes.byref(place), size(64 << 20)),
+        runtime.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)),
+        runtime.cudaDeviceReset(),
+    ]
+print(set(codes), total.value == looked[1], looked[0] - free.value)
+";
+
+#[test]
+fn who_only_looks_at_a_device_gets_no_context_and_who_uses_it_one() {
+    let seen = ["look", "use"].map(|story| {
+        let chain = Chain { counts: true, arguments: &["--sim-gpus", "2"], ..Chain::default() };
+        let host = Vgpud::chain_with(&Stage::dev(), &chain).expect("a chain");
+        let mut python = over(&Stage::dev(), Way::SearchPath, &host.link(), "python3");
+        let done = run(python.args(["-c", LOOK, story]), LIMIT).and_then(|done| done.success());
+        let said = done.unwrap_or_else(|error| panic!("{error}\n{}", host.log()));
+        (said.trim().to_owned(), calls(&host.end(), "cuDevicePrimaryCtxRetain"))
+    });
+    assert_eq!(seen[0], ("{0} True 0".to_owned(), 0));
+    assert_eq!(seen[1], (format!("{{0}} True {}", 64 << 20), 1));
+}
+
 /// Every C function that the host calls, with its arguments: what a case sees through the driver is
 /// what it sees on the simulated device, be it right or not.
 #[test]

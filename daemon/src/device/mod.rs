@@ -108,6 +108,15 @@ impl Source {
         }
     }
 
+    /// Tells how many workers are to wait for clients, with the devices open. One Ollama start
+    /// brings 12 clients in a second, and a driver takes some tenths of a second to open.
+    pub fn workers_ahead(&self) -> usize {
+        match self {
+            Self::Sim { .. } | Self::Replay { .. } => 2,
+            Self::Nvidia { .. } => 8,
+        }
+    }
+
     /// Opens the devices as far as that needs no client.
     ///
     /// # Errors

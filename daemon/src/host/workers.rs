@@ -12,9 +12,6 @@ use crate::config::Config;
 use crate::desk::{Desk, Tell, Way};
 use crate::error::DaemonError;
 
-/// Workers that wait for a client: one takes it at once while the next is started.
-const IDLE_TARGET: usize = 2;
-
 /// One worker process.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -148,7 +145,7 @@ impl Workers {
     /// [`DaemonError::System`] if the system starts no more processes.
     pub fn refill(&mut self) -> Result<(), DaemonError> {
         let waiting = self.all.len() - self.serving();
-        let target = IDLE_TARGET.min(self.config.clients_max.saturating_sub(self.serving()));
+        let target = self.config.device.workers_ahead().min(self.config.clients_max.saturating_sub(self.serving()));
         for _ in waiting..target {
             self.start()?;
         }

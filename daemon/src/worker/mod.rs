@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
-use vgpu_link::tls::TlsStream;
+use vgpu_link::tls::{self, TlsStream};
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Reason, Welcome};
 use vgpu_link::wire::limits::EXE_BYTES_MAX;
-use vgpu_link::{Link, LinkError, Receiver, Sender, StreamLink, handshake, socket_link};
+use vgpu_link::{Link, LinkError, Receiver, Sender, handshake, socket_link};
 
 use crate::cli::WorkerOptions;
 use crate::desk::{Ask, Desk, Tell, Way};
@@ -178,7 +178,7 @@ fn open(way: Way, client: OwnedFd, limit: Instant) -> Result<Opened, LinkError> 
             let (stream, tenant) = TlsStream::accept(client, &credentials, limit)?;
             // A name too long to be one of the configuration is none of a tenant's.
             let tenant = tenant.filter(|name| name.len() <= EXE_BYTES_MAX);
-            Ok((Box::new(StreamLink::new(stream)), tenant.map(|name| Text::cut(&name))))
+            Ok((Box::new(tls::link(stream)), tenant.map(|name| Text::cut(&name))))
         }
     }
 }

@@ -37,6 +37,7 @@ mod listen;
 mod memory;
 pub mod pci;
 mod socket;
+mod squeeze;
 mod stream;
 mod tcp;
 pub mod tls;
@@ -53,6 +54,7 @@ pub use error::LinkError;
 pub use listen::{Access, Arrival, Listener, Peer};
 pub use memory::{MemoryStream, memory_pair};
 pub use socket::Socket;
+pub use squeeze::Squeezed;
 pub use stream::{Stream, StreamLink, StreamReceiver, StreamSender};
 pub use upgrade::{SocketLink, UpgradableSocket, socket_link};
 pub use uri::{HostPort, PciAddress, Uri};
@@ -227,7 +229,7 @@ pub fn connect(
     let mut link: Box<dyn Link> = match uri {
         Uri::Unix(path) => Box::new(unix::connect(path, limit)?),
         Uri::Vsock { cid, port } => Box::new(vsock::connect(*cid, *port, limit)?),
-        Uri::Tls(to) => Box::new(StreamLink::new(tls::TlsStream::connect(to, files, limit)?)),
+        Uri::Tls(to) => Box::new(tls::link(tls::TlsStream::connect(to, files, limit)?)),
         Uri::Pci(_) => {
             let available = "unix:, vsock: and tls:";
             return Err(LinkError::NotBuilt { uri: uri.to_string(), available });

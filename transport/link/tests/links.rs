@@ -13,7 +13,8 @@ use vgpu_link::wire::control::{Hello, Reason, Refusal, Role, Welcome, opcode};
 use vgpu_link::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX, VERSION};
 use vgpu_link::wire::{Header, Kind, Payload, Text};
 use vgpu_link::{
-    Bulk, Link, LinkError, MemoryStream, Receiver, Sender, Socket, Stream, StreamLink, handshake,
+    Bulk, Link, LinkError, MemoryStream, Receiver, Sender, Socket, Squeezed, Stream, StreamLink,
+    handshake,
 };
 use vgpu_ring::{Duplex, Layout, SocketBell, Wish, grant};
 
@@ -50,9 +51,10 @@ impl Subject for Socket {
     }
 }
 
-impl Subject for TlsStream {
+impl Subject for Squeezed<TlsStream> {
     fn ends() -> (Self, Self) {
-        made::pair()
+        let (guest, host) = made::pair();
+        (Self::new(guest), Self::new(host))
     }
 }
 
@@ -70,7 +72,10 @@ impl Subject for Duplex<SocketBell> {
 macro_rules! over_every_link {
     ($($name:ident)*) => {
         mod memory { $(#[test] fn $name() { super::$name::<vgpu_link::MemoryStream>(); })* }
-        mod tls { $(#[test] fn $name() { super::$name::<vgpu_link::tls::TlsStream>(); })* }
+        mod tls {
+            use vgpu_link::{Squeezed, tls::TlsStream};
+            $(#[test] fn $name() { super::$name::<Squeezed<TlsStream>>(); })*
+        }
         mod ring {
             use vgpu_ring::{Duplex, SocketBell};
             $(#[test] fn $name() { super::$name::<Duplex<SocketBell>>(); })*

@@ -11,18 +11,15 @@ use super::foreign::Pointer;
 use super::handles::Kind;
 use crate::dispatch::{Call, Wait};
 
-/// The guest counts who retains; here each primary context is retained once, by the first.
+/// The guest counts who retains; here each primary context is retained once, by the first call
+/// that works in it: programs that only look at devices retain contexts, too.
 pub(super) fn device_primary_ctx_retain(
     nvidia: &mut Nvidia,
     _: &Call,
     r: DevicePrimaryCtxRetain,
 ) -> Result<DevicePrimaryCtxRetainReply, Error> {
-    let (device, number) = primary(nvidia, r.dev)?;
-    if !nvidia.handles.is_alive(number) {
-        let mut context = Pointer::default();
-        nvidia.driver.device_primary_ctx_retain(&mut context, device)?;
-        nvidia.handles.put(Kind::Context, number, context);
-    }
+    let (_, number) = primary(nvidia, r.dev)?;
+    nvidia.handles.promise(number);
     Ok(DevicePrimaryCtxRetainReply { pctx: number })
 }
 
@@ -35,10 +32,7 @@ pub(super) fn device_primary_ctx_release_v2(
     if !nvidia.handles.is_alive(number) {
         return Err(Error::INVALID_CONTEXT);
     }
-    nvidia.announce_end(number);
-    nvidia.driver.device_primary_ctx_release_v2(device)?;
-    nvidia.bury_context(number);
-    Ok(())
+    end_primary(nvidia, device, number)
 }
 
 /// A reset leaves the count of those who retain as it was (CUDA Driver API,
@@ -50,11 +44,37 @@ pub(super) fn device_primary_ctx_reset_v2(
 ) -> Result<(), Error> {
     let (device, number) = primary(nvidia, r.dev)?;
     if nvidia.handles.is_alive(number) {
-        nvidia.announce_end(number);
-        nvidia.driver.device_primary_ctx_release_v2(device)?;
-        nvidia.bury_context(number);
+        end_primary(nvidia, device, number)?;
     }
     nvidia.driver.device_primary_ctx_reset_v2(device)
+}
+
+fn end_primary(nvidia: &mut Nvidia, device: i32, number: u64) -> Result<(), Error> {
+    if !nvidia.handles.is_promised(number) {
+        nvidia.announce_end(number);
+        nvidia.driver.device_primary_ctx_release_v2(device)?;
+    }
+    nvidia.bury_context(number);
+    Ok(())
+}
+
+impl Nvidia {
+    /// Finds what the driver calls a context; one that was promised is made now.
+    pub(super) fn context(&mut self, number: u64) -> Result<Pointer, Error> {
+        let known = self.handles.find(Kind::Context, number)?;
+        let Some(ordinal) = self.promised_of(number) else { return Ok(known) };
+        let mut context = Pointer::default();
+        let device = self.devices[ordinal].cuda;
+        self.driver.device_primary_ctx_retain(&mut context, device)?;
+        self.handles.put(Kind::Context, number, context);
+        Ok(context)
+    }
+
+    /// Tells whose primary context a number names, if it was retained and not needed yet.
+    pub(super) fn promised_of(&self, number: u64) -> Option<usize> {
+        let ordinal = self.primaries.iter().position(|&primary| primary == number)?;
+        self.handles.is_promised(number).then_some(ordinal)
+    }
 }
 
 /// Finds what the driver calls a device, and the number of its primary context.

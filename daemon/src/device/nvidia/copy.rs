@@ -8,7 +8,6 @@ use vgpu_link::wire::header::BULK_BYTES_MAX;
 
 use super::foreign::{Pointer, Raw};
 use super::generated::driver::Driver;
-use super::handles::Kind;
 use super::staging::{Place, User};
 use super::{Life, Nvidia, PER_THREAD};
 use crate::device::Copied;
@@ -130,7 +129,7 @@ impl Nvidia {
         bytes: u64,
     ) -> Result<Staged, Error> {
         let life = self.life(call.context);
-        let context = self.handles.find(Kind::Context, call.context)?;
+        let context = self.context(call.context)?;
         let driver = Arc::clone(&self.driver);
         let mut contents = Contents::Own(Vec::new());
         if let Some(places) = self.staging.outward.take(&*driver, call.context, bytes as usize) {

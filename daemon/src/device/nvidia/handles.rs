@@ -93,6 +93,17 @@ impl Handles {
         self.numbers.insert((kind, pointer), number);
     }
 
+    /// Lets a number that was taken for a context live, before the driver has made what it names.
+    /// Nothing is changed for one that lives.
+    pub fn promise(&mut self, number: u64) {
+        self.living.entry(number).or_insert(Entry { pointer: Pointer::default(), owner: 0 });
+    }
+
+    /// Says whether a number lives and what it names is still to be made.
+    pub fn is_promised(&self, number: u64) -> bool {
+        self.living.get(&number).is_some_and(|entry| entry.pointer == Pointer::default())
+    }
+
     /// Names something that the driver gave; the same thing again keeps its number. It ends with
     /// `owner`, if it is of a kind that ends with anything.
     ///

@@ -8,7 +8,7 @@ use vgpu_link::wire::cuda::{
     MemGetInfoV2Reply,
 };
 
-use super::Nvidia;
+use super::{Nvidia, state};
 use crate::dispatch::Call;
 
 /// Allocations are accounted in multiples of this: what `cuMemAlloc` aligns to on current devices.
@@ -118,15 +118,26 @@ pub(super) fn mem_free_v2(nvidia: &mut Nvidia, call: &Call, r: MemFreeV2) -> Res
     Ok(())
 }
 
-/// The client's share: what the account leaves, and no more than the device has.
+/// The client's share: what the account leaves, and no more than the device has. Who only looks
+/// gets no context for it: NVML knows what is free, too.
 pub(super) fn mem_get_info_v2(
     nvidia: &mut Nvidia,
     call: &Call,
     _: MemGetInfoV2,
 ) -> Result<MemGetInfoV2Reply, Error> {
-    let device = nvidia.device_of(call)?;
-    let (mut free, mut total) = (0, 0);
-    nvidia.driver.mem_get_info_v2(&mut free, &mut total)?;
+    let known = nvidia.promised_of(call.context).and_then(|ordinal| {
+        let free = state::free_memory(&nvidia.nvml, nvidia.devices[ordinal].nvml)?;
+        Some((ordinal as u32, free))
+    });
+    let (device, free) = match known {
+        Some(known) => known,
+        None => {
+            let device = nvidia.device_of(call)?;
+            let (mut free, mut total) = (0, 0);
+            nvidia.driver.mem_get_info_v2(&mut free, &mut total)?;
+            (device, free as u64)
+        }
+    };
     let usage = nvidia.bank.usage(device)?;
-    Ok(MemGetInfoV2Reply { free: usage.free.min(free as u64), total: usage.total })
+    Ok(MemGetInfoV2Reply { free: usage.free.min(free), total: usage.total })
 }

@@ -140,7 +140,7 @@ impl Nvidia {
 
     /// Makes a context current; 0 leaves none.
     fn enter_context(&mut self, context: u64) -> Result<(), Error> {
-        let pointer = self.handles.find(Kind::Context, context)?;
+        let pointer = self.context(context)?;
         if context != self.current {
             self.driver.ctx_set_current(pointer)?;
             self.current = context;

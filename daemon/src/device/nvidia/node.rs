@@ -50,7 +50,7 @@ impl Nvidia {
         mut params: NodeParams,
     ) -> Result<(Work, Pointer), Error> {
         let context = if params.context == 0 { current } else { params.context };
-        let context = self.handles.find(Kind::Context, context)?;
+        let context = self.context(context)?;
         let missing = Error::INVALID_VALUE;
         let work = match Type(params.kind) {
             Type::KERNEL => {

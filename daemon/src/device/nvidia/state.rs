@@ -19,6 +19,14 @@ const SM: u32 = 1;
 const MEMORY: u32 = 2;
 const VIDEO: u32 = 3;
 
+/// Bytes of a device's memory that nobody uses; `None` if NVML does not tell.
+pub(super) fn free_memory(nvml: &Nvml, device: Pointer) -> Option<u64> {
+    // nvmlMemory_t: total, free, used, 8 bytes each.
+    let mut memory = Bytes([0; 24]);
+    nvml.device_get_memory_info(device, &mut memory).ok()?;
+    Some(u64::from_ne_bytes(memory.0[8..16].try_into().expect("8 of 24 bytes")))
+}
+
 /// Describes a device; memory is the clients' share, the rest what NVML says. What it does not
 /// say is left out, or 0 where there is no way to leave it out.
 pub(super) fn describe(nvml: &Nvml, device: Pointer, usage: Usage) -> DeviceStateReply {

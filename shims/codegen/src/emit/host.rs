@@ -168,7 +168,7 @@ fn calls(
 }
 
 /// Writes the head of a method; returns the names of its further arguments.
-fn head(out: &mut String, message: &Message) -> &'static str {
+fn head(out: &mut String, message: &Message, call: &str) -> &'static str {
     let Message { name, method, .. } = message;
     let mut reply =
         if message.reply.is_empty() { "()".to_owned() } else { format!("cuda::{name}Reply") };
@@ -183,21 +183,24 @@ fn head(out: &mut String, message: &Message) -> &'static str {
     let r = if message.request.is_empty() && message.host.is_none() { "_" } else { "r" };
     let _ = writeln!(
         out,
-        "fn {method}(&mut self, call: &Call, {r}: cuda::{name}{parameter})
+        "fn {method}(&mut self, {call}: &Call, {r}: cuda::{name}{parameter})
              -> Result<{reply}, Error> {{"
     );
     passed
 }
 
 fn own(out: &mut String, group: &str, message: &Message) {
-    let passed = head(out, message);
+    let passed = head(out, message, "call");
     let method = &message.method;
     let _ = writeln!(out, "crate::device::nvidia::{group}::{method}(self, call, r{passed})\n}}\n");
 }
 
 fn image(out: &mut String, message: &Message, function: &Function<'_>, signatures: &Signatures) {
-    head(out, message);
-    out.push_str("self.enter(call)?;\n");
+    let mut body = String::new();
+    // What is asked of a device needs no context, so none is made for it.
+    if !function.name.starts_with("cuDevice") {
+        body.push_str("self.enter(call)?;\n");
+    }
     let mut passed = Vec::new();
     let mut reply = Vec::new();
     // What is looked up here, and what happens where the call is made: beside this thread, if it
@@ -207,7 +210,7 @@ fn image(out: &mut String, message: &Message, function: &Function<'_>, signature
         let name = &bound.name;
         let kind = bound.pointee.unwrap_or(bound.kind);
         match bound.role {
-            None => passed.push(value(out, function, bound)),
+            None => passed.push(value(&mut body, function, bound)),
             Some(Role::Text) => {
                 let _ = writeln!(
                     made,
@@ -248,9 +251,11 @@ fn image(out: &mut String, message: &Message, function: &Function<'_>, signature
         made.push_str("Ok(())\n");
     }
     let _ = match message.waits {
-        true => writeln!(out, "Ok(self.later(move |driver, _| {{ {made} }}))\n}}\n"),
-        false => writeln!(out, "{made}}}\n"),
+        true => writeln!(body, "Ok(self.later(move |driver, _| {{ {made} }}))\n}}\n"),
+        false => writeln!(body, "{made}}}\n"),
     };
+    head(out, message, if body.contains("call") { "call" } else { "_" });
+    out.push_str(&body);
 }
 
 /// Writes how a plain value of the request becomes an argument.
@@ -267,6 +272,7 @@ fn value(out: &mut String, function: &Function<'_>, bound: &Bound<'_>) -> String
         ("CUmemGenericAllocationHandle", _) => {
             format!("self.handles.find(Kind::Memory, r.{name})?.0 as u64")
         }
+        ("CUcontext", _) => format!("self.context(r.{name})?"),
         (_, Some(kind)) => format!("self.handles.find(Kind::{kind}, r.{name})?"),
         _ => return format!("r.{name}"),
     };

@@ -21,11 +21,16 @@ use crate::tcp::Tcp;
 use crate::uri::HostPort;
 use crate::wire::control::Refusal;
 use crate::wire::header::VERSION;
-use crate::{LinkError, StreamLink};
+use crate::{LinkError, Squeezed, StreamLink};
 pub(crate) use problem::told;
 
-/// A link over TLS.
-pub type TlsLink = StreamLink<TlsStream>;
+/// A link over TLS, with LZ4 where it pays.
+pub type TlsLink = StreamLink<Squeezed<TlsStream>>;
+
+/// Speaks frames over a connection that TLS was agreed on.
+pub fn link(stream: TlsStream) -> TlsLink {
+    StreamLink::new(Squeezed::new(stream))
+}
 
 /// What a URI in a client's certificate begins with that names its tenant.
 pub const TENANT_URI: &str = "urn:vgpu:tenant:";

@@ -114,10 +114,9 @@ impl ContextCalls for Nvidia {
 
     fn device_primary_ctx_set_flags_v2(
         &mut self,
-        call: &Call,
+        _: &Call,
         r: cuda::DevicePrimaryCtxSetFlagsV2,
     ) -> Result<(), Error> {
-        self.enter(call)?;
         let dev = self.device(r.dev)?;
         self.driver.device_primary_ctx_set_flags_v2(dev, r.flags)
     }

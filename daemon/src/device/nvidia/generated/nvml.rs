@@ -22,6 +22,7 @@ pub(crate) struct Nvml {
     device_get_handle_by_pci_bus_id_v2:
         Option<unsafe extern "C" fn(*const c_char, *mut usize) -> u32>,
     device_get_max_clock_info: Option<unsafe extern "C" fn(usize, u32, *mut u32) -> u32>,
+    device_get_memory_info: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
     device_get_minor_number: Option<unsafe extern "C" fn(usize, *mut u32) -> u32>,
     device_get_pci_info_v3: Option<unsafe extern "C" fn(usize, *mut c_void) -> u32>,
     device_get_performance_state: Option<unsafe extern "C" fn(usize, *mut u32) -> u32>,
@@ -47,6 +48,7 @@ impl Nvml {
                 device_get_handle_by_pci_bus_id_v2: library
                     .find(b"nvmlDeviceGetHandleByPciBusId_v2\0"),
                 device_get_max_clock_info: library.find(b"nvmlDeviceGetMaxClockInfo\0"),
+                device_get_memory_info: library.find(b"nvmlDeviceGetMemoryInfo\0"),
                 device_get_minor_number: library.find(b"nvmlDeviceGetMinorNumber\0"),
                 device_get_pci_info_v3: library.find(b"nvmlDeviceGetPciInfo_v3\0"),
                 device_get_performance_state: library.find(b"nvmlDeviceGetPerformanceState\0"),
@@ -133,6 +135,21 @@ impl Nvml {
         // SAFETY: `of` found it by its documented prototype. References are valid by type,
         // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
         checked(unsafe { c_function(device.0, kind, clock) })
+    }
+
+    /// Calls `nvmlDeviceGetMemoryInfo`.
+    pub fn device_get_memory_info(
+        &self,
+        device: Pointer,
+        memory: &mut Bytes<24>,
+    ) -> Result<(), Error> {
+        let Some(c_function) = self.device_get_memory_info else {
+            missing("nvmlDeviceGetMemoryInfo");
+            return Err(Error::NOT_SUPPORTED);
+        };
+        // SAFETY: `of` found it by its documented prototype. References are valid by type,
+        // pointers are the library's own or NULL, and a Raw's maker vouches for its length.
+        checked(unsafe { c_function(device.0, (&raw mut memory.0).cast()) })
     }
 
     /// Calls `nvmlDeviceGetMinorNumber`.

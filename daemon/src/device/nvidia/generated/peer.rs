@@ -7,16 +7,14 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda;
 
 use crate::device::nvidia::Nvidia;
-use crate::device::nvidia::handles::Kind;
 use crate::dispatch::{Call, PeerCalls};
 
 impl PeerCalls for Nvidia {
     fn device_can_access_peer(
         &mut self,
-        call: &Call,
+        _: &Call,
         r: cuda::DeviceCanAccessPeer,
     ) -> Result<cuda::DeviceCanAccessPeerReply, Error> {
-        self.enter(call)?;
         let dev = self.device(r.dev)?;
         let peer_dev = self.device(r.peer_dev)?;
         let mut can_access_peer = 0;
@@ -26,10 +24,9 @@ impl PeerCalls for Nvidia {
 
     fn device_get_p2_p_attribute(
         &mut self,
-        call: &Call,
+        _: &Call,
         r: cuda::DeviceGetP2PAttribute,
     ) -> Result<cuda::DeviceGetP2PAttributeReply, Error> {
-        self.enter(call)?;
         let src_device = self.device(r.src_device)?;
         let dst_device = self.device(r.dst_device)?;
         let mut value = 0;
@@ -43,7 +40,7 @@ impl PeerCalls for Nvidia {
         r: cuda::CtxEnablePeerAccess,
     ) -> Result<(), Error> {
         self.enter(call)?;
-        let peer_context = self.handles.find(Kind::Context, r.peer_context)?;
+        let peer_context = self.context(r.peer_context)?;
         self.driver.ctx_enable_peer_access(peer_context, r.flags)
     }
 
@@ -53,7 +50,7 @@ impl PeerCalls for Nvidia {
         r: cuda::CtxDisablePeerAccess,
     ) -> Result<(), Error> {
         self.enter(call)?;
-        let peer_context = self.handles.find(Kind::Context, r.peer_context)?;
+        let peer_context = self.context(r.peer_context)?;
         self.driver.ctx_disable_peer_access(peer_context)
     }
 }

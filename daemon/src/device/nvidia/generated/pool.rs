@@ -17,7 +17,6 @@ impl PoolCalls for Nvidia {
         call: &Call,
         r: cuda::DeviceGetDefaultMemPool,
     ) -> Result<cuda::DeviceGetDefaultMemPoolReply, Error> {
-        self.enter(call)?;
         let dev = self.device(r.dev)?;
         let mut pool_out = Pointer::default();
         self.driver.device_get_default_mem_pool(&mut pool_out, dev)?;
@@ -31,15 +30,13 @@ impl PoolCalls for Nvidia {
         call: &Call,
         r: cuda::DeviceGetMemPool,
     ) -> Result<cuda::DeviceGetMemPoolReply, Error> {
-        self.enter(call)?;
         let dev = self.device(r.dev)?;
         let mut pool = Pointer::default();
         self.driver.device_get_mem_pool(&mut pool, dev)?;
         Ok(cuda::DeviceGetMemPoolReply { pool: self.handles.keep(Kind::Pool, pool, call.context)? })
     }
 
-    fn device_set_mem_pool(&mut self, call: &Call, r: cuda::DeviceSetMemPool) -> Result<(), Error> {
-        self.enter(call)?;
+    fn device_set_mem_pool(&mut self, _: &Call, r: cuda::DeviceSetMemPool) -> Result<(), Error> {
         let dev = self.device(r.dev)?;
         let pool = self.handles.find(Kind::Pool, r.pool)?;
         self.driver.device_set_mem_pool(dev, pool)
