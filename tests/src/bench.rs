@@ -6,6 +6,7 @@
 
 pub(crate) mod discovery;
 mod install;
+mod links;
 mod machine;
 mod memory;
 mod table;
@@ -19,7 +20,7 @@ use crate::system::{Error, Result};
 use crate::{Stage, Vgpud, run};
 
 /// Changes with the meaning of a field.
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 
 /// The whole of one client's measurements ends far below this, unless it hangs.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -37,6 +38,7 @@ pub fn measure() -> Result<Value> {
     let memory = memory::measure(&stage, &host)?;
     note("discovery by the real backend");
     let discovery = discovery::measure(&stage, &host)?;
+    let links = links::measure(&stage)?;
     note("scan, plan, apply and rollback on a Debian root");
     let install = install::measure(&stage)?;
     Ok(json!({
@@ -46,6 +48,7 @@ pub fn measure() -> Result<Value> {
         "client": client,
         "memory": memory,
         "discovery": discovery,
+        "links": links,
         "install": install,
     }))
 }

@@ -145,7 +145,8 @@ impl Workers {
     /// [`DaemonError::System`] if the system starts no more processes.
     pub fn refill(&mut self) -> Result<(), DaemonError> {
         let waiting = self.all.len() - self.serving();
-        let target = self.config.device.workers_ahead().min(self.config.clients_max.saturating_sub(self.serving()));
+        let room = self.config.clients_max.saturating_sub(self.serving());
+        let target = self.config.device.workers_ahead().min(room);
         for _ in waiting..target {
             self.start()?;
         }

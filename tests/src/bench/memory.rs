@@ -46,7 +46,7 @@ pub(super) fn measure(stage: &Stage, host: &Vgpud) -> Result<Value> {
     }))
 }
 
-fn children(pid: u32) -> Result<Vec<u32>> {
+pub(super) fn children(pid: u32) -> Result<Vec<u32>> {
     let path = format!("/proc/{pid}/task");
     let mut children = Vec::new();
     for task in fs::read_dir(&path).map_err(at("reading", &path))? {
@@ -59,7 +59,7 @@ fn children(pid: u32) -> Result<Vec<u32>> {
 
 /// Memory that no other process has, in KiB (`proc_pid_smaps(5)`); nothing for a process that has
 /// ended, as the worker of an earlier client may just now.
-fn private_kib(pid: u32) -> Result<Option<u64>> {
+pub(super) fn private_kib(pid: u32) -> Result<Option<u64>> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = match fs::read_to_string(&path) {
         Err(error) if has_ended(&error) => return Ok(None),

@@ -47,8 +47,39 @@ pub(super) fn render(document: &Value) -> String {
     let serial = format!("discovery, {many} processes one after the other");
     row(&mut text, &serial, ms(&discovery["serial_ms"]), "");
     row(&mut text, &format!("discovery, {many} at once"), ms(&discovery["parallel_ms"]), "");
+    for figures in document["links"].as_array().into_iter().flatten() {
+        link(&mut text, figures);
+    }
     install(&mut text, &document["install"]);
     text
+}
+
+/// What one link costs.
+fn link(text: &mut String, figures: &Value) {
+    let name = word(&figures["link"]);
+    for (what, key) in [("sync call", "sync"), ("async submit", "submit")] {
+        let quantiles = &figures[key];
+        let figure = format!("{}, p99 {}", us(&quantiles["p50_ns"]), us(&quantiles["p99_ns"]));
+        row(text, &format!("{name}: {what}, p50"), figure, "");
+    }
+    for (what, key) in [("random bytes", "noise"), ("zeroes", "zeroes")] {
+        let copy = &figures[key];
+        let rates = format!("{}, back {}", rate(&copy["htod_gb_s"]), rate(&copy["dtoh_gb_s"]));
+        let plain = format!("plain memcpy {}", rate(&copy["memcpy_gb_s"]));
+        row(text, &format!("{name}: copy 16 MiB of {what}, host to device"), rates, &plain);
+    }
+    for crowd in figures["crowds"].as_array().into_iter().flatten() {
+        let number = |key: &str| crowd[key].as_f64().unwrap_or(f64::NAN);
+        let calls = format!("{:.0} calls/s", number("calls_per_second"));
+        let fair = format!("the least had {:.2} of the mean", number("least_to_mean"));
+        row(text, &format!("{name}: {} clients at once", crowd["clients"]), calls, &fair);
+    }
+    let percent = |key: &str| figures["idle"][key].as_f64().unwrap_or(f64::NAN) * 100.0;
+    let idle = format!("{:.3} % guest, {:.3} % worker", percent("guest"), percent("worker"));
+    let host = format!("{:.3} % the host process", percent("host"));
+    row(text, &format!("{name}: processor of an idle client"), idle, &host);
+    let start = ms(&figures["welcome_after_start_ms"]);
+    row(text, &format!("{name}: a client's welcome after the host's start"), start, "");
 }
 
 /// What the installer takes, with what it may take, beside `ldconfig` on the same root.
@@ -116,6 +147,25 @@ mod tests {
         let down = "| copy 1 MiB, device to host | 2.50 GB/s (25 %) | plain memcpy 10.00 GB/s |";
         assert!(text.lines().any(|line| line == up), "{text}");
         assert!(text.lines().any(|line| line == down), "{text}");
+    }
+
+    #[test]
+    fn each_link_has_its_rows() {
+        let quantiles = json!({ "p50_ns": 1500, "p99_ns": 20_000 });
+        let crowd = json!({ "clients": 8, "calls_per_second": 1000.4, "least_to_mean": 0.5 });
+        let link = json!({
+            "link": "tls", "sync": quantiles, "crowds": [crowd],
+            "idle": { "guest": 0.0, "worker": 0.0001, "host": 0.0 },
+        });
+        let text = render(&json!({ "links": [link] }));
+        for row in [
+            "| tls: sync call, p50 | 1.50 µs, p99 20.00 µs |  |",
+            "| tls: 8 clients at once | 1000 calls/s | the least had 0.50 of the mean |",
+            "| tls: processor of an idle client | 0.000 % guest, 0.010 % worker | \
+             0.000 % the host process |",
+        ] {
+            assert!(text.lines().any(|line| line == row), "{text}");
+        }
     }
 
     #[test]

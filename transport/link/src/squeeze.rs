@@ -192,10 +192,9 @@ impl<S: Stream> Stream for Squeezed<S> {
     fn read(&self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize> {
         let mut incoming = lock(&self.incoming);
         let incoming = &mut *incoming;
-        if incoming.rest == 0 && incoming.unread_plain.is_empty() {
-            if into.is_empty() || !incoming.open(&self.inner, limit)? {
-                return Ok(0);
-            }
+        let is_used_up = incoming.rest == 0 && incoming.unread_plain.is_empty();
+        if into.is_empty() || (is_used_up && !incoming.open(&self.inner, limit)?) {
+            return Ok(0);
         }
         if !incoming.unread_plain.is_empty() {
             return Ok(take(&incoming.plain, &mut incoming.unread_plain, into));
