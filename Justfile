@@ -19,6 +19,11 @@ fuzz seconds="60":
 test-system:
     cargo xtask test system
 
+# Run the tests in a virtual machine under QEMU; a quarter of an hour, and not part of `just test`.
+[group('check')]
+test-vm:
+    cargo xtask test vm
+
 # Compare NVIDIA's driver with ours on this machine's GPU (docs/gpu.md).
 [group('check')]
 test-gpu:

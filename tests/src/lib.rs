@@ -1,5 +1,6 @@
 //! What the tests of the whole share: where the built files are, a host daemon for one test,
-//! environments for clients, bounded runs of programs, and the container of the system test.
+//! environments for clients, bounded runs of programs, the container of the system test, and a
+//! virtual machine.
 
 pub mod bench;
 pub mod client;
@@ -12,6 +13,7 @@ pub mod stage;
 pub mod stand_in;
 pub mod system;
 pub mod toolkit;
+pub mod vm;
 
 pub use host::Vgpud;
 pub use stage::Stage;

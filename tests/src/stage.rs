@@ -184,6 +184,14 @@ pub fn deb(package: &str) -> PathBuf {
     present(place("VGPU_DEB", "deb").join(name), "cargo xtask deb")
 }
 
+/// One of the programs that test links, in `VGPU_LINK_TESTS`; they run in a virtual machine.
+///
+/// # Panics
+/// As [`Stage::package`].
+pub fn link_test(name: &str) -> PathBuf {
+    present(place("VGPU_LINK_TESTS", "link-tests").join(name), "cargo xtask test vm")
+}
+
 /// A directory for what tests make once and keep, below the target directory; it may not be there.
 pub fn scratch(name: &str) -> PathBuf {
     target().join("tmp").join(name)

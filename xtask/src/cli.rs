@@ -20,7 +20,8 @@ struct Arguments {
 enum Task {
     /// Run the main job end to end in a container: install, find the GPU, roll back.
     Demo,
-    /// Run the tests: everything, or only what is named (lint, unit, a test file, a test's name).
+    /// Run the tests: everything but vm, or only what is named (lint, unit, a test file, a test's
+    /// name).
     Test {
         /// Names: lint, unit, models, a file of tests/tests (tidy, clients, ...), or part of a
         /// test's name.
@@ -36,7 +37,8 @@ enum Task {
     Deb,
     /// Install what the tests need from outside (xtask/needs.toml says what and why).
     Setup {
-        /// Groups: headers clients release system loaders; all of them when none is named.
+        /// Groups: headers compiler clients release system vm pages loaders; all of them when none
+        /// is named.
         groups: Vec<setup::Group>,
     },
     /// Measure, and print a table and a JSON document.

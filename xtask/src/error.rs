@@ -72,6 +72,12 @@ pub(crate) enum Error {
         /// The name.
         name: String,
     },
+    /// Cargo compiled a test and did not say where.
+    #[error("asking cargo for the program of the test {name}")]
+    NoProgram {
+        /// The test's name.
+        name: String,
+    },
     /// The manifest names a file that the build did not make.
     #[error("the build made no {artefact}, which packaging/manifest.toml takes from {from}")]
     NoArtefact {

@@ -19,6 +19,7 @@ mod regen;
 mod setup;
 mod stage;
 mod test;
+mod vm;
 
 fn main() -> std::process::ExitCode {
     cli::main()

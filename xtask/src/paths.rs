@@ -63,6 +63,11 @@ impl Paths {
         self.target.join("deb")
     }
 
+    /// Where the tests of links are put that run in the virtual machine.
+    pub(crate) fn link_tests(&self) -> PathBuf {
+        self.target.join("link-tests")
+    }
+
     /// Where cargo-zigbuild and zig lie.
     pub(crate) fn zig(&self) -> PathBuf {
         self.cache.join("zig")

@@ -11,7 +11,7 @@ use crate::error::{Error, report};
 use crate::paths::Paths;
 use crate::setup::Group;
 use crate::stage::Profile;
-use crate::{deb, models, process, setup, stage};
+use crate::{deb, models, process, setup, stage, vm};
 
 /// Tells every test where the stages, the headers and the fetched clients lie.
 ///
@@ -22,6 +22,7 @@ pub(crate) fn environment(paths: &Paths, command: &mut Command) {
         .env("VGPU_STAGE_RELEASE", Profile::Release.directory(paths))
         .env("VGPU_CACHE", &paths.cache)
         .env("VGPU_DEB", paths.debs())
+        .env("VGPU_LINK_TESTS", paths.link_tests())
         .env("VGPU_HEADERS", paths.headers())
         .env("VGPU_PYTHON_CLIENTS", paths.python())
         .env("VGPU_NODE", paths.node())
@@ -47,11 +48,13 @@ enum What {
     Models,
     /// One file of tests/tests.
     File,
+    /// One that runs only when its part is named: it takes a quarter of an hour of a processor.
+    OnDemand,
     /// The files whose tests run over a host, again over one with a genuine driver of our making.
     Chain,
 }
 
-use Group::{Clients, Compiler, Headers, Loaders, Pages, Release, System};
+use Group::{Clients, Compiler, Headers, Loaders, Pages, Release, System, Vm};
 
 const DEV: &[Profile] = &[Profile::Dev];
 const BOTH: &[Profile] = &[Profile::Dev, Profile::Release];
@@ -91,6 +94,12 @@ const PARTS: &[Part] = &[
     Part { name: "pages", groups: &[Pages], stages: DEV, what: What::File },
     Part { name: "elf", groups: &[Release], stages: BOTH, what: What::File },
     Part { name: "system", groups: &[Headers, Release, System], stages: RELEASE, what: What::File },
+    Part {
+        name: "vm",
+        groups: &[Headers, Release, System, Vm],
+        stages: RELEASE,
+        what: What::OnDemand,
+    },
 ];
 
 /// Runs the named parts, or all; a name that is no part selects tests by their names.
@@ -117,13 +126,18 @@ fn is_part(name: &str) -> bool {
     PARTS.iter().any(|part| part.name == name)
 }
 
-/// The named parts; all without a name; all that have tests where only tests are named.
+/// The named parts; without a name all but those on demand; all of them that have tests where only
+/// tests are named.
 fn choose(names: &[String]) -> impl Iterator<Item = &'static Part> {
     let only_tests = names.iter().all(|name| !is_part(name));
     PARTS.iter().filter(move |part| {
-        names.is_empty()
-            || names.iter().any(|name| name == part.name)
-            || (only_tests && !matches!(part.what, What::Lint))
+        let named = names.iter().any(|name| name == part.name);
+        let usual = match part.what {
+            What::OnDemand => false,
+            What::Lint => names.is_empty(),
+            _ => true,
+        };
+        named || (only_tests && usual)
     })
 }
 
@@ -147,9 +161,13 @@ fn prepare(paths: &Paths, chosen: &[&Part]) -> Result<(), Error> {
         println!("\n== stage {profile:?}");
         stage::run(paths, profile)?;
     }
-    if chosen.iter().any(|part| part.name == "system") {
+    if chosen.iter().any(|part| part.groups.contains(&System)) {
         println!("\n== deb");
         deb::run(paths)?;
+    }
+    if chosen.iter().any(|part| part.groups.contains(&Vm)) {
+        println!("\n== tests of links, for the guest");
+        vm::link_tests(paths)?;
     }
     Ok(())
 }
@@ -184,7 +202,9 @@ fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error
         What::Unit => cargo(&["test", "--workspace", "--exclude", "vgpu-tests", "--no-fail-fast"]),
         What::Models => return models::run(paths, filters),
         What::Harness => cargo(&["test", "--package", "vgpu-tests", "--lib"]),
-        What::File => cargo(&["test", "--package", "vgpu-tests", "--test", part.name]),
+        What::File | What::OnDemand => {
+            cargo(&["test", "--package", "vgpu-tests", "--test", part.name])
+        }
         What::Chain => {
             let mut tests = cargo(&["test", "--package", "vgpu-tests", "--no-fail-fast"]);
             tests.args(["--test", "clients", "--test", "cudart"]).env("VGPU_SUBJECT", "chain");
@@ -219,10 +239,11 @@ mod tests {
 
     #[test]
     fn names_choose_parts_and_other_names_choose_tests_in_all_of_them() {
-        assert_eq!(chosen(&[]).len(), PARTS.len());
+        assert_eq!(chosen(&[]).len(), PARTS.len() - 1);
         assert_eq!(chosen(&["elf", "tidy"]), ["tidy", "elf"]);
         assert_eq!(chosen(&["clients", "nvml"]), ["clients"]);
-        assert_eq!(chosen(&["a_freed_pointer"]).len(), PARTS.len() - 1);
+        assert_eq!(chosen(&["a_freed_pointer"]).len(), PARTS.len() - 2);
+        assert_eq!(chosen(&["vm"]), ["vm"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{LIMIT, median_ms};
 use crate::client::clean;
-use crate::system::{Error, Layout, Parts, Release, Result, at, tarball, wait};
+use crate::system::{Error, Layout, Parts, ROOT_PACKAGES, Release, Result, at, tarball, wait};
 use crate::{Stage, run, stage};
 
 /// Rounds behind each median.
@@ -51,7 +51,7 @@ pub(super) fn measure(stage: &Stage) -> Result<Value> {
 
 /// Lays out a Debian root with an Ollama and our package in it.
 fn lay(stage: &Stage, root: &Path) -> Result<()> {
-    let tarball = tarball(&stage::cache(), &Release::of_this_machine()?)?;
+    let tarball = tarball(&stage::cache(), &Release::of_this_machine()?, &ROOT_PACKAGES)?;
     let mut tar = Command::new("tar");
     tar.args(["--extract", "--numeric-owner", "--file"]).arg(&tarball);
     run(tar.arg("--directory").arg(root), LIMIT)?.success()?;

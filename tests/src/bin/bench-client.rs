@@ -1,5 +1,6 @@
 //! Measures calls and copies from inside an ordinary CUDA client, through whatever libcuda the
 //! loader finds, and prints one JSON object. `cargo xtask bench` runs it over our libraries.
+//! `--sizes=N` copies only the N smallest sizes; `idle` holds a context until its input ends.
 //!
 //! Times are medians of many rounds: the machine may have other work, and the median of a call is
 //! what a client waits. Copies are compared with a plain `memcpy` of the same size between two
@@ -175,7 +176,9 @@ fn idle() -> Result<Value, DriverError> {
     context.synchronize()?;
     println!("{}", json!({ "memory_kib": private_kib().saturating_sub(before) }));
     let ended = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-    Ok(json!({ "ended": ended.is_ok() }))
+    // The host may have gone meanwhile: what is said then is the driver's number for it.
+    let said = context.synchronize().err().map_or(0, |error| error.0 as u32);
+    Ok(json!({ "ended": ended.is_ok(), "result": said }))
 }
 
 fn measure() -> Result<Value, DriverError> {
@@ -184,8 +187,8 @@ fn measure() -> Result<Value, DriverError> {
     context.synchronize()?;
     let memory = private_kib().saturating_sub(before);
     let calls = calls(&context)?;
-    let sample = std::env::args().any(|argument| argument == "--sample");
-    let sizes = if sample { &SIZES[..2] } else { SIZES };
+    let named = |name| std::env::args().find_map(|it| it.strip_prefix(name)?.parse().ok());
+    let sizes = &SIZES[..named("--sizes=").unwrap_or(SIZES.len()).min(SIZES.len())];
     let copies = sizes.iter().map(|bytes| copies(*bytes)).collect::<Result<Vec<_>, _>>()?;
     Ok(json!({ "device": context.name()?, "memory_kib": memory, "calls": calls, "copies": copies }))
 }

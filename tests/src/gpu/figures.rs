@@ -19,7 +19,7 @@ fn measure(setting: &Setting, subject: Subject) -> Result<Value> {
     };
     let program = setting.stage.test_program("bench-client");
     let mut client = setting.command(subject, host.as_ref(), program);
-    client.args(setting.sample.then_some("--sample"));
+    client.args(setting.sample.then_some("--sizes=2"));
     let said = run(&mut client, LIMIT)?.success()?;
     Ok(serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap_or(Value::Null))
 }

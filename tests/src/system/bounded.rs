@@ -1,16 +1,20 @@
 use std::{
     fs::File,
     io::{self, Read, Seek},
+    os::fd::AsFd,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::inotify::{self, CreateFlags, WatchFlags},
+    io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use super::{Error, Result};
+use super::{Error, Result, error::at};
 
 /// Holds what a program left behind when it ended.
 #[derive(Debug)]
@@ -82,14 +86,39 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<Exit
             child.wait()?;
             return Ok(None);
         }
-        let left = Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&left)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        await_input(&handle, left)?;
+    }
+}
+
+/// Waits until there is something at `path`, whose directory is there; answers whether it came.
+pub(crate) fn appeared(path: &Path, limit: Duration) -> Result<bool> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let failed = |errno: Errno| at("watching", directory)(errno.into());
+    let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(failed)?;
+    let made = WatchFlags::CREATE | WatchFlags::MOVED_TO;
+    inotify::add_watch(&watch, directory, made).map_err(failed)?;
+    let deadline = Instant::now() + limit;
+    while !path.exists() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
         }
+        await_input(&watch, left).map_err(at("watching", directory))?;
+        // What came is looked for itself.
+        while rustix::io::read(&watch, &mut [0; 4096]).is_ok_and(|read| read > 0) {}
+    }
+    Ok(true)
+}
+
+/// Waits until something can be read, for so long at most.
+fn await_input(from: impl AsFd, left: Duration) -> io::Result<()> {
+    let left = Timespec {
+        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    };
+    match poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&left)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -10,13 +10,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Error, Finished, Result, bounded, error::at, group::Group, run};
+use super::{Error, Finished, Machine, Result, bounded, error::at, group::Group, run};
 
 /// Longest time for PID 1 to reach its target: measured 0.3 s on 2 cores, and machines are shared.
 const BOOT: Duration = Duration::from_secs(60);
-
-/// Longest time for a script: a restart of Ollama took 4 s on 2 cores under a load of 10.
-pub(super) const SCRIPT: Duration = Duration::from_secs(180);
 
 /// Longest time for an orderly stop; what is still there afterwards is killed.
 const STOP: Duration = Duration::from_secs(20);
@@ -108,11 +105,6 @@ impl Container {
         self.directory.path().join("root")
     }
 
-    /// Runs a program inside, as root, with a plain environment, to its end.
-    pub fn run(&self, words: &[&str], limit: Duration) -> Result<Finished> {
-        self.run_under(&[], words, limit)
-    }
-
     /// Runs a program inside that a program of this machine, such as strace, starts and watches.
     pub fn run_under(&self, watcher: &[&str], words: &[&str], limit: Duration) -> Result<Finished> {
         let enter = ["nsenter", "--target", &self.leader, "--all", "--", "/usr/bin/env", "-i"];
@@ -126,12 +118,11 @@ impl Container {
         done.command = words.join(" ");
         Ok(done)
     }
+}
 
-    /// Runs a script inside that has to succeed within [`SCRIPT`]; answers its standard output.
-    pub fn sh(&self, script: &str) -> Result<String> {
-        let mut done = self.run(&["/bin/sh", "-ec", script], SCRIPT)?;
-        done.command = script.to_owned();
-        done.success()
+impl Machine for Container {
+    fn run(&self, words: &[&str], limit: Duration) -> Result<Finished> {
+        self.run_under(&[], words, limit)
     }
 }
 

@@ -48,12 +48,12 @@ pub enum Error {
         /// What it had said until then.
         output: String,
     },
-    /// The container did not say that it is ready.
-    #[error("waiting {limit:?} for the container to be ready\n{log}")]
+    /// The guest did not say that it is ready.
+    #[error("waiting {limit:?} for the guest to be ready\n{log}")]
     Boot {
         /// The deadline.
         limit: Duration,
-        /// The console of the container.
+        /// The console of the guest.
         log: String,
         /// What the wait ended with.
         #[source]

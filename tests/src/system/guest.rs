@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Bind, Container, Error, Except, Finished, Layout, Result, Rpm, Setting, Speaker, Speech,
-    Speeches, Tree, container::SCRIPT, error::at, run,
+    Bind, Container, Error, Except, Finished, Layout, Machine, Result, Rpm, Setting, Speaker,
+    Speech, Speeches, Tree, error::at, machine::SCRIPT, run,
 };
 
 /// Longest time for an installation or a removal; measured below 3 s.
@@ -52,10 +52,10 @@ pub enum Files {
     Rpm,
 }
 
-/// Is a virtual machine's Debian with an Ollama in it.
+/// Is a Debian with an Ollama in it: in a container, or in a virtual machine.
 #[derive(Debug)]
-pub struct Guest {
-    container: Container,
+pub struct Guest<M = Container> {
+    machine: M,
     /// Where and how Ollama was laid out.
     pub layout: Layout,
 }
@@ -133,33 +133,12 @@ impl Guest {
                 }
             }
         })?;
-        layout.settle(&container)?;
-        let guest = Self { container, layout };
-        // So that the first comparison does not see a cache that the second ldconfig makes.
-        guest.ldconfig()?;
-        guest.discovery()?;
-        Ok(guest)
+        Self::settle(container, layout)
     }
 
     /// Is the guest's root directory, seen from here.
     pub fn root(&self) -> PathBuf {
-        self.container.root()
-    }
-
-    /// Runs a shell script that has to succeed; answers its standard output.
-    ///
-    /// # Errors
-    /// With everything that it said, if it fails or does not end in time.
-    pub fn sh(&self, script: &str) -> Result<String> {
-        self.container.sh(script)
-    }
-
-    /// Runs vgpu-install.
-    ///
-    /// # Errors
-    /// If it cannot be started or does not end; its own failure is in the answer.
-    pub fn vgpu_install(&self, arguments: &[&str]) -> Result<Finished> {
-        self.container.run(&[&["vgpu-install"], arguments].concat(), INSTALL)
+        self.machine.root()
     }
 
     /// Runs vgpu-install under strace with these options; its own system calls are what they are
@@ -180,7 +159,7 @@ impl Guest {
     /// # Errors
     /// If it does not come up.
     pub fn reboot(&mut self) -> Result<()> {
-        self.container.reboot()
+        self.machine.reboot()
     }
 
     /// Ends every process at once, as a power cut does, and boots again.
@@ -188,7 +167,7 @@ impl Guest {
     /// # Errors
     /// If it does not come up.
     pub fn cut_power(&mut self) -> Result<()> {
-        self.container.cut()
+        self.machine.cut()
     }
 
     /// Runs a program that strace watches from outside, with these options of strace.
@@ -197,7 +176,71 @@ impl Guest {
     /// If it cannot be started or does not end.
     pub fn under_strace(&self, options: &[&str], words: &[&str]) -> Result<Finished> {
         let watcher = [&["strace", "--follow-forks", "--output=/dev/null"], options].concat();
-        self.container.run_under(&watcher, words, INSTALL)
+        self.machine.run_under(&watcher, words, INSTALL)
+    }
+
+    /// Lets a model speak in the environment of Ollama's service, on the CPU and on the GPU.
+    ///
+    /// # Errors
+    /// With its words, if the program that computes it fails.
+    pub fn speeches(&self, speaker: &Speaker) -> Result<Speeches> {
+        let say = |layers| speaker.say(&self.machine, layers);
+        Ok(Speeches { cpu: say(0)?, gpu: say(99)? })
+    }
+
+    /// Lets a model speak on the GPU while systemd reads its units again and again; answers how
+    /// often it did.
+    ///
+    /// # Errors
+    /// As [`Guest::speeches`].
+    pub fn speech_among_reloads(&self, speaker: &Speaker) -> Result<(u64, Speech)> {
+        speaker.say_among_reloads(&self.machine)
+    }
+
+    /// Reads the guest's disk, without [`ALWAYS`] and the further exceptions.
+    ///
+    /// # Errors
+    /// If something cannot be read.
+    pub fn tree(&self, exceptions: &[&[Except]]) -> Result<Tree> {
+        // What is still in the page cache is seen from here too: it is the same directory.
+        Tree::read(&self.root(), &[&[ALWAYS], exceptions].concat().concat())
+    }
+}
+
+impl<M: Machine> Guest<M> {
+    /// Does in a machine that is up what Ollama's installer does last, and waits for what Ollama
+    /// finds.
+    ///
+    /// # Errors
+    /// If a step fails inside.
+    pub fn settle(machine: M, layout: Layout) -> Result<Self> {
+        layout.settle(&machine)?;
+        let guest = Self { machine, layout };
+        // So that the first comparison does not see a cache that the second ldconfig makes.
+        guest.ldconfig()?;
+        guest.discovery()?;
+        Ok(guest)
+    }
+
+    /// Is the machine that it runs in.
+    pub fn machine(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
+    /// Runs a shell script that has to succeed; answers its standard output.
+    ///
+    /// # Errors
+    /// With everything that it said, if it fails or does not end in time.
+    pub fn sh(&self, script: &str) -> Result<String> {
+        self.machine.sh(script)
+    }
+
+    /// Runs vgpu-install.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not end; its own failure is in the answer.
+    pub fn vgpu_install(&self, arguments: &[&str]) -> Result<Finished> {
+        self.machine.run(&[&["vgpu-install"], arguments].concat(), INSTALL)
     }
 
     /// Runs apt-get without questions and without a network.
@@ -205,7 +248,7 @@ impl Guest {
     /// # Errors
     /// As [`Guest::vgpu_install`].
     pub fn apt(&self, arguments: &[&str]) -> Result<Finished> {
-        self.container.run(&[&["apt-get", "--yes"], arguments].concat(), INSTALL)
+        self.machine.run(&[&["apt-get", "--yes"], arguments].concat(), INSTALL)
     }
 
     /// Installs the deb as a user would.
@@ -283,7 +326,7 @@ impl Guest {
              grep -m1 'inference compute' < <(journalctl -o cat -f -n all $unit)
              journalctl -o cat $unit"
         );
-        let said = self.container.run(&["bash", "-ec", &script], SCRIPT)?.success()?;
+        let said = self.machine.run(&["bash", "-ec", &script], SCRIPT)?.success()?;
         let mut lines = said.lines().map(str::to_owned);
         let compute = lines.next().ok_or_else(|| Error::Missing {
             what: "an \"inference compute\" line".to_owned(),
@@ -291,24 +334,6 @@ impl Guest {
             output: said.clone(),
         })?;
         Ok(Discovery { compute, lines: lines.collect() })
-    }
-
-    /// Lets a model speak in the environment of Ollama's service, on the CPU and on the GPU.
-    ///
-    /// # Errors
-    /// With its words, if the program that computes it fails.
-    pub fn speeches(&self, speaker: &Speaker) -> Result<Speeches> {
-        let say = |layers| speaker.say(&self.container, layers);
-        Ok(Speeches { cpu: say(0)?, gpu: say(99)? })
-    }
-
-    /// Lets a model speak on the GPU while systemd reads its units again and again; answers how
-    /// often it did.
-    ///
-    /// # Errors
-    /// As [`Guest::speeches`].
-    pub fn speech_among_reloads(&self, speaker: &Speaker) -> Result<(u64, Speech)> {
-        speaker.say_among_reloads(&self.container)
     }
 
     /// Is the environment of the running `ollama serve`, one variable in each line.
@@ -339,15 +364,6 @@ impl Guest {
              ldconfig
              touch --reference=/run/time-of-etc /etc")
             .map(drop)
-    }
-
-    /// Reads the guest's disk, without [`ALWAYS`] and the further exceptions.
-    ///
-    /// # Errors
-    /// If something cannot be read.
-    pub fn tree(&self, exceptions: &[&[Except]]) -> Result<Tree> {
-        // What is still in the page cache is seen from here too: it is the same directory.
-        Tree::read(&self.root(), &[&[ALWAYS], exceptions].concat().concat())
     }
 }
 

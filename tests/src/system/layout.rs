@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Container, Result, error::at, run};
+use super::{Machine, Result, error::at, run};
 
 /// Names the files of this machine that make up an Ollama.
 #[derive(Debug)]
@@ -90,8 +90,8 @@ impl Layout {
     ///
     /// # Errors
     /// If a step fails inside.
-    pub fn settle(&self, container: &Container) -> Result<()> {
-        container.sh("useradd -r -s /bin/false -U -m -d /usr/share/ollama ollama
+    pub fn settle(&self, machine: &impl Machine) -> Result<()> {
+        machine.sh("useradd -r -s /bin/false -U -m -d /usr/share/ollama ollama
              for group in render video; do
                  if getent group $group >/dev/null; then usermod -a -G $group ollama; fi
              done

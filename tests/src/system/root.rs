@@ -90,8 +90,8 @@ impl Release {
     }
 
     /// Names the tarball after everything that decides its contents, except the mirror.
-    fn key(&self) -> String {
-        let recipe = format!("{RECIPE} {} {ROOT_PACKAGES:?}", self.suite);
+    fn key(&self, packages: &[&str]) -> String {
+        let recipe = format!("{RECIPE} {} {packages:?}", self.suite);
         let digest = Sha256::digest(recipe.as_bytes());
         let short: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("root-{}-{short}.tar", self.suite)
@@ -110,12 +110,13 @@ fn source(line: &str, suite: &str) -> Option<String> {
     }
 }
 
-/// Is the tarball of the container's root in `cache`, made on the first call (about 20 s).
+/// Is the tarball of a root with these packages in `cache`, made on the first call (about 20 s;
+/// with a kernel, 60 s).
 ///
 /// # Errors
 /// Whatever mmdebstrap says. A root that was not finished is never found by a later call.
-pub fn tarball(cache: &Path, release: &Release) -> Result<PathBuf> {
-    let path = cache.join(release.key());
+pub fn tarball(cache: &Path, release: &Release, packages: &[&str]) -> Result<PathBuf> {
+    let path = cache.join(release.key(packages));
     fs::create_dir_all(cache).map_err(at("creating", cache))?;
     // Tests run side by side, and the first one makes the root for all.
     let lock = path.with_extension("lock");
@@ -127,7 +128,7 @@ pub fn tarball(cache: &Path, release: &Release) -> Result<PathBuf> {
     let unfinished = path.with_extension("unfinished.tar");
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--variant=minbase", "--format=tar"]);
-    command.arg(format!("--include={}", ROOT_PACKAGES.join(",")));
+    command.arg(format!("--include={}", packages.join(",")));
     command.arg(&release.suite).arg(&unfinished).args(&release.sources);
     run(&mut command, Duration::from_secs(600))?.success()?;
     fs::rename(&unfinished, &path).map_err(at("renaming", unfinished))?;

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use super::{Bind, Error, Parts, Release, Result, Speaker, tarball};
-use crate::{Stage, stage};
+use super::{Bind, Error, Parts, ROOT_PACKAGES, Release, Result, Speaker, tarball};
+use crate::{Stage, stage, vm::MACHINE_PACKAGES};
 
 /// Knows where `cargo xtask` has put what the story needs.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub struct Setting {
     pub stage: Stage,
     /// The guest's deb.
     pub deb: PathBuf,
-    /// Where containers are unpacked.
+    /// Where guests are unpacked.
     pub containers: PathBuf,
     /// The root of the containers.
     pub tarball: PathBuf,
@@ -44,7 +44,7 @@ impl Setting {
         Ok(Self {
             deb: stage::deb("vgpu-ollama"),
             containers: cache.parent().unwrap_or(Path::new("/tmp")).join("containers"),
-            tarball: tarball(&cache, &release)?,
+            tarball: tarball(&cache, &release, &ROOT_PACKAGES)?,
             release,
             shown: Vec::new(),
             parts: Parts::of_this_checkout(&stage),
@@ -57,6 +57,17 @@ impl Setting {
         })
     }
 
+    /// Finds everything for virtual machines of this machine's release: the root has a kernel.
+    ///
+    /// # Errors
+    /// As [`Setting::of_this_checkout`].
+    pub fn of_machines() -> Result<Self> {
+        let setting = Self::of_this_checkout()?;
+        let tarball = tarball(&stage::cache(), &setting.release, &MACHINE_PACKAGES)?;
+        let containers = setting.containers.with_file_name("machines");
+        Ok(Self { tarball, containers, ..setting })
+    }
+
     /// Finds everything for the other release of Debian.
     ///
     /// # Errors
@@ -64,7 +75,11 @@ impl Setting {
     pub fn of_the_other_debian() -> Result<Self> {
         let setting = Self::of_this_checkout()?;
         let release = setting.release.another()?;
-        Ok(Self { tarball: tarball(&stage::cache(), &release)?, release, ..setting })
+        Ok(Self {
+            tarball: tarball(&stage::cache(), &release, &ROOT_PACKAGES)?,
+            release,
+            ..setting
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Bind, Container, Error, Result, error::at};
+use super::{Bind, Container, Error, Machine, Result, error::at};
 use crate::model::{self, Shape, Weights};
 
 /// Longest time for one run: measured 6 s, most of it Node's.

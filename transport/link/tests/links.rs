@@ -22,7 +22,7 @@ use vgpu_ring::{Duplex, Layout, SocketBell, Wish, grant};
 mod made;
 
 /// Makes two ends of one kind of link, and lets a test speak raw bytes on one of them.
-trait Subject: Stream + Sized {
+pub(crate) trait Subject: Stream + Sized {
     fn ends() -> (Self, Self);
 
     fn link_pair() -> (StreamLink<Self>, StreamLink<Self>) {
@@ -84,25 +84,32 @@ macro_rules! over_every_link {
     };
 }
 
-over_every_link! {
-    frames_arrive_whole_and_in_order
-    a_bulk_part_of_the_largest_size_lands_in_the_given_memory
-    a_frame_above_the_limits_is_not_sent
-    more_bulk_than_room_is_refused
-    a_peer_that_goes_between_frames_has_closed
-    a_peer_that_goes_within_a_frame_has_truncated_it
-    an_oversized_length_is_named_before_anything_is_allocated
-    garbage_is_malformed
-    a_silent_peer_is_given_up_at_the_limit
-    a_peer_that_dribbles_is_given_up_at_the_limit
-    the_handshake_introduces_both_sides
-    a_guest_of_another_version_is_refused_on_both_sides
-    a_first_frame_that_is_no_introduction_is_told_so
-    a_refusal_is_heard_even_by_a_guest_that_still_sends
-    a_goodbye_gives_its_reason
-    the_halves_of_a_link_are_used_at_once
-    closing_wakes_who_waits_on_either_half
+/// Names the whole body, for the macro that expands it over its links.
+macro_rules! every_rule {
+    ($over:ident) => {
+        $over! {
+            frames_arrive_whole_and_in_order
+            a_bulk_part_of_the_largest_size_lands_in_the_given_memory
+            a_frame_above_the_limits_is_not_sent
+            more_bulk_than_room_is_refused
+            a_peer_that_goes_between_frames_has_closed
+            a_peer_that_goes_within_a_frame_has_truncated_it
+            an_oversized_length_is_named_before_anything_is_allocated
+            garbage_is_malformed
+            a_silent_peer_is_given_up_at_the_limit
+            a_peer_that_dribbles_is_given_up_at_the_limit
+            the_handshake_introduces_both_sides
+            a_guest_of_another_version_is_refused_on_both_sides
+            a_first_frame_that_is_no_introduction_is_told_so
+            a_refusal_is_heard_even_by_a_guest_that_still_sends
+            a_goodbye_gives_its_reason
+            the_halves_of_a_link_are_used_at_once
+            closing_wakes_who_waits_on_either_half
+        }
+    };
 }
+
+every_rule!(over_every_link);
 
 fn call(opcode: u32, sequence: u32) -> Header {
     Header { sequence, ..Header::new(Kind::Call, opcode) }
@@ -121,7 +128,7 @@ fn receive(link: &mut dyn Link) -> Result<Header, LinkError> {
     link.receive(&mut Vec::new(), Bulk::Into(&mut []))
 }
 
-fn frames_arrive_whole_and_in_order<S: Subject>() {
+pub(crate) fn frames_arrive_whole_and_in_order<S: Subject>() {
     let (mut left, mut right) = S::link_pair();
     let sender = thread::spawn(move || {
         let mut random = fastrand::Rng::with_seed(1);
@@ -143,7 +150,7 @@ fn frames_arrive_whole_and_in_order<S: Subject>() {
     assert!(matches!(receive(&mut right), Err(LinkError::Closed)));
 }
 
-fn a_bulk_part_of_the_largest_size_lands_in_the_given_memory<S: Subject>() {
+pub(crate) fn a_bulk_part_of_the_largest_size_lands_in_the_given_memory<S: Subject>() {
     let (mut left, mut right) = S::link_pair();
     let mut sent = vec![0; BULK_BYTES_MAX];
     fastrand::Rng::with_seed(2).fill(&mut sent);
@@ -156,7 +163,7 @@ fn a_bulk_part_of_the_largest_size_lands_in_the_given_memory<S: Subject>() {
     sender.join().expect("no panic").expect("the peer reads");
 }
 
-fn a_frame_above_the_limits_is_not_sent<S: Subject>() {
+pub(crate) fn a_frame_above_the_limits_is_not_sent<S: Subject>() {
     let (mut left, mut right) = S::link_pair();
     let payload = vec![0; PAYLOAD_BYTES_MAX + 1];
     let error = left.send(&call(1, 0), &payload, &[]).expect_err("too large");
@@ -168,14 +175,14 @@ fn a_frame_above_the_limits_is_not_sent<S: Subject>() {
     assert_eq!(receive(&mut right).expect("only the small frame").opcode, 2);
 }
 
-fn more_bulk_than_room_is_refused<S: Subject>() {
+pub(crate) fn more_bulk_than_room_is_refused<S: Subject>() {
     let (mut left, mut right) = S::link_pair();
     left.send(&call(1, 0), &[], &[0; 100]).expect("the peer reads");
     let error = right.receive(&mut Vec::new(), Bulk::Into(&mut [0; 99])).expect_err("no room");
     assert!(matches!(error, LinkError::BulkMismatch { bytes: 100, room: 99 }), "{error}");
 }
 
-fn a_peer_that_goes_between_frames_has_closed<S: Subject>() {
+pub(crate) fn a_peer_that_goes_between_frames_has_closed<S: Subject>() {
     let (left, mut right) = S::link_pair();
     drop(left);
     let error = receive(&mut right).expect_err("nobody is there");
@@ -184,7 +191,7 @@ fn a_peer_that_goes_between_frames_has_closed<S: Subject>() {
     assert!(matches!(error, LinkError::Closed), "{error}");
 }
 
-fn a_peer_that_goes_within_a_frame_has_truncated_it<S: Subject>() {
+pub(crate) fn a_peer_that_goes_within_a_frame_has_truncated_it<S: Subject>() {
     let header = Header { payload_bytes: 100, bulk_bytes: 50, ..call(1, 0) };
     let mut frame = header.to_bytes().to_vec();
     frame.extend([1; 150]);
@@ -212,7 +219,7 @@ fn a_peer_that_goes_within_a_frame_has_truncated_it<S: Subject>() {
     }
 }
 
-fn an_oversized_length_is_named_before_anything_is_allocated<S: Subject>() {
+pub(crate) fn an_oversized_length_is_named_before_anything_is_allocated<S: Subject>() {
     for (at, part) in [(0, "payload"), (4, "bulk part")] {
         let (raw, right) = S::ends();
         let mut header = call(1, 0).to_bytes();
@@ -227,7 +234,7 @@ fn an_oversized_length_is_named_before_anything_is_allocated<S: Subject>() {
     }
 }
 
-fn garbage_is_malformed<S: Subject>() {
+pub(crate) fn garbage_is_malformed<S: Subject>() {
     let mut header = call(1, 0).to_bytes();
     header[30] = 3;
     let (raw, right) = S::ends();
@@ -242,7 +249,7 @@ fn garbage_is_malformed<S: Subject>() {
     assert!(matches!(error, LinkError::Oversized { .. }), "{error}");
 }
 
-fn a_silent_peer_is_given_up_at_the_limit<S: Subject>() {
+pub(crate) fn a_silent_peer_is_given_up_at_the_limit<S: Subject>() {
     let (_left, mut right) = S::link_pair();
     let limit = Instant::now() + Duration::from_millis(20);
     let error = handshake::meet(&mut right, limit).expect_err("nothing is said");
@@ -250,7 +257,7 @@ fn a_silent_peer_is_given_up_at_the_limit<S: Subject>() {
 }
 
 /// A limit per read would be renewed by every byte, and a client could hold a worker for ever.
-fn a_peer_that_dribbles_is_given_up_at_the_limit<S: Subject>() {
+pub(crate) fn a_peer_that_dribbles_is_given_up_at_the_limit<S: Subject>() {
     let (raw, right) = S::ends();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let dribble = thread::spawn(move || {
@@ -270,7 +277,7 @@ fn a_peer_that_dribbles_is_given_up_at_the_limit<S: Subject>() {
     dribble.join().expect("the dribbler ends");
 }
 
-fn the_handshake_introduces_both_sides<S: Subject>() {
+pub(crate) fn the_handshake_introduces_both_sides<S: Subject>() {
     let (mut guest, mut host) = S::link_pair();
     let answer = Welcome { host_version: Text::cut("0.1.0"), epoch: 5, session: 6 };
     let sent = answer.clone();
@@ -283,7 +290,7 @@ fn the_handshake_introduces_both_sides<S: Subject>() {
     assert_eq!(host.join().expect("no panic"), hello());
 }
 
-fn a_guest_of_another_version_is_refused_on_both_sides<S: Subject>() {
+pub(crate) fn a_guest_of_another_version_is_refused_on_both_sides<S: Subject>() {
     let (mut guest, mut host) = S::link_pair();
     let host = thread::spawn(move || handshake::meet(&mut host, soon()));
     let mut payload = hello().to_payload();
@@ -304,7 +311,7 @@ fn a_guest_of_another_version_is_refused_on_both_sides<S: Subject>() {
     assert!(error.hint().is_some());
 }
 
-fn a_first_frame_that_is_no_introduction_is_told_so<S: Subject>() {
+pub(crate) fn a_first_frame_that_is_no_introduction_is_told_so<S: Subject>() {
     let (mut guest, mut host) = S::link_pair();
     let host = thread::spawn(move || handshake::meet(&mut host, soon()));
     guest.send(&call(opcode::SNAPSHOT, 0), &[], &[]).expect("the host reads");
@@ -316,7 +323,7 @@ fn a_first_frame_that_is_no_introduction_is_told_so<S: Subject>() {
 
 /// A host that is full refuses without reading: the guest's own Hello then fails with a broken
 /// pipe, and the reason must not be lost behind it.
-fn a_refusal_is_heard_even_by_a_guest_that_still_sends<S: Subject>() {
+pub(crate) fn a_refusal_is_heard_even_by_a_guest_that_still_sends<S: Subject>() {
     let (mut guest, mut host) = S::link_pair();
     handshake::refuse(&mut host, Refusal::Full, "16 clients are served").expect("it is queued");
     drop(host);
@@ -329,7 +336,7 @@ fn a_refusal_is_heard_even_by_a_guest_that_still_sends<S: Subject>() {
     assert!(error.is_retryable());
 }
 
-fn a_goodbye_gives_its_reason<S: Subject>() {
+pub(crate) fn a_goodbye_gives_its_reason<S: Subject>() {
     let (mut left, mut right) = S::link_pair();
     handshake::goodbye(&mut left, Reason::Stopping, "the host is being stopped").expect("sent");
     let error = receive(&mut right).expect_err("it ended");
@@ -343,7 +350,7 @@ fn a_goodbye_gives_its_reason<S: Subject>() {
 
 /// Both ends send far more than any buffer holds before either has read all: only halves that work
 /// at the same time get through.
-fn the_halves_of_a_link_are_used_at_once<S: Subject>() {
+pub(crate) fn the_halves_of_a_link_are_used_at_once<S: Subject>() {
     const FRAMES: u32 = 20;
     let (left, right) = S::link_pair();
     thread::scope(|scope| {
@@ -369,7 +376,7 @@ fn the_halves_of_a_link_are_used_at_once<S: Subject>() {
     });
 }
 
-fn closing_wakes_who_waits_on_either_half<S: Subject>() {
+pub(crate) fn closing_wakes_who_waits_on_either_half<S: Subject>() {
     let (left, right) = S::link_pair();
     let (mut sender, mut receiver) = Box::new(left).split();
     let closer = sender.closer();

@@ -18,6 +18,8 @@ pub(crate) enum Group {
     Release,
     /// The container of the system test.
     System,
+    /// The virtual machine.
+    Vm,
     /// What checks manual pages.
     Pages,
     /// Loaders that the model of them is compared with.
@@ -32,6 +34,7 @@ impl Group {
         Self::Clients,
         Self::Release,
         Self::System,
+        Self::Vm,
         Self::Pages,
         Self::Loaders,
     ];

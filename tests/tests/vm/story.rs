@@ -1,0 +1,114 @@
+//! What a machine has to go through, the same over every link.
+
+use std::ffi::OsString;
+use std::time::Instant;
+
+use vgpu_tests::Vgpud;
+use vgpu_tests::system::{Discovery, Guest};
+use vgpu_tests::vm::{Listing, Vm};
+
+use super::client::{hold_a_context, measured, release};
+use super::{LAYOUT, Parts};
+
+/// A link, and both its ends.
+pub(crate) struct Way<'a> {
+    /// What the guest is told.
+    pub(crate) link: &'static str,
+    /// QEMU's options for the device that carries it.
+    pub(crate) options: Vec<OsString>,
+    /// Starts the host at the other end.
+    pub(crate) host: &'a dyn Fn() -> Vgpud,
+    /// What else is to be tried in the guest once the link works.
+    pub(crate) more: &'a dyn Fn(&Guest<Vm>),
+}
+
+/// Tells the story in one boot and one reboot, and fails where it does not go as it has to.
+pub(crate) fn tell(parts: &Parts, way: &Way<'_>) {
+    let began = Instant::now();
+    // For who watches with --nocapture: a step takes minutes where the machine is busy.
+    let step =
+        |what: &str| println!("{:6.1} s  {}: {what}", began.elapsed().as_secs_f64(), way.link);
+    let mut host = (way.host)();
+    step("boot");
+    let vm = Vm::boot(&parts.image, &parts.disk, &way.options).unwrap();
+    let mut guest = Guest::settle(vm, LAYOUT).unwrap();
+    step("look at the disk");
+    let before = Listing::of(guest.machine()).unwrap();
+    step("install");
+    install(&guest, way.link);
+    works(&guest, &guest.restart_ollama().unwrap(), "installed");
+
+    step("measure");
+    println!("{}", measured(&guest));
+    (way.more)(&guest);
+
+    step("reboot");
+    guest.machine().reboot().unwrap();
+    works(&guest, &guest.discovery().unwrap(), "after a reboot");
+
+    step("another host process");
+    hold_a_context(&guest, "lasting");
+    drop(host);
+    host = (way.host)();
+    let said = release(&guest, "lasting");
+    assert!(said.contains("\"result\":46"), "its host is another, and the client says {said}");
+    works(&guest, &guest.restart_ollama().unwrap(), "with a new host process");
+
+    step("roll back");
+    hold_a_context(&guest, "last");
+    roll_back(&mut guest, &before);
+    step("kill");
+    is_killed(guest, host);
+}
+
+/// Lets cloud-init name the host and install the package, by the example's own user data, of which
+/// the link alone is another. (Our repository, which the data names too, is in the image.)
+fn install(guest: &Guest<Vm>, link: &str) {
+    guest
+        .sh(&format!(
+            "sed 's/vsock:2:6475/{link}/' /media/parcel/cloud-init.yaml > /run/user-data
+             cloud-init schema --config-file /run/user-data"
+        ))
+        .unwrap();
+    for module in ["write_files", "package_update_upgrade_install"] {
+        let once = "--frequency always";
+        let said = guest
+            .sh(&format!("cloud-init --file /run/user-data single --name {module} {once} 2>&1"))
+            .unwrap();
+        println!("{module}: {said}");
+    }
+    let state = guest.sh("dpkg-query --show --showformat='${Status}' vgpu-ollama").unwrap();
+    assert_eq!(state, "install ok installed");
+}
+
+/// Fails unless Ollama, our tool and our doctor find the GPU.
+fn works(guest: &Guest<Vm>, found: &Discovery, when: &str) {
+    assert!(found.compute.contains("library=CUDA"), "{when}: {}", found.lines.join("\n"));
+    let shown = guest.sh("vgpu-smi").unwrap();
+    assert!(shown.contains("H100"), "{when}: {shown}");
+    let doctor = guest.vgpu_install(&["doctor"]).unwrap();
+    assert!(doctor.status.success(), "{when}: {}{}", doctor.stdout, doctor.stderr);
+    println!("{when}: {}", found.compute);
+}
+
+/// Takes everything back, and compares the disk with what it was.
+fn roll_back(guest: &mut Guest<Vm>, before: &Listing) {
+    guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
+    guest.apt(&["purge", "vgpu-ollama"]).unwrap().success().unwrap();
+    let found = guest.restart_ollama().unwrap();
+    assert!(found.compute.contains("library=cpu"), "rolled back: {}", found.compute);
+    let changes = before.changes(&Listing::of(guest.machine()).unwrap());
+    assert!(changes.is_empty(), "the rollback left:\n{}", changes.join("\n"));
+}
+
+/// Pulls the machine's plug while a client has a context: its worker ends, though nobody says a
+/// last word.
+fn is_killed(mut guest: Guest<Vm>, host: Vgpud) {
+    let gone = |log: &str| log.lines().filter(|line| line.starts_with("vgpud: gone ")).count();
+    let before = gone(&host.log());
+    let began = Instant::now();
+    guest.machine().kill().unwrap();
+    host.logged("gone", before + 1).unwrap();
+    println!("killed: the worker was gone after {:?}", began.elapsed());
+    host.end();
+}
