@@ -1,5 +1,6 @@
 //! What the command line and the configuration file say together.
 
+pub(crate) mod machine;
 pub(crate) mod tenant;
 mod tls;
 
@@ -18,6 +19,7 @@ use crate::cli::Arguments;
 use crate::device::{Source, nvidia};
 use crate::error::DaemonError;
 use crate::store::Place;
+use machine::Machine;
 use tenant::{Problem, Tenant, TenantError};
 
 /// Read when no other file is named, if it is there.
@@ -70,6 +72,8 @@ pub(crate) struct Config {
     pub tls: Files,
     /// Who may use what; empty: everybody all of it.
     pub tenants: Vec<Tenant>,
+    /// Virtual machines that share memory with this host.
+    pub machines: Vec<Machine>,
     /// The configuration file, for messages.
     pub file: PathBuf,
 }
@@ -96,6 +100,8 @@ struct File {
     tls: tls::Entry,
     #[serde(default)]
     tenant: Vec<tenant::Entry>,
+    #[serde(default)]
+    machine: Vec<machine::Entry>,
 }
 
 impl Config {
@@ -124,6 +130,8 @@ impl Config {
         let device = arguments.device.as_deref().or(file.device.as_deref());
         let device = source(device, sim, driver_dir.map(PathBuf::as_path), cublas_dir)?;
         let tenants = tenant::check(path, file.tenant)?;
+        let machines = machine::check(path, file.machine)?;
+        tenant::check_machines(path, &tenants, &machines)?;
         if let (Source::Replay { .. }, Some(tenant)) = (&device, tenants.first()) {
             let (tenant, source) = (tenant.name.clone(), Problem::Replay);
             return Err(TenantError { path: path.into(), tenant, key: "name", source }.into());
@@ -155,6 +163,7 @@ impl Config {
             record: arguments.record.as_deref().map(absolute).transpose()?,
             tls: file.tls.files(),
             tenants,
+            machines,
             file: path.into(),
         })
     }

@@ -5,6 +5,7 @@ mod share;
 mod way;
 
 use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -24,6 +25,9 @@ pub(crate) use way::Way;
 
 /// Largest message, in bytes: 64 KiB, below the 208 KiB of a socket's default buffer.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// Most file descriptors that go with a message: a connection, and a machine's memory and bell.
+const HANDED_MAX: usize = 3;
 
 /// Most processes in a message: 192 of at most 272 bytes each are 51 KiB.
 const LISTED_MAX: usize = 192;
@@ -295,10 +299,18 @@ impl Desk {
         message: &impl Payload,
         handed: Option<BorrowedFd<'_>>,
     ) -> Result<(), DaemonError> {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        self.hand_over(message, handed.as_slice())
+    }
+
+    /// The same with up to [`HANDED_MAX`] file descriptors.
+    pub fn hand_over(
+        &self,
+        message: &impl Payload,
+        handed: &[BorrowedFd<'_>],
+    ) -> Result<(), DaemonError> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let handed = handed.map(|handed| [handed]);
-        if let Some(handed) = &handed {
+        if !handed.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(handed));
         }
         let payload = message.to_payload();
@@ -319,7 +331,13 @@ impl Desk {
 
     /// Waits for a message; `None` means that the other process is gone.
     pub fn receive<M: Payload>(&self) -> Result<Option<(M, Option<OwnedFd>)>, DaemonError> {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let received = self.receive_all()?;
+        Ok(received.map(|(message, handed)| (message, handed.into_iter().next())))
+    }
+
+    /// The same with all file descriptors that came along.
+    pub fn receive_all<M: Payload>(&self) -> Result<Option<(M, Vec<OwnedFd>)>, DaemonError> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         let flags = RecvFlags::CMSG_CLOEXEC;
@@ -334,9 +352,10 @@ impl Desk {
             }
         };
         let handed = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut handed) => handed.next(),
+            RecvAncillaryMessage::ScmRights(handed) => Some(handed.collect()),
             _ => None,
         });
+        let handed = handed.unwrap_or_default();
         match received.bytes {
             0 => Ok(None),
             bytes => match M::from_payload(&buffer[..bytes]) {

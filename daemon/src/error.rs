@@ -29,6 +29,9 @@ pub(crate) enum DaemonError {
     /// A tenant of the configuration file cannot be.
     #[error(transparent)]
     Tenant(#[from] crate::config::tenant::TenantError),
+    /// A machine of the configuration file cannot be.
+    #[error(transparent)]
+    Machine(#[from] crate::config::machine::MachineError),
     /// An option has a value that it cannot have.
     #[error("{name} = \"{value}\" is not {asks}")]
     Value {
@@ -209,6 +212,7 @@ impl DaemonError {
                 Some("Correct the line; docs/host.md has all keys, and none else is known.")
             }
             Self::Tenant(error) => Some(error.hint()),
+            Self::Machine(error) => Some(error.hint()),
             Self::Value { .. } => Some("Run vgpud --help for what each option takes."),
             Self::UnknownDevice { .. } => {
                 Some("Use --device nvidia, or --device sim, the simulated H100.")

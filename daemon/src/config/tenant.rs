@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use vgpu_link::wire::limits::DEVICES_MAX;
 
+use super::machine::Machine;
+
 /// Longest name of a tenant, in bytes: log lines and metrics carry it.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -28,6 +30,8 @@ pub(crate) struct Tenant {
     pub groups: Vec<u32>,
     /// Virtual machines, by the context id of their vsock.
     pub machines: Vec<u32>,
+    /// Virtual machines, by the names of their `[[machine]]`.
+    pub named: Vec<String>,
     /// Names in certificates.
     pub certificates: Vec<String>,
     /// What it may use.
@@ -59,7 +63,7 @@ pub(super) struct Entry {
     #[serde(default)]
     groups: Vec<Account>,
     #[serde(default)]
-    machines: Vec<u32>,
+    machines: Vec<Guest>,
     #[serde(default)]
     certificates: Vec<String>,
     memory_mib: Option<u64>,
@@ -74,6 +78,14 @@ pub(super) struct Entry {
 #[serde(untagged, expecting = "a number, or a name in quotes")]
 enum Account {
     Number(u32),
+    Name(String),
+}
+
+/// A virtual machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "a vsock context id, or the name of a [[machine]] in quotes")]
+enum Guest {
+    Cid(u32),
     Name(String),
 }
 
@@ -134,6 +146,12 @@ pub(crate) enum Problem {
         /// The context id.
         cid: u32,
     },
+    /// A name that no `[[machine]]` has.
+    #[error("there is no [[machine]] called \"{name}\"")]
+    NoNamedMachine {
+        /// The name.
+        name: String,
+    },
     /// A limit is zero or beyond what it can be.
     #[error("{value} is not 1 to {max}")]
     OutOfRange {
@@ -175,6 +193,9 @@ impl TenantError {
             }
             Problem::NamedTwice { .. } => "Leave each user, group, machine and certificate once.",
             Problem::NoMachine { .. } => "Write the guest-cid of the machine's vsock device.",
+            Problem::NoNamedMachine { .. } => {
+                "Write the name of a [[machine]] of the same file, or a vsock context id."
+            }
             Problem::OutOfRange { .. } => {
                 "Write a number within that range, or leave the key out for no limit."
             }
@@ -227,6 +248,26 @@ pub(super) fn check(path: &Path, entries: Vec<Entry>) -> Result<Vec<Tenant>, Ten
         tenants.push(checked);
     }
     Ok(tenants)
+}
+
+/// Refuses tenants that name machines which the file does not.
+///
+/// # Errors
+/// [`TenantError`] for the first that does.
+pub(super) fn check_machines(
+    path: &Path,
+    tenants: &[Tenant],
+    machines: &[Machine],
+) -> Result<(), TenantError> {
+    for tenant in tenants {
+        let known = |name: &String| machines.iter().any(|machine| machine.name == *name);
+        if let Some(name) = tenant.named.iter().find(|name| !known(name)) {
+            let source = Problem::NoNamedMachine { name: name.clone() };
+            let (path, tenant) = (path.into(), tenant.name.clone());
+            return Err(TenantError { path, tenant, key: "machines", source });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses tenants that name GPUs which the host does not have.
@@ -283,11 +324,18 @@ impl Entry {
         };
         let users = numbers("users", "/etc/passwd", &self.users)?;
         let groups = numbers("groups", "/etc/group", &self.groups)?;
-        if let Some(&cid) = self.machines.iter().find(|&&cid| cid < 3) {
-            return Err(("machines", Problem::NoMachine { cid }));
+        let (mut machines, mut named) = (Vec::new(), Vec::new());
+        for guest in self.machines.iter().cloned() {
+            match guest {
+                Guest::Cid(cid @ ..3) => return Err(("machines", Problem::NoMachine { cid })),
+                Guest::Cid(cid) => machines.push(cid),
+                Guest::Name(name) => named.push(name),
+            }
         }
-        for (key, numbers) in [("users", &users), ("groups", &groups), ("machines", &self.machines)]
-        {
+        for name in &named {
+            seen.note("machines", format!("\"{name}\""), &self.name)?;
+        }
+        for (key, numbers) in [("users", &users), ("groups", &groups), ("machines", &machines)] {
             for number in numbers {
                 seen.note(key, number.to_string(), &self.name)?;
             }
@@ -300,8 +348,8 @@ impl Entry {
             return Err(("users", Problem::Nobody));
         }
         let limits = self.limits()?;
-        let Self { name, machines, certificates, .. } = self;
-        Ok(Tenant { name, users, groups, machines, certificates, limits })
+        let Self { name, certificates, .. } = self;
+        Ok(Tenant { name, users, groups, machines, named, certificates, limits })
     }
 
     fn limits(&self) -> Result<Limits, (&'static str, Problem)> {

@@ -1,6 +1,7 @@
 //! Messages between host process and worker arrive as they were sent.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vgpu_link::pci::ivshmem::Place;
 use vgpu_link::tls::{self, Credentials, Pem};
 
 use super::*;
@@ -50,6 +51,13 @@ fn every_message_arrives_as_sent() {
     ours.send(&serve, None).expect("sent");
     let (heard, _) = theirs.receive::<Tell>().expect("heard").expect("a message");
     assert_eq!(heard, serve);
+    let place = Place { offset: 1, lane_bytes: 2, bulk_bytes: 3 };
+    let serve = Tell::Serve { session: 2, way: Way::Slot(place) };
+    let file = || std::fs::File::open("/dev/null").expect("every system has it");
+    let files = [file(), file(), file()];
+    ours.hand_over(&serve, &files.each_ref().map(AsFd::as_fd)).expect("sent");
+    let (heard, handed) = theirs.receive_all::<Tell>().expect("heard").expect("a message");
+    assert_eq!((heard, handed.len()), (serve, 3));
     drop(ours);
     assert!(theirs.receive::<Tell>().expect("no error").is_none());
 }

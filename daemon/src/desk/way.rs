@@ -1,5 +1,6 @@
 //! How a client is spoken with, as the host process tells the worker that it hands one to.
 
+use vgpu_link::pci::ivshmem::Place;
 use vgpu_link::tls::{self, Credentials, Pem};
 use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
 
@@ -15,6 +16,9 @@ const _: () = assert!(3 * (tls::FILE_BYTES_MAX + PATH_BYTES_MAX) + 64 <= MESSAGE
 pub(crate) enum Way {
     /// Frames as they are.
     Plain,
+    /// Frames through a slot of a machine's memory; the memory goes along, then the eventfd that
+    /// the client rings, if it can.
+    Slot(Place),
     /// Through TLS. The host process has read the files: a worker need not be able to, and uses
     /// those that are there when its client comes.
     Tls(Box<Credentials>),
@@ -24,6 +28,10 @@ impl Payload for Way {
     fn write(&self, writer: &mut Writer<'_>) {
         match self {
             Self::Plain => writer.u8(0),
+            Self::Slot(Place { offset, lane_bytes, bulk_bytes }) => {
+                writer.u8(2);
+                [offset, lane_bytes, bulk_bytes].into_iter().for_each(|&word| writer.u64(word));
+            }
             Self::Tls(credentials) => {
                 writer.u8(1);
                 for pem in [&credentials.ca, &credentials.certificate, &credentials.key] {
@@ -47,6 +55,10 @@ impl Payload for Way {
                 certificate: pem(reader)?,
                 key: pem(reader)?,
             }))),
+            2 => {
+                let (offset, lane_bytes) = (reader.u64()?, reader.u64()?);
+                Ok(Self::Slot(Place { offset, lane_bytes, bulk_bytes: reader.u64()? }))
+            }
             _ => Err(malformed),
         }
     }

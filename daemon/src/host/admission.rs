@@ -4,44 +4,88 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use vgpu_link::wire::Text;
-use vgpu_link::wire::control::Refusal;
-use vgpu_link::{Arrival, Link, Peer, handshake, socket_link, tls};
+use vgpu_link::wire::control::{Reason as Goodbye, Refusal};
+use vgpu_link::{
+    Arrival, Link, LinkError, MemoryStream, Peer, Sender, Stream, StreamLink, handshake,
+    socket_link, tls,
+};
 
+use super::Host;
 use super::ledger::Ledger;
 use super::metrics::Reason;
 use super::tenants::{Belongs, Tenants};
-use super::{Host, ending};
-use crate::desk::{Ask, Share, Tell};
+use crate::desk::{Ask, Share, Tell, Way};
 use crate::log;
 
+/// A client that came, by whatever link.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    /// What its worker gets first: its connection, or what hangs up when it is gone.
+    pub line: OwnedFd,
+    /// Who it is.
+    pub peer: Peer,
+    /// How it is spoken with.
+    pub way: Way,
+    /// What else its worker gets.
+    pub handed: Vec<OwnedFd>,
+    /// Where it waits, if that is in a machine's memory.
+    pub seat: Option<Seat>,
+}
+
+/// A slot of a machine's memory.
+#[derive(Debug)]
+pub(super) struct Seat {
+    /// Number of the machine.
+    pub machine: usize,
+    /// Number of the slot.
+    pub slot: usize,
+    /// Its worker's connection hangs up when this is gone.
+    pub life: OwnedFd,
+}
+
+/// Room for a frame with a sentence in it.
+const LAST_WORDS_BYTES_MAX: usize = 4096;
+
 impl Host {
+    /// Welcomes a client that came by a socket.
+    pub(super) fn take_on_arrival(&mut self, arrival: Arrival) {
+        let Arrival { socket: line, peer } = arrival;
+        let way = self.sockets.way(&peer);
+        self.take_on(Visitor { line, peer, way, handed: Vec::new(), seat: None });
+    }
+
     /// Hands a client to a worker, or refuses it.
-    pub(super) fn take_on(&mut self, arrival: Arrival) {
-        let Arrival { socket: client, peer } = arrival;
+    pub(super) fn take_on(&mut self, visitor: Visitor) {
         self.sessions += 1;
         let session = self.sessions;
         self.totals.connections += 1;
         if self.drain.is_some() {
             let fields: [(&str, &dyn std::fmt::Display); 3] =
-                [("session", &session), ("peer", &peer), ("because", &"stopping")];
+                [("session", &session), ("peer", &visitor.peer), ("because", &"stopping")];
             log::event("refused", &fields);
             self.totals.refuse(Reason::Stopping);
-            ending::turn_away(client);
+            self.turn_away(visitor, |link| {
+                handshake::goodbye(link, Goodbye::Stopping, "the host is being stopped")
+            });
             return;
         }
-        let tenant = match self.admit(session, &peer) {
+        let tenant = match self.admit(session, &visitor.peer) {
             Ok(tenant) => tenant,
             Err((refusal, text)) => {
                 let fields: [(&str, &dyn std::fmt::Display); 3] =
-                    [("session", &session), ("peer", &peer), ("because", &text)];
+                    [("session", &session), ("peer", &visitor.peer), ("because", &text)];
                 log::event("refused", &fields);
                 self.totals.refuse(reason(refusal));
-                refuse(client, &peer, refusal, &text);
+                self.turn_away(visitor, |link| handshake::refuse(link, refusal, &text));
                 return;
             }
         };
-        match self.workers.hand_over(&client, session, self.sockets.way(&peer)) {
+        match self.workers.hand_over(&visitor, session) {
             Ok(pid) => {
+                let Visitor { peer, seat, .. } = visitor;
+                if let Some(seat) = seat {
+                    self.machines.grant(seat, session);
+                }
                 let tenant = tenant.map_or("?", |tenant| self.tenants.name(tenant));
                 let fields: [(&str, &dyn std::fmt::Display); 4] =
                     [("session", &session), ("peer", &peer), ("tenant", &tenant), ("worker", &pid)];
@@ -52,7 +96,29 @@ impl Host {
                 let because = log::chain(&error);
                 log::event("refused", &[("session", &session), ("because", &because)]);
                 self.totals.refuse(Reason::NoWorker);
-                refuse(client, &peer, Refusal::NoDevice, "the host could not start a worker");
+                self.turn_away(visitor, |link| {
+                    let text = "the host could not start a worker";
+                    handshake::refuse(link, Refusal::NoDevice, text)
+                });
+            }
+        }
+    }
+
+    /// Says a client's last words to it, without waiting for it.
+    fn turn_away(
+        &mut self,
+        visitor: Visitor,
+        words: impl FnOnce(&mut dyn Sender) -> Result<(), LinkError>,
+    ) {
+        let Visitor { line, way, seat, .. } = visitor;
+        match (way, seat) {
+            (Way::Tls(_), _) => tls::refuse(&line),
+            (_, Some(seat)) => self.machines.refuse(&seat, &written(words)),
+            (_, None) => {
+                let mut link = socket_link(line);
+                link.wait_until(Some(Instant::now()));
+                // A fresh socket has room for the few bytes; a client that is gone needs no answer.
+                let _ = words(&mut link);
             }
         }
     }
@@ -163,13 +229,15 @@ fn reason(refusal: Refusal) -> Reason {
     }
 }
 
-/// Turns a client away without waiting for it.
-fn refuse(client: OwnedFd, peer: &Peer, refusal: Refusal, text: &str) {
-    if matches!(peer, Peer::Address(_)) {
-        return tls::refuse(&client);
-    }
-    let mut link = socket_link(client);
-    link.wait_until(Some(Instant::now()));
-    // A fresh socket has room for the few bytes; a client that is gone needs no answer.
-    let _ = handshake::refuse(&mut link, refusal, text);
+/// The bytes of a short frame.
+fn written(words: impl FnOnce(&mut dyn Sender) -> Result<(), LinkError>) -> Vec<u8> {
+    let (ours, theirs) = MemoryStream::pair();
+    let now = Some(Instant::now());
+    let (mut link, mut frame) = (StreamLink::new(ours), vec![0; LAST_WORDS_BYTES_MAX]);
+    link.wait_until(now);
+    let _ = words(&mut link);
+    // Whatever was written is read at once; nothing, if it failed.
+    let count = theirs.read(&mut frame, now).unwrap_or(0);
+    frame.truncate(count);
+    frame
 }

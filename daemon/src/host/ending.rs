@@ -1,11 +1,9 @@
 //! The end of the daemon: clients may come to theirs first, then everybody is told.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use vgpu_link::wire::control::Reason;
-use vgpu_link::{Link, handshake, socket_link};
 
 use super::Host;
 use super::sockets::Sockets;
@@ -85,12 +83,4 @@ impl Host {
         }
         self.failed
     }
-}
-
-/// Tells a client that comes too late that this host ends, without waiting for it.
-pub(super) fn turn_away(client: OwnedFd) {
-    let mut link = socket_link(client);
-    link.wait_until(Some(Instant::now()));
-    // A fresh socket has room for the few bytes; a client that is gone needs no answer.
-    let _ = handshake::goodbye(&mut link, Reason::Stopping, "the host is being stopped");
 }

@@ -6,6 +6,7 @@
 mod admission;
 mod ending;
 mod ledger;
+mod machines;
 pub(crate) mod metrics;
 mod network;
 mod pace;
@@ -29,6 +30,7 @@ use crate::error::DaemonError;
 use crate::{log, recording};
 use ending::Drain;
 use ledger::Ledger;
+use machines::Machines;
 use metrics::{Figures, Metrics, Totals};
 #[cfg(test)]
 pub(crate) use pace::Pace;
@@ -60,6 +62,7 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
     let tenants = Tenants::new(config.tenants.clone())?;
     let mut host = Host {
         sockets: Sockets::open(&config)?,
+        machines: Machines::open(&config.machines, config.access)?,
         signals,
         supervisor: Supervisor::find(),
         workers: Workers::new(epoch(), &config),
@@ -104,6 +107,7 @@ struct Host {
     /// What a reload reads the configuration by.
     arguments: Arguments,
     sockets: Sockets,
+    machines: Machines,
     signals: Signals,
     supervisor: Supervisor,
     workers: Workers,
@@ -126,6 +130,8 @@ struct Host {
 struct Ready {
     asked: Vec<Asked>,
     accept: bool,
+    /// Whether a machine's QEMU came or went, or its guest rang.
+    machines: bool,
     /// Whether Prometheus wants figures.
     scrape: bool,
     /// Process ids of workers that said something or ended.
@@ -198,6 +204,11 @@ impl Host {
             if ready.accept {
                 self.accept();
             }
+            if self.rest_until.is_none() {
+                for visitor in self.machines.turn(ready.machines) {
+                    self.take_on(visitor);
+                }
+            }
             if self.rest_until.is_none()
                 && self.drain.is_none()
                 && let Err(error) = self.workers.refill()
@@ -247,7 +258,11 @@ impl Host {
         watched.extend(workers.iter().map(|worker| PollFd::new(&worker.desk, PollFlags::IN)));
         let scrapes = watched.len();
         watched.extend(self.metrics.iter().map(|metrics| PollFd::new(metrics, PollFlags::IN)));
-        let limit = [rest, drain, self.supervisor.due()].into_iter().flatten().min();
+        let first_machine = watched.len();
+        let rests = rest.is_some();
+        watched.extend(if rests { Vec::new() } else { self.machines.watched() });
+        let machines = self.machines.due().filter(|_| !rests).map(left);
+        let limit = [rest, drain, machines, self.supervisor.due()].into_iter().flatten().min();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         match poll(&mut watched, limit.as_ref()) {
             Ok(_) => {}
@@ -255,13 +270,14 @@ impl Host {
             Err(errno) => return Err(DaemonError::system("waiting for clients")(errno)),
         }
         let woken = |watched: &PollFd<'_>| !watched.revents().is_empty();
-        let scrape = watched[scrapes..].iter().any(woken);
+        let scrape = watched[scrapes..first_machine].iter().any(woken);
+        let machines = watched[first_machine..].iter().any(woken);
         let said = watched[first_worker..].iter().zip(workers);
         let workers = said.filter(|(fd, _)| woken(fd)).map(|(_, worker)| worker.pid()).collect();
         let accept = watched[1..first_worker].iter().any(woken);
         let signal = woken(&watched[0]);
         let asked = if signal { self.signals.take() } else { Vec::new() };
-        Ok(Ready { asked, accept, scrape, workers })
+        Ok(Ready { asked, accept, machines, scrape, workers })
     }
 
     /// Accepts one client of each socket; the loop comes back for more.
@@ -277,7 +293,7 @@ impl Host {
             }
         }
         for client in accepted {
-            self.take_on(client);
+            self.take_on_arrival(client);
         }
     }
 
@@ -321,6 +337,7 @@ impl Host {
         self.totals.failed_workers = self.failed as u64;
         if let Some(session) = session {
             let freed = self.ledger.close(session);
+            self.machines.ended(session);
             let fields: [(&str, &dyn std::fmt::Display); 4] =
                 [("session", &session), ("worker", &pid), ("freed", &freed), ("ended", &ended)];
             log::event("gone", &fields);

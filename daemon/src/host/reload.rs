@@ -47,13 +47,16 @@ fn merge(old: &Config, new: Config) -> (Config, Vec<&'static str>) {
         ("mode", old.access.mode != new.access.mode),
         ("group", old.access.group != new.access.group),
         ("tenant", old.tenants != new.tenants),
+        ("machine", old.machines != new.machines),
     ];
     let kept = differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect();
     // A device is that of all workers, and the ledger's, which knows tenants by their place.
     // Sockets have the bits that they were made with: changing them in place would leave a moment
     // in which the wrong ones may connect.
     let (device, tenants) = (old.device.clone(), old.tenants.clone());
-    let config = Config { device, tenants, access: old.access, ..new };
+    // A machine's memory is with its QEMU.
+    let machines = old.machines.clone();
+    let config = Config { device, tenants, machines, access: old.access, ..new };
     (config, kept)
 }
 

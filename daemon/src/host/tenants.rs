@@ -76,6 +76,7 @@ impl Tenants {
                 .position(|tenant| tenant.users.contains(uid))
                 .or_else(|| self.position(|tenant| tenant.groups.contains(gid))),
             Peer::Machine { cid } => self.position(|tenant| tenant.machines.contains(cid)),
+            Peer::Named { machine } => self.position(|tenant| tenant.named.contains(machine)),
             Peer::Address(_) => return Belongs::ByCertificate,
         };
         found.map_or(Belongs::Nowhere, Belongs::To)
@@ -103,6 +104,7 @@ mod tests {
             users: vec![1001],
             groups: vec![60],
             machines: vec![3],
+            named: vec!["ollama-1".into()],
             certificates: vec!["guest".into()],
             ..Tenant::default()
         };
@@ -121,6 +123,8 @@ mod tests {
         assert_eq!(of(3, 3), Belongs::Nowhere, "a context id is no user");
         assert_eq!(tenants.of(&Peer::Machine { cid: 3 }), Belongs::To(1));
         assert_eq!(tenants.of(&Peer::Machine { cid: 1000 }), Belongs::Nowhere);
+        let named = |machine: &str| tenants.of(&Peer::Named { machine: machine.into() });
+        assert_eq!((named("ollama-1"), named("3")), (Belongs::To(1), Belongs::Nowhere));
     }
 
     #[test]

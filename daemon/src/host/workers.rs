@@ -1,15 +1,17 @@
 //! The worker processes: started ahead of need, one for each client, gone with it.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::iter;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+use super::admission::Visitor;
 use crate::cli::WorkerOptions;
 use crate::config::Config;
-use crate::desk::{Desk, Tell, Way};
+use crate::desk::{Desk, Tell};
 use crate::error::DaemonError;
 
 /// One worker process.
@@ -157,12 +159,7 @@ impl Workers {
     ///
     /// # Errors
     /// [`DaemonError`] if no worker could be had; the connection is closed then.
-    pub fn hand_over(
-        &mut self,
-        client: &OwnedFd,
-        session: u64,
-        way: Way,
-    ) -> Result<u32, DaemonError> {
+    pub fn hand_over(&mut self, visitor: &Visitor, session: u64) -> Result<u32, DaemonError> {
         if self.serving() == self.all.len() {
             self.start()?;
         }
@@ -171,7 +168,10 @@ impl Workers {
             .iter_mut()
             .find(|worker| worker.session.is_none())
             .expect("one was started just above if none was waiting");
-        worker.desk.send(&Tell::Serve { session, way }, Some(client.as_fd()))?;
+        let handed: Vec<BorrowedFd<'_>> =
+            iter::once(&visitor.line).chain(&visitor.handed).map(AsFd::as_fd).collect();
+        let way = visitor.way.clone();
+        worker.desk.hand_over(&Tell::Serve { session, way }, &handed)?;
         worker.session = Some(session);
         Ok(worker.pid())
     }

@@ -19,11 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
+use vgpu_link::pci::ivshmem;
 use vgpu_link::tls::{self, TlsStream};
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Reason, Welcome};
 use vgpu_link::wire::limits::EXE_BYTES_MAX;
-use vgpu_link::{Link, LinkError, Receiver, Sender, handshake, socket_link};
+use vgpu_link::{Link, LinkError, Receiver, Sender, StreamLink, handshake, socket_link};
 
 use crate::cli::WorkerOptions;
 use crate::desk::{Ask, Desk, Tell, Way};
@@ -59,15 +60,17 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     // All of the device that does not need a client, so that a client need not wait for it.
     let opened = options.source().open()?;
     desk.send(&Ask::Open { totals: opened.memory_totals() }, None)?;
-    let Some((Tell::Serve { session, way }, Some(client))) = desk.receive()? else {
+    let Some((Tell::Serve { session, way }, handed)) = desk.receive_all()? else {
         return Ok(());
     };
+    let mut handed = handed.into_iter();
+    let Some(client) = handed.next() else { return Ok(()) };
     stop.cut_off(&client)?;
     // What is recorded is recorded to its end.
     let watch =
         options.record.is_none().then(|| Watch::start(&client, session, &stop)).transpose()?;
     let limit = Instant::now() + HANDSHAKE_LIMIT;
-    let (mut link, certificate) = match open(way, client, limit) {
+    let (mut link, certificate) = match open(way, client, handed, limit) {
         Ok(opened) => opened,
         Err(error) => {
             parted(session, &error);
@@ -170,10 +173,20 @@ fn overheard(
 /// A link to a client, and the tenant that its certificate names.
 type Opened = (Box<dyn Link>, Option<Text<EXE_BYTES_MAX>>);
 
-/// Makes a link of a connection.
-fn open(way: Way, client: OwnedFd, limit: Instant) -> Result<Opened, LinkError> {
+/// Makes a link of a connection, and of what was handed over with it.
+fn open(
+    way: Way,
+    client: OwnedFd,
+    mut handed: impl Iterator<Item = OwnedFd>,
+    limit: Instant,
+) -> Result<Opened, LinkError> {
     match way {
         Way::Plain => Ok((Box::new(socket_link(client)), None)),
+        Way::Slot(place) => {
+            let memory = handed.next().ok_or(LinkError::Closed)?;
+            let ring = ivshmem::serve(&place, &memory, handed.next(), client)?;
+            Ok((Box::new(StreamLink::new(ring)), None))
+        }
         Way::Tls(credentials) => {
             let (stream, tenant) = TlsStream::accept(client, &credentials, limit)?;
             // A name too long to be one of the configuration is none of a tenant's.

@@ -5,6 +5,9 @@
 mod badly;
 mod driving;
 mod life;
+#[path = "../../../transport/link/tests/made/machine.rs"]
+mod machine;
+mod machines;
 mod metrics;
 mod network;
 mod operating;

@@ -133,11 +133,9 @@ fn hello() -> Hello {
     Hello { role: Role::Guest, pid: 4711, exe: Text::cut("test client") }
 }
 
-/// Introduces a client over a link that is open.
-pub fn welcomed(mut link: SocketLink) -> Client {
-    let welcome = handshake::introduce(&mut link, &hello(), Instant::now() + LIMIT);
-    let welcome = welcome.expect("the daemon welcomes us");
-    Client { link: Box::new(link), welcome, context: 0, sequence: 0 }
+/// Introduces a client over a socket.
+pub fn welcomed(link: SocketLink) -> Client {
+    Client::over(Box::new(link)).expect("the daemon welcomes us")
 }
 
 /// Sends a signal to a process.
@@ -174,6 +172,12 @@ impl Client {
     /// Connects as a guest does, whose files for TLS are `files`.
     pub fn at(uri: &Uri, files: &Files) -> Result<Self, LinkError> {
         let (link, welcome) = connect(uri, files, &hello(), LIMIT)?;
+        Ok(Self { link, welcome, context: 0, sequence: 0 })
+    }
+
+    /// Introduces a client over a link that is open.
+    pub fn over(mut link: Box<dyn Link>) -> Result<Self, LinkError> {
+        let welcome = handshake::introduce(&mut *link, &hello(), Instant::now() + LIMIT)?;
         Ok(Self { link, welcome, context: 0, sequence: 0 })
     }
 

@@ -2,10 +2,8 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::mem::MaybeUninit;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
-use std::ptr;
 use std::sync::{Once, OnceLock};
 
 use crate::count;
@@ -69,20 +67,7 @@ extern "C" fn print_statistics_now() {
 /// # Errors
 /// What the system says when it has no thread left.
 pub fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both are places for a set of signals; a thread inherits the mask of its maker, which
-    // gets its own back below.
-    let is_blocked = unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) == 0
-    };
-    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    if is_blocked {
-        // SAFETY: the call above has filled `before`.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-    }
-    started.map(drop)
+    vgpu_link::start_thread(name, work).map(drop)
 }
 
 /// Says whether the process runs with more rights than its caller (set-user-ID and the like).

@@ -33,7 +33,7 @@ pub enum LinkError {
         /// The URI.
         uri: String,
         /// What keeps it from being used.
-        source: Obstacle,
+        source: Box<Obstacle>,
     },
     /// Nobody could be reached at the address.
     #[error("connecting to {uri}")]

@@ -40,6 +40,7 @@ mod socket;
 mod squeeze;
 mod stream;
 mod tcp;
+mod thread;
 pub mod tls;
 mod unix;
 mod upgrade;
@@ -47,6 +48,7 @@ mod uri;
 mod vanished;
 mod vsock;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +58,7 @@ pub use memory::{MemoryStream, memory_pair};
 pub use socket::Socket;
 pub use squeeze::Squeezed;
 pub use stream::{Stream, StreamLink, StreamReceiver, StreamSender};
+pub use thread::start_thread;
 pub use upgrade::{SocketLink, UpgradableSocket, socket_link};
 pub use uri::{HostPort, PciAddress, Uri};
 pub use vgpu_wire as wire;
@@ -230,10 +233,7 @@ pub fn connect(
         Uri::Unix(path) => Box::new(unix::connect(path, limit)?),
         Uri::Vsock { cid, port } => Box::new(vsock::connect(*cid, *port, limit)?),
         Uri::Tls(to) => Box::new(tls::link(tls::TlsStream::connect(to, files, limit)?)),
-        Uri::Pci(_) => {
-            let available = "unix:, vsock: and tls:";
-            return Err(LinkError::NotBuilt { uri: uri.to_string(), available });
-        }
+        Uri::Pci(wanted) => pci::connect(Path::new(pci::SYSFS), *wanted, limit)?,
     };
     // Who only looks sends two frames, for which shared memory is not worth its making.
     if hello.role == Role::Guest {

@@ -38,6 +38,11 @@ pub enum Peer {
         /// The context id.
         cid: u32,
     },
+    /// A virtual machine of this host, by the name of the device that they share.
+    Named {
+        /// The name that the host's configuration gives the machine.
+        machine: String,
+    },
     /// An address of the network. Who it is, only its certificate says.
     Address(SocketAddr),
 }
@@ -47,6 +52,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Process { uid, gid, pid } => write!(f, "uid:{uid} gid:{gid} pid:{pid}"),
             Self::Machine { cid } => write!(f, "cid:{cid}"),
+            Self::Named { machine } => write!(f, "machine:{machine}"),
             Self::Address(address) => write!(f, "{address}"),
         }
     }

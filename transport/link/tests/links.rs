@@ -4,74 +4,33 @@
 #![forbid(unsafe_code)]
 
 use std::io::IoSlice;
-use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vgpu_link::tls::TlsStream;
 use vgpu_link::wire::control::{Hello, Reason, Refusal, Role, Welcome, opcode};
 use vgpu_link::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX, VERSION};
 use vgpu_link::wire::{Header, Kind, Payload, Text};
-use vgpu_link::{
-    Bulk, Link, LinkError, MemoryStream, Receiver, Sender, Socket, Squeezed, Stream, StreamLink,
-    handshake,
-};
-use vgpu_ring::{Duplex, Layout, SocketBell, Wish, grant};
+use vgpu_link::{Bulk, Link, LinkError, Receiver, Sender, StreamLink, handshake};
 
+#[path = "made/ends.rs"]
+mod ends;
+#[path = "made/machine.rs"]
+mod machine;
 #[path = "made/mod.rs"]
 mod made;
+#[path = "made/pci.rs"]
+mod slots;
+#[path = "made/subject.rs"]
+mod subject;
 
-/// Makes two ends of one kind of link, and lets a test speak raw bytes on one of them.
-pub(crate) trait Subject: Stream + Sized {
-    fn ends() -> (Self, Self);
-
-    fn link_pair() -> (StreamLink<Self>, StreamLink<Self>) {
-        let (left, right) = Self::ends();
-        (StreamLink::new(left), StreamLink::new(right))
-    }
-
-    fn write_raw(&self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let count = self.write(&[IoSlice::new(bytes)], None).expect("the peer reads");
-            bytes = &bytes[count..];
-        }
-    }
-}
-
-impl Subject for MemoryStream {
-    fn ends() -> (Self, Self) {
-        Self::pair()
-    }
-}
-
-impl Subject for Socket {
-    fn ends() -> (Self, Self) {
-        let (left, right) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
-        (OwnedFd::from(left).into(), OwnedFd::from(right).into())
-    }
-}
-
-impl Subject for Squeezed<TlsStream> {
-    fn ends() -> (Self, Self) {
-        let (guest, host) = made::pair();
-        (Self::new(guest), Self::new(host))
-    }
-}
-
-impl Subject for Duplex<SocketBell> {
-    fn ends() -> (Self, Self) {
-        let layout = Layout::new(64 << 10, 0).expect("sizes that fit");
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
-        let (wish, room) = Wish::new().expect("a socket pair");
-        let (host, file) = grant(ours, room, &layout).expect("a ring");
-        (host, wish.granted(theirs, file).expect("the ring that was granted"))
-    }
-}
+pub(crate) use subject::Subject;
 
 /// Expands one body over every link.
 macro_rules! over_every_link {
     ($($name:ident)*) => {
         mod memory { $(#[test] fn $name() { super::$name::<vgpu_link::MemoryStream>(); })* }
+        mod pci { $(#[test] fn $name() { super::$name::<super::ends::PciEnd>(); })* }
+        mod pci_turned { $(#[test] fn $name() { super::$name::<super::ends::PciTurned>(); })* }
         mod tls {
             use vgpu_link::{Squeezed, tls::TlsStream};
             $(#[test] fn $name() { super::$name::<Squeezed<TlsStream>>(); })*

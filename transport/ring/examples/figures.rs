@@ -91,11 +91,12 @@ fn host() -> io::Result<()> {
     child.wait()?;
     let (left, right) = SocketBell::pair()?;
     bell("socket", &left, &right)?;
-    let (left, right) = (EventBell::descriptor()?, EventBell::descriptor()?);
+    let ring = Arc::new(EventBell::descriptor()?);
     let (here, there) = UnixStream::pair()?;
-    let again = (right.try_clone()?, left.try_clone()?);
-    let left = EventBell::new(left, right, Arc::new(here.into()));
-    bell("eventfd", &left, &EventBell::new(again.0, again.1, Arc::new(there.into())))?;
+    let life = |end: UnixStream| Arc::new(OwnedFd::from(end));
+    let ours = Arc::new(EventBell::descriptor()?);
+    let left = EventBell::new(ours, Some(Arc::clone(&ring)), life(here))?;
+    bell("eventfd", &left, &EventBell::new(ring, None, life(there))?)?;
     Ok(())
 }
 
@@ -103,7 +104,7 @@ fn bell<B: Doorbell>(name: &str, left: &B, right: &B) -> io::Result<()> {
     let began = Instant::now();
     for _ in 0..100_000 {
         left.ring();
-        right.wait(None)?;
+        right.wait(None, &mut || false)?;
     }
     println!("ring and hear, {name}: {:.0} ns", began.elapsed().as_nanos() as f64 / 1e5);
     Ok(())

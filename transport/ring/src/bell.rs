@@ -1,12 +1,14 @@
 //! Doorbells: how a side that sleeps is woken.
 
 mod event;
+mod naps;
 mod socket;
 
 use std::io;
 use std::time::Instant;
 
 pub use event::EventBell;
+pub use naps::naps;
 pub use socket::SocketBell;
 
 use crate::sync::{Arc, Condvar, Mutex, lock};
@@ -27,11 +29,13 @@ pub trait Doorbell: Send + Sync {
     /// Wakes the peer's sleeper. Never waits, whatever the peer does.
     fn ring(&self);
 
-    /// Sleeps until the peer rings or is gone. It may also end for no reason.
+    /// Sleeps until the peer rings or is gone. It may also end for no reason. A bell that nobody
+    /// can ring asks `came` from time to time instead, which says whether there is something to
+    /// look at.
     ///
     /// # Errors
     /// `TimedOut` when `limit` has passed, else what the system says.
-    fn wait(&self, limit: Option<Instant>) -> io::Result<Woken>;
+    fn wait(&self, limit: Option<Instant>, came: &mut dyn FnMut() -> bool) -> io::Result<Woken>;
 
     /// Ends waits at both ends. Whoever closes has noted it where sleepers look before they sleep.
     fn close(&self);
@@ -74,7 +78,7 @@ impl Doorbell for ThreadBell {
         press(&self.theirs, |push| push.rung = true);
     }
 
-    fn wait(&self, limit: Option<Instant>) -> io::Result<Woken> {
+    fn wait(&self, limit: Option<Instant>, _: &mut dyn FnMut() -> bool) -> io::Result<Woken> {
         let mut push = lock(&self.ours.0);
         loop {
             if push.gone {

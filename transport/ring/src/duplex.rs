@@ -181,7 +181,10 @@ impl<B: Doorbell> Duplex<B> {
             fence(Ordering::SeqCst);
             let over = self.is_closed();
             let woken = match look()? {
-                0 if !over => spin.asleep(|| bell.wait(limit)),
+                0 if !over => {
+                    let mut came = || self.is_closed() || !matches!(look(), Ok(0));
+                    spin.asleep(|| bell.wait(limit, &mut came))
+                }
                 _ => Ok(Woken::Rung),
             };
             self.region.store(sleeps, 0, Ordering::Relaxed);

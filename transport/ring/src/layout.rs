@@ -38,6 +38,12 @@ const CONTROL: usize = 1024;
 #[cfg(loom)]
 const CONTROL: usize = 0;
 
+/// Where the host says that it has closed.
+pub const CLOSED_BY_HOST: usize = CONTROL;
+
+/// Where the host says how many bytes it has written so far.
+const PRODUCED_BY_HOST: usize = CONTROL + 2 * LINE;
+
 /// Which end of the ring this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -129,6 +135,24 @@ impl Layout {
             region.store(8 * at, *field, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Returns the first [`HEAD_BYTES`] of a region, for a host that writes them without mapping
+    /// it; `said` bytes stand in its lane already, after which it says nothing more if `is_over`.
+    pub fn head(&self, said: u64, is_over: bool) -> Vec<u8> {
+        let mut head = vec![0; HEAD_BYTES];
+        let mut write =
+            |at: usize, word: u64| head[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        let fields = [MAGIC, VERSION, self.lane_bytes, self.bulk_bytes];
+        fields.into_iter().enumerate().for_each(|(at, field)| write(8 * at, field));
+        write(PRODUCED_BY_HOST, said);
+        write(CLOSED_BY_HOST, is_over.into());
+        head
+    }
+
+    /// Returns the length of a lane's data, in bytes.
+    pub fn lane_bytes(&self) -> u64 {
+        self.lane_bytes
     }
 
     /// Reads a peer's header, each field once, and checks it against the region.

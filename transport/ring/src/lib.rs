@@ -43,17 +43,19 @@ mod memory;
 mod models;
 #[cfg_attr(loom, path = "region/model.rs")]
 mod region;
+pub mod slots;
 mod spin;
 mod sync;
 
-pub use bell::{Doorbell, EventBell, SocketBell, ThreadBell, Woken};
+pub use bell::{Doorbell, EventBell, SocketBell, ThreadBell, Woken, naps};
 pub use bulk::{Bulk, GRAIN_BYTES, Span, Spans};
 pub use duplex::{Bells, Duplex};
 pub use error::RingError;
 #[cfg(not(loom))]
 pub use handover::{Wish, grant, receive_with, send_with};
 pub use layout::{
-    BULK_BYTES_MAX, HEAD_BYTES, LANE_BYTES_MAX, LANE_BYTES_MIN, Layout, MAGIC, Side, VERSION,
+    BULK_BYTES_MAX, CLOSED_BY_HOST, HEAD_BYTES, LANE_BYTES_MAX, LANE_BYTES_MIN, Layout, MAGIC,
+    Side, VERSION,
 };
 #[cfg(not(loom))]
 pub use memory::{create, join};

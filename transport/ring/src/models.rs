@@ -141,3 +141,33 @@ fn a_close_wakes_a_writer_that_waits_for_room() {
         closer.join().expect("no panic");
     });
 }
+
+/// Two clients and one slot; the host frees it once the claim on it is void.
+#[test]
+fn a_slot_is_never_of_two_clients_at_a_time() {
+    use loom::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::slots::{Word, claim, let_go, stands, word};
+
+    explore(3, || {
+        let head = Region::heap(8);
+        let taken = Arc::new(AtomicBool::new(false));
+        let client = |thread: u32| {
+            let (head, taken) = (head.clone(), Arc::clone(&taken));
+            thread::spawn(move || {
+                if let Some((slot, claim)) = claim(&head, 1, thread, 1, |_| {}) {
+                    assert!(!taken.swap(true, Ordering::Relaxed), "somebody has it");
+                    taken.store(false, Ordering::Relaxed);
+                    let_go(&head, slot, claim);
+                }
+            })
+        };
+        let clients = [client(1), client(2)];
+        let at = word(0, Word::Claim);
+        let found = head.load(at, Ordering::Acquire);
+        if found != 0 && !stands(found) {
+            head.store(at, 0, Ordering::Release);
+        }
+        clients.into_iter().for_each(|client| client.join().expect("no panic"));
+    });
+}

@@ -19,7 +19,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fd::{AsFd, AsRawFd};
@@ -66,7 +66,16 @@ impl Region {
     /// # Errors
     /// [`RingError::System`] if the system refuses.
     pub fn map(file: impl AsFd, bytes: usize) -> Result<Self, RingError> {
+        Self::map_at(file, 0, bytes)
+    }
+
+    /// The same, of the `bytes` bytes that begin at `offset`, a multiple of the page size.
+    ///
+    /// # Errors
+    /// As [`Region::map`].
+    pub fn map_at(file: impl AsFd, offset: u64, bytes: usize) -> Result<Self, RingError> {
         let map = MmapOptions::new()
+            .offset(offset)
             .len(bytes)
             .map_raw(file.as_fd().as_raw_fd())
             .map_err(|source| RingError::System { verb: "mapping the shared memory", source })?;
@@ -107,6 +116,22 @@ impl Region {
     #[inline]
     pub fn store(&self, offset: usize, value: u64, ordering: Ordering) {
         self.word(offset).store(value.to_le(), ordering);
+    }
+
+    /// Writes `new` to the control word at `offset` if `current` stands there, in one step, and
+    /// returns whether it did.
+    pub fn exchange(&self, offset: usize, current: u64, new: u64) -> bool {
+        let (current, new) = (current.to_le(), new.to_le());
+        let word = self.word(offset);
+        word.compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Writes the 4 bytes at `offset`, which may be a device's register.
+    pub fn store_half(&self, offset: usize, value: u32) {
+        assert!(offset.is_multiple_of(4), "{offset} is no register's place");
+        // SAFETY: as in `word`, with 4 bytes.
+        let half = unsafe { AtomicU32::from_ptr(self.address(offset, 4).cast()) };
+        half.store(value.to_le(), Ordering::Release);
     }
 
     /// Copies from the region into memory of ours.

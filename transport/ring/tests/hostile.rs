@@ -120,7 +120,11 @@ struct RingsAlways(Instant);
 impl Doorbell for RingsAlways {
     fn ring(&self) {}
 
-    fn wait(&self, _limit: Option<Instant>) -> std::io::Result<Woken> {
+    fn wait(
+        &self,
+        _limit: Option<Instant>,
+        _came: &mut dyn FnMut() -> bool,
+    ) -> std::io::Result<Woken> {
         Ok(if Instant::now() < self.0 { Woken::Rung } else { Woken::Gone })
     }
 

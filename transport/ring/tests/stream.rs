@@ -35,15 +35,14 @@ impl Subject for SocketBell {
 
 impl Subject for EventBell {
     fn bell() -> (Self, Self) {
-        let descriptor = || EventBell::descriptor().expect("an eventfd");
+        let descriptor = || Arc::new(EventBell::descriptor().expect("an eventfd"));
         let (left, right) = (descriptor(), descriptor());
-        let again = |bell: &OwnedFd| bell.try_clone().expect("a descriptor");
         let (mine, yours) = UnixStream::pair().expect("a socket pair");
-        let (left_again, right_again) = (again(&left), again(&right));
-        (
-            Self::new(left, right, Arc::new(mine.into())),
-            Self::new(right_again, left_again, Arc::new(yours.into())),
-        )
+        let bell = |ours: &Arc<OwnedFd>, theirs: &Arc<OwnedFd>, life: UnixStream| {
+            let (ours, theirs) = (Arc::clone(ours), Some(Arc::clone(theirs)));
+            Self::new(ours, theirs, Arc::new(life.into())).expect("the system has descriptors")
+        };
+        (bell(&left, &right, mine), bell(&right, &left, yours))
     }
 }
 

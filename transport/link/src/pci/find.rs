@@ -21,6 +21,9 @@ const DEVICES_MAX: usize = 4096;
 /// Longest attribute that is read: 4 KiB, a page, as sysfs gives at most.
 const ATTRIBUTE_BYTES_MAX: u64 = 4096;
 
+/// Regions are mapped by whole pages, of at least 4 KiB.
+const PAGE_BYTES: u64 = 4096;
+
 /// Bit of the COMMAND register that lets the device answer accesses to its memory.
 const COMMAND_MEMORY: u16 = 1 << 1;
 
@@ -67,6 +70,8 @@ pub struct Region {
     pub bytes: u64,
     /// True if it is memory with an address.
     pub is_reachable: bool,
+    /// Where it begins within its page: small regions may share one.
+    pub page_offset: usize,
 }
 
 /// A device that a link could go by.
@@ -277,6 +282,7 @@ fn regions(path: &Path) -> Result<[Region; REGIONS], Obstacle> {
         }
         let bytes = last.checked_sub(first).and_then(|less| less.checked_add(1));
         region.bytes = bytes.ok_or_else(wrong)?;
+        region.page_offset = (first % PAGE_BYTES) as usize;
         region.is_reachable = flags & FLAG_MEMORY != 0 && flags & FLAG_UNSET == 0;
     }
     Ok(regions)

@@ -1,34 +1,54 @@
-//! A doorbell through two eventfds, as ivshmem and vhost have them.
+//! A doorbell through eventfds, as ivshmem and vhost have them.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 
-use super::socket::wait_until;
 use crate::{Doorbell, Woken};
 
-/// Two eventfds, one for each end, and a descriptor that hangs up when the peer is gone.
+/// Marks what happened: the eventfd was rung, or the connection hung up.
+const RUNG: u64 = 0;
+const LIFE: u64 = 1;
+
+/// An eventfd to wait on, one to ring where the other end has any, and a connection that hangs up
+/// when the peer is gone.
 ///
-/// Only where whoever shares the eventfds is trusted not to make them block ([`SocketBell`] says
-/// why): QEMU and its ivshmem server are, a client is not.
-///
-/// [`SocketBell`]: crate::SocketBell
+/// The eventfd is watched for its edges and never read: whoever shares it, such as QEMU, could
+/// take O_NONBLOCK away, and a read that found it empty would wait for ever. For the same reason
+/// none that a hostile program holds is ever to be rung.
 #[derive(Debug)]
 pub struct EventBell {
-    ours: OwnedFd,
-    theirs: OwnedFd,
+    edges: OwnedFd,
+    /// Held: an eventfd that is closed is watched no more.
+    _ours: Arc<OwnedFd>,
+    theirs: Option<Arc<OwnedFd>>,
     life: Arc<OwnedFd>,
 }
 
 impl EventBell {
-    /// Uses non-blocking eventfds: `ours` to wait on, `theirs` to ring, and `life`, a connection to
-    /// the peer or to who stands for it, on which nothing is ever sent.
-    pub fn new(ours: OwnedFd, theirs: OwnedFd, life: Arc<OwnedFd>) -> Self {
-        Self { ours, theirs, life }
+    /// Waits on `ours`, rings `theirs`, and looks for the end of `life`, a socket to the peer or to
+    /// who stands for it, on which nothing is ever sent. Several bells may wait on one eventfd:
+    /// each hears every ring.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(
+        ours: Arc<OwnedFd>,
+        theirs: Option<Arc<OwnedFd>>,
+        life: Arc<OwnedFd>,
+    ) -> io::Result<Self> {
+        let edges = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&edges, &*ours, epoll::EventData::new_u64(RUNG), flags)?;
+        let hung_up = epoll::EventFlags::RDHUP;
+        epoll::add(&edges, &*life, epoll::EventData::new_u64(LIFE), hung_up)?;
+        Ok(Self { edges, _ours: ours, theirs, life })
     }
 
     /// Makes an eventfd as [`EventBell::new`] wants it.
@@ -40,35 +60,32 @@ impl EventBell {
     }
 }
 
-/// Adds one to an eventfd; a full one wakes its waiter as well.
-fn add(descriptor: &OwnedFd) {
-    let _ = rustix::io::write(descriptor, &1u64.to_ne_bytes());
-}
-
 impl Doorbell for EventBell {
     fn ring(&self) {
-        add(&self.theirs);
+        // A full one wakes its waiter as well.
+        let _ = self.theirs.as_ref().map(|theirs| rustix::io::write(theirs, &1u64.to_ne_bytes()));
     }
 
-    fn wait(&self, limit: Option<Instant>) -> io::Result<Woken> {
-        let hung_up = PollFlags::RDHUP;
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.ours.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.life.as_fd(), hung_up),
-        ];
-        wait_until(&mut fds, limit)?;
-        if !fds[1].revents().is_empty() {
-            return Ok(Woken::Gone);
-        }
-        match rustix::io::read(&self.ours, &mut [0; 8]) {
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(Woken::Rung),
-            Err(errno) => Err(errno.into()),
+    fn wait(&self, limit: Option<Instant>, _: &mut dyn FnMut() -> bool) -> io::Result<Woken> {
+        let mut events = [MaybeUninit::uninit(); 2];
+        loop {
+            let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+            let left = left.map(Timespec::try_from).transpose().map_err(|_| Errno::INVAL)?;
+            let (happened, _) = match epoll::wait(&self.edges, &mut events, left.as_ref()) {
+                Err(Errno::INTR) => continue,
+                waited => waited?,
+            };
+            if happened.is_empty() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let gone = happened.iter().any(|event| event.data.u64() == LIFE);
+            return Ok(if gone { Woken::Gone } else { Woken::Rung });
         }
     }
 
     fn close(&self) {
-        // Whoever waits looks at the region, where the close is noted.
-        add(&self.ours);
-        add(&self.theirs);
+        // Ends our own waits; fails only if the peer is gone already, which ends them as well.
+        let _ = shutdown(&self.life, Shutdown::Both);
+        self.ring();
     }
 }

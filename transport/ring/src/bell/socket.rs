@@ -48,7 +48,7 @@ impl Doorbell for SocketBell {
         let _ = send(&self.0, &[0], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
 
-    fn wait(&self, limit: Option<Instant>) -> io::Result<Woken> {
+    fn wait(&self, limit: Option<Instant>, _: &mut dyn FnMut() -> bool) -> io::Result<Woken> {
         wait_until(&mut [PollFd::new(&self.0, PollFlags::IN)], limit)?;
         // Several rings at once; what the bytes say does not matter.
         match recv(&self.0, &mut [0; 64], RecvFlags::DONTWAIT) {

@@ -43,6 +43,12 @@ impl Region {
         self.words[offset / 8].store(value, ordering);
     }
 
+    /// Writes `new` to the control word at `offset` if `current` stands there, in one step.
+    pub fn exchange(&self, offset: usize, current: u64, new: u64) -> bool {
+        let word = &self.words[offset / 8];
+        word.compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     /// Copies from the region into memory of ours.
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
         for (cell, byte) in self.cells[offset..].iter().zip(into) {

@@ -1,0 +1,221 @@
+//! Virtual machines that share memory with this host: what comes by their slots, and what goes.
+//!
+//! Nothing here waits for a machine, and no memory of one is mapped ([`Keeper`] says why).
+
+mod plain;
+mod shared;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use vgpu_link::pci::ivshmem::{Change, FIRST_BELL, Keeper, Server, introduce};
+use vgpu_link::{Access, Peer};
+
+use super::admission::{Seat, Visitor};
+use crate::config::machine::{Device, Machine};
+use crate::desk::Way;
+use crate::error::DaemonError;
+use crate::log;
+use shared::Shared;
+
+/// How often a memory is looked at that nobody can ring for: 20 ms, the most that a new client
+/// waits to be seen.
+const PLAIN_TURN: Duration = Duration::from_millis(20);
+
+/// How often a memory is looked at whose guest rings: a death is seen within 250 ms.
+const RUNG_TURN: Duration = Duration::from_millis(250);
+
+/// How often a memory file is looked for that is not there.
+const SEARCH_TURN: Duration = Duration::from_secs(1);
+
+/// All machines of the configuration.
+#[derive(Debug, Default)]
+pub(super) struct Machines(Vec<Known>);
+
+/// One machine.
+#[derive(Debug)]
+struct Known {
+    machine: Machine,
+    /// Where its QEMU comes, if it asks for memory.
+    server: Option<Server>,
+    /// The QEMU that came.
+    qemu: Option<OwnedFd>,
+    shared: Option<Shared>,
+    due: Instant,
+    /// Whether the log has it that the memory is of no use.
+    told: bool,
+}
+
+impl Machines {
+    /// Listens for those that ask for memory.
+    ///
+    /// # Errors
+    /// [`DaemonError::Link`] if a socket cannot be had.
+    pub fn open(machines: &[Machine], access: Access) -> Result<Self, DaemonError> {
+        let open = |machine: &Machine| {
+            let server = match &machine.device {
+                Device::Doorbell { socket, .. } => {
+                    let server = Server::bind(socket, access)?;
+                    log::event("listening", &[("machine", &machine.name)]);
+                    Some(server)
+                }
+                Device::Plain { .. } => None,
+            };
+            let (machine, due) = (machine.clone(), Instant::now());
+            Ok(Known { machine, server, qemu: None, shared: None, due, told: false })
+        };
+        machines.iter().map(open).collect::<Result<_, DaemonError>>().map(Self)
+    }
+
+    /// What wakes the loop besides [`Machines::due`].
+    pub fn watched(&self) -> Vec<PollFd<'_>> {
+        self.0.iter().flat_map(Known::watched).collect()
+    }
+
+    /// When a machine is to be looked at next.
+    pub fn due(&self) -> Option<Instant> {
+        self.0.iter().map(|known| known.due).min()
+    }
+
+    /// Looks at the machines that are due, or at all if one of them woke the loop; returns the
+    /// clients that came.
+    pub fn turn(&mut self, woken: bool) -> Vec<Visitor> {
+        let now = Instant::now();
+        let due = self.0.iter_mut().enumerate().filter(|(_, known)| woken || known.due <= now);
+        due.flat_map(|(number, known)| known.turn(number, now)).collect()
+    }
+
+    /// Lets a client begin whose worker has its slot.
+    pub fn grant(&mut self, seat: Seat, session: u64) {
+        let Some(known) = self.0.get_mut(seat.machine) else { return };
+        known.with_memory(|shared| shared.grant(seat.slot, seat.life, session));
+    }
+
+    /// Turns a client away with these last words.
+    pub fn refuse(&mut self, seat: &Seat, words: &[u8]) {
+        let Some(known) = self.0.get_mut(seat.machine) else { return };
+        known.with_memory(|shared| shared.keeper.refuse(seat.slot, words));
+    }
+
+    /// Takes the slot back of a session whose worker ended.
+    pub fn ended(&mut self, session: u64) {
+        for known in &mut self.0 {
+            known.with_memory(|shared| shared.ended(session));
+        }
+    }
+}
+
+impl Known {
+    fn watched(&self) -> Vec<PollFd<'_>> {
+        let server = self.server.iter().map(|server| PollFd::new(server, PollFlags::IN));
+        // It never says anything that we would read.
+        let qemu = self.qemu.iter().map(|qemu| PollFd::new(qemu, PollFlags::RDHUP));
+        let bell = self.shared.iter().filter_map(Shared::bell);
+        let bell = bell.map(|edges| PollFd::from_borrowed_fd(edges, PollFlags::IN));
+        server.chain(qemu).chain(bell).collect()
+    }
+
+    fn turn(&mut self, number: usize, now: Instant) -> Vec<Visitor> {
+        self.meet();
+        if let Device::Plain { memory } = &self.machine.device
+            && self.shared.as_mut().is_none_or(|shared| !shared.is_still(memory))
+        {
+            let found = plain::find(memory).and_then(|file| Shared::of(file, Vec::new()));
+            self.take(found);
+        }
+        let Some(shared) = &mut self.shared else {
+            self.due = now + SEARCH_TURN;
+            return Vec::new();
+        };
+        self.due = now + if shared.is_rung() { RUNG_TURN } else { PLAIN_TURN };
+        shared.hear(now);
+        let changes = shared.keeper.turn(now);
+        let changes = changes.map_err(|source| self.lose(&source)).unwrap_or_default();
+        changes.into_iter().filter_map(|change| self.change(number, change)).collect()
+    }
+
+    /// Meets a QEMU that came, and notices one that went.
+    fn meet(&mut self) {
+        if self.qemu.as_ref().is_some_and(shared::hung_up) {
+            self.qemu = None;
+            self.shared = None;
+            log::event("machine-gone", &[("machine", &self.machine.name)]);
+        }
+        let Some(server) = &self.server else { return };
+        let came = match server.accept() {
+            Ok(Some(came)) => came,
+            Ok(None) => return,
+            Err(error) => {
+                let name = &self.machine.name;
+                return log::event("cannot-accept", &[("machine", name), ("because", &error)]);
+            }
+        };
+        if self.qemu.is_some() {
+            // Memory is one machine's: whoever comes second is another.
+            let name = &self.machine.name;
+            return log::event("machine-refused", &[("machine", name), ("because", &"taken")]);
+        }
+        let Device::Doorbell { bytes, .. } = self.machine.device else { return };
+        let made = Keeper::make(bytes, Some(FIRST_BELL)).and_then(|keeper| {
+            let shared = Shared::rung(keeper)?;
+            introduce(&came, shared.keeper.as_fd(), shared.bells())?;
+            Ok(shared)
+        });
+        if made.is_ok() {
+            self.qemu = Some(came);
+        }
+        self.take(made);
+    }
+
+    /// Begins with a memory, or says once why not.
+    fn take(&mut self, made: std::io::Result<Shared>) {
+        let name = &self.machine.name;
+        match made {
+            Ok(mut shared) => {
+                shared.keeper.limit_silence(self.machine.silence);
+                let slots = shared.keeper.board().slots;
+                log::event("machine", &[("machine", name), ("slots", &slots)]);
+                (self.shared, self.told) = (Some(shared), false);
+            }
+            Err(error) => {
+                self.shared = None;
+                if !std::mem::replace(&mut self.told, true) {
+                    log::event("no-memory", &[("machine", name), ("because", &error)]);
+                }
+            }
+        }
+    }
+
+    /// Gives a memory up that failed us; its workers end.
+    fn lose(&mut self, source: &std::io::Error) {
+        (self.shared, self.qemu) = (None, None);
+        log::event("machine-lost", &[("machine", &self.machine.name), ("because", source)]);
+    }
+
+    fn with_memory(&mut self, work: impl FnOnce(&mut Shared) -> std::io::Result<()>) {
+        if let Some(Err(error)) = self.shared.as_mut().map(work) {
+            self.lose(&error);
+        }
+    }
+
+    fn change(&mut self, number: usize, change: Change) -> Option<Visitor> {
+        let shared = self.shared.as_mut()?;
+        let slot = match change {
+            Change::Gone(slot) => {
+                shared.hang_up(slot);
+                return None;
+            }
+            Change::Came(slot) => slot,
+        };
+        let prepared = shared.prepare(slot);
+        let (place, line, life, handed) = prepared.map_err(|error| self.lose(&error)).ok()?;
+        Some(Visitor {
+            line,
+            peer: Peer::Named { machine: self.machine.name.clone() },
+            way: Way::Slot(place),
+            handed,
+            seat: Some(Seat { machine: number, slot, life }),
+        })
+    }
+}

@@ -1,0 +1,314 @@
+//! Clients of virtual machines that share memory with the host: through the file of ivshmem-plain,
+//! and through the memory that a QEMU with ivshmem-doorbell is given.
+
+use std::io::{BufRead, BufReader, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use vgpu_link::wire::control::{Reason, Refusal};
+use vgpu_link::{LinkError, pci};
+
+use crate::machine::Machine;
+use crate::process::{Client, LIMIT, Vgpud};
+
+const BYTES: u64 = 4 << 20;
+
+/// A daemon with one machine or two, whose memory is files.
+struct Plain {
+    daemon: Vgpud,
+    guests: Vec<Machine>,
+}
+
+/// Makes the memory files of machines, and says in `host.toml` where they are.
+fn prepare(directory: &Path, names: &[&str], further: &str) -> (PathBuf, Vec<Machine>) {
+    let mut text = format!("device = \"sim\"\n{further}\n");
+    let mut guests = Vec::new();
+    for name in names {
+        let memory = directory.join(name);
+        let file = std::fs::File::create(&memory).expect("a file");
+        file.set_len(BYTES).expect("room");
+        text += &format!("[[machine]]\nname = \"{name}\"\nmemory = \"{}\"\n", memory.display());
+        guests.push(Machine::new(&memory, BYTES));
+    }
+    let file = directory.join("host.toml");
+    std::fs::write(&file, text).expect("written");
+    (file, guests)
+}
+
+fn command(directory: &Path, file: &Path) -> Command {
+    let socket = format!("unix:{}", directory.join("vgpud.sock").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+    command.arg("--config").arg(file).args(["--listen", &socket]);
+    command
+}
+
+impl Plain {
+    fn start(names: &[&str], further: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, guests) = prepare(directory.path(), names, further);
+        let daemon = Vgpud::launch(command(directory.path(), &file), directory);
+        for name in names {
+            daemon.wait_for(&["vgpud: machine ", &format!("machine={name}")]);
+        }
+        Self { daemon, guests }
+    }
+}
+
+fn try_client(guest: &Machine) -> Result<Client, LinkError> {
+    pci::connect(guest.sysfs(), None, Instant::now() + LIMIT).and_then(Client::over)
+}
+
+fn client(guest: &Machine) -> Client {
+    try_client(guest).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Names the guest that a process of [`guest_process`] is one of.
+const GUEST: &str = "VGPU_TEST_GUEST";
+
+/// Starts a process of the guest that holds a connection, and waits until it does.
+fn guest_process(guest: &Machine) -> Child {
+    let mut command = Command::new(std::env::current_exe().expect("Linux"));
+    command.args(["--exact", "machines::a_killed_guest_process_is_gone_at_once", "--nocapture"]);
+    command.env(GUEST, guest.sysfs()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let connected = lines.map_while(Result::ok).any(|line| line.contains("connected"));
+    assert!(connected, "it ended before");
+    child
+}
+
+#[test]
+fn clients_of_a_machine_are_served_side_by_side() {
+    let Plain { daemon, guests } = Plain::start(&["one"], "");
+    let mut clients: Vec<Client> = (0..4).map(|_| client(&guests[0])).collect();
+    daemon.wait_for(&["vgpud: client ", "peer=machine:one"]);
+    for client in &mut clients {
+        assert!(client.state(0).memory_total > 0);
+    }
+    drop(clients);
+    for _ in 0..4 {
+        daemon.wait_for(&["vgpud: gone", "exit status: 0"]);
+    }
+    assert!(client(&guests[0]).state(0).memory_total > 0, "their slots serve others");
+}
+
+#[test]
+fn a_killed_guest_process_is_gone_at_once() {
+    if let Some(sysfs) = std::env::var_os(GUEST) {
+        let link = pci::connect(Path::new(&sysfs), None, Instant::now() + LIMIT);
+        let _client = link.and_then(Client::over).expect("the daemon welcomes us");
+        println!("connected");
+        // Until the test that started us kills us, or ends itself.
+        let _ = std::io::stdin().lines().next();
+        return;
+    }
+    let Plain { daemon, guests } = Plain::start(&["one"], "");
+    // First alone, then with another one alive.
+    let mut other = None;
+    for _ in 0..2 {
+        let mut process = guest_process(&guests[0]);
+        process.kill().expect("it is ours");
+        let killed = Instant::now();
+        daemon.wait_for(&["vgpud: gone"]);
+        assert!(killed.elapsed() < Duration::from_secs(1), "after {:?}", killed.elapsed());
+        process.wait().expect("it was killed");
+        other = Some(client(&guests[0]));
+    }
+    assert!(other.expect("it was made").state(0).memory_total > 0, "it is still served");
+}
+
+#[test]
+fn whoever_is_not_served_is_told_so_through_the_slot() {
+    let Plain { daemon, guests } = Plain::start(
+        &["one", "two"],
+        "clients_max = 2\n[[tenant]]\nname = \"a\"\nmachines = [\"one\"]\nclients = 1\n",
+    );
+    let stranger = try_client(&guests[1]).err().expect("of no tenant");
+    assert!(
+        matches!(stranger, LinkError::Refused { refusal: Refusal::Stranger, .. }),
+        "{stranger}"
+    );
+    let first = client(&guests[0]);
+    let second = try_client(&guests[0]).err().expect("one client may be");
+    assert!(matches!(second, LinkError::Refused { refusal: Refusal::Full, .. }), "{second}");
+    daemon.signal("USR1");
+    daemon.wait_for(&["vgpud: draining"]);
+    let late = try_client(&guests[0]).err().expect("it drains");
+    assert!(matches!(late, LinkError::Goodbye { reason: Reason::Stopping, .. }), "{late}");
+    drop(first);
+}
+
+#[test]
+fn clients_of_a_daemon_that_ends_hear_it_and_the_next_daemon_serves_new_ones() {
+    let Plain { mut daemon, guests } = Plain::start(&["one"], "");
+    let mut told = client(&guests[0]);
+    daemon.signal("TERM");
+    let ended = told.ended();
+    assert!(matches!(ended, LinkError::Goodbye { reason: Reason::Stopping, .. }), "{ended}");
+    daemon.ended();
+    let directory = std::mem::replace(&mut daemon.directory, tempfile::tempdir().expect("one"));
+    let file = directory.path().join("host.toml");
+    let daemon = Vgpud::launch(command(directory.path(), &file), directory);
+    daemon.wait_for(&["vgpud: machine "]);
+    // The first still holds its slot.
+    assert!(client(&guests[0]).state(0).memory_total > 0);
+    assert!(matches!(told.ended(), LinkError::Closed));
+}
+
+/// A QEMU as far as the host sees it, and its guest's device.
+struct Qemu {
+    /// Its end is QEMU's.
+    _connection: UnixStream,
+    memory: OwnedFd,
+    guest: Machine,
+    stop: Arc<AtomicBool>,
+}
+
+impl Qemu {
+    /// Connects and takes what the host gives, until all bells of `slots` slots are there.
+    fn start(socket: &Path, slots: usize) -> Self {
+        let connection = UnixStream::connect(socket).expect("the host listens");
+        connection.set_read_timeout(Some(LIMIT)).expect("a limit");
+        assert_eq!(hear(&connection).0, 0, "the version");
+        assert_eq!(hear(&connection).0, 0, "its own number");
+        let (minus_one, memory) = hear(&connection);
+        assert_eq!(minus_one, -1);
+        let memory = memory.expect("the memory comes along");
+        let bells: Vec<(i64, OwnedFd)> = (0..=slots)
+            .map(|_| hear(&connection))
+            .map(|(number, bell)| (number, bell.expect("a bell comes along")))
+            .collect();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_fd().as_raw_fd());
+        let guest = Machine::new(Path::new(&path), BYTES);
+        let stop = Arc::<AtomicBool>::default();
+        let registers = guest.sysfs().join("bus/pci/devices/0000:00:05.0/resource0");
+        let registers = std::fs::File::options().read(true).write(true).open(registers);
+        let registers = registers.expect("it is there");
+        let stopped = Arc::clone(&stop);
+        // What the device does with a store to its doorbell.
+        std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let mut value = [0; 4];
+                rustix::io::pread(&registers, &mut value[..], DOORBELL).expect("it is ours");
+                let number = i64::from(u32::from_le_bytes(value) >> 16);
+                if number == 0 {
+                    std::thread::yield_now();
+                    continue;
+                }
+                rustix::io::pwrite(&registers, &[0; 4], DOORBELL).expect("it is ours");
+                let rung = bells.iter().find(|(known, _)| *known == number);
+                let (_, bell) = rung.expect("the guest rings whom the host named");
+                rustix::io::write(bell, &1_u64.to_ne_bytes()).expect("an eventfd");
+            }
+        });
+        Self { _connection: connection, memory, guest, stop }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Reads one message of the ivshmem server.
+fn hear(connection: &UnixStream) -> (i64, Option<OwnedFd>) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 8];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
+    let received = recvmsg(connection, &mut parts, &mut control, flags).expect("the host speaks");
+    assert_eq!(received.bytes, 8);
+    let along = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut came) => came.next(),
+        _ => None,
+    });
+    (i64::from_le_bytes(bytes), along)
+}
+
+/// Starts a daemon that two QEMUs may connect to.
+fn server() -> (Vgpud, [PathBuf; 2]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let sockets = ["one", "two"].map(|name| directory.path().join(format!("{name}.sock")));
+    let mut text = "device = \"sim\"\n".to_owned();
+    for (name, socket) in ["one", "two"].iter().zip(&sockets) {
+        let socket = socket.display();
+        text += &format!("[[machine]]\nname = \"{name}\"\nivshmem = \"{socket}\"\nmib = 4\n");
+    }
+    let file = directory.path().join("host.toml");
+    std::fs::write(&file, text).expect("written");
+    (Vgpud::spawn(command(directory.path(), &file), directory), sockets)
+}
+
+/// Slots of a memory of [`BYTES`].
+const SLOTS: usize = 30;
+
+/// Where the device's doorbell lies in the page of its registers.
+const DOORBELL: u64 = 0x10c;
+
+#[test]
+fn a_qemu_gets_memory_of_its_own_and_its_guest_rings() {
+    let (daemon, [one, two]) = server();
+    let (one, two) = (Qemu::start(&one, SLOTS), Qemu::start(&two, SLOTS));
+    let mut first = client(&one.guest);
+    daemon.wait_for(&["vgpud: client ", "peer=machine:one"]);
+    let mut second = client(&two.guest);
+    daemon.wait_for(&["vgpud: client ", "peer=machine:two"]);
+    for _ in 0..100 {
+        assert_eq!(first.state(0), second.state(0));
+    }
+    drop(first);
+    daemon.wait_for(&["vgpud: gone"]);
+    // A QEMU that is killed takes its clients along.
+    drop(two);
+    daemon.wait_for(&["vgpud: machine-gone", "machine=two"]);
+    daemon.wait_for(&["vgpud: gone"]);
+    assert!(client(&one.guest).state(0).memory_total > 0);
+}
+
+/// What a client of one machine sends is in no other machine's memory, nor in a later one's.
+#[test]
+fn no_machine_sees_a_byte_of_another() {
+    const SECRET: &[u8; 32] = b"what one machine has is its own!";
+    let (daemon, [one, two]) = server();
+    let (first, second) = (Qemu::start(&one, SLOTS), Qemu::start(&two, SLOTS));
+    let mut talker = client(&first.guest);
+    let mut listener = client(&second.guest);
+    let header = vgpu_link::wire::Header::new(vgpu_link::wire::Kind::Post, 0xffff);
+    let bulk: Vec<u8> = SECRET.iter().copied().cycle().take(64 << 10).collect();
+    talker.link.send(&header, &[], &bulk).expect("the worker reads");
+    // Answered behind it, so it has arrived.
+    assert!(talker.state(0).memory_total > 0);
+    assert!(listener.state(0).memory_total > 0);
+    let holds = |memory: &OwnedFd| {
+        let mut bytes = vec![0; BYTES as usize];
+        let read = rustix::io::pread(memory, &mut bytes[..], 0).expect("it is ours");
+        assert_eq!(read, bytes.len());
+        bytes.windows(SECRET.len()).any(|window| window == SECRET)
+    };
+    assert!(holds(&first.memory), "the test looks at the right place");
+    assert!(!holds(&second.memory));
+    drop(first);
+    daemon.wait_for(&["vgpud: machine-gone", "machine=one"]);
+    assert!(!holds(&Qemu::start(&one, SLOTS).memory), "each QEMU has a memory of its own");
+}
+
+#[test]
+fn a_second_qemu_at_the_same_socket_is_turned_away() {
+    let (daemon, [one, _]) = server();
+    let first = Qemu::start(&one, SLOTS);
+    let second = UnixStream::connect(&one).expect("somebody listens");
+    daemon.wait_for(&["vgpud: machine-refused", "machine=one"]);
+    second.set_read_timeout(Some(LIMIT)).expect("a limit");
+    let heard = std::io::Read::read(&mut &second, &mut [0; 8]);
+    assert_eq!(heard.expect("the end"), 0, "it gets nothing");
+    assert!(client(&first.guest).state(0).memory_total > 0);
+}
