@@ -110,7 +110,19 @@ impl Config {
     /// # Errors
     /// [`DaemonError`] that names the file or option, what is wrong with it, and the remedy.
     pub fn load(arguments: &Arguments) -> Result<Self, DaemonError> {
-        let (path, file) = File::read(arguments.config.as_deref())?;
+        let path = arguments.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        Self::join(arguments, path, &read(path, arguments.config.is_some())?)
+    }
+
+    /// Joins the command line and a file of that text.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn join(arguments: &Arguments, path: &Path, text: &str) -> Result<Self, DaemonError> {
+        let file: File = toml::from_str(text).map_err(|source| DaemonError::Config {
+            path: path.into(),
+            source: Box::new(source),
+        })?;
         let listen = if arguments.listen.is_empty() { &file.listen } else { &arguments.listen };
         let mode = arguments.mode.as_ref().or(file.mode.as_ref());
         let group = arguments.group.as_ref().or(file.group.as_ref());
@@ -174,23 +186,12 @@ impl Config {
     }
 }
 
-impl File {
-    fn read(named: Option<&Path>) -> Result<(&Path, Self), DaemonError> {
-        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                return Ok((path, Self::default()));
-            }
-            Err(source) => {
-                return Err(DaemonError::File { verb: "reading", path: path.into(), source });
-            }
-        };
-        let read = toml::from_str(&text).map_err(|source| DaemonError::Config {
-            path: path.into(),
-            source: Box::new(source),
-        })?;
-        Ok((path, read))
+/// Reads the file; only one that nobody named may be missing.
+fn read(path: &Path, is_named: bool) -> Result<String, DaemonError> {
+    match std::fs::read_to_string(path) {
+        Err(error) if !is_named && error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(source) => Err(DaemonError::File { verb: "reading", path: path.into(), source }),
+        Ok(text) => Ok(text),
     }
 }
 

@@ -14,6 +14,8 @@ mod desk;
 mod device;
 pub mod dispatch;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod image;
 mod inspect;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod cu;
 pub mod gpu;
 pub mod host;
+pub mod isolation;
 pub mod model;
 pub mod profile;
 pub mod stage;

@@ -37,8 +37,8 @@ enum Task {
     Deb,
     /// Install what the tests need from outside (xtask/needs.toml says what and why).
     Setup {
-        /// Groups: headers compiler clients release system vm pages loaders; all of them when none
-        /// is named.
+        /// Groups: headers compiler clients release system vm pages loaders fuzz; all of them when
+        /// none is named.
         groups: Vec<setup::Group>,
     },
     /// Measure, and print a table and a JSON document.
@@ -47,12 +47,17 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         json: Option<std::path::PathBuf>,
     },
-    /// Feed the installer's parsers hostile bytes, its model of the loaders random trees, and the
-    /// ring a hostile peer.
+    /// Feed every reader hostile bytes, the model of the loaders random trees, and the ring a
+    /// hostile peer.
     Fuzz {
-        /// How long each parser is fed, in seconds.
+        /// How long each reader is fed, in seconds.
         #[arg(default_value_t = 60)]
         seconds: u64,
+        /// Readers: programs of fuzz/targets; all of them, and trees and games, when none is named.
+        readers: Vec<String>,
+        /// Keep the least of what reaches everything that was reached, in fuzz/corpus.
+        #[arg(long)]
+        keep: bool,
     },
     /// Pack all that the comparison on a GPU machine needs into parts under target/gpu-kit.
     GpuKit,
@@ -105,7 +110,7 @@ fn dispatch(task: Task) -> Result<(), Error> {
         }
         Task::Setup { groups } => setup::run(&paths, &groups),
         Task::Bench { json } => bench::run(&paths, json.as_deref()),
-        Task::Fuzz { seconds } => fuzz::run(&paths, seconds),
+        Task::Fuzz { seconds, readers, keep } => fuzz::run(&paths, seconds, &readers, keep),
         Task::GpuKit => gpu::kit(&paths),
         Task::TestGpu { rehearsal } => gpu::run(&paths, rehearsal),
         Task::Regen => regen::run(&paths),

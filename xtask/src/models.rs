@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::paths::Paths;
 use crate::process;
 
-/// The toolchain that has Miri.
-const NIGHTLY: &str = "nightly";
+/// The toolchain that has Miri, and can build for the fuzzer.
+pub(crate) const NIGHTLY: &str = "nightly";
 
 /// Runs the models, then Miri where it is or can be had; `filters` choose tests by their names.
 pub(crate) fn run(paths: &Paths, filters: &[&String]) -> Result<(), Error> {

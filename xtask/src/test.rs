@@ -11,7 +11,7 @@ use crate::error::{Error, report};
 use crate::paths::Paths;
 use crate::setup::Group;
 use crate::stage::Profile;
-use crate::{deb, models, process, setup, stage, vm};
+use crate::{deb, fuzz, models, process, setup, stage, vm};
 
 /// Tells every test where the stages, the headers and the fetched clients lie.
 ///
@@ -46,6 +46,8 @@ enum What {
     Harness,
     /// The models of shared memory under loom, and its tests under Miri.
     Models,
+    /// Every reader of others' bytes, fed by the fuzzer for a moment.
+    Fuzz,
     /// One file of tests/tests.
     File,
     /// One that runs only when its part is named: it takes a quarter of an hour of a processor.
@@ -68,12 +70,14 @@ const PARTS: &[Part] = &[
     Part { name: "codegen", groups: &[Headers], stages: &[], what: What::File },
     Part { name: "unit", groups: &[Headers, Loaders], stages: &[], what: What::Unit },
     Part { name: "models", groups: &[], stages: &[], what: What::Models },
+    Part { name: "fuzz", groups: &[], stages: &[], what: What::Fuzz },
     Part { name: "harness", groups: &[], stages: DEV, what: What::Harness },
     Part { name: "unsupported", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cudart", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cublas", groups: &[], stages: DEV, what: What::File },
     Part { name: "cu", groups: &[Headers, Compiler], stages: DEV, what: What::File },
     Part { name: "compliance", groups: &[Headers], stages: DEV, what: What::File },
+    Part { name: "isolation", groups: &[], stages: DEV, what: What::File },
     Part { name: "clients", groups: &[Clients, Headers], stages: DEV, what: What::File },
     Part { name: "decode", groups: &[Clients], stages: DEV, what: What::File },
     Part {
@@ -134,7 +138,7 @@ fn choose(names: &[String]) -> impl Iterator<Item = &'static Part> {
         let named = names.iter().any(|name| name == part.name);
         let usual = match part.what {
             What::OnDemand => false,
-            What::Lint => names.is_empty(),
+            What::Lint | What::Fuzz => names.is_empty(),
             _ => true,
         };
         named || (only_tests && usual)
@@ -196,18 +200,23 @@ fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error
     let mut tests = match part.what {
         What::Lint => {
             process::run("checking the layout", &mut cargo(&["fmt", "--all", "--check"]))?;
+            let mut fuzz = cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]);
+            process::run("checking the layout", &mut fuzz)?;
             let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
             return process::run("linting", &mut cargo(&clippy));
         }
         What::Unit => cargo(&["test", "--workspace", "--exclude", "vgpu-tests", "--no-fail-fast"]),
         What::Models => return models::run(paths, filters),
+        What::Fuzz => return fuzz::moment(paths),
         What::Harness => cargo(&["test", "--package", "vgpu-tests", "--lib"]),
         What::File | What::OnDemand => {
             cargo(&["test", "--package", "vgpu-tests", "--test", part.name])
         }
         What::Chain => {
             let mut tests = cargo(&["test", "--package", "vgpu-tests", "--no-fail-fast"]);
-            tests.args(["--test", "clients", "--test", "cudart"]).env("VGPU_SUBJECT", "chain");
+            tests
+                .args(["--test", "clients", "--test", "cudart", "--test", "isolation"])
+                .env("VGPU_SUBJECT", "chain");
             tests
         }
     };
@@ -242,7 +251,7 @@ mod tests {
         assert_eq!(chosen(&[]).len(), PARTS.len() - 1);
         assert_eq!(chosen(&["elf", "tidy"]), ["tidy", "elf"]);
         assert_eq!(chosen(&["clients", "nvml"]), ["clients"]);
-        assert_eq!(chosen(&["a_freed_pointer"]).len(), PARTS.len() - 2);
+        assert_eq!(chosen(&["a_freed_pointer"]).len(), PARTS.len() - 3);
         assert_eq!(chosen(&["vm"]), ["vm"]);
     }
 

@@ -22,6 +22,8 @@ use crate::recording::{self, RecordingError, Section};
 use crate::store::Store;
 use nvidia::{Genuine, Nvidia};
 pub(crate) use sim::ptx::Program;
+#[cfg(fuzzing)]
+pub(crate) use sim::ptx::fuzzing::program as run_for_a_moment;
 use sim::{Profile, Sim};
 
 /// The groups of functions that every device here does.

@@ -184,10 +184,18 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Section>, RecordingError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
     file.take(ENTRIES_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    let too_long = || RecordingError::TooLong { path: path.into() };
     if bytes.len() as u64 > ENTRIES_BYTES_MAX {
-        return Err(too_long());
+        return Err(RecordingError::TooLong { path: path.into() });
     }
+    parse(path, &bytes)
+}
+
+/// Reads the bytes of a recording; `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Section>, RecordingError> {
+    let too_long = || RecordingError::TooLong { path: path.into() };
     let mut room = ENTRIES_BYTES_MAX;
     let mut rest = bytes
         .strip_prefix(MAGIC.as_slice())

@@ -14,6 +14,8 @@ mod tape;
 mod tests;
 
 pub(crate) use difference::Difference;
+#[cfg(fuzzing)]
+pub(crate) use file::parse;
 pub(crate) use file::{RecordingError, Section, begin, read};
 pub(crate) use list::{RecordingOptions, list};
 pub(crate) use player::Player;

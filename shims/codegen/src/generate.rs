@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::description::Description;
 use crate::emit::{
-    abi, dispatch, docs, driver, entry_points, exports, format, host, samples, wire,
+    abi, dispatch, docs, driver, entry_points, exports, format, handles, host, samples, wire,
 };
 use crate::error::{Error, Problem, Result};
 use crate::message;
@@ -70,6 +70,8 @@ fn messages(description: &Description, outputs: &mut Outputs) -> Result<()> {
     }
     let path = "transport/wire/tests/messages/generated.rs";
     outputs.insert(path.into(), samples::emit(&vocabularies));
+    let path = "tests/src/isolation/generated.rs";
+    outputs.insert(path.into(), handles::emit(&vocabularies));
     outputs.insert("docs/messages.md".into(), wire::page(&vocabularies));
     for (file, text) in dispatch::emit(&vocabularies) {
         outputs.insert(format!("daemon/src/dispatch/generated/{file}.rs").into(), text);

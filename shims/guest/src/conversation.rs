@@ -21,6 +21,7 @@ use vgpu_link::{Closer, Link, LinkError, Sender, handshake};
 
 use crate::current::Caller;
 use crate::destination::Destination;
+use crate::fork::Kept;
 use crate::session::Failure;
 use crate::{count, current, log};
 use inbox::{Asked, Inbox, Silence};
@@ -35,6 +36,9 @@ const PARTS_FETCHED_MAX: usize = 8;
 
 /// Speaks with the host after the handshake.
 pub(crate) struct Conversation {
+    // First, so that it is dropped before the link is closed: no child may give up what the
+    // number names then.
+    _kept: Kept,
     outbox: Mutex<Outbox>,
     inbox: Inbox,
     closer: Closer,
@@ -83,11 +87,13 @@ impl Conversation {
     /// Continues where the handshake ended.
     pub(crate) fn new(link: Box<dyn Link>) -> Self {
         let closer = link.closer();
+        let kept = Kept::from_children(&link.descriptors());
         let (sender, receiver) = link.split();
         // The introduction was request 0.
         let outbox = Outbox { sender, sequence: 1, payload: Vec::new() };
         let inbox = Inbox::new(receiver);
-        Self { outbox: Mutex::new(outbox), inbox, closer, snapshot: OnceLock::new() }
+        let outbox = Mutex::new(outbox);
+        Self { _kept: kept, outbox, inbox, closer, snapshot: OnceLock::new() }
     }
 
     /// Continues where the handshake ended, and asks for the snapshot, all before `limit`: a host

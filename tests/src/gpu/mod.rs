@@ -7,6 +7,7 @@
 
 mod compliance;
 mod figures;
+mod isolation;
 mod models;
 mod programs;
 mod report;
@@ -31,6 +32,7 @@ const STEPS: &[Step] = &[
     Step { name: "programs", run: programs::compare },
     Step { name: "models", run: models::compare },
     Step { name: "compliance", run: compliance::compare },
+    Step { name: "isolation", run: isolation::compare },
     Step { name: "figures", run: figures::compare },
     Step { name: "speed", run: speed::compare },
 ];

@@ -75,17 +75,37 @@ struct File {
 /// # Errors
 /// [`ConfigError`] if the variable is no text or the file cannot be read or understood.
 pub fn choice(variable: Option<OsString>) -> Result<Choice, ConfigError> {
-    choose(variable, Path::new(FILE))
+    let file = Path::new(FILE);
+    choose(variable, file, || read(file))
 }
 
-fn choose(variable: Option<OsString>, file: &Path) -> Result<Choice, ConfigError> {
+/// The same for a file of that text: a door for the fuzzer.
+///
+/// # Errors
+/// As there.
+#[cfg(fuzzing)]
+pub fn fuzzing(variable: &str, text: &str) -> Result<Choice, ConfigError> {
+    choose(Some(variable.into()), Path::new(FILE), || Ok(text.to_owned()))
+}
+
+fn choose(
+    variable: Option<OsString>,
+    file: &Path,
+    read: impl FnOnce() -> Result<String, ConfigError>,
+) -> Result<Choice, ConfigError> {
+    let parse = |text: String| {
+        toml::from_str::<File>(&text).map_err(|source| ConfigError::Parse {
+            path: file.to_owned(),
+            source: Box::new(source),
+        })
+    };
     if let Some(value) = variable.filter(|value| !value.is_empty() && value != "auto") {
         let link = value.into_string().map_err(|_| ConfigError::Variable)?;
         // Other links need nothing of the file, and work where it is spoilt.
-        let tls = if link.starts_with("tls:") { from_file(file)?.tls } else { Files::default() };
+        let tls = if link.starts_with("tls:") { parse(read()?)?.tls } else { Files::default() };
         return Ok(Choice { links: vec![link], origin: VARIABLE.to_owned(), tls });
     }
-    let File { link, tls } = from_file(file)?;
+    let File { link, tls } = parse(read()?)?;
     if let Some(link) = link.filter(|link| !link.is_empty() && link != "auto") {
         return Ok(Choice { links: vec![link], origin: file.display().to_string(), tls });
     }
@@ -93,22 +113,28 @@ fn choose(variable: Option<OsString>, file: &Path) -> Result<Choice, ConfigError
     Ok(Choice { links, origin: "the default".to_owned(), tls })
 }
 
-fn from_file(path: &Path) -> Result<File, ConfigError> {
-    let read = |source| ConfigError::Read { path: path.to_owned(), source };
+/// Reads the file, which is of no text where there is none.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut text = String::new();
     match std::fs::File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
-        Err(error) => return Err(read(error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
         // A longer file is cut, and then fails to parse or names what it says in its beginning.
-        Ok(file) => file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(read)?,
-    };
-    toml::from_str(&text)
-        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+        Ok(file) => {
+            file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+        }
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn choose(variable: Option<OsString>, file: &Path) -> Result<Choice, ConfigError> {
+        super::choose(variable, file, || read(file))
+    }
 
     fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();

@@ -48,6 +48,7 @@ mod uri;
 mod vanished;
 mod vsock;
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -189,6 +190,10 @@ pub trait Link: Sender + Receiver {
         self.limit_sends(limit);
         self.limit_waits(limit);
     }
+
+    /// Lists the descriptors that the peer takes for our being there, once all is settled: a copy
+    /// of one in another process keeps the connection alive after our end.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
 
     /// Asks for the quickest way that this link may have, along with the next frame: a guest does,
     /// before its introduction. Links that know one way only have nothing to ask.

@@ -1,6 +1,7 @@
 //! Frames over a stream of bytes.
 
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +33,11 @@ pub trait Stream: Send + Sync + 'static {
 
     /// Ends both directions, for who waits in the two above as well.
     fn close(&self);
+
+    /// As [`Link::descriptors`].
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
 
     /// As [`Link::ask`]; a stream that knows one way only has nothing to ask.
     ///
@@ -255,6 +261,10 @@ impl<S: Stream> Receiver for StreamLink<S> {
 }
 
 impl<S: Stream> Link for StreamLink<S> {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.stream().descriptors()
+    }
+
     fn ask(&self) -> Result<(), LinkError> {
         self.stream().ask()
     }

@@ -2,7 +2,7 @@
 //! a Unix socket").
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -113,6 +113,12 @@ impl Stream for UpgradableSocket {
             Some(ring) => ring.close(),
             None => self.socket.close(),
         }
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let bells = self.ring.get().map(Duplex::bells);
+        let of_ring = bells.into_iter().flat_map(|bells| [bells.data.as_fd(), bells.room.as_fd()]);
+        std::iter::once(self.socket.as_fd()).chain(of_ring).collect()
     }
 
     fn ask(&self) -> Result<(), LinkError> {

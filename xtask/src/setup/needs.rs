@@ -24,6 +24,8 @@ pub(crate) enum Group {
     Pages,
     /// Loaders that the model of them is compared with.
     Loaders,
+    /// The fuzzer.
+    Fuzz,
 }
 
 impl Group {
@@ -37,6 +39,7 @@ impl Group {
         Self::Vm,
         Self::Pages,
         Self::Loaders,
+        Self::Fuzz,
     ];
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vgpu_abi::cuda::{CUgraphInstantiate_flags as Flags, CUgraphInstantiateResult as Made, Error};
+use vgpu_link::wire::cuda::NodeParams;
 
 use super::Sim;
 use super::capture::Entry;
@@ -142,6 +143,14 @@ impl Plan {
 }
 
 impl Sim {
+    /// Checks the context that new parameters of a node name; 0 is the node's own.
+    pub(super) fn check_context_of(&self, params: &NodeParams) -> Result<(), Error> {
+        if params.context != 0 {
+            self.contexts.find(params.context)?;
+        }
+        Ok(())
+    }
+
     /// Makes an executable graph.
     pub(super) fn instantiate(
         &mut self,

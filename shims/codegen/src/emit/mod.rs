@@ -7,6 +7,7 @@ pub(crate) mod driver;
 pub(crate) mod entry_points;
 pub(crate) mod exports;
 pub(crate) mod format;
+pub(crate) mod handles;
 pub(crate) mod host;
 pub(crate) mod samples;
 pub(crate) mod wire;

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::ops::Range;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -110,6 +111,10 @@ fn flush(tcp: &Tcp, connection: &mut Connection, limit: Instant) -> io::Result<(
 }
 
 impl Stream for TlsStream {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.tcp.as_fd()]
+    }
+
     fn read(&self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize> {
         let mut incoming = lock(&self.incoming);
         loop {

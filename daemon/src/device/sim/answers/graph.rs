@@ -124,6 +124,7 @@ impl GraphCalls for Sim {
             // What a child graph's node does is changed in that graph.
             return Err(Error::INVALID_VALUE);
         };
+        self.check_context_of(&r.params)?;
         let mut new = operation(r.params)?;
         if kind(&new) != kind(old) {
             return Err(Error::INVALID_VALUE);

@@ -71,6 +71,7 @@ impl GraphExecCalls for Sim {
             let changed = self.change_child(r.exec, r.node, r.params.handle)?;
             return changed.map_err(|_| Error::GRAPH_EXEC_UPDATE_FAILURE);
         }
+        self.check_context_of(&r.params)?;
         let mut new = operation(r.params)?;
         let step = self.step_mut(r.exec, r.node)?;
         let context = step.context;

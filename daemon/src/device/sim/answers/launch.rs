@@ -51,6 +51,7 @@ impl OccupancyCalls for Sim {
         call: &Call,
         r: OccupancyClusters,
     ) -> Result<OccupancyClustersReply, Error> {
+        self.check_stream(call.context, r.stream)?;
         let clusters = self.clusters_held(call.context, &r.launch.into())? as i32;
         Ok(OccupancyClustersReply { clusters })
     }
@@ -60,6 +61,7 @@ impl OccupancyCalls for Sim {
         call: &Call,
         r: OccupancyClusterSize,
     ) -> Result<OccupancyClusterSizeReply, Error> {
+        self.check_stream(call.context, r.stream)?;
         let blocks = self.cluster_blocks(call.context, &r.launch.into())? as i32;
         Ok(OccupancyClusterSizeReply { blocks })
     }

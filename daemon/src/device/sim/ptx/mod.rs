@@ -11,6 +11,8 @@
 
 mod code;
 mod decode;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod kind;
 mod parse;
 mod reach;
