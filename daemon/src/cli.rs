@@ -9,6 +9,7 @@ use crate::ca::CaCommand;
 use crate::device::Source;
 use crate::inspect::KernelsOptions;
 use crate::recording::RecordingOptions;
+use crate::smi::SmiOptions;
 use crate::store::Place;
 
 /// Gives guests without a GPU the use of this machine's.
@@ -52,6 +53,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<String>,
 
+    /// Socket to answer `vgpud smi` at (default: status.sock in systemd's runtime directory)
+    #[arg(long, value_name = "PATH")]
+    pub status: Option<PathBuf>,
+
     /// Simulated GPUs of --device sim
     #[arg(long, value_name = "COUNT")]
     pub sim_gpus: Option<u32>,
@@ -90,6 +95,8 @@ pub(crate) enum Command {
     Kernels(KernelsOptions),
     /// Lists the frames that were recorded, client by client.
     Recording(RecordingOptions),
+    /// Shows the GPUs, tenants and clients of the daemon that runs on this machine.
+    Smi(SmiOptions),
     /// Makes a small private CA, and certificates for hosts and guests of tls: links.
     #[command(subcommand)]
     Ca(CaCommand),

@@ -1,13 +1,12 @@
 //! What the command line and the configuration file say together.
 
 pub(crate) mod machine;
+mod systemd;
 pub(crate) mod tenant;
 mod tls;
 
-use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +61,8 @@ pub(crate) struct Config {
     pub drain: Duration,
     /// Where Prometheus is answered.
     pub metrics: Option<SocketAddr>,
+    /// Where the operator is answered (`vgpud smi`).
+    pub status: Option<PathBuf>,
     /// The devices to serve.
     pub device: Source,
     /// Where images of code are kept.
@@ -92,6 +93,7 @@ struct File {
     clients_max: Option<u32>,
     drain_seconds: Option<u32>,
     metrics: Option<String>,
+    status: Option<PathBuf>,
     sim_gpus: Option<u32>,
     sim_driver: Option<String>,
     images: Option<PathBuf>,
@@ -119,10 +121,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn join(arguments: &Arguments, path: &Path, text: &str) -> Result<Self, DaemonError> {
-        let file: File = toml::from_str(text).map_err(|source| DaemonError::Config {
-            path: path.into(),
-            source: Box::new(source),
-        })?;
+        let file = File::parse(path, text)?;
         let listen = if arguments.listen.is_empty() { &file.listen } else { &arguments.listen };
         let mode = arguments.mode.as_ref().or(file.mode.as_ref());
         let group = arguments.group.as_ref().or(file.group.as_ref());
@@ -167,9 +166,10 @@ impl Config {
                 drain => within("drain_seconds", drain, DRAIN_SECONDS_MAX)?.into(),
             }),
             metrics: metrics.map(parse_address).transpose()?,
+            status: systemd::status(arguments.status.as_deref().or(file.status.as_deref()))?,
             device,
             images: Place {
-                directory: images.map(absolute).transpose()?.or_else(cache_directory),
+                directory: images.map(absolute).transpose()?.or_else(systemd::images),
                 bytes_max: u64::from(images_mib) << 20,
             },
             record: arguments.record.as_deref().map(absolute).transpose()?,
@@ -180,9 +180,23 @@ impl Config {
         })
     }
 
+    /// Where the daemon of this machine answers its operator, as far as its configuration says.
+    pub fn named_status() -> Result<Option<PathBuf>, DaemonError> {
+        let path = Path::new(DEFAULT_FILE);
+        let file = File::parse(path, &read(path, false)?)?;
+        file.status.as_deref().map(absolute).transpose()
+    }
+
     /// The address where nothing else is configured.
     pub fn default_address() -> Uri {
         Uri::Unix(DEFAULT_SOCKET.into())
+    }
+}
+
+impl File {
+    fn parse(path: &Path, text: &str) -> Result<Self, DaemonError> {
+        let wrong = |source| DaemonError::Config { path: path.into(), source: Box::new(source) };
+        toml::from_str(text).map_err(wrong)
     }
 }
 
@@ -273,14 +287,6 @@ fn cuda_version(version: &str) -> Result<i32, DaemonError> {
         value: version.to_owned(),
         asks: "a version of CUDA, such as 12.8",
     })
-}
-
-/// The images' place in the cache directory that systemd made for us (CacheDirectory=).
-fn cache_directory() -> Option<PathBuf> {
-    let given = std::env::var_os("CACHE_DIRECTORY")?;
-    // Several are separated by colons; ours is the first.
-    let first = given.as_encoded_bytes().split(|byte| *byte == b':').next()?;
-    Some(Path::new(OsStr::from_bytes(first)).join("images"))
 }
 
 /// Finds a group by number or by its line in /etc/group (group(5)), where packages make theirs.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use vgpu_link::wire::{Malformed, Payload, Reader, Writer};
 
 /// Upper bounds of the latency histogram, in microseconds; slower calls are in one more bucket.
@@ -13,8 +14,24 @@ pub(crate) const BOUNDS_MICROS: [u64; 13] = [
     10_000_000,
 ];
 
+/// What a message can wait for on the host, its turn aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The device: its answer is complete when work there is.
+    Device,
+    /// A function of the client's program, which its stream has come to.
+    Function,
+    /// Its tenant's `messages_per_second`.
+    Rate,
+}
+
+impl Wait {
+    /// All of them, as metrics call them, in the order of [`Counts::waits`].
+    pub const NAMES: [&str; 3] = ["device", "function", "rate"];
+}
+
 /// Numbers of a time, or of all times.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     /// Messages that are answered.
     pub calls: u64,
@@ -31,6 +48,10 @@ pub(crate) struct Counts {
     pub latencies: [u64; BOUNDS_MICROS.len() + 1],
     /// Their sum.
     pub latency_micros: u64,
+    /// Messages that had to wait, by [`Wait`].
+    pub waits: [u64; Wait::NAMES.len()],
+    /// For how long.
+    pub wait_micros: [u64; Wait::NAMES.len()],
 }
 
 impl Counts {
@@ -53,20 +74,37 @@ impl Counts {
         BOUNDS_MICROS.partition_point(|&bound| u128::from(bound) < micros)
     }
 
+    /// Counts that a message has waited.
+    pub fn waited(&mut self, what: Wait, took: Duration) {
+        self.waits[what as usize] += 1;
+        self.wait_micros[what as usize] += micros(took);
+    }
+
+    /// Counts that a call was answered after this long.
+    pub fn answered(&mut self, took: Duration) {
+        self.latencies[Self::bucket(took)] += 1;
+        self.latency_micros += micros(took);
+    }
+
     fn all(&self) -> impl Iterator<Item = u64> + '_ {
-        let Self { calls, posts, errors, received_bytes, sent_bytes, latencies, latency_micros } =
-            self;
+        let Self { calls, posts, errors, received_bytes, sent_bytes, latency_micros, .. } = self;
         let single = [calls, posts, errors, received_bytes, sent_bytes, latency_micros];
-        single.into_iter().chain(latencies).copied()
+        let Self { latencies, waits, wait_micros, .. } = self;
+        single.into_iter().chain(latencies).chain(waits).chain(wait_micros).copied()
     }
 
     /// Changes every number, in the order of [`Counts::all`].
     fn each(&mut self, change: impl FnMut(&mut u64)) {
-        let Self { calls, posts, errors, received_bytes, sent_bytes, latencies, latency_micros } =
-            self;
+        let Self { calls, posts, errors, received_bytes, sent_bytes, latency_micros, .. } = self;
         let single = [calls, posts, errors, received_bytes, sent_bytes, latency_micros];
-        single.into_iter().chain(latencies).for_each(change);
+        let Self { latencies, waits, wait_micros, .. } = self;
+        single.into_iter().chain(latencies).chain(waits).chain(wait_micros).for_each(change);
     }
+}
+
+/// Whole microseconds.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Payload for Counts {

@@ -20,7 +20,7 @@ use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
 
 use crate::counts::Counts;
 use crate::error::DaemonError;
-pub(crate) use share::{Gpu, Rate, Share};
+pub(crate) use share::{Found, Gpu, Rate, Share};
 pub(crate) use way::Way;
 
 /// Largest message, in bytes: 64 KiB, below the 208 KiB of a socket's default buffer.
@@ -83,8 +83,8 @@ pub(crate) enum Ask {
     /// Tells that the devices are open and a client may come; a worker's first message, not
     /// answered.
     Open {
-        /// Bytes of each device, by ordinal; at most [`DEVICES_MAX`].
-        totals: Vec<u64>,
+        /// The devices, by ordinal; at most [`DEVICES_MAX`].
+        found: Vec<Found>,
     },
     /// Tells what was counted since the last time; not answered.
     Count(Box<Counts>),
@@ -141,10 +141,10 @@ impl Payload for Ask {
                 writer.u8(3);
                 writer.u32(*device);
             }
-            Self::Open { totals } => {
+            Self::Open { found } => {
                 writer.u8(4);
-                writer.count(totals.len());
-                totals.iter().for_each(|&total| writer.u64(total));
+                writer.count(found.len());
+                found.iter().for_each(|device| device.write(writer));
             }
             Self::Count(counts) => {
                 writer.u8(5);
@@ -165,8 +165,8 @@ impl Payload for Ask {
             2 => Self::Release { device: reader.u32()?, bytes: reader.u64()? },
             3 => Self::Usage { device: reader.u32()? },
             4 => {
-                let totals = (0..reader.count(DEVICES_MAX)?).map(|_| reader.u64());
-                Self::Open { totals: totals.collect::<Result<_, Malformed>>()? }
+                let found = (0..reader.count(DEVICES_MAX)?).map(|_| Found::read(reader));
+                Self::Open { found: found.collect::<Result<_, Malformed>>()? }
             }
             5 => Self::Count(Box::new(Counts::read(reader)?)),
             _ => return Err(malformed),

@@ -135,6 +135,24 @@ pub(crate) enum DaemonError {
         /// What the system said.
         source: io::Error,
     },
+    /// systemd handed over what nobody can come by.
+    #[error("taking over file descriptor {} of systemd: it is no unix, vsock or TCP socket that \
+             listens", index + 3)]
+    Activated {
+        /// Its place among those that were handed over.
+        index: usize,
+    },
+    /// The daemon of this machine does not say how it is.
+    #[error("asking vgpud at {}", path.display())]
+    Status {
+        /// The status socket.
+        path: PathBuf,
+        /// What the system, or the daemon, said.
+        source: io::Error,
+    },
+    /// There is no terminal to draw on.
+    #[error(transparent)]
+    Terminal(#[from] vgpu_smi::terminal::TerminalError),
     /// A file that would be written is there.
     #[error("writing {}: it is there already", path.display())]
     Exists {
@@ -237,6 +255,17 @@ impl DaemonError {
             Self::Metrics { .. } => {
                 Some("Name an address of this machine and a free port with metrics in host.toml.")
             }
+            Self::Activated { .. } => Some(
+                "In the socket unit, use ListenStream= with a path, vsock::6475 or a port, and no \
+                 Accept=yes.",
+            ),
+            Self::Status { source, .. } => Some(match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "Run it as root: the socket is the daemon's own."
+                }
+                _ => "See that it runs (systemctl status vgpud), or name its socket with --status.",
+            }),
+            Self::Terminal(error) => Some(error.hint()),
             Self::NoGroup { .. } => Some("Create the group, or name another one with --group."),
             Self::Exists { .. } => Some(
                 "Keep it: certificates of a CA made anew are not those of the old one. To replace \

@@ -14,6 +14,7 @@ mod desk;
 mod device;
 pub mod dispatch;
 mod error;
+mod figures;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod host;
@@ -23,6 +24,7 @@ mod log;
 pub mod mark;
 mod narrow;
 mod recording;
+mod smi;
 mod store;
 mod worker;
 
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Some(cli::Command::Kernels(options)) => inspect::run(&options),
         Some(cli::Command::Recording(options)) => recording::list(&options),
         Some(cli::Command::Ca(command)) => ca::run(&command),
+        Some(cli::Command::Smi(options)) => smi::run(&options),
         None => config::Config::load(&arguments).and_then(|config| host::run(config, arguments)),
     };
     match ended {

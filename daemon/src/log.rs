@@ -19,7 +19,7 @@ const ERRORS: [&str; 5] =
     ["cannot-accept", "miscounted", "no-ledger", "no-worker", "worker-failed"];
 
 /// What an operator may want to look into.
-const WARNINGS: [&str; 15] = [
+const WARNINGS: [&str; 16] = [
     "cut",
     "driver-lacks",
     "function-refused",
@@ -32,10 +32,16 @@ const WARNINGS: [&str; 15] = [
     "no-cublas",
     "no-image-store",
     "not-counted",
+    "not-paced",
     "not-recorded",
     "not-reloaded",
     "refused",
 ];
+
+/// Finds where to log. A worker that reaches no socket any more has to have done it before.
+pub(crate) fn open() {
+    JOURNAL.get_or_init(Journal::find);
+}
 
 /// Writes one event. Values with blanks or quotes are quoted.
 pub(crate) fn event(name: &str, fields: &[(&str, &dyn Display)]) {

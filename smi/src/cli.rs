@@ -1,6 +1,6 @@
 //! The command line: the part of `nvidia-smi`'s that people and scripts use.
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Shows the GPUs that this machine has the use of.
 #[derive(Debug, Parser)]
@@ -13,6 +13,9 @@ use clap::Parser;
     max_term_width = 100
 )]
 pub struct Line {
+    /// With `top`: the first screen on the whole terminal, until q is pressed.
+    #[arg(conflicts_with_all = ["list_gpus", "query_gpu", "query_compute_apps", "json"])]
+    pub what: Option<What>,
     /// List the GPUs, a line each.
     #[arg(short = 'L', long, conflicts_with_all = ["query_gpu", "query_compute_apps", "json"])]
     pub list_gpus: bool,
@@ -57,4 +60,11 @@ pub struct Line {
     /// List the fields that --query-gpu knows.
     #[arg(long)]
     pub help_query_gpu: bool,
+}
+
+/// What else there is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// The first screen, drawn anew until q is pressed.
+    Top,
 }

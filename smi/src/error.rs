@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use nvml_wrapper::error::NvmlError;
 
+use crate::terminal::TerminalError;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -48,6 +50,9 @@ pub enum Error {
         /// What was given.
         format: String,
     },
+    /// There is no terminal to draw on.
+    #[error(transparent)]
+    Terminal(#[from] TerminalError),
     /// The answer could not be written.
     #[error("writing the answer: {0}")]
     Output(#[from] io::Error),
@@ -62,7 +67,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Field { .. } | Self::Format { .. } => 2,
+            Self::Field { .. } | Self::Format { .. } | Self::Terminal(_) => 2,
             Self::NoDevice => 6,
             Self::Start { source: NvmlError::NoPermission }
             | Self::Nvml { source: NvmlError::NoPermission, .. } => 4,
@@ -84,6 +89,7 @@ impl Error {
             Self::NoDevice => "vgpu-smi -L lists the GPUs",
             Self::Field { .. } => "vgpu-smi --help-query-gpu lists the fields",
             Self::Format { .. } => "--format=csv,noheader,nounits",
+            Self::Terminal(error) => error.hint(),
             Self::Output(_) => return format!("vgpu-smi: {self}"),
         };
         format!("vgpu-smi: {self}\n  try: {hint}")

@@ -4,7 +4,8 @@
 //! takes a machine with an NVIDIA PCI device and no `nvidia-smi` for one that needs NVIDIA's driver
 //! and installs it, so `vgpu-install` links this program under that name where there is none.
 //!
-//! [`cli`] reads the command line, [`gpu`] asks NVML once, and [`table`] and [`query`] are pure.
+//! [`cli`] reads the command line, [`gpu`] asks NVML once, and [`table`] and [`query`] are pure;
+//! [`terminal`] draws for `top`, here and for `vgpud smi`.
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod error;
 pub mod gpu;
 pub mod query;
 pub mod table;
+pub mod terminal;
 
 use std::io::Write;
 use std::time::Duration;
@@ -20,8 +22,11 @@ use jiff::Zoned;
 
 pub use error::Error;
 
-use crate::cli::Line;
+use crate::cli::{Line, What};
 use crate::gpu::{Library, Snapshot};
+
+/// How often `top` asks.
+const TOP_SECONDS: u64 = 2;
 
 /// Answers a command line on `out`.
 ///
@@ -32,12 +37,12 @@ pub fn run(line: &Line, out: &mut dyn Write) -> Result<(), Error> {
         return write(out, &query::help());
     }
     let wanted = query::Wanted::of(line)?;
+    if line.what == Some(What::Top) {
+        return top(line);
+    }
     let library = Library::open()?;
     loop {
-        let mut snapshot = library.snapshot()?;
-        if let Some(ids) = &line.id {
-            snapshot.keep(ids)?;
-        }
+        let snapshot = kept(&library, line)?;
         let now = Zoned::now();
         let text = if line.json {
             json(&snapshot)?
@@ -52,6 +57,32 @@ pub fn run(line: &Line, out: &mut dyn Write) -> Result<(), Error> {
         let Some(seconds) = line.every else { return Ok(()) };
         std::thread::sleep(Duration::from_secs(seconds));
     }
+}
+
+/// Shows the first screen until somebody has seen enough.
+fn top(line: &Line) -> Result<(), Error> {
+    let mut library = Some(Library::open()?);
+    let draw = || {
+        // After a host was away, a new beginning finds it again.
+        let known = match library.take() {
+            Some(known) => known,
+            None => Library::open()?,
+        };
+        let snapshot = kept(&known, line)?;
+        library = Some(known);
+        Ok(table::screen(&snapshot, &Zoned::now()))
+    };
+    let every = Duration::from_secs(line.every.unwrap_or(TOP_SECONDS));
+    terminal::top(every, draw, Error::told)
+}
+
+/// Asks for the GPUs that the command line names.
+fn kept(library: &Library, line: &Line) -> Result<Snapshot, Error> {
+    let mut snapshot = library.snapshot()?;
+    if let Some(ids) = &line.id {
+        snapshot.keep(ids)?;
+    }
+    Ok(snapshot)
 }
 
 fn json(snapshot: &Snapshot) -> Result<String, Error> {

@@ -17,7 +17,7 @@ fn every_message_arrives_as_sent() {
         Ask::Reserve { device: 2, bytes: 3 },
         Ask::Release { device: 4, bytes: 5 },
         Ask::Usage { device: 6 },
-        Ask::Open { totals: vec![7, 8] },
+        Ask::Open { found: vec![Found { bytes: 7, name: Text::cut("x"), uuid: [8; 16] }; 2] },
         Ask::Count(Box::new(Counts { calls: 9, ..Counts::default() })),
     ] {
         theirs.send(&ask, None).expect("sent");

@@ -15,7 +15,7 @@ use vgpu_abi::cuda::Error;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{Capabilities, DeviceFacts, DeviceStateReply, SnapshotReply};
 
-use crate::desk::{Gpu, Usage};
+use crate::desk::{Found, Gpu, Usage};
 use crate::dispatch::{Answer, Call, Finish};
 use crate::error::DaemonError;
 use crate::recording::{self, RecordingError, Section};
@@ -180,16 +180,21 @@ pub(crate) enum Lent {
 }
 
 impl Opened {
-    /// The sizes of the devices' memories, in bytes.
-    pub fn memory_totals(&self) -> Vec<u64> {
-        let totals = |snapshot: &SnapshotReply| {
-            snapshot.devices.iter().map(|device| device.total_memory).collect()
+    /// The devices, as the host process is told of them.
+    pub fn found(&self) -> Vec<Found> {
+        let found = |snapshot: &SnapshotReply| {
+            let found = |device: &DeviceFacts| Found {
+                bytes: device.total_memory,
+                name: device.name.clone(),
+                uuid: device.uuid,
+            };
+            snapshot.devices.iter().map(found).collect()
         };
         match self {
-            Self::Sim(profile) => totals(&profile.snapshot),
-            Self::Nvidia { genuine, .. } => totals(&genuine.snapshot),
+            Self::Sim(profile) => found(&profile.snapshot),
+            Self::Nvidia { genuine, .. } => found(&genuine.snapshot),
             Self::Recording(sections) => {
-                recording::snapshot(sections).as_ref().map_or_else(Vec::new, totals)
+                recording::snapshot(sections).as_ref().map_or_else(Vec::new, found)
             }
         }
     }

@@ -12,9 +12,9 @@ use vgpu_link::{
 
 use super::Host;
 use super::ledger::Ledger;
-use super::metrics::Reason;
 use super::tenants::{Belongs, Tenants};
 use crate::desk::{Ask, Share, Tell, Way};
+use crate::figures::Refused;
 use crate::log;
 
 /// A client that came, by whatever link.
@@ -63,7 +63,7 @@ impl Host {
             let fields: [(&str, &dyn std::fmt::Display); 3] =
                 [("session", &session), ("peer", &visitor.peer), ("because", &"stopping")];
             log::event("refused", &fields);
-            self.totals.refuse(Reason::Stopping);
+            self.totals.refused.stopping += 1;
             self.turn_away(visitor, |link| {
                 handshake::goodbye(link, Goodbye::Stopping, "the host is being stopped")
             });
@@ -75,7 +75,7 @@ impl Host {
                 let fields: [(&str, &dyn std::fmt::Display); 3] =
                     [("session", &session), ("peer", &visitor.peer), ("because", &text)];
                 log::event("refused", &fields);
-                self.totals.refuse(reason(refusal));
+                *reason(&mut self.totals.refused, refusal) += 1;
                 self.turn_away(visitor, |link| handshake::refuse(link, refusal, &text));
                 return;
             }
@@ -95,7 +95,7 @@ impl Host {
                 self.ledger.close(session);
                 let because = log::chain(&error);
                 log::event("refused", &[("session", &session), ("because", &because)]);
-                self.totals.refuse(Reason::NoWorker);
+                self.totals.refused.no_worker += 1;
                 self.turn_away(visitor, |link| {
                     let text = "the host could not start a worker";
                     handshake::refuse(link, Refusal::NoDevice, text)
@@ -222,10 +222,10 @@ fn share(ledger: &Ledger, tenants: &Tenants, tenant: usize) -> Share {
 }
 
 /// What a refusal counts as.
-fn reason(refusal: Refusal) -> Reason {
+fn reason(refused: &mut Refused, refusal: Refusal) -> &mut u64 {
     match refusal {
-        Refusal::Stranger => Reason::Stranger,
-        _ => Reason::Full,
+        Refusal::Stranger => &mut refused.stranger,
+        _ => &mut refused.full,
     }
 }
 

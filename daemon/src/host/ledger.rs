@@ -23,16 +23,20 @@ pub(crate) struct Ledger {
 
 /// What one client holds.
 #[derive(Debug)]
-struct Account {
-    tenant: usize,
-    pid: u32,
-    name: Text<EXE_BYTES_MAX>,
+pub(crate) struct Account {
+    /// Its tenant.
+    pub tenant: usize,
+    /// Its process id, as the guest says; 0 before it has.
+    pub pid: u32,
+    /// File name of its program, as the guest says.
+    pub name: Text<EXE_BYTES_MAX>,
     /// Bytes by device.
     held: BTreeMap<u32, u64>,
 }
 
 impl Account {
-    fn held(&self, device: u32) -> u64 {
+    /// Bytes that it holds of a device.
+    pub fn held(&self, device: u32) -> u64 {
         self.held.get(&device).copied().unwrap_or(0)
     }
 }
@@ -41,6 +45,12 @@ impl Ledger {
     /// Keeps tenants within these limits; a tenant is named by its place among them.
     pub fn new(tenants: Vec<Limits>) -> Self {
         Self { totals: Vec::new(), tenants, sessions: HashMap::new() }
+    }
+
+    /// Keeps tenants within other limits from now on; those of before keep their places. What is
+    /// held stays held, also above a smaller limit.
+    pub fn limit(&mut self, tenants: Vec<Limits>) {
+        self.tenants = tenants;
     }
 
     /// Takes up devices of these sizes; `false` if they are not those of before, or none.
@@ -71,13 +81,23 @@ impl Ledger {
     /// Opens a session's account with a tenant; gives back how many clients the tenant has if it
     /// may have no more.
     pub fn admit(&mut self, session: u64, tenant: usize) -> Result<(), usize> {
-        let clients = self.sessions.values().filter(|account| account.tenant == tenant).count();
+        let clients = self.clients(tenant);
         if self.tenants[tenant].clients.is_some_and(|most| clients >= most) {
             return Err(clients);
         }
         let account = Account { tenant, pid: 0, name: Text::default(), held: BTreeMap::default() };
         self.sessions.insert(session, account);
         Ok(())
+    }
+
+    /// Counts a tenant's clients.
+    pub fn clients(&self, tenant: usize) -> usize {
+        self.sessions.values().filter(|account| account.tenant == tenant).count()
+    }
+
+    /// A session's account.
+    pub fn account(&self, session: u64) -> Option<&Account> {
+        self.sessions.get(&session)
     }
 
     /// The tenant that a session was admitted for.
@@ -168,7 +188,7 @@ impl Ledger {
     }
 
     /// Bytes in use on a device, by one tenant or by all.
-    fn used(&self, device: u32, tenant: Option<usize>) -> u64 {
+    pub fn used(&self, device: u32, tenant: Option<usize>) -> u64 {
         let counts = |account: &&Account| tenant.is_none_or(|tenant| account.tenant == tenant);
         self.sessions.values().filter(counts).map(|account| account.held(device)).sum()
     }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod ending;
+mod figures;
 mod ledger;
 mod machines;
 pub(crate) mod metrics;
@@ -24,14 +25,16 @@ use rustix::io::Errno;
 
 use crate::cli::Arguments;
 use crate::config::{Config, tenant};
-use crate::desk::Ask;
+use crate::counts::Counts;
+use crate::desk::{Ask, Found};
 use crate::device::Source;
 use crate::error::DaemonError;
+use crate::figures::Totals;
 use crate::{log, recording};
 use ending::Drain;
 use ledger::Ledger;
 use machines::Machines;
-use metrics::{Figures, Metrics, Totals};
+use metrics::{Answering, Door};
 #[cfg(test)]
 pub(crate) use pace::Pace;
 use signals::{Asked, Signals};
@@ -58,7 +61,10 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
     if let Some(file) = &config.record {
         recording::begin(file)?;
     }
-    let metrics = config.metrics.map(Metrics::serve).transpose()?;
+    let metrics = config.metrics.map(Door::metrics).transpose()?;
+    let status = config.status.as_deref().map(Door::status).transpose()?;
+    let answering = [metrics, status].map(|door| door.map(Answering::start).transpose());
+    let [metrics, status] = answering;
     let tenants = Tenants::new(config.tenants.clone())?;
     let mut host = Host {
         sockets: Sockets::open(&config)?,
@@ -68,8 +74,12 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
         workers: Workers::new(epoch(), &config),
         ledger: Ledger::new(tenants.limits()),
         tenants,
-        metrics,
+        found: Vec::new(),
+        metrics: metrics?,
+        status: status?,
         totals: Totals::default(),
+        counts: Vec::new(),
+        began: Instant::now(),
         sessions: 0,
         failed: 0,
         rest_until: None,
@@ -112,8 +122,16 @@ struct Host {
     supervisor: Supervisor,
     workers: Workers,
     ledger: Ledger,
-    metrics: Option<Metrics>,
+    /// The devices, once the first worker has found them.
+    found: Vec<Found>,
+    /// Answers Prometheus.
+    metrics: Option<Answering>,
+    /// Answers the operator.
+    status: Option<Answering>,
     totals: Totals,
+    /// What workers have reported, by tenant.
+    counts: Vec<Counts>,
+    began: Instant,
     tenants: Tenants,
     /// Connections so far.
     sessions: u64,
@@ -132,8 +150,8 @@ struct Ready {
     accept: bool,
     /// Whether a machine's QEMU came or went, or its guest rang.
     machines: bool,
-    /// Whether Prometheus wants figures.
-    scrape: bool,
+    /// Whether somebody wants figures: Prometheus, the operator.
+    asks: [bool; 2],
     /// Process ids of workers that said something or ended.
     workers: Vec<u32>,
 }
@@ -170,8 +188,9 @@ impl Host {
         let found = self.workers.all().iter().find(|worker| worker.pid() == pid);
         let heard = found.map(|worker| worker.desk.receive::<Ask>()).transpose()?.flatten();
         match heard {
-            Some((Ask::Open { totals }, _)) => {
-                let is_open = self.ledger.open(totals);
+            Some((Ask::Open { found }, _)) => {
+                let is_open = self.ledger.open(sizes(&found));
+                self.found = found;
                 Ok((!is_open).then(|| "without a device".into()))
             }
             _ => Ok(self.workers.take(pid).map(|worker| worker.end().0)),
@@ -193,10 +212,10 @@ impl Host {
             for pid in ready.workers {
                 self.hear(pid);
             }
-            if ready.scrape
-                && let Some(metrics) = &self.metrics
+            for (answering, _) in
+                [&self.metrics, &self.status].into_iter().zip(ready.asks).filter(|(_, asks)| *asks)
             {
-                metrics.answer(self.figures());
+                answering.iter().for_each(|answering| answering.answer(self.figures()));
             }
             if self.is_drained() {
                 return Ok(());
@@ -231,19 +250,6 @@ impl Host {
         }
     }
 
-    /// Puts together what Prometheus is told.
-    fn figures(&self) -> Figures {
-        let gpus = (0..self.ledger.devices() as u32).map(|gpu| self.ledger.device(gpu));
-        Figures {
-            clients: self.workers.serving(),
-            clients_max: self.config.clients_max,
-            waiting_workers: self.workers.all().len() - self.workers.serving(),
-            draining: self.drain.is_some(),
-            gpus: gpus.collect(),
-            totals: self.totals.clone(),
-        }
-    }
-
     /// Waits for signals, clients and workers.
     fn wait(&mut self) -> Result<Ready, DaemonError> {
         self.rest_until = self.rest_until.filter(|&until| until > Instant::now());
@@ -256,8 +262,10 @@ impl Host {
         let first_worker = watched.len();
         let workers = self.workers.all();
         watched.extend(workers.iter().map(|worker| PollFd::new(&worker.desk, PollFlags::IN)));
-        let scrapes = watched.len();
-        watched.extend(self.metrics.iter().map(|metrics| PollFd::new(metrics, PollFlags::IN)));
+        let answering = [&self.metrics, &self.status];
+        let answerers = watched.len();
+        let asked = answering.into_iter().flatten();
+        watched.extend(asked.map(|answering| PollFd::new(answering, PollFlags::IN)));
         let first_machine = watched.len();
         let rests = rest.is_some();
         watched.extend(if rests { Vec::new() } else { self.machines.watched() });
@@ -270,14 +278,15 @@ impl Host {
             Err(errno) => return Err(DaemonError::system("waiting for clients")(errno)),
         }
         let woken = |watched: &PollFd<'_>| !watched.revents().is_empty();
-        let scrape = watched[scrapes..first_machine].iter().any(woken);
+        let mut asks = watched[answerers..first_machine].iter().map(woken);
+        let asks = answering.map(|one| one.is_some() && asks.next() == Some(true));
         let machines = watched[first_machine..].iter().any(woken);
-        let said = watched[first_worker..].iter().zip(workers);
+        let said = watched[first_worker..answerers].iter().zip(workers);
         let workers = said.filter(|(fd, _)| woken(fd)).map(|(_, worker)| worker.pid()).collect();
         let accept = watched[1..first_worker].iter().any(woken);
         let signal = woken(&watched[0]);
         let asked = if signal { self.signals.take() } else { Vec::new() };
-        Ok(Ready { asked, accept, machines, scrape, workers })
+        Ok(Ready { asked, accept, machines, asks, workers })
     }
 
     /// Accepts one client of each socket; the loop comes back for more.
@@ -302,10 +311,11 @@ impl Host {
         let Some(worker) = self.workers.all().iter().find(|worker| worker.pid() == pid) else {
             return;
         };
+        let mut counted = None;
         let heard = worker.desk.receive::<Ask>().and_then(|heard| match (heard, worker.session) {
             (None, _) => Ok(false),
-            (Some((Ask::Count(counts), _)), Some(_)) => {
-                self.totals.counts.add(&counts);
+            (Some((Ask::Count(counts), _)), Some(session)) => {
+                counted = Some((session, counts));
                 Ok(true)
             }
             (Some((ask, _)), Some(session)) => {
@@ -314,10 +324,13 @@ impl Host {
                     None => Ok(true),
                 }
             }
-            (Some((Ask::Open { totals }, _)), None) => Ok(self.ledger.open(totals)),
+            (Some((Ask::Open { found }, _)), None) => Ok(self.ledger.open(sizes(&found))),
             // A worker without a client has nothing to ask.
             (Some(_), None) => Ok(false),
         });
+        if let Some((session, counts)) = counted {
+            self.count(pid, session, &counts);
+        }
         match heard {
             Ok(true) => {}
             Ok(false) => self.bury(pid),
@@ -326,6 +339,17 @@ impl Host {
                 self.bury(pid);
             }
         }
+    }
+
+    /// Adds what a worker reports to what its client's tenant has done.
+    fn count(&mut self, pid: u32, session: u64, counts: &Counts) {
+        self.workers.count(pid, counts);
+        // One that is of no tenant was refused, and did nothing.
+        let Some(tenant) = self.ledger.tenant(session) else { return };
+        if self.counts.len() <= tenant {
+            self.counts.resize(tenant + 1, Counts::default());
+        }
+        self.counts[tenant].add(counts);
     }
 
     /// Collects a worker that ended and gives back what its client held.
@@ -352,4 +376,9 @@ impl Host {
     fn rest(&mut self) {
         self.rest_until = Some(Instant::now() + REST);
     }
+}
+
+/// The sizes of devices.
+fn sizes(found: &[Found]) -> Vec<u64> {
+    found.iter().map(|device| device.bytes).collect()
 }

@@ -13,6 +13,7 @@ use rustix::time::{
 
 use crate::desk::Rate;
 use crate::error::DaemonError;
+use crate::log;
 
 /// Most ticks in a second: with more, the timer would cost more than it shares out.
 const TICKS_MAX: u32 = 1000;
@@ -38,17 +39,44 @@ impl Pace {
     pub fn new(messages_per_second: u32) -> Result<Self, DaemonError> {
         let (tick, interval) = tick(messages_per_second);
         let rate = Rate { tick, burst: (messages_per_second / BURSTS).max(tick) };
-        let failed = || DaemonError::system("starting the timer of a tenant's messages");
-        let timer =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).map_err(failed())?;
+        // Workers that find nothing to read count that they wait.
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(failed())?;
+        let pace = Self { timer, rate };
+        pace.every(interval)?;
+        Ok(pace)
+    }
+
+    /// Changes the rate for all who share the timer, by how often it ticks: what a tick is worth,
+    /// the workers have been told. `None` is as good as no limit.
+    pub fn change(&mut self, messages_per_second: Option<u32>) {
+        let tick = self.rate.tick;
+        let interval = match messages_per_second {
+            Some(rate) => {
+                self.rate.burst = (rate / BURSTS).max(tick);
+                u64::from(tick) * NANOSECONDS / u64::from(rate.max(1))
+            }
+            None => 1,
+        };
+        if let Err(error) = self.every(interval) {
+            // It went on a moment ago, with another number.
+            log::event("not-paced", &[("because", &log::chain(&error))]);
+        }
+    }
+
+    fn every(&self, nanoseconds: u64) -> Result<(), DaemonError> {
+        let nanoseconds = nanoseconds.max(1);
         let spec = Timespec {
-            tv_sec: (interval / NANOSECONDS) as i64,
-            tv_nsec: (interval % NANOSECONDS) as i64,
+            tv_sec: (nanoseconds / NANOSECONDS) as i64,
+            tv_nsec: (nanoseconds % NANOSECONDS) as i64,
         };
         let times = Itimerspec { it_interval: spec, it_value: spec };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times).map_err(failed())?;
-        Ok(Self { timer, rate })
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &times).map(drop).map_err(failed())
     }
+}
+
+fn failed() -> impl FnOnce(rustix::io::Errno) -> DaemonError {
+    DaemonError::system("starting the timer of a tenant's messages")
 }
 
 impl AsFd for Pace {

@@ -1,8 +1,9 @@
 //! A new configuration for a daemon that runs: taken over as a whole, or not at all.
 
 use super::Host;
-use super::metrics::Metrics;
-use crate::config::Config;
+use super::metrics::{Answering, Door};
+use crate::config::{Config, tenant};
+use crate::device::Source;
 use crate::error::DaemonError;
 use crate::log;
 
@@ -12,8 +13,18 @@ impl Host {
     pub(super) fn reload(&mut self) {
         self.supervisor.reloading();
         match self.reconfigure() {
-            Ok(kept) if kept.is_empty() => log::event("reloaded", &[]),
-            Ok(kept) => log::event("reloaded", &[("restart_for", &kept.join(","))]),
+            Ok(Reloaded { tenants, for_new_clients, restart_for }) => {
+                let lists = [
+                    ("tenants", tenants.join(",")),
+                    ("for_new_clients", for_new_clients.join(",")),
+                    ("restart_for", restart_for.join(",")),
+                ];
+                let fields: Vec<(&str, &dyn std::fmt::Display)> = (lists.iter())
+                    .filter(|(_, list)| !list.is_empty())
+                    .map(|(key, list)| (*key, list as &dyn std::fmt::Display))
+                    .collect();
+                log::event("reloaded", &fields);
+            }
             Err(error) => {
                 self.totals.failed_reloads += 1;
                 let (because, hint) = (log::chain(&error), error.hint().unwrap_or_default());
@@ -24,38 +35,66 @@ impl Host {
         self.supervisor.ready(status);
     }
 
-    fn reconfigure(&mut self) -> Result<Vec<&'static str>, DaemonError> {
-        let (config, kept) = merge(&self.config, Config::load(&self.arguments)?);
+    fn reconfigure(&mut self) -> Result<Reloaded, DaemonError> {
+        let (config, restart_for) = merge(&self.config, Config::load(&self.arguments)?);
+        tenant::check_gpus(&config.file, &config.tenants, self.ledger.devices())?;
         // The steps that can fail come first, and the last of them changes nothing if it does.
-        let present = self.metrics.as_ref().map(Metrics::address);
-        let moved = config.metrics.filter(|_| config.metrics != present);
-        let moved = moved.map(Metrics::serve).transpose()?;
+        let tenants = self.tenants.prepare(config.tenants.clone())?;
+        let metrics = (config.metrics != self.config.metrics)
+            .then(|| {
+                config.metrics.map(Door::metrics).transpose()?.map(Answering::start).transpose()
+            })
+            .transpose()?;
+        let status = (config.status != self.config.status)
+            .then(|| {
+                let door = config.status.as_deref().map(Door::status).transpose()?;
+                door.map(Answering::start).transpose()
+            })
+            .transpose()?;
         self.sockets.reopen(&config)?;
-        if config.metrics != present {
-            self.metrics = moved;
+        if let Some(metrics) = metrics {
+            self.metrics = metrics;
         }
+        if let Some(status) = status {
+            self.status = status;
+        }
+        let (changed, for_new_clients) = (tenants.changed.clone(), tenants.for_new_clients.clone());
+        self.tenants.take_over(tenants);
+        self.ledger.limit(self.tenants.limits());
         self.workers.configure(&config);
         self.config = config;
-        Ok(kept)
+        Ok(Reloaded { tenants: changed, for_new_clients, restart_for })
     }
+}
+
+/// What a reload says that it did.
+#[derive(Debug)]
+struct Reloaded {
+    /// What is different about tenants.
+    tenants: Vec<String>,
+    /// What of that is kept from clients that are there.
+    for_new_clients: Vec<String>,
+    /// Keys that need a restart.
+    restart_for: Vec<&'static str>,
 }
 
 /// Joins what is in force with what is wanted; the names are those of keys that need a restart.
 fn merge(old: &Config, new: Config) -> (Config, Vec<&'static str>) {
+    // A recording is played to everybody, whoever it is.
+    let played = matches!(old.device, Source::Replay { .. });
     let differs = [
         ("device", old.device != new.device),
         ("mode", old.access.mode != new.access.mode),
         ("group", old.access.group != new.access.group),
-        ("tenant", old.tenants != new.tenants),
+        ("tenant", played && old.tenants != new.tenants),
         ("machine", old.machines != new.machines),
     ];
     let kept = differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect();
-    // A device is that of all workers, and the ledger's, which knows tenants by their place.
-    // Sockets have the bits that they were made with: changing them in place would leave a moment
-    // in which the wrong ones may connect.
-    let (device, tenants) = (old.device.clone(), old.tenants.clone());
-    // A machine's memory is with its QEMU.
-    let machines = old.machines.clone();
+    // A device is that of all workers. Sockets have the bits that they were made with: changing
+    // them in place would leave a moment in which the wrong ones may connect. A machine's memory is
+    // with its QEMU.
+    let (device, machines) = (old.device.clone(), old.machines.clone());
+    let tenants = if played { old.tenants.clone() } else { new.tenants };
     let config = Config { device, tenants, machines, access: old.access, ..new };
     (config, kept)
 }
@@ -67,7 +106,6 @@ mod tests {
 
     use super::*;
     use crate::cli::Arguments;
-    use crate::device::Source;
 
     fn config(arguments: &[&str]) -> Config {
         let all = [&["vgpud", "--device", "sim", "--config", "/dev/null"], arguments].concat();

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use listenfd::ListenFd;
-use rustix::io::FdFlags;
+use rustix::net::sockopt::socket_acceptconn;
 use vgpu_link::{Listener, Peer, Uri};
 
 use super::network::Network;
@@ -18,6 +18,8 @@ pub(crate) struct Socket {
     listener: Listener,
     /// The address that it was bound to for us; `None` if it is systemd's.
     named: Option<Uri>,
+    /// Whether clients come by the network, and so through TLS.
+    is_network: bool,
 }
 
 /// All of them.
@@ -46,14 +48,16 @@ impl Sockets {
     /// [`DaemonError`] if a socket cannot be had; then nothing has changed.
     pub fn reopen(&mut self, config: &Config) -> Result<(), DaemonError> {
         let named = self.named(config);
-        let network = named.iter().any(|address| matches!(address, Uri::Tls(_)));
+        let handed = self.all.iter().any(|socket| socket.named.is_none() && socket.is_network);
+        let network = handed || named.iter().any(is_network);
         // Read anew, so that a reload brings new certificates into use.
         let network = network.then(|| Network::open(&config.tls)).transpose()?;
         let lacking = named.iter().filter(|address| !self.holds(address));
         let bound: Vec<Socket> = lacking
             .map(|address| {
                 let listener = Listener::bind(address, config.access)?;
-                Ok(Socket { listener, named: Some(address.clone()) })
+                let (named, is_network) = (Some(address.clone()), is_network(address));
+                Ok(Socket { listener, named, is_network })
             })
             .collect::<Result<_, DaemonError>>()?;
         self.network = network.unwrap_or_default();
@@ -113,19 +117,36 @@ impl AsFd for Socket {
     }
 }
 
+fn is_network(address: &Uri) -> bool {
+    matches!(address, Uri::Tls(_))
+}
+
+/// Kinds of sockets that systemd may hand over, by family (address_families(7)): `ListenStream=`
+/// with a path, with a port or an address, and with `vsock:`.
+const FAMILIES: [(libc::c_int, &str); 3] =
+    [(libc::AF_UNIX, "unix"), (libc::AF_INET, "tcp"), (libc::AF_VSOCK, "vsock")];
+
+/// Takes over what systemd hands us.
+///
+/// # Errors
+/// [`DaemonError::Activated`] for what is none of [`FAMILIES`], or no socket that listens.
 fn activated() -> Result<Vec<Socket>, DaemonError> {
-    let failed = |source| DaemonError::System { verb: "taking over a socket of systemd", source };
     let mut handed = ListenFd::from_env();
     let mut sockets = Vec::new();
     for index in 0..handed.len() {
-        if let Some(socket) = handed.take_unix_listener(index).map_err(failed)? {
-            // systemd hands it over for us, not for our workers.
-            rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)
-                .map_err(DaemonError::system("taking over a socket of systemd"))?;
-            let listener = Listener::adopt(OwnedFd::from(socket))?;
-            log::event("listening", &[("address", &listener.address()), ("by", &"systemd")]);
-            sockets.push(Socket { listener, named: None });
-        }
+        // One that is refused stays where it is, for the next kind.
+        let taken = FAMILIES.iter().find_map(|&(family, kind)| {
+            let taken = handed.take_custom::<OwnedFd>(index, family, libc::SOCK_STREAM, kind);
+            Some((taken.ok().flatten()?, family == libc::AF_INET))
+        });
+        let Some((socket, is_network)) =
+            taken.filter(|(socket, _)| socket_acceptconn(socket) == Ok(true))
+        else {
+            return Err(DaemonError::Activated { index });
+        };
+        let listener = Listener::adopt(socket)?;
+        log::event("listening", &[("address", &listener.address()), ("by", &"systemd")]);
+        sockets.push(Socket { listener, named: None, is_network });
     }
     Ok(sockets)
 }

@@ -1,18 +1,23 @@
 //! Which tenant a client belongs to.
 
+mod change;
+
 use vgpu_link::Peer;
 
 use super::pace::Pace;
 use crate::config::tenant::{Limits, Tenant};
 use crate::error::DaemonError;
 
-/// The tenants of this host.
+/// The tenants of this host. Each keeps its place for as long as the daemon runs: the ledger and
+/// what is counted know it by that.
 #[derive(Debug)]
 pub(crate) struct Tenants {
     all: Vec<Tenant>,
-    /// Set where none is configured: everybody is of the only one.
-    open: bool,
-    /// What limits the messages of each, where something does.
+    /// How many of them are configured: the others have clients from before a reload at most.
+    configured: Vec<bool>,
+    /// Set where none is configured: the place of the one that everybody is of.
+    open: Option<usize>,
+    /// What limits the messages of each, where something does or did.
     paces: Vec<Option<Pace>>,
 }
 
@@ -32,19 +37,31 @@ impl Tenants {
     ///
     /// # Errors
     /// [`DaemonError::System`] if the system has no timer for a limit of messages.
-    pub fn new(mut all: Vec<Tenant>) -> Result<Self, DaemonError> {
-        let open = all.is_empty();
-        if open {
-            all.push(Tenant { name: "all".into(), ..Tenant::default() });
-        }
-        let pace = |tenant: &Tenant| tenant.limits.messages_per_second.map(Pace::new).transpose();
-        let paces = all.iter().map(pace).collect::<Result<_, _>>()?;
-        Ok(Self { all, open, paces })
+    pub fn new(wanted: Vec<Tenant>) -> Result<Self, DaemonError> {
+        let mut tenants = Self { all: vec![], configured: vec![], open: None, paces: vec![] };
+        let change = tenants.prepare(wanted)?;
+        tenants.take_over(change);
+        Ok(tenants)
     }
 
     /// The limits of each tenant.
     pub fn limits(&self) -> Vec<Limits> {
         self.all.iter().map(|tenant| tenant.limits.clone()).collect()
+    }
+
+    /// The limits of one tenant.
+    pub fn limits_of(&self, tenant: usize) -> &Limits {
+        &self.all[tenant].limits
+    }
+
+    /// Counts all tenants that there have been.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Says whether the configuration still names a tenant.
+    pub fn is_configured(&self, tenant: usize) -> bool {
+        self.configured[tenant]
     }
 
     /// A tenant's name.
@@ -62,14 +79,15 @@ impl Tenants {
 
     /// What limits a tenant's messages.
     pub fn pace(&self, tenant: usize) -> Option<&Pace> {
+        self.all[tenant].limits.messages_per_second?;
         self.paces[tenant].as_ref()
     }
 
     /// Finds the tenant of a peer that the system vouches for. A process is looked for by its user
     /// first; its group counts where no tenant names the user.
     pub fn of(&self, peer: &Peer) -> Belongs {
-        if self.open {
-            return Belongs::To(0);
+        if let Some(tenant) = self.open {
+            return Belongs::To(tenant);
         }
         let found = match peer {
             Peer::Process { uid, gid, .. } => self

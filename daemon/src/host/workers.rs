@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::iter;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -11,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use super::admission::Visitor;
 use crate::cli::WorkerOptions;
 use crate::config::Config;
+use crate::counts::Counts;
 use crate::desk::{Desk, Tell};
 use crate::error::DaemonError;
 
@@ -21,6 +23,12 @@ pub(crate) struct Worker {
     pub desk: Desk,
     /// Number of the connection that it serves; `None` while it waits for one.
     pub session: Option<u64>,
+    /// Who is at the other end of that.
+    pub peer: String,
+    /// Since when.
+    pub since: Instant,
+    /// What it has reported.
+    pub counts: Counts,
     process: Child,
 }
 
@@ -46,7 +54,8 @@ impl Worker {
             .env_remove("LISTEN_FDNAMES")
             .spawn()
             .map_err(|source| DaemonError::System { verb: "starting a worker", source })?;
-        Ok(Self { desk, session: None, process })
+        let (peer, since, counts) = (String::new(), Instant::now(), Counts::default());
+        Ok(Self { desk, session: None, peer, since, counts, process })
     }
 
     /// Process id, as the log names it.
@@ -173,7 +182,15 @@ impl Workers {
         let way = visitor.way.clone();
         worker.desk.hand_over(&Tell::Serve { session, way }, &handed)?;
         worker.session = Some(session);
+        (worker.peer, worker.since) = (visitor.peer.to_string(), Instant::now());
         Ok(worker.pid())
+    }
+
+    /// Adds what a worker reports.
+    pub fn count(&mut self, pid: u32, counts: &Counts) {
+        if let Some(worker) = self.all.iter_mut().find(|worker| worker.pid() == pid) {
+            worker.counts.add(counts);
+        }
     }
 
     /// Takes a worker out of the list.

@@ -5,7 +5,8 @@
 //! libraries as it goes); it loses what no driver needs. In docs/host.md: "How far clients are
 //! apart".
 
-use std::collections::BTreeMap;
+mod calls;
+
 use std::path::Path;
 
 use landlock::{
@@ -16,7 +17,6 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
 use rustix::thread::set_no_new_privs;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::cli::WorkerOptions;
 use crate::desk::Share;
@@ -29,61 +29,6 @@ const RULES: ABI = ABI::V6;
 
 /// File descriptors of a worker: a driver takes some hundred.
 const FILES_MAX: u64 = 4096;
-
-/// System calls that no device needs: to look into other processes, to change the machine, and
-/// interfaces of the kernel that are for its administrators.
-const DENIED: &[libc::c_long] = &[
-    libc::SYS_acct,
-    libc::SYS_add_key,
-    libc::SYS_adjtimex,
-    libc::SYS_bpf,
-    libc::SYS_chroot,
-    libc::SYS_clock_adjtime,
-    libc::SYS_clock_settime,
-    libc::SYS_delete_module,
-    libc::SYS_fanotify_init,
-    libc::SYS_finit_module,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fsopen,
-    libc::SYS_init_module,
-    libc::SYS_io_uring_setup,
-    libc::SYS_kexec_load,
-    libc::SYS_keyctl,
-    libc::SYS_mount,
-    libc::SYS_move_mount,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_open_tree,
-    libc::SYS_perf_event_open,
-    libc::SYS_pivot_root,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_ptrace,
-    libc::SYS_quotactl,
-    libc::SYS_reboot,
-    libc::SYS_request_key,
-    libc::SYS_setdomainname,
-    libc::SYS_sethostname,
-    libc::SYS_setns,
-    libc::SYS_settimeofday,
-    libc::SYS_swapoff,
-    libc::SYS_swapon,
-    libc::SYS_syslog,
-    libc::SYS_umount2,
-    libc::SYS_unshare,
-];
-
-/// What the simulated device does not need either: to start programs, and to reach anybody that
-/// the host process did not connect it with.
-const DENIED_WITHOUT_DRIVER: &[libc::c_long] = &[
-    libc::SYS_accept4,
-    libc::SYS_bind,
-    libc::SYS_connect,
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    libc::SYS_listen,
-    libc::SYS_socket,
-];
 
 /// Gives up what the worker will not need; what the system cannot take is said in the log. Called
 /// before the first thread, which all others inherit it from, and before the device is opened.
@@ -105,7 +50,7 @@ pub(crate) fn confine(options: &WorkerOptions) -> Result<(), DaemonError> {
         Ok(status) => log::event("not-confined", &[("landlock", &format!("{status:?}"))]),
         Err(error) => log::event("not-confined", &[("landlock", &log::chain(&error))]),
     }
-    if let Err(error) = system_calls(has_driver) {
+    if let Err(error) = calls::limit(has_driver) {
         log::event("not-confined", &[("seccomp", &log::chain(&error))]);
     }
     Ok(())
@@ -138,18 +83,6 @@ fn files(options: &WorkerOptions) -> Result<RestrictionStatus, RulesetError> {
         .add_rules(path_beneath_rules(options.replay.as_deref(), AccessFs::ReadFile))?
         .add_rules(path_beneath_rules(kept, AccessFs::from_all(RULES)))?
         .restrict_self()
-}
-
-/// Denies system calls: who makes one is told that it may not.
-fn system_calls(has_driver: bool) -> Result<(), seccompiler::Error> {
-    let more = if has_driver { &[][..] } else { DENIED_WITHOUT_DRIVER };
-    let rules: BTreeMap<i64, Vec<_>> =
-        DENIED.iter().chain(more).map(|&call| (call, Vec::new())).collect();
-    let denied = SeccompAction::Errno(libc::EPERM as u32);
-    let machine = std::env::consts::ARCH.try_into()?;
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, machine)?;
-    let program: BpfProgram = filter.try_into()?;
-    apply_filter(&program)
 }
 
 /// Limits the memory that the worker may write to and that is its own (RLIMIT_DATA, getrlimit(2)):
@@ -186,7 +119,7 @@ mod tests {
             let status = files(&options).expect("the rules are right");
             // Older kernels than 6.12 know fewer rules; those for files are the oldest.
             assert_ne!(status.ruleset, RulesetStatus::NotEnforced, "this needs Linux 5.13");
-            system_calls(false).expect("the filter is right");
+            calls::limit(false).expect("the filters are right");
             check();
         });
         confined.join().expect("what was denied is denied, and nothing else");
@@ -223,6 +156,17 @@ mod tests {
             assert_eq!(network.kind(), ErrorKind::PermissionDenied);
             std::os::unix::net::UnixStream::pair().expect("what it needs to hear signals");
             std::thread::spawn(|| {}).join().expect("threads are its own");
+        });
+    }
+
+    #[test]
+    fn what_is_on_no_list_is_not_there_for_a_worker_without_a_driver() {
+        use rustix::io::Errno;
+        use rustix::process::{PidfdFlags, getpid, pidfd_open};
+        pidfd_open(getpid(), PidfdFlags::empty()).expect("Linux 5.3 has it");
+        confined(&[], || {
+            let call = pidfd_open(getpid(), PidfdFlags::empty());
+            assert_eq!(call.err(), Some(Errno::NOSYS));
         });
     }
 }

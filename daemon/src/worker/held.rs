@@ -6,6 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::mem;
+use std::time::Instant;
 
 use vgpu_abi::cuda::CUstream_flags;
 use vgpu_link::wire::{Header, Kind, Request, cuda};
@@ -59,6 +60,8 @@ pub(crate) struct Message {
     pub payload: Vec<u8>,
     pub bulk: Vec<u8>,
     pub touch: Touch,
+    /// When it came, where that is counted.
+    pub since: Option<Instant>,
 }
 
 impl Message {

@@ -37,7 +37,7 @@ use bank::HostBank;
 use ration::Ration;
 use replies::Replies;
 use session::Session;
-use tally::{CountedReceiver, CountedSender, Reporter, Tally};
+use tally::{CountedReceiver, CountedSender, Reporter, Tally, Waits};
 use watch::Watch;
 
 /// How long a client may take to introduce itself (design: links).
@@ -54,12 +54,13 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         .map_err(DaemonError::system("binding the worker to the host process"))?;
     // Makes its directory, which is all that the worker may write to from then on.
     let images = Store::open(&options.images());
+    log::open();
     confine::confine(options)?;
     let stop = stop::Stop::watch()?;
     let desk = Desk::from_stdin()?;
     // All of the device that does not need a client, so that a client need not wait for it.
     let opened = options.source().open()?;
-    desk.send(&Ask::Open { totals: opened.memory_totals() }, None)?;
+    desk.send(&Ask::Open { found: opened.found() }, None)?;
     let Some((Tell::Serve { session, way }, handed)) = desk.receive_all()? else {
         return Ok(());
     };
@@ -98,11 +99,13 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         Ok::<_, DaemonError>((lent, program, tape, ration))
     });
     let tape = met.as_ref().ok().and_then(|(_, _, tape, _)| tape.clone());
+    let waits = Waits(tally.clone());
     let (sender, receiver) = overheard(link, tape.as_ref(), tally);
     let replies = Arc::new(Replies::new(sender));
     let ended = match met {
         Ok((Lent::Devices(device), .., ration)) => {
-            Session::new(receiver, Arc::clone(&replies), &mut **device, ration).serve()
+            let session = Session::new(receiver, Arc::clone(&replies), &mut **device, ration);
+            session.counting(waits).serve()
         }
         Ok((Lent::Recording { sections, .. }, program, ..)) => {
             let player = Player::new(std::mem::take(sections), &program);

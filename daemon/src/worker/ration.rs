@@ -3,9 +3,12 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::io::retry_on_intr;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, retry_on_intr};
 use vgpu_link::LinkError;
 
+use super::tally::Waits;
+use crate::counts::Wait;
 use crate::desk::Rate;
 
 /// How long messages that were granted stand. What a client has not used by then is its tenant's
@@ -27,27 +30,45 @@ impl Ration {
         Self { timer, rate, left: 0, since: Instant::now() }
     }
 
-    /// Takes one message, and waits for it if it must. The wait ends with the next tick that no
-    /// other worker of the tenant takes; if the client goes meanwhile, the worker is ended.
+    /// Takes one message, and waits for it if it must, which `waits` counts. The wait ends with the
+    /// next tick that no other worker of the tenant takes; if the client goes meanwhile, the worker
+    /// is ended.
     ///
     /// # Errors
     /// [`LinkError::Io`] if the timer cannot be read.
-    pub fn take(&mut self) -> Result<(), LinkError> {
+    pub fn take(&mut self, waits: &Waits) -> Result<(), LinkError> {
         if self.since.elapsed() > GRANT_LIMIT {
             self.left = 0;
         }
         if self.left == 0 {
-            // Nothing is read but the number of ticks since anybody read (timerfd_create(2)).
-            let mut ticks = [0; 8];
-            retry_on_intr(|| rustix::io::read(&self.timer, &mut ticks)).map_err(|errno| {
-                LinkError::Io { verb: "waiting for a tenant's timer", source: errno.into() }
+            let ticks = self.ticks(waits).map_err(|errno| LinkError::Io {
+                verb: "waiting for a tenant's timer",
+                source: errno.into(),
             })?;
-            let ticks = u64::from_ne_bytes(ticks);
             let granted = ticks.saturating_mul(self.rate.tick.into()).min(self.rate.burst.into());
             (self.left, self.since) = (u32::try_from(granted).unwrap_or(1).max(1), Instant::now());
         }
         self.left -= 1;
         Ok(())
+    }
+
+    /// Reads how many ticks there were since anybody read (timerfd_create(2)), at least one.
+    fn ticks(&self, waits: &Waits) -> Result<u64, Errno> {
+        let (mut ticks, mut began) = ([0; 8], None);
+        loop {
+            match rustix::io::read(&self.timer, &mut ticks) {
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    began = began.or_else(|| waits.begin());
+                    let mut watched = [PollFd::new(&self.timer, PollFlags::IN)];
+                    retry_on_intr(|| poll(&mut watched, None))?;
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        waits.end(Wait::Rate, began);
+        Ok(u64::from_ne_bytes(ticks))
     }
 }
 
@@ -67,7 +88,9 @@ mod tests {
             .map(|_| {
                 let timer = pace.as_fd().try_clone_to_owned().expect("a descriptor");
                 let mut ration = Ration::new(timer, pace.rate);
-                std::thread::spawn(move || (0..150).for_each(|_| ration.take().expect("a tick")))
+                std::thread::spawn(move || {
+                    (0..150).for_each(|_| ration.take(&Waits::default()).expect("a tick"));
+                })
             })
             .collect();
         workers.into_iter().for_each(|worker| worker.join().expect("it ends"));
@@ -86,7 +109,7 @@ mod tests {
         let (nobody, _kept) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let mut never = [rustix::event::PollFd::new(&nobody, rustix::event::PollFlags::IN)];
         assert_eq!(rustix::event::poll(&mut never, Some(&ten_ticks)), Ok(0));
-        ration.take().expect("a tick");
+        ration.take(&Waits::default()).expect("a tick");
         assert_eq!(ration.left, 2, "three of ten, and one of them is used");
     }
 }

@@ -13,8 +13,10 @@ use vgpu_link::{Bulk, LinkError, Receiver};
 use super::Ration;
 use super::held::{Held, Message, Verdict};
 use super::replies::{Replies, code};
-use super::touch::Touch;
+use super::tally::Waits;
+use super::touch::{Touch, works_on};
 use super::waiters::{Job, Waiters};
+use crate::counts::Wait;
 use crate::device::{Devices, Holds};
 use crate::dispatch::{Answer, Call, Finish};
 
@@ -34,6 +36,7 @@ pub(crate) struct Session<'a> {
     held: Held,
     answer: Answer,
     ration: Option<Ration>,
+    waits: Waits,
 }
 
 impl<'a> Session<'a> {
@@ -45,7 +48,14 @@ impl<'a> Session<'a> {
         ration: Option<Ration>,
     ) -> Self {
         let (waiters, held, answer) = (Waiters::new(), Held::default(), Answer::default());
-        Self { receiver, replies, device, waiters, held, answer, ration }
+        let waits = Waits::default();
+        Self { receiver, replies, device, waiters, held, answer, ration, waits }
+    }
+
+    /// Counts what messages wait for.
+    pub fn counting(mut self, waits: Waits) -> Self {
+        self.waits = waits;
+        self
     }
 
     /// Serves until the client goes.
@@ -77,7 +87,7 @@ impl<'a> Session<'a> {
     /// and when that is full the client does.
     fn in_time(&mut self, header: &Header, payload: &[u8], bulk: &[u8]) -> Result<(), LinkError> {
         if let Some(ration) = &mut self.ration {
-            ration.take()?;
+            ration.take(&self.waits)?;
         }
         self.one(header, payload, bulk)
     }
@@ -245,16 +255,19 @@ impl<'a> Session<'a> {
 
     fn hold(&mut self, header: &Header, payload: &[u8], bulk: &[u8], touch: Touch) {
         let (payload, bulk) = (payload.to_vec(), bulk.to_vec());
-        self.held.push(Message { header: *header, payload, bulk, touch });
+        let since = self.waits.begin();
+        self.held.push(Message { header: *header, payload, bulk, touch, since });
     }
 
     /// Does a message that was held, or holds it further.
     fn again(&mut self, message: Message) -> Result<(), LinkError> {
-        let Message { header, payload, bulk, touch } = &message;
+        let Message { header, payload, bulk, touch, since } = &message;
         if header.opcode == Collect::OPCODE && !self.held.holds_call_of(header.thread) {
+            self.waits.end(Wait::Function, *since);
             return self.collect(header);
         }
         if header.opcode != Collect::OPCODE && self.held.judge(header, *touch) == Verdict::Passes {
+            self.waits.end(Wait::Function, *since);
             return self.driver(header, payload, bulk);
         }
         self.held.push(message);
@@ -314,9 +327,11 @@ impl<'a> Session<'a> {
 
     /// Lets another thread complete the answer; where there is none, this one does.
     fn later(&mut self, header: &Header, context: u64, finish: Finish) {
-        let (header, replies) = (*header, Arc::clone(&self.replies));
+        let (header, replies, waits) = (*header, Arc::clone(&self.replies), self.waits.clone());
+        let began = waits.begin();
         let wait = move |answer: &mut Answer| {
             finish(answer);
+            waits.end(Wait::Device, began);
             // Fails if the client is gone, which the dispatch thread finds out as well.
             let _ = replies.conclude(&header, context, answer);
         };
@@ -373,15 +388,6 @@ fn ticket(header: &Header, payload: &[u8]) -> Result<Option<u64>, LinkError> {
         }
         _ => None,
     })
-}
-
-/// Names the context that a message works on: the caller's, unless it names another.
-fn works_on(header: &Header, payload: &[u8]) -> u64 {
-    if header.opcode != cuda::CtxSynchronizeV2::OPCODE {
-        return header.context;
-    }
-    let named = cuda::CtxSynchronizeV2::from_payload(payload).map_or(0, |request| request.ctx);
-    if named == 0 { header.context } else { named }
 }
 
 fn malformed(what: &'static str) -> impl Fn(Malformed) -> LinkError {

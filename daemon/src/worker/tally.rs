@@ -16,7 +16,7 @@ use vgpu_link::wire::header::HEADER_BYTES;
 use vgpu_link::wire::{Header, Kind, Request};
 use vgpu_link::{Closer, LinkError, Receiver, Sender};
 
-use crate::counts::Counts;
+use crate::counts::{Counts, Wait};
 use crate::desk::{Ask, Desk};
 use crate::error::DaemonError;
 use crate::log;
@@ -73,9 +73,8 @@ impl Tally {
             counts.calls += 1;
             counts.errors += u64::from(header.status != 0);
         }
-        if let Some(latency) = began.map(|began| began.elapsed()) {
-            counts.latencies[Counts::bucket(latency)] += 1;
-            counts.latency_micros += u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        if let Some(began) = began {
+            counts.answered(began.elapsed());
         }
     }
 
@@ -88,6 +87,25 @@ impl Tally {
     fn answered(&self) -> std::sync::MutexGuard<'_, Answered> {
         // Every number is right by itself, whatever became of a thread that held it.
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts what messages wait for, where somebody wants to know; else not even the clock is looked
+/// at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waits(pub(super) Option<Arc<Tally>>);
+
+impl Waits {
+    /// Begins a wait.
+    pub fn begin(&self) -> Option<Instant> {
+        self.0.as_ref().map(|_| Instant::now())
+    }
+
+    /// Counts one that is over.
+    pub fn end(&self, what: Wait, began: Option<Instant>) {
+        if let (Some(tally), Some(began)) = (&self.0, began) {
+            tally.answered().counts.waited(what, began.elapsed());
+        }
     }
 }
 

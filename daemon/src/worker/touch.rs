@@ -144,6 +144,15 @@ fn stream(opcode: u32, payload: &[u8]) -> Option<u64> {
     )
 }
 
+/// Names the context that a message works on: the caller's, unless it names another.
+pub(crate) fn works_on(header: &Header, payload: &[u8]) -> u64 {
+    if header.opcode != cuda::CtxSynchronizeV2::OPCODE {
+        return header.context;
+    }
+    let named = cuda::CtxSynchronizeV2::from_payload(payload).map_or(0, |request| request.ctx);
+    if named == 0 { header.context } else { named }
+}
+
 #[cfg(test)]
 mod tests {
     use vgpu_link::wire::Kind;

@@ -14,3 +14,4 @@ mod operating;
 mod process;
 mod serving;
 mod tenants;
+mod top;

@@ -67,6 +67,8 @@ fn a_scrape_tells_clients_memory_refusals_and_messages() {
         ("vgpud_refused_total{reason=\"stopping\"}", 0.0),
         ("vgpud_gpu_memory_used_bytes{gpu=\"0\"}", f64::from(64 << 20)),
         ("vgpud_gpu_memory_used_bytes{gpu=\"1\"}", 0.0),
+        ("vgpud_tenant_clients{tenant=\"all\"}", 1.0),
+        ("vgpud_tenant_gpu_memory_used_bytes{tenant=\"all\",gpu=\"0\"}", f64::from(64 << 20)),
     ] {
         assert!((value(&during, sample) - expected).abs() < 0.5, "{sample} in\n{during}");
     }
@@ -77,15 +79,17 @@ fn a_scrape_tells_clients_memory_refusals_and_messages() {
     let after = scrape(address);
     assert!((value(&after, "vgpud_clients")).abs() < 0.5);
     for (sample, expected) in [
-        ("vgpud_messages_total{kind=\"call\"}", 3.0),
-        ("vgpud_call_errors_total", 1.0),
-        ("vgpud_call_seconds_count", 3.0),
-        ("vgpud_call_seconds_bucket{le=\"+Inf\"}", 3.0),
+        ("vgpud_messages_total{tenant=\"all\",kind=\"call\"}", 3.0),
+        ("vgpud_call_errors_total{tenant=\"all\"}", 1.0),
+        ("vgpud_call_seconds_count{tenant=\"all\"}", 3.0),
+        ("vgpud_call_seconds_bucket{tenant=\"all\",le=\"+Inf\"}", 3.0),
     ] {
         assert!((value(&after, sample) - expected).abs() < 0.5, "{sample} in\n{after}");
     }
-    assert!(value(&after, "vgpud_bytes_total{direction=\"received\"}") >= 3.0 * 32.0);
-    assert!(value(&after, "vgpud_call_seconds_sum") > 0.0);
+    assert!(
+        value(&after, "vgpud_bytes_total{tenant=\"all\",direction=\"received\"}") >= 3.0 * 32.0
+    );
+    assert!(value(&after, "vgpud_call_seconds_sum{tenant=\"all\"}") > 0.0);
 }
 
 #[test]
@@ -161,5 +165,105 @@ fn the_dashboard_and_the_alerts_use_only_metrics_that_are_exported() {
         let used = names(text);
         assert!(used.len() > 3, "{used:?}");
         assert_eq!(used.difference(&exported).collect::<Vec<_>>(), Vec::<&String>::new());
+    }
+}
+
+/// Reads what the operator hears, at a status socket.
+fn status(socket: &std::path::Path) -> String {
+    let mut client = std::os::unix::net::UnixStream::connect(socket).expect("somebody listens");
+    client.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("text");
+    answer
+}
+
+/// What a client waits for is not the same as what it asks for: each has its counter.
+#[test]
+fn what_messages_wait_for_is_counted_by_tenant() {
+    use vgpu_link::wire::cuda;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("host.toml");
+    let user = rustix::process::getuid().as_raw();
+    let text = format!(
+        "device = \"sim\"\nmetrics = \"127.0.0.1:0\"\n\
+         [[tenant]]\nname = \"us\"\nusers = [{user}]\nclients = 5\nmessages_per_second = 100\n\
+         [[tenant]]\nname = \"others\"\nusers = [{}]\n",
+        user + 1
+    );
+    std::fs::write(&file, text).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+    let socket = format!("unix:{}", directory.path().join("vgpud.sock").display());
+    command.arg("--config").arg(&file).args(["--listen", &socket]);
+    let daemon = Vgpud::launch(command, directory);
+    let address = address(&daemon);
+    daemon.wait_for(&["vgpud: ready"]);
+    let mut client = daemon.client();
+    let retain = cuda::DevicePrimaryCtxRetain { dev: 0 };
+    client.context = client.call(&retain).expect("a device").pctx;
+    for _ in 0..20 {
+        client.call(&cuda::CtxSynchronizeV2 { ctx: 0 }).expect("a context");
+    }
+    drop(client);
+    daemon.wait_for(&["vgpud: gone"]);
+    let text = scrape(address);
+    let at_least = |sample: &str, least: f64| {
+        assert!(value(&text, sample) >= least, "{sample} in\n{text}");
+    };
+    // The first ones are of the tenth of a second that may gather.
+    at_least("vgpud_waits_total{tenant=\"us\",for=\"rate\"}", 5.0);
+    at_least("vgpud_wait_seconds_total{tenant=\"us\",for=\"rate\"}", 0.04);
+    at_least("vgpud_messages_total{tenant=\"us\",kind=\"call\"}", 21.0);
+    for (sample, expected) in [
+        ("vgpud_messages_total{tenant=\"others\",kind=\"call\"}", 0.0),
+        ("vgpud_tenant_clients{tenant=\"us\"}", 0.0),
+        ("vgpud_tenant_clients_max{tenant=\"us\"}", 5.0),
+    ] {
+        assert!((value(&text, sample) - expected).abs() < 0.5, "{sample} in\n{text}");
+    }
+}
+
+#[test]
+fn the_operator_is_told_of_every_client_and_nobody_else_may_ask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = tempfile::tempdir().expect("a directory");
+    let socket = place.path().join("status.sock");
+    let (daemon, address) = measured(&["--status", socket.to_str().expect("UTF-8")]);
+    let mode = std::fs::metadata(&socket).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut client = daemon.client();
+    crate::life::hold(&mut client, 64 << 20);
+    let answer = status(&socket);
+    for part in [
+        "HTTP/1.1 200 OK\r\n",
+        "\"schema_version\":1,",
+        "\"device\":\"sim\"",
+        "NVIDIA H100 80GB HBM3 (Simulated)",
+        "\"program\":\"test client\"",
+        "\"used_bytes\":67108864",
+    ] {
+        assert!(answer.contains(part), "{part} in\n{answer}");
+    }
+    // What is about single clients is not for the network.
+    let answer = ask(address, b"GET /status HTTP/1.1\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let smi = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+        command.arg("smi").args(arguments).output().expect("vgpud starts")
+    };
+    let place = socket.to_str().expect("UTF-8");
+    let shown = smi(&["--status", place]);
+    let text = String::from_utf8_lossy(&shown.stdout);
+    for part in ["1 of 64 clients", "GPU-", "64MiB / ", "all ", "uid:"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let json = smi(&["--json", "--status", place]);
+    assert!(
+        json.status.success() && json.stdout.starts_with(b"{") && json.stdout.ends_with(b"}\n")
+    );
+    for arguments in [&["top", "--status", place][..], &["--status", "/nonexistent/status.sock"]] {
+        let failed = smi(arguments);
+        let words = String::from_utf8_lossy(&failed.stderr);
+        assert_eq!(failed.status.code(), Some(1), "{words}");
+        assert!(words.contains("try:     "), "{words}");
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 use vgpu_link::tls::Files;
 use vgpu_link::wire::control::{Reason, Refusal};
@@ -55,13 +56,18 @@ fn issue(directory: &Path, side: &str, option: &str, name: &str) -> Files {
 
 impl Network {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_with("", arguments)
+    }
+
+    /// Starts a host with these lines at the end of its file.
+    fn start_with(lines: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ca = directory.path().join("ca");
         make_ca(&ca);
         let host = issue(&ca, "host", "--host", "127.0.0.1");
         let config = directory.path().join("host.toml");
         let text = format!(
-            "[tls]\ncertificate = {:?}\nkey = {:?}\nclients_ca = {:?}\n",
+            "[tls]\ncertificate = {:?}\nkey = {:?}\nclients_ca = {:?}\n{lines}\n",
             host.certificate, host.key, host.ca
         );
         std::fs::write(&config, text).expect("written");
@@ -159,4 +165,107 @@ fn a_host_without_its_files_does_not_start_and_names_them() {
     for part in ["the CA /nonexistent/ca.pem", "try:     ", "vgpud ca issue"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+/// As a socket unit with `ListenStream=6475` does it; host.toml names no address.
+#[test]
+fn a_socket_of_the_network_that_systemd_hands_over_is_served_through_tls() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ca = directory.path().join("ca");
+    make_ca(&ca);
+    let host = issue(&ca, "host", "--host", "127.0.0.1");
+    let config = directory.path().join("host.toml");
+    let text = format!(
+        "device = \"sim\"\n[tls]\ncertificate = {:?}\nkey = {:?}\nclients_ca = {:?}\n",
+        host.certificate, host.key, host.ca
+    );
+    std::fs::write(&config, text).expect("written");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    let mut command = crate::operating::handed(listener.into());
+    command.arg("--config").arg(config);
+    let daemon = Vgpud::launch(command, directory);
+    daemon.wait_for(&["vgpud: listening", &format!("tls:127.0.0.1:{port}"), "by=systemd"]);
+    daemon.wait_for(&["vgpud: ready"]);
+    let at = Uri::Tls(HostPort { host: "127.0.0.1".into(), port });
+    let files = issue(&ca, "guest", "--tenant", "team-a");
+    let mut client = Client::at(&at, &files).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(client.snapshot().devices.len(), 1);
+}
+
+/// Two tenants by what their certificates name, one with a share.
+const TENANTS: &str = "[[tenant]]\nname = \"research\"\ncertificates = [\"team-a\", \"team-b\"]\n\
+    memory_mib = 64\nclients = 3\n\
+    [[tenant]]\nname = \"teaching\"\ncertificates = [\"class\"]\n";
+
+#[test]
+fn certificates_name_the_tenant_whose_share_its_clients_have_together() {
+    let network = Network::start_with(TENANTS, &[]);
+    let [a, b, class] = ["team-a", "team-b", "class"].map(|tenant| network.guest(tenant));
+    let (mut first, mut second) = (network.client(&a), network.client(&b));
+    network.daemon.wait_for(&["vgpud: tenant", "session=1", "tenant=research"]);
+    let mut other = network.client(&class);
+    let total = |client: &mut Client| client.snapshot().devices[0].total_memory;
+    assert_eq!(total(&mut first), 64 * MIB, "cuDeviceTotalMem");
+    assert!(total(&mut other) > 64 * MIB);
+    hold(&mut first, 48 * MIB);
+    hold(&mut other, 96 * MIB);
+    let state = second.state(0);
+    let told = (state.memory_total, state.memory_used, state.memory_free);
+    assert_eq!(told, (64 * MIB, 48 * MIB, 16 * MIB), "one share for both certificates");
+    assert_eq!(state.processes.len(), 1, "the other tenant's process is not theirs to see");
+    let retain = vgpu_link::wire::cuda::DevicePrimaryCtxRetain { dev: 0 };
+    second.context = second.call(&retain).expect("a device").pctx;
+    let info = second.call(&vgpu_link::wire::cuda::MemGetInfoV2).expect("a context");
+    assert_eq!((info.free, info.total), (16 * MIB, 64 * MIB));
+    let more = second.call(&vgpu_link::wire::cuda::MemAllocV2 { bytesize: 17 * MIB });
+    assert_eq!(more.map(|reply| reply.dptr), Err(2), "OUT_OF_MEMORY");
+}
+
+#[test]
+fn a_certificate_of_no_tenant_and_one_client_too_many_are_refused_with_the_reason() {
+    let network = Network::start_with(TENANTS, &[]);
+    let stranger = network.guest("nobody");
+    let Err(error) = Client::at(&network.at, &stranger) else { panic!("a stranger is served") };
+    let is_stranger = matches!(error, LinkError::Refused { refusal: Refusal::Stranger, .. });
+    assert!(is_stranger && error.to_string().contains("certificate:nobody"), "{error}");
+    network.daemon.wait_for(&["vgpud: refused", "certificate:nobody is of no tenant"]);
+    let files = network.guest("team-a");
+    let served: Vec<Client> = (0..3).map(|_| network.client(&files)).collect();
+    let Err(error) = Client::at(&network.at, &files) else { panic!("a fourth client is served") };
+    assert!(matches!(error, LinkError::Refused { refusal: Refusal::Full, .. }), "{error}");
+    assert!(error.to_string().contains("tenant research has 3 clients"), "{error}");
+    drop(served);
+}
+
+/// The guest looks at its own certificate before it shows it, so no host has to refuse it.
+#[test]
+fn an_expired_certificate_is_named_with_the_remedy_and_the_tenant_gets_nothing_by_it() {
+    let network = Network::start_with(TENANTS, &[]);
+    let files = network.guest("team-a");
+    let text = |name: &str| std::fs::read_to_string(network.ca.join(name)).expect("it is made");
+    let key = rcgen::KeyPair::from_pem(&text("ca.key")).expect("a key");
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&text("ca.pem"), key).expect("a CA");
+    let own = std::fs::read_to_string(&files.key).expect("it is issued");
+    let own = rcgen::KeyPair::from_pem(&own).expect("a key");
+    let mut params = rcgen::CertificateParams::default();
+    let day = Duration::from_secs(86_400);
+    params.not_before = (SystemTime::now() - 3 * day).into();
+    params.not_after = (SystemTime::now() - day).into();
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let uri = format!("{}team-a", vgpu_link::tls::TENANT_URI).try_into().expect("a name");
+    params.subject_alt_names.push(rcgen::SanType::URI(uri));
+    let expired = params.signed_by(&own, &issuer).expect("signed");
+    std::fs::write(&files.certificate, expired.pem()).expect("written");
+    let Err(error) = Client::at(&network.at, &files) else { panic!("an expired one is served") };
+    let LinkError::Credential { path, .. } = &error else { panic!("{error}") };
+    assert!(*path == files.certificate && error.hint().is_some(), "{error}");
+    assert!(whole(&error).contains("has expired"), "{}", whole(&error));
+    network.client(&network.guest("team-b")).snapshot();
+}
+
+/// An error and its causes.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -191,18 +191,44 @@ fn systemd_hears_of_reloads_clients_and_the_turning_of_the_loop() {
     assert!(host.daemon.ended().success());
 }
 
+/// Prepares a daemon that is handed a socket as systemd does it (sd_listen_fds(3)).
+pub fn handed(socket: OwnedFd) -> Command {
+    let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_vgpud")]).stdin(Stdio::from(socket));
+    command
+}
+
 /// Named in host.toml and handed over by a socket unit: it is the same socket.
 #[test]
 fn an_address_that_systemd_listens_at_is_not_bound_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("vgpud.sock");
     let listener = UnixListener::bind(&socket).expect("bound");
-    let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ \
-        exec \"$0\" --device sim --listen \"unix:$1\" --listen \"unix:$1.other\"";
-    let mut command = Command::new("sh");
-    command.args(["-c", script, env!("CARGO_BIN_EXE_vgpud")]).arg(&socket);
-    command.stdin(Stdio::from(OwnedFd::from(listener)));
+    let mut command = handed(listener.into());
+    let address = format!("unix:{}", socket.display());
+    command.args([
+        "--device",
+        "sim",
+        "--listen",
+        &address,
+        "--listen",
+        &(address.clone() + ".other"),
+    ]);
     let daemon = Vgpud::spawn(command, directory);
     daemon.client().snapshot();
     client_of(&daemon.directory.path().join("vgpud.sock.other")).expect("welcome").snapshot();
+}
+
+#[test]
+fn what_systemd_hands_over_and_nobody_can_come_by_is_named_with_the_remedy() {
+    let datagrams = std::net::UdpSocket::bind(("127.0.0.1", 0)).expect("bound");
+    let (one, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    for socket in [OwnedFd::from(datagrams), OwnedFd::from(one)] {
+        let told = handed(socket).args(["--device", "sim"]).output().expect("it ends");
+        let words = String::from_utf8_lossy(&told.stderr);
+        assert_eq!(told.status.code(), Some(1), "{words}");
+        assert!(words.contains("file descriptor 3 of systemd"), "{words}");
+        assert!(words.contains("try:     In the socket unit, use ListenStream="), "{words}");
+    }
 }

@@ -274,3 +274,80 @@ fn a_tenant_with_a_gpu_that_is_not_there_ends_the_start_with_file_key_and_remedy
         assert!(said.contains(part), "{said}");
     }
 }
+
+/// Writes other tenants and asks for them to be read.
+fn reload(daemon: &Vgpud, tenants: &str) -> String {
+    let file = daemon.directory.path().join("host.toml");
+    std::fs::write(&file, format!("device = \"sim\"\nmode = \"0666\"\n{tenants}"))
+        .expect("written");
+    daemon.signal("HUP");
+    daemon.wait_for(&["reloaded"])
+}
+
+#[test]
+fn a_reload_changes_tenants_and_says_what_holds_for_new_clients_only() {
+    let daemon = serve(&[], "memory_mib = 64\nclients = 1", "gpus = [0]");
+    let (mut alice, mut bob) = (client_as(&daemon, ALICE), client_as(&daemon, BOB));
+    alloc(&mut alice, 48 * MIB).expect("within the share");
+    let line = reload(
+        &daemon,
+        &format!(
+            "[[tenant]]\nname = \"alice\"\nusers = [{ALICE}]\nmemory_mib = 32\nclients = 2\n\
+             messages_per_second = 50000\n\
+             [[tenant]]\nname = \"mallory\"\nusers = [{MALLORY}]\n"
+        ),
+    );
+    assert_eq!(
+        line,
+        "vgpud: reloaded \
+         tenants=alice.memory_mib,alice.clients,alice.messages_per_second,mallory.new,bob.gone \
+         for_new_clients=alice.messages_per_second"
+    );
+    // What is held stays held, and no more is had.
+    let info = alice.call(&cuda::MemGetInfoV2).expect("a context");
+    assert_eq!((info.free, info.total), (0, 32 * MIB));
+    assert_eq!(alloc(&mut alice, MIB), Err(OUT_OF_MEMORY));
+    // Who is there stays, also of a tenant that is gone; who comes is of today's.
+    alloc(&mut bob, MIB).expect("bob's client keeps what it had");
+    let Err(error) = try_as(&daemon, BOB) else { panic!("bob is of no tenant any more") };
+    assert!(matches!(error, LinkError::Refused { refusal: Refusal::Stranger, .. }), "{error}");
+    client_as(&daemon, MALLORY).snapshot();
+    client_as(&daemon, ALICE).snapshot();
+    let line = reload(&daemon, "");
+    assert_eq!(line, "vgpud: reloaded tenants=all.new,alice.gone,mallory.gone");
+    assert!(try_as(&daemon, 71_004).expect("everybody is served").snapshot().devices.len() == 1);
+    assert_eq!(alloc(&mut alice, MIB), Err(OUT_OF_MEMORY), "its limit stays with the client");
+}
+
+#[test]
+fn a_reload_changes_the_rate_of_clients_that_are_there() {
+    const EACH: u32 = 60;
+    let daemon = serve(&[], "messages_per_second = 20", "");
+    let mut alice = client_as(&daemon, ALICE);
+    let tenants = |rate: &str| {
+        let alice = format!("[[tenant]]\nname = \"alice\"\nusers = [{ALICE}]\n{rate}\n");
+        alice + &format!("[[tenant]]\nname = \"bob\"\nusers = [{BOB}]\n")
+    };
+    let line = reload(&daemon, &tenants("messages_per_second = 1000"));
+    assert_eq!(line, "vgpud: reloaded tenants=alice.messages_per_second");
+    let began = Instant::now();
+    (0..EACH).for_each(|_| drop(alice.state(0)));
+    // At the old rate that is three seconds.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    reload(&daemon, &tenants("messages_per_second = 100"));
+    let began = Instant::now();
+    (0..EACH).for_each(|_| drop(alice.state(0)));
+    assert!(began.elapsed() > Duration::from_millis(400), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_reload_that_names_a_gpu_which_is_not_there_changes_no_tenant() {
+    let daemon = serve(&[], "clients = 1", "");
+    let _alice = client_as(&daemon, ALICE);
+    let line = reload(
+        &daemon,
+        &format!("[[tenant]]\nname = \"alice\"\nusers = [{ALICE}]\ngpus = [1]\nclients = 9\n"),
+    );
+    assert!(line.starts_with("vgpud: not-reloaded ") && line.contains("no GPU 1"), "{line}");
+    assert!(try_as(&daemon, ALICE).is_err(), "one client is still the most");
+}

@@ -94,7 +94,7 @@ pub(super) fn reached() -> LinkSeen {
 
 pub(super) fn unreached(trouble: Trouble) -> LinkSeen {
     let (error, errno) = ("connecting to unix:/run/x".into(), Some(13));
-    link(Outcome::Failed(Failed { trouble, error, errno, hint: None }))
+    link(Outcome::Failed(Failed { trouble, error, errno, file: None, hint: None }))
 }
 
 pub(super) fn card() -> Card {

@@ -6,7 +6,7 @@ use super::guest::{
 };
 use super::tests::examine_host;
 use crate::host::memory::Memory;
-use crate::probe::link::{Connected, LinkSeen, Outcome, StateSeen, Trouble};
+use crate::probe::link::{Connected, Failed, LinkSeen, Outcome, StateSeen, Trouble};
 use crate::probe::pci::Candidate;
 
 fn over(link: &LinkSeen) -> Memory {
@@ -61,6 +61,34 @@ fn a_user_who_may_not_open_the_link_is_told_which_group_can() {
     assert_eq!(of("transport.access", &over(&unreached(Trouble::Absent))), ["skipped"]);
 }
 
+/// Each failure of TLS has the remedy that the link itself knows; who may not read the key is told
+/// how it is given to Ollama alone.
+#[test]
+fn what_is_wrong_with_certificates_is_told_with_its_own_remedy() {
+    let failing = |trouble, errno, file: &str| {
+        let (error, hint) = ("agreeing on TLS".into(), Some("Issue it a new one.".into()));
+        let file = Some(file.to_owned());
+        link(Outcome::Failed(Failed { trouble, error, errno, file, hint }))
+    };
+    let key = "/etc/vgpu/tls/guest.key";
+    for (check, trouble, errno, remedy) in [
+        ("transport.handshake", Trouble::Distrust, None, "Issue it a new one."),
+        ("transport.access", Trouble::Credential, None, "Issue it a new one."),
+        ("transport.access", Trouble::Credential, Some(2), "Issue it a new one."),
+        (
+            "transport.access",
+            Trouble::Credential,
+            Some(13),
+            "chgrp $(id -gn ollama) /etc/vgpu/tls/guest.key && chmod 640 /etc/vgpu/tls/guest.key",
+        ),
+    ] {
+        let found = examine_host(check, &over(&failing(trouble, errno, key)));
+        assert_eq!(found[0].rows, ["F52"], "{check} {errno:?}");
+        assert_eq!(found[0].remedy.as_deref(), Some(remedy), "{check} {errno:?}");
+        assert!(found[0].evidence.iter().any(|line| line.contains("agreeing on TLS")));
+    }
+}
+
 #[test]
 fn in_a_container_a_lost_device_is_named_as_such() {
     let host = over(&unreached(Trouble::Denied));
@@ -75,6 +103,9 @@ fn who_answers_and_how_is_told_by_the_handshake() {
         (Trouble::NobodyListens, "fail F58"),
         (Trouble::Version, "fail F88"),
         (Trouble::Broken, "fail F57"),
+        (Trouble::Unreachable, "fail F58"),
+        (Trouble::Distrust, "fail F52"),
+        (Trouble::Credential, "skipped"),
         (Trouble::Absent, "skipped"),
     ] {
         assert_eq!(of("transport.handshake", &over(&unreached(trouble))), [row]);

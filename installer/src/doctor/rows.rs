@@ -71,7 +71,11 @@ pub const ROWS: &[Row] = &[
     row("F49", &["transport.present"], "the way to the host is not there"),
     row("F50", &["transport.present"], "candidates were seen and none is the way to the host"),
     row("F51", &["api.attrs"], "values of the device are invented"),
-    row("F52", &["transport.access"], "the service's user may not open the way to the host"),
+    row(
+        "F52",
+        &["transport.access", "transport.handshake"],
+        "the service's user may not open the way to the host",
+    ),
     row("F53", &["service.hardening"], "a read-only /sys or /proc is in the way of the link"),
     row("F54", &["service.hardening"], "PrivateDevices or a device policy hides the link's device"),
     row("F55", &["system.lockdown"], "kernel lockdown forbids to map the device"),

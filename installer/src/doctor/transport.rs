@@ -32,7 +32,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "transport.handshake",
         establishes: "a host of this version answers, each program by itself",
-        rows: &["F57", "F58", "F61", "F64", "F88"],
+        rows: &["F52", "F57", "F58", "F61", "F64", "F88"],
         run: handshake,
     },
     Check {
@@ -127,6 +127,10 @@ fn is_wrong(trouble: Trouble) -> bool {
 fn access(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     over_links(scene, |seen, link| {
         let denied = failures(link).find(|(_, failed)| failed.trouble == Trouble::Denied);
+        let unusable = failures(link).find(|(_, failed)| failed.trouble == Trouble::Credential);
+        if let (None, Some((one, failed))) = (denied, unusable) {
+            return Ok(vec![unusable_files(one, failed, seen.unit.as_ref())]);
+        }
         let Some((one, failed)) = denied else {
             let absent = failures(link).count() == link.tries.len()
                 && failures(link)
@@ -165,6 +169,20 @@ fn access(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     })
 }
 
+/// Certificates or a key of this guest that TLS cannot begin with.
+fn unusable_files(one: &Try, failed: &Failed, unit: Option<&Unit>) -> Finding {
+    let cause = "the certificates of this guest cannot be used";
+    let finding = Finding::fail(&["F52"], cause).saw(format!("{}: {}", one.uri, failed.error));
+    match (&failed.file, failed.errno, unit) {
+        // EACCES: the key is nobody's but Ollama's.
+        (Some(file), Some(13), Some(unit)) => {
+            let user = unit.runs_as();
+            finding.remedy(format!("chgrp $(id -gn {user}) {file} && chmod 640 {file}"))
+        }
+        _ => finding.remedy(failed.hint.as_deref().unwrap_or("vgpud ca issue on the host")),
+    }
+}
+
 /// A group's name, or its number if it has none.
 fn group(scene: &Scene<'_>, gid: u32) -> Result<String> {
     let groups = text(scene.host, "/etc/group".as_ref())?;
@@ -194,6 +212,16 @@ fn handshake(scene: &Scene<'_>) -> Result<Vec<Finding>> {
                     &["F88"],
                     "guest and host speak different versions",
                     "install the same version of vgpu-ollama here and of vgpu-host there",
+                ),
+                Trouble::Unreachable => (
+                    &["F58"],
+                    "the host's machine is not reached",
+                    "check its name and the network: getent hosts NAME, ping NAME",
+                ),
+                Trouble::Distrust => (
+                    &["F52"],
+                    "guest and host do not trust each other's certificates",
+                    failed.hint.as_deref().unwrap_or("vgpud ca issue on the host"),
                 ),
                 Trouble::Broken => (
                     &["F57"],

@@ -71,6 +71,8 @@ pub struct Failed {
     pub error: String,
     /// What the system answered.
     pub errno: Option<i32>,
+    /// The file of certificates or keys that it is about.
+    pub file: Option<String>,
     /// The remedy, in a sentence.
     pub hint: Option<String>,
 }
@@ -89,6 +91,12 @@ pub enum Trouble {
     NobodyListens,
     /// This user may not open it.
     Denied,
+    /// The address cannot be reached: no such name, no way there.
+    Unreachable,
+    /// Certificates or keys of this machine cannot be read or used.
+    Credential,
+    /// Guest and host do not trust each other's certificates.
+    Distrust,
     /// Somebody listens and does not answer.
     Silent,
     /// The host speaks another version.
@@ -200,6 +208,7 @@ fn attempt(link: &str, files: &Files) -> Try {
             trouble: trouble(&error),
             error: chain(&error),
             errno: system(&error).and_then(io::Error::raw_os_error),
+            file: file(&error).map(|path| path.display().to_string()),
             hint: error.hint().map(str::to_owned),
         }),
     };
@@ -220,7 +229,16 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn system(error: &LinkError) -> Option<&io::Error> {
     match error {
-        LinkError::Connect { source, .. } | LinkError::Io { source, .. } => Some(source),
+        LinkError::Connect { source, .. }
+        | LinkError::Io { source, .. }
+        | LinkError::File { source, .. } => Some(source),
+        _ => None,
+    }
+}
+
+fn file(error: &LinkError) -> Option<&Path> {
+    match error {
+        LinkError::File { path, .. } | LinkError::Credential { path, .. } => Some(path),
         _ => None,
     }
 }
@@ -233,8 +251,11 @@ fn trouble(error: &LinkError) -> Trouble {
             io::ErrorKind::NotFound => Trouble::Absent,
             io::ErrorKind::ConnectionRefused => Trouble::NobodyListens,
             io::ErrorKind::PermissionDenied => Trouble::Denied,
-            _ => Trouble::Broken,
+            // What a resolver says has no kind that could be told apart.
+            _ => Trouble::Unreachable,
         },
+        LinkError::File { .. } | LinkError::Credential { .. } => Trouble::Credential,
+        LinkError::Distrust { .. } => Trouble::Distrust,
         LinkError::WrongVersion { .. } => Trouble::Version,
         LinkError::Refused { refusal, .. } => match refusal {
             Refusal::Version => Trouble::Version,
@@ -347,3 +368,6 @@ pub(super) fn uuid(bytes: &[u8; 16]) -> String {
     let part = |from: usize, to: usize| hex[from..to].concat();
     format!("GPU-{}-{}-{}-{}-{}", part(0, 4), part(4, 6), part(6, 8), part(8, 10), part(10, 16))
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,6 +68,8 @@ fn vgpu_smi_says_what_is_wrong_with_the_usual_exit_codes() {
         (&["--query-gpu=nonsense", "--format=csv"], 2, "\"nonsense\" is not a valid field"),
         (&["--query-gpu=name"], 2, "--format"),
         (&["--nonsense"], 2, "--nonsense"),
+        (&["top"], 2, "standard input is none"),
+        (&["top", "--json"], 2, "cannot be used with"),
     ] {
         let done = finish(smi(&host.link()).args(arguments));
         assert_eq!(done.status.code(), Some(code), "{arguments:?}: {}", done.stderr);

@@ -13,6 +13,7 @@ mod drivers;
 mod packaging;
 mod power;
 mod scopes;
+mod service;
 mod upgrades;
 mod users;
 

@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vgpu-ring", &[]),
     ("vgpu-smi", &[]),
     ("vgpu-wire", &[]),
-    ("vgpud", &["vgpu-abi", "vgpu-link", "vgpu-loader", "vgpu-wire"]),
+    ("vgpud", &["vgpu-abi", "vgpu-link", "vgpu-loader", "vgpu-smi", "vgpu-wire"]),
     ("xtask", &[]),
 ];
 

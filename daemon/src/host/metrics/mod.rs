@@ -1,109 +1,111 @@
-//! What Prometheus is told, where the operator wants it (`metrics` in host.toml).
+//! Who is told how the host does: Prometheus, where the operator wants it (`metrics` in host.toml),
+//! and the operator, at a socket in the file system (`status`).
 //!
-//! A thread of its own speaks HTTP; for each scrape it asks the host's loop for figures, which the
-//! loop puts together in microseconds. So nothing is done while nobody asks, a client of this
-//! server holds up no guest, and a loop that does not turn shows as a failed scrape.
+//! A thread for each speaks HTTP; for each request it asks the host's loop for figures, which the
+//! loop puts together in microseconds. So nothing is done while nobody asks, a client of these
+//! servers holds up no guest, and a loop that does not turn shows as a failed scrape.
 
 mod exposition;
 mod server;
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use crate::counts::Counts;
+use socket2::Socket;
+use vgpu_link::{Access, Listener, Uri};
+
 use crate::error::DaemonError;
+use crate::figures::Figures;
 use crate::log;
 use server::Server;
 
-/// Why a client was not served, as the metric's label says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// As many as allowed are served.
-    Full,
-    /// The daemon ends.
-    Stopping,
-    /// No worker could be had.
-    NoWorker,
-    /// It is of no tenant.
-    Stranger,
+/// Where a server is asked.
+#[derive(Debug)]
+pub(crate) enum Door {
+    /// At an address of the network, for `/metrics` and nothing else.
+    Metrics(TcpListener),
+    /// At a socket that only this user and root may connect to, for `/status` as well.
+    Status(Listener),
 }
 
-/// Everything that the host process counts from its start on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    /// Connections that came.
-    pub connections: u64,
-    /// Those of them that were refused, by [`Reason`].
-    pub refused: [u64; 4],
-    /// Workers of clients that ended badly.
-    pub failed_workers: u64,
-    /// Readings of the configuration that were refused.
-    pub failed_reloads: u64,
-    /// What workers have reported.
-    pub counts: Counts,
-}
+impl Door {
+    /// Listens for Prometheus.
+    ///
+    /// # Errors
+    /// [`DaemonError::Metrics`] if nothing can listen there.
+    pub fn metrics(address: SocketAddr) -> Result<Self, DaemonError> {
+        let failed = |source| DaemonError::Metrics { address, source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        // A client may go between being announced and being accepted.
+        listener.set_nonblocking(true).map_err(failed)?;
+        let local = listener.local_addr().map_err(failed)?;
+        log::event("metrics", &[("address", &local)]);
+        Ok(Self::Metrics(listener))
+    }
 
-impl Totals {
-    /// Counts a refusal.
-    pub fn refuse(&mut self, reason: Reason) {
-        self.refused[reason as usize] += 1;
+    /// Listens for the operator.
+    ///
+    /// # Errors
+    /// [`DaemonError::Link`] if nothing can listen there.
+    pub fn status(path: &Path) -> Result<Self, DaemonError> {
+        let access = Access { mode: 0o600, group: None };
+        Ok(Self::Status(Listener::bind(&Uri::Unix(path.into()), access)?))
+    }
+
+    /// Accepts somebody; none if who was there has gone.
+    fn accept(&self) -> io::Result<Option<Socket>> {
+        match self {
+            Self::Metrics(listener) => match listener.accept() {
+                Ok((client, _)) => Ok(Some(client.into())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                Err(error) => Err(error),
+            },
+            Self::Status(listener) => match listener.accept() {
+                Ok(arrival) => Ok(arrival.map(|arrival| arrival.socket.into())),
+                Err(error) => Err(io::Error::other(error)),
+            },
+        }
     }
 }
 
-/// What one scrape shows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Figures {
-    /// Clients that are served.
-    pub clients: usize,
-    /// Most that may be.
-    pub clients_max: usize,
-    /// Workers that wait for one.
-    pub waiting_workers: usize,
-    /// Whether the daemon takes no more clients.
-    pub draining: bool,
-    /// Bytes of each GPU, and those in use.
-    pub gpus: Vec<(u64, u64)>,
-    /// What was counted.
-    pub totals: Totals,
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Metrics(listener) => listener.as_fd(),
+            Self::Status(listener) => listener.as_fd(),
+        }
+    }
 }
 
-/// The loop's end of the server.
+/// The loop's end of a server.
 #[derive(Debug)]
-pub(crate) struct Metrics {
-    address: SocketAddr,
-    /// A byte comes for each scrape; the server ends when this end is closed.
+pub(crate) struct Answering {
+    /// A byte comes for each request; the server ends when this end is closed.
     asked: UnixStream,
     figures: SyncSender<Figures>,
 }
 
-impl Metrics {
-    /// Listens, and starts to answer.
+impl Answering {
+    /// Starts to answer at a door.
     ///
     /// # Errors
-    /// [`DaemonError::Metrics`] if nothing can listen there, [`DaemonError::System`] if the system
-    /// has no more file descriptors or threads.
-    pub fn serve(address: SocketAddr) -> Result<Self, DaemonError> {
-        let listener = TcpListener::bind(address)
-            .map_err(|source| DaemonError::Metrics { address, source })?;
+    /// [`DaemonError::System`] if the system has no more file descriptors or threads.
+    pub fn start(door: Door) -> Result<Self, DaemonError> {
         let failed = |source| DaemonError::System { verb: "preparing for metrics", source };
         let (asked, asks) = UnixStream::pair().map_err(failed)?;
         asked.set_nonblocking(true).map_err(failed)?;
-        // One scrape at a time; an answer that comes too late is not kept for the next one's sake,
-        // which empties the channel first.
+        asks.set_nonblocking(true).map_err(failed)?;
+        // One request at a time; an answer that comes too late is not kept for the next one's
+        // sake, which empties the channel first.
         let (figures, answers) = sync_channel(1);
-        let local = listener.local_addr().map_err(failed)?;
-        let server = Server::new(listener, asks, answers).map_err(failed)?;
+        let server = Server { door, asks, answers };
         let thread = std::thread::Builder::new().name("metrics".into());
         thread.spawn(move || server.run()).map_err(failed)?;
-        log::event("metrics", &[("address", &local)]);
-        Ok(Self { address, asked, figures })
-    }
-
-    /// Where it was told to listen.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Self { asked, figures })
     }
 
     /// Answers the server if it has asked.
@@ -115,7 +117,7 @@ impl Metrics {
     }
 }
 
-impl AsFd for Metrics {
+impl AsFd for Answering {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.asked.as_fd()
     }

@@ -1,15 +1,17 @@
 //! The little of HTTP that a scrape needs (RFC 9112): one request, one answer, and the end.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
+use socket2::Socket;
 
-use super::{Figures, exposition};
+use super::{Door, exposition};
+use crate::figures::Figures;
 
 /// Longest request that is read: 8 KiB. Prometheus sends some 300 bytes.
 const REQUEST_BYTES_MAX: usize = 8 << 10;
@@ -26,58 +28,38 @@ const REST: Duration = Duration::from_millis(100);
 /// Answers one client after the other.
 #[derive(Debug)]
 pub(super) struct Server {
-    listener: TcpListener,
-    /// A byte asks the loop; its end is ours.
-    asks: UnixStream,
-    answers: Receiver<Figures>,
+    /// Where clients come.
+    pub door: Door,
+    /// A byte asks the loop; its end is ours. It does not block.
+    pub asks: UnixStream,
+    /// What the loop answers.
+    pub answers: Receiver<Figures>,
 }
 
 impl Server {
-    /// Takes over the sockets.
-    ///
-    /// # Errors
-    /// If they cannot be made non-blocking.
-    pub fn new(
-        listener: TcpListener,
-        asks: UnixStream,
-        answers: Receiver<Figures>,
-    ) -> io::Result<Self> {
-        // A client may go between being announced and being accepted.
-        listener.set_nonblocking(true)?;
-        asks.set_nonblocking(true)?;
-        Ok(Self { listener, asks, answers })
-    }
-
     /// Runs until the loop closes its end.
     pub fn run(self) {
         loop {
-            let mut watched = [
-                PollFd::new(&self.listener, PollFlags::IN),
-                PollFd::new(&self.asks, PollFlags::IN),
-            ];
+            let mut watched =
+                [PollFd::new(&self.door, PollFlags::IN), PollFd::new(&self.asks, PollFlags::IN)];
             if retry_on_intr(|| poll(&mut watched, None)).is_err()
                 || !watched[1].revents().is_empty()
             {
                 return;
             }
-            match self.listener.accept() {
+            match self.door.accept() {
                 // One that goes or dawdles is its own loss.
-                Ok((client, _)) => drop(self.serve(client)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(client) => client.into_iter().for_each(|client| drop(self.serve(client))),
                 Err(_) => std::thread::sleep(REST),
             }
         }
     }
 
-    fn serve(&self, mut client: TcpStream) -> io::Result<()> {
+    fn serve(&self, mut client: Socket) -> io::Result<()> {
         client.set_nonblocking(false)?;
         let request = read(&mut client)?;
         let (status, kind, body) = match request.as_deref().map(target) {
-            Some(Some("/metrics")) => match self.figures() {
-                Some(figures) => ("200 OK", exposition::CONTENT_TYPE, exposition::text(&figures)),
-                None => said("503 Service Unavailable", "the host's loop does not turn"),
-            },
-            Some(Some(_)) => said("404 Not Found", "here is /metrics"),
+            Some(Some(path)) => self.tell(path),
             Some(None) => said("405 Method Not Allowed", "only GET is answered"),
             None => said("400 Bad Request", "this is no request, or too long or slow a one"),
         };
@@ -90,6 +72,24 @@ impl Server {
         client.set_write_timeout(Some(LIMIT))?;
         client.write_all(answer.as_bytes())?;
         client.shutdown(Shutdown::Write)
+    }
+
+    /// Answers what lies at a path.
+    fn tell(&self, path: &str) -> (&'static str, &'static str, String) {
+        let is_status = path == "/status" && matches!(self.door, Door::Status(_));
+        if path != "/metrics" && !is_status {
+            return said("404 Not Found", "here is /metrics");
+        }
+        let Some(figures) = self.figures() else {
+            return said("503 Service Unavailable", "the host's loop does not turn");
+        };
+        if !is_status {
+            return ("200 OK", exposition::CONTENT_TYPE, exposition::text(&figures));
+        }
+        match serde_json::to_string(&figures) {
+            Ok(text) => ("200 OK", "application/json", text),
+            Err(_) => said("500 Internal Server Error", "the figures cannot be written"),
+        }
     }
 
     /// Asks the loop.
@@ -106,7 +106,7 @@ fn said(status: &'static str, text: &str) -> (&'static str, &'static str, String
 }
 
 /// Reads a request to the end of its header; `None` if it takes too long or is too long.
-fn read(client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+fn read(client: &mut Socket) -> io::Result<Option<Vec<u8>>> {
     let deadline = Instant::now() + LIMIT;
     let (mut request, mut piece) = (Vec::new(), [0; 1024]);
     loop {

@@ -27,7 +27,7 @@ fn message<R: Request>(kind: Kind, request: &R) -> Message {
     let header = Header::new(kind, R::OPCODE);
     let payload = request.to_payload();
     let touch = Touch::of(&header, &payload);
-    Message { header, payload, bulk: Vec::new(), touch }
+    Message { header, payload, bulk: Vec::new(), touch, since: None }
 }
 
 fn judge<R: Request>(held: &Held, kind: Kind, request: &R) -> Verdict {
