@@ -6,6 +6,7 @@ mod plain;
 mod shared;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -63,7 +64,9 @@ impl Machines {
                 Device::Plain { .. } => None,
             };
             let (machine, due) = (machine.clone(), Instant::now());
-            Ok(Known { machine, server, qemu: None, shared: None, due, told: false })
+            let mut known = Known { machine, server, qemu: None, shared: None, due, told: false };
+            known.resume();
+            Ok(known)
         };
         machines.iter().map(open).collect::<Result<_, DaemonError>>().map(Self)
     }
@@ -121,7 +124,7 @@ impl Known {
         if let Device::Plain { memory } = &self.machine.device
             && self.shared.as_mut().is_none_or(|shared| !shared.is_still(memory))
         {
-            let found = plain::find(memory).and_then(|file| Shared::of(file, Vec::new()));
+            let found = plain::find(memory).and_then(Shared::of);
             self.take(found);
         }
         let Some(shared) = &mut self.shared else {
@@ -135,11 +138,28 @@ impl Known {
         changes.into_iter().filter_map(|change| self.change(number, change)).collect()
     }
 
+    /// Finds the memory again that a QEMU has of the daemon before us. Its bells are lost, so we
+    /// look as with a plain file, until a QEMU comes.
+    fn resume(&mut self) {
+        let Device::Doorbell { socket, .. } = &self.machine.device else { return };
+        match plain::find(&kept(socket)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            found => {
+                let found = found.and_then(Shared::of);
+                self.take(found);
+            }
+        }
+    }
+
     /// Meets a QEMU that came, and notices one that went.
     fn meet(&mut self) {
         if self.qemu.as_ref().is_some_and(shared::hung_up) {
             self.qemu = None;
             self.shared = None;
+            if let Device::Doorbell { socket, .. } = &self.machine.device {
+                // Nobody has it any more; a file that stays is replaced by the next one's.
+                let _ = std::fs::remove_file(kept(socket));
+            }
             log::event("machine-gone", &[("machine", &self.machine.name)]);
         }
         let Some(server) = &self.server else { return };
@@ -156,8 +176,8 @@ impl Known {
             let name = &self.machine.name;
             return log::event("machine-refused", &[("machine", name), ("because", &"taken")]);
         }
-        let Device::Doorbell { bytes, .. } = self.machine.device else { return };
-        let made = Keeper::make(bytes, Some(FIRST_BELL)).and_then(|keeper| {
+        let Device::Doorbell { socket, bytes } = &self.machine.device else { return };
+        let made = Keeper::make_at(&kept(socket), *bytes, Some(FIRST_BELL)).and_then(|keeper| {
             let shared = Shared::rung(keeper)?;
             introduce(&came, shared.keeper.as_fd(), shared.bells())?;
             Ok(shared)
@@ -218,4 +238,11 @@ impl Known {
             seat: Some(Seat { machine: number, slot, life }),
         })
     }
+}
+
+/// Where a machine's memory lies, beside the socket by which its QEMU gets it.
+fn kept(socket: &Path) -> PathBuf {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".memory");
+    name.into()
 }

@@ -312,3 +312,27 @@ fn a_second_qemu_at_the_same_socket_is_turned_away() {
     assert_eq!(heard.expect("the end"), 0, "it gets nothing");
     assert!(client(&first.guest).state(0).memory_total > 0);
 }
+
+/// QEMU keeps its memory over the end of the daemon, and cannot be given another one.
+#[test]
+fn the_next_daemon_serves_the_guest_of_a_qemu_that_stays() {
+    let (mut daemon, [one, _]) = server();
+    let qemu = Qemu::start(&one, SLOTS);
+    let mut told = client(&qemu.guest);
+    daemon.signal("KILL");
+    daemon.ended();
+    // Its worker hears of that by a signal, or by the end of the connection between them.
+    let ended = told.ended();
+    assert!(ended.is_retryable(), "{ended}");
+    let directory = std::mem::replace(&mut daemon.directory, tempfile::tempdir().expect("one"));
+    let file = directory.path().join("host.toml");
+    let daemon = Vgpud::spawn(command(directory.path(), &file), directory);
+    assert!(client(&qemu.guest).state(0).memory_total > 0);
+    daemon.wait_for(&["vgpud: client ", "peer=machine:one"]);
+    // One that comes anew has a memory of its own again, and rings.
+    let next = Qemu::start(&one, SLOTS);
+    assert!(client(&next.guest).state(0).memory_total > 0);
+    drop(next);
+    daemon.wait_for(&["vgpud: machine-gone", "machine=one"]);
+    assert!(!one.with_extension("sock.memory").exists(), "nobody has it any more");
+}

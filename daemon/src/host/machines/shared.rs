@@ -47,9 +47,9 @@ struct Served {
 type Prepared = (Place, OwnedFd, OwnedFd, Vec<OwnedFd>);
 
 impl Shared {
-    /// Takes over a file whose guest rings these bells.
-    pub fn of(memory: OwnedFd, bells: Vec<Arc<OwnedFd>>) -> io::Result<Self> {
-        Self::with(Keeper::adopt(memory, None)?, bells)
+    /// Takes over a file whose guest rings nobody.
+    pub fn of(memory: OwnedFd) -> io::Result<Self> {
+        Self::with(Keeper::adopt(memory, None)?, Vec::new())
     }
 
     /// Makes bells for a memory.

@@ -6,9 +6,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 use vgpu_ring::slots::{BOARD_BYTES, Board, HOST_BEAT, VOID, Word, stands, word};
 use vgpu_ring::{CLOSED_BY_HOST, HEAD_BYTES};
 
@@ -84,6 +86,22 @@ impl Keeper {
         rustix::fs::ftruncate(&memory, bytes)?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&memory, seals)?;
+        Self::adopt(memory, bells)
+    }
+
+    /// Makes a memory file of `bytes` bytes at `path`, in place of what is there: the next host
+    /// finds it again. All of it is there at once, or a full file system would end the machine.
+    ///
+    /// # Errors
+    /// As [`Keeper::make`].
+    pub fn make_at(path: &Path, bytes: u64, bells: Option<u32>) -> io::Result<Self> {
+        match rustix::fs::unlink(path) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let memory = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+        rustix::fs::fallocate(&memory, FallocateFlags::empty(), 0, bytes)?;
         Self::adopt(memory, bells)
     }
 
