@@ -77,6 +77,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MIB")]
     pub images_mib: Option<u32>,
 
+    /// Most MiB of pinned memory of one client that lie in memory shared with its worker
+    #[arg(long, value_name = "MIB")]
+    pub pinned_mib: Option<u32>,
+
     /// Configuration file; without it /etc/vgpu/host.toml is read if it is there
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -140,6 +144,10 @@ pub(crate) struct WorkerOptions {
     /// Most bytes in it.
     #[arg(long, default_value_t = 0)]
     pub images_bytes: u64,
+
+    /// Most bytes of memory that is shared with the client for its pinned memory.
+    #[arg(long, default_value_t = 0)]
+    pub pinned_bytes: u64,
 
     /// Whether messages are counted.
     #[arg(long)]

@@ -48,6 +48,13 @@ const DEFAULT_IMAGES_MIB: u32 = 4096;
 /// The limit of `images_mib`: 1 TiB.
 const IMAGES_MIB_MAX: u32 = 1 << 20;
 
+/// Room for pinned memory: 16 GiB, what a client pins of a model that stays with it. Address space,
+/// of which pages become memory when they are first used.
+const DEFAULT_PINNED_MIB: u32 = 16 << 10;
+
+/// The limit of `pinned_mib`: 256 GiB, the longest bulk area.
+const PINNED_MIB_MAX: u32 = 256 << 10;
+
 /// Everything that can be configured, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -67,6 +74,8 @@ pub(crate) struct Config {
     pub device: Source,
     /// Where images of code are kept.
     pub images: Place,
+    /// Most bytes of a client's pinned memory that is shared with its worker.
+    pub pinned_bytes: u64,
     /// Where to record the conversations.
     pub record: Option<PathBuf>,
     /// Certificate, key and the clients' CA, for addresses of the network.
@@ -98,6 +107,7 @@ struct File {
     sim_driver: Option<String>,
     images: Option<PathBuf>,
     images_mib: Option<u32>,
+    pinned_mib: Option<u32>,
     #[serde(default)]
     tls: tls::Entry,
     #[serde(default)]
@@ -138,6 +148,11 @@ impl Config {
         let images = arguments.images.as_deref().or(file.images.as_deref());
         let images_mib = arguments.images_mib.or(file.images_mib).unwrap_or(DEFAULT_IMAGES_MIB);
         let images_mib = within("images_mib", images_mib, IMAGES_MIB_MAX)?;
+        let pinned_mib = match arguments.pinned_mib.or(file.pinned_mib) {
+            None => DEFAULT_PINNED_MIB,
+            Some(0) => 0,
+            Some(mib) => within("pinned_mib", mib, PINNED_MIB_MAX)?,
+        };
         let device = arguments.device.as_deref().or(file.device.as_deref());
         let device = source(device, sim, driver_dir.map(PathBuf::as_path), cublas_dir)?;
         let tenants = tenant::check(path, file.tenant)?;
@@ -172,6 +187,7 @@ impl Config {
                 directory: images.map(absolute).transpose()?.or_else(systemd::images),
                 bytes_max: u64::from(images_mib) << 20,
             },
+            pinned_bytes: u64::from(pinned_mib) << 20,
             record: arguments.record.as_deref().map(absolute).transpose()?,
             tls: file.tls.files(),
             tenants,
@@ -270,6 +286,7 @@ fn within(name: &'static str, value: u32, max: u32) -> Result<u32, DaemonError> 
         "sim_gpus" => "1 to 64",
         "drain_seconds" => "0 to 3600",
         "images_mib" => "1 to 1048576",
+        "pinned_mib" => "0 to 262144",
         _ => "1 to 400",
     };
     Err(DaemonError::Value { name, value: value.to_string(), asks })
@@ -357,6 +374,7 @@ mod tests {
             (&["--device", "sim"], "sim_driver = \"0.8\""),
             (&["--device", "sim", "--images-mib", "0"], ""),
             (&["--device", "sim"], "images_mib = 2000000"),
+            (&["--device", "sim", "--pinned-mib", "262145"], ""),
             (&["--device", "sim", "--group", "no-such-group"], ""),
             (&["--device", "sim"], "listens = []"),
             (&["--device", "sim"], "mode = 660"),
@@ -381,6 +399,16 @@ mod tests {
         assert_eq!(named.images, Place { directory: Some("/b".into()), bytes_max: 4 << 30 });
         let small = load(&["--device", "sim"], "images = \"/a\"\nimages_mib = 2").expect("right");
         assert_eq!(small.images, Place { directory: Some("/a".into()), bytes_max: 2 << 20 });
+    }
+
+    #[test]
+    fn pinned_memory_has_room_for_what_the_command_line_or_the_file_says() {
+        let bytes = |arguments: &[&str], file| {
+            load(&[&["--device", "sim"], arguments].concat(), file).expect("right").pinned_bytes
+        };
+        assert_eq!(bytes(&[], ""), 16 << 30);
+        assert_eq!(bytes(&[], "pinned_mib = 3"), 3 << 20);
+        assert_eq!(bytes(&["--pinned-mib", "0"], "pinned_mib = 3"), 0);
     }
 
     #[test]

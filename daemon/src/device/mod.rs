@@ -4,6 +4,7 @@ mod deliveries;
 mod functions;
 pub(crate) mod nvidia;
 mod sim;
+mod spans;
 
 pub(crate) use deliveries::{Copied, Deliveries};
 pub(crate) use functions::{Functions, Holds};
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
+use vgpu_link::Area;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{Capabilities, DeviceFacts, DeviceStateReply, SnapshotReply};
 
@@ -208,18 +210,26 @@ impl Opened {
     }
 
     /// Gives those of `gpus`, in that order, to a client whose memory `bank` accounts for. The
-    /// code that it loads comes out of `images`. A recording is played as it is.
-    pub fn lend(self, gpus: &[Gpu], bank: impl Bank + 'static, images: Store) -> Lent {
+    /// code that it loads comes out of `images`, its pinned memory may lie in `area`. A recording
+    /// is played as it is.
+    pub fn lend(
+        self,
+        gpus: &[Gpu],
+        area: Option<Area>,
+        bank: impl Bank + 'static,
+        images: Store,
+    ) -> Lent {
         match self {
             Self::Sim(mut profile) => {
                 profile.snapshot.devices = shared(&profile.snapshot.devices, gpus);
-                Lent::Devices(Box::new(Sim::new(profile, bank, images)))
+                Lent::Devices(Box::new(Sim::new(profile, bank, images).sharing(area)))
             }
             Self::Nvidia { mut genuine, cublas } => {
                 genuine.snapshot.devices = shared(&genuine.snapshot.devices, gpus);
                 let known = |gpu: &Gpu| genuine.devices.get(gpu.ordinal as usize).copied();
                 genuine.devices = gpus.iter().filter_map(known).collect();
-                Lent::Devices(Box::new(Nvidia::new(genuine, cublas, bank, images)))
+                let nvidia = Nvidia::new(genuine, cublas, bank, images).sharing(area);
+                Lent::Devices(Box::new(nvidia))
             }
             Self::Recording(sections) => Lent::Recording { sections, account: Box::new(bank) },
         }

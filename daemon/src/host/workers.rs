@@ -41,6 +41,7 @@ impl Worker {
             .args(["--epoch", &epoch.to_string()])
             .args(WorkerOptions::arguments(&config.device))
             .args(WorkerOptions::images_arguments(&config.images))
+            .args(["--pinned-bytes", &config.pinned_bytes.to_string()])
             .args(config.metrics.map(|_| "--counts"))
             .args(
                 record.map(|file| [OsStr::new("--record"), file.as_os_str()]).into_iter().flatten(),

@@ -28,6 +28,7 @@ const PASSING: &[u32] = &[
     cuda::CtxGetStreamPriorityRange::OPCODE,
     cuda::StandInRead::OPCODE,
     cuda::StandInWrite::OPCODE,
+    cuda::SpanPin::OPCODE,
     // What is launched of a graph does not need it any more.
     cuda::GraphCreate::OPCODE,
     cuda::GraphClone::OPCODE,

@@ -24,10 +24,12 @@ use vgpu_link::tls::{self, TlsStream};
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Reason, Welcome};
 use vgpu_link::wire::limits::EXE_BYTES_MAX;
-use vgpu_link::{Link, LinkError, Receiver, Sender, StreamLink, handshake, socket_link};
+use vgpu_link::{
+    GRAIN_BYTES, Link, LinkError, Receiver, Sender, StreamLink, handshake, socket_link,
+};
 
 use crate::cli::WorkerOptions;
-use crate::desk::{Ask, Desk, Tell, Way};
+use crate::desk::{Ask, Desk, Share, Tell, Way};
 use crate::device::Lent;
 use crate::error::DaemonError;
 use crate::log;
@@ -94,7 +96,8 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         let (bank, share, timer) = HostBank::open(desk, pid, exe, certificate)?;
         confine::limit_memory(&opened, &share)?;
         let ration = share.rate.zip(timer).map(|(rate, timer)| Ration::new(timer, rate));
-        let lent = device.insert(opened.lend(&share.gpus, bank, images));
+        grant(&*link, bulk_bytes(options, &share), session);
+        let lent = device.insert(opened.lend(&share.gpus, link.area(), bank, images));
         welcome(&mut *link, options.epoch, session)?;
         Ok::<_, DaemonError>((lent, program, tape, ration))
     });
@@ -128,12 +131,27 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// Accepts a client, and agrees with it on the quickest way that the link has.
-fn welcome(link: &mut dyn Link, epoch: u64, session: u64) -> Result<(), LinkError> {
-    // Without shared memory it goes on, only slower.
-    if let Err(error) = link.grant() {
+/// Says how much memory is shared with the client for what it pins: at most what its worker may
+/// take. What lies there is in no frame, so none where frames are recorded, or come of a recording.
+fn bulk_bytes(options: &WorkerOptions, share: &Share) -> u64 {
+    if options.record.is_some() || options.replay.is_some() {
+        return 0;
+    }
+    let bytes =
+        share.host_memory.map_or(options.pinned_bytes, |most| most.min(options.pinned_bytes));
+    bytes - bytes % GRAIN_BYTES
+}
+
+/// Agrees with a client on the quickest way that the link has. Without shared memory it goes on,
+/// only slower.
+fn grant(link: &dyn Link, bulk_bytes: u64, session: u64) {
+    if let Err(error) = link.grant(bulk_bytes) {
         log::event("no-ring", &[("session", &session), ("because", &log::chain(&error))]);
     }
+}
+
+/// Accepts a client.
+fn welcome(link: &mut dyn Link, epoch: u64, session: u64) -> Result<(), LinkError> {
     let host_version = Text::cut(env!("CARGO_PKG_VERSION"));
     handshake::welcome(link, &Welcome { host_version, epoch, session })?;
     link.settle()

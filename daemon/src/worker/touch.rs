@@ -115,6 +115,7 @@ fn stream(opcode: u32, payload: &[u8]) -> Option<u64> {
             MemcpyHtoDAsyncV2,
             MemcpyDtoDAsyncV2,
             CopyToGuest,
+            SpanCopyAsync,
             VolumeToDeviceAsync,
             VolumeToHostAsync,
             VolumeWithinAsync,

@@ -13,5 +13,6 @@ mod network;
 mod operating;
 mod process;
 mod serving;
+mod sharing;
 mod tenants;
 mod top;

@@ -202,6 +202,8 @@ fn a_worker_may_take_its_part_of_the_tenants_host_memory() {
     let bytes = ((64 + 32) * MIB).to_string();
     assert_eq!(line.split_whitespace().filter(|word| **word == bytes).count(), 2, "{line}");
     alloc(&mut client, 32 * MIB).expect("the whole share");
+    // What is shared with the client comes on top, but is no more than that.
+    assert_eq!(client.link.area().map(|area| area.bytes()), Some(64 * MIB));
 }
 
 /// Everything that one tenant could name to reach what is the other's.

@@ -23,6 +23,7 @@ const UNSAFE: &[u32] = &[
     cuda::MemFreeV2::OPCODE,
     cuda::MemcpyHtoDV2::OPCODE,
     cuda::MemcpyDtoHV2::OPCODE,
+    cuda::SpanCopy::OPCODE,
     cuda::MemcpyDtoDV2::OPCODE,
     cuda::VolumeToDevice::OPCODE,
     cuda::VolumeToHost::OPCODE,

@@ -24,5 +24,6 @@ mod pinned;
 mod ranges;
 mod relay;
 mod remote;
+mod spans;
 mod volume;
 mod work;

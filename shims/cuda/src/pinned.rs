@@ -1,15 +1,17 @@
 //! Pinned memory: pages of the guest that the program asked to stay where they are.
 //!
-//! The device does not see them (attribute CAN_MAP_HOST_MEMORY is 0), so "pinned" says only what
-//! a copy may assume. Memory that is allocated here is page-aligned and zeroed by the kernel.
+//! The program's kernels do not see them (attribute CAN_MAP_HOST_MEMORY is 0), so "pinned" says only
+//! what a copy may assume. Memory that is allocated here is page-aligned and zeroed by the kernel;
+//! where guest and host share memory it lies there, and copies name it by its offset (`spans`).
 //! Memory of the program's own that it registers is locked in its pages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memmap2::MmapMut;
 use vgpu_abi::cuda::{CUdevice, Error};
+use vgpu_guest::shared::SharedPages;
 use vgpu_guest::{pages, reach, reserve};
 
 static PINNED: Mutex<BTreeMap<u64, Pinned>> = Mutex::new(BTreeMap::new());
@@ -27,13 +29,27 @@ pub(crate) struct Place {
     pub context: u64,
     /// That context's device.
     pub device: CUdevice,
+    /// Where it begins in the memory that guest and host share, if it lies there.
+    pub offset: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Pinned {
     place: Place,
-    /// Unmapped when the entry goes; none behind memory of the program's own.
-    _pages: Option<MmapMut>,
+    pages: Pages,
+    /// The contexts in whose streams something may still read or write it.
+    users: BTreeSet<u64>,
+}
+
+/// What lies behind pinned memory; gone with the entry.
+#[derive(Debug)]
+enum Pages {
+    /// Memory of the program's own.
+    Own,
+    /// Pages of this process.
+    Mapped(#[expect(dead_code, reason = "held, not used")] MmapMut),
+    /// Pages that the host sees, too.
+    Shared(SharedPages),
 }
 
 fn lock() -> MutexGuard<'static, BTreeMap<u64, Pinned>> {
@@ -51,19 +67,67 @@ pub(crate) fn allocate(
     let first: *mut u8 = pages.as_mut_ptr();
     // Pointers must have their provenance exposed, because C keeps this one as a number.
     let start = first.expose_provenance() as u64;
-    let place = Place { start, bytes: bytes as u64, flags: Some(flags), context, device };
-    lock().insert(start, Pinned { place, _pages: Some(pages) });
+    let place =
+        Place { start, bytes: bytes as u64, flags: Some(flags), context, device, offset: None };
+    insert(place, Pages::Mapped(pages));
     Ok(first.cast())
 }
 
-/// Frees pages that [`allocate`] gave; INVALID_VALUE for any other address.
-pub(crate) fn free(address: u64) -> Result<(), Error> {
+/// Takes up shared pages, which hold at least `bytes` bytes, as an allocation.
+pub(crate) fn adopt(
+    pages: SharedPages,
+    bytes: usize,
+    flags: u32,
+    (context, device): (u64, CUdevice),
+) -> *mut c_void {
+    let first = pages.first();
+    let (start, bytes) = (first.expose_provenance() as u64, bytes as u64);
+    let offset = Some(pages.offset());
+    let place = Place { start, bytes, flags: Some(flags), context, device, offset };
+    insert(place, Pages::Shared(pages));
+    first.cast()
+}
+
+fn insert(place: Place, pages: Pages) {
+    lock().insert(place.start, Pinned { place, pages, users: BTreeSet::new() });
+}
+
+/// What was behind an allocation that is freed.
+#[derive(Debug)]
+pub(crate) struct Freed {
+    /// Pages that the host sees, too: it has to let go of them first.
+    pub shared: Option<SharedPages>,
+    /// The contexts in whose streams something may still read or write them.
+    pub users: BTreeSet<u64>,
+}
+
+/// Frees pages that were allocated; INVALID_VALUE for any other address.
+pub(crate) fn free(address: u64) -> Result<Freed, Error> {
     let mut pinned = lock();
     match pinned.get(&address) {
         Some(found) if found.place.flags.is_some() => {}
         _ => return Err(Error::INVALID_VALUE),
     }
-    pinned.remove(&address).map(drop).ok_or(Error::INVALID_VALUE)
+    let gone = pinned.remove(&address).ok_or(Error::INVALID_VALUE)?;
+    let shared = match gone.pages {
+        Pages::Shared(pages) => Some(pages),
+        Pages::Own | Pages::Mapped(_) => None,
+    };
+    Ok(Freed { shared, users: gone.users })
+}
+
+/// Finds where some bytes lie in the memory that guest and host share: all of them in one
+/// allocation, which work of a context's streams is about to use.
+pub(crate) fn lend(address: u64, bytes: u64, context: u64) -> Option<u64> {
+    let mut pinned = lock();
+    let (_, found) = pinned.range_mut(..=address).next_back()?;
+    let before = address - found.place.start;
+    let offset = found.place.offset?;
+    if before.checked_add(bytes)? > found.place.bytes {
+        return None;
+    }
+    found.users.insert(context);
+    Some(offset + before)
 }
 
 /// Locks memory of the program in its pages.
@@ -91,8 +155,8 @@ pub(crate) fn register(
             reach::is_readable(std::ptr::without_provenance(start as usize), bytes as usize);
         return Err(if is_there { Error::OUT_OF_MEMORY } else { Error::INVALID_VALUE });
     }
-    let place = Place { start, bytes, flags: None, context, device };
-    pinned.insert(start, Pinned { place, _pages: None });
+    let place = Place { start, bytes, flags: None, context, device, offset: None };
+    pinned.insert(start, Pinned { place, pages: Pages::Own, users: BTreeSet::new() });
     Ok(())
 }
 
@@ -149,12 +213,13 @@ mod tests {
         let found = find(address + 4999).map(|it| (it.flags, it.start, it.bytes));
         assert_eq!(found, Some((Some(3), address, 5000)));
         assert_eq!(find(address + 5000), None);
-        assert_eq!(free(address + 8), Err(Error::INVALID_VALUE));
+        assert_eq!(free(address + 8).map(drop), Err(Error::INVALID_VALUE));
+        assert_eq!(lend(address, 1, 7), None, "the host does not see it");
         assert_eq!(unregister(address), Err(Error::HOST_MEMORY_NOT_REGISTERED));
         let again = register(address + 4, 8, NOBODY);
         assert_eq!(again, Err(Error::HOST_MEMORY_ALREADY_REGISTERED));
-        assert_eq!(free(address), Ok(()));
-        assert_eq!(free(address), Err(Error::INVALID_VALUE));
+        assert!(free(address).is_ok_and(|freed| freed.shared.is_none()));
+        assert_eq!(free(address).map(drop), Err(Error::INVALID_VALUE));
         assert_eq!(find(address), None);
     }
 
@@ -178,7 +243,8 @@ mod tests {
             assert_eq!(refused, Err(Error::HOST_MEMORY_ALREADY_REGISTERED), "{bytes}");
         }
         assert_eq!(find(page + 100).map(|it| (it.flags, it.bytes)), Some((None, 4096)));
-        assert_eq!(free(page + 100), Err(Error::INVALID_VALUE), "it is the program's own");
+        let freed = free(page + 100).map(drop);
+        assert_eq!(freed, Err(Error::INVALID_VALUE), "it is the program's own");
         assert_eq!(unregister(page + 101), Err(Error::HOST_MEMORY_NOT_REGISTERED));
         assert_eq!(unregister(page + 100), Ok(()));
         assert_eq!(locked_kib() - before, 8, "the shared page stays");

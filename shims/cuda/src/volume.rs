@@ -9,18 +9,18 @@ pub(crate) use layout::{Layout, Part, Shape};
 
 use std::borrow::Cow;
 
-use vgpu_abi::cuda::{CUarray, CUstream, Error};
+use vgpu_abi::cuda::{CUarray, CUmemorytype, CUstream, Error};
 use vgpu_guest::convert::Memory;
 use vgpu_guest::wire::cuda::{
-    VolumeSide, VolumeToDevice, VolumeToDeviceAsync, VolumeToHost, VolumeToHostAsync, VolumeWithin,
-    VolumeWithinAsync,
+    NodeCopy, VolumeSide, VolumeToDevice, VolumeToDeviceAsync, VolumeToHost, VolumeToHostAsync,
+    VolumeWithin, VolumeWithinAsync,
 };
 use vgpu_guest::wire::header::BULK_BYTES_MAX;
 use vgpu_guest::{reach, reserve};
 
 use crate::api::{capture, copy as line, stream as streams};
 use crate::borrowed::{Borrowed, HostCopy, Way};
-use crate::{arrays, captures, ranges, remote};
+use crate::{arrays, captures, ranges, remote, spans};
 
 /// Longest gap between rows that is looked at with them: a page, which is looked at anyway.
 const GAP_BYTES_MAX: usize = 4096;
@@ -133,6 +133,9 @@ pub(crate) fn copy(
     source.check(&shape)?;
     target.check(&shape)?;
     let bytes = shape.bytes()?;
+    if let Some(copy) = in_sight(&target, &source, &shape)? {
+        return spans::copy(copy, stream);
+    }
     let is_line = source.is_packed(&shape) && target.is_packed(&shape);
     match (&target, &source) {
         (Side::Host { base: to, layout }, Side::Host { base: from, layout: from_layout }) => {
@@ -160,6 +163,28 @@ pub(crate) fn copy(
         (Side::Host { base, layout }, _) => to_host(base, layout, &source, shape, stream),
         _ => within(&target, &source, shape, stream),
     }
+}
+
+/// Describes a copy between linear memory of a device and memory of the program, if the host sees
+/// that, too; work of the current context is about to do it.
+fn in_sight(
+    target: &Side<'_>,
+    source: &Side<'_>,
+    shape: &Shape,
+) -> Result<Option<NodeCopy>, Error> {
+    let (way, host, device) = match (target, source) {
+        (Side::Device { base, layout }, Side::Host { base: host, layout: rows }) => {
+            (Way::In, (host, rows), (base, layout))
+        }
+        (Side::Host { base: host, layout: rows }, Side::Device { base, layout }) => {
+            (Way::Out, (host, rows), (base, layout))
+        }
+        _ => return Ok(None),
+    };
+    let Some(span) = spans::end(host.0.address(), host.1, shape)? else { return Ok(None) };
+    let (from, to) = way.order(span, device.1.end(CUmemorytype::DEVICE, *device.0));
+    let (width_bytes, height) = (shape.width as u64, shape.height as u64);
+    Ok(Some(NodeCopy { from, to, width_bytes, height, depth: shape.depth as u64 }))
 }
 
 fn within(
@@ -192,8 +217,9 @@ fn to_device(
         let source = Side::Device { base: copy.stand_in, layout: copy.packed() };
         return captured(copy, target, &source, shape, stream);
     }
+    let first = base.further(layout.place([0; 3])?).address();
     match stream {
-        Some(stream) => line::await_source(base.address(), stream)?,
+        Some(stream) => line::await_source(first, layout.extent(&shape)? as u64, stream)?,
         None => {
             captures::check_unsafe()?;
             line::await_functions(CUstream(0))?;

@@ -26,7 +26,7 @@ pub(crate) enum ConnectError {
         origin: String,
         links: Vec<String>,
         #[source]
-        source: LinkError,
+        source: Box<LinkError>,
     },
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn connect(limit: Instant) -> Result<Conversation, ConnectError> {
             }
         }
     }
-    Err(ConnectError::Unreachable { origin, links, source: failure })
+    Err(ConnectError::Unreachable { origin, links, source: Box::new(failure) })
 }
 
 fn try_link(link: &str, files: &Files, limit: Instant) -> Result<Conversation, LinkError> {
@@ -103,10 +103,10 @@ mod tests {
 
     #[test]
     fn the_line_for_the_user_says_what_because_and_try() {
-        let source = LinkError::Connect {
+        let source = Box::new(LinkError::Connect {
             uri: "unix:/run/x.sock".to_owned(),
             source: std::io::ErrorKind::NotFound.into(),
-        };
+        });
         let links = vec!["unix:/run/x.sock".to_owned()];
         let line = ConnectError::Unreachable { origin: "VGPU_LINK".into(), links, source }.line();
         assert_eq!(

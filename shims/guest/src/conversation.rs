@@ -23,6 +23,7 @@ use crate::current::Caller;
 use crate::destination::Destination;
 use crate::fork::Kept;
 use crate::session::Failure;
+use crate::shared::Shared;
 use crate::{count, current, log};
 use inbox::{Asked, Inbox, Silence};
 
@@ -42,6 +43,8 @@ pub(crate) struct Conversation {
     outbox: Mutex<Outbox>,
     inbox: Inbox,
     closer: Closer,
+    /// Memory that the host sees, too.
+    shared: Option<Arc<Shared>>,
     snapshot: OnceLock<Arc<SnapshotReply>>,
 }
 
@@ -88,12 +91,13 @@ impl Conversation {
     pub(crate) fn new(link: Box<dyn Link>) -> Self {
         let closer = link.closer();
         let kept = Kept::from_children(&link.descriptors());
+        let shared = link.area().map(|area| Arc::new(Shared::new(area)));
         let (sender, receiver) = link.split();
         // The introduction was request 0.
         let outbox = Outbox { sender, sequence: 1, payload: Vec::new() };
         let inbox = Inbox::new(receiver);
         let outbox = Mutex::new(outbox);
-        Self { _kept: kept, outbox, inbox, closer, snapshot: OnceLock::new() }
+        Self { _kept: kept, outbox, inbox, closer, shared, snapshot: OnceLock::new() }
     }
 
     /// Continues where the handshake ended, and asks for the snapshot, all before `limit`: a host
@@ -115,6 +119,11 @@ impl Conversation {
         }
         begun.inbox.limit_waits(None);
         Ok(begun)
+    }
+
+    /// Returns the memory that the host sees, too, if there is any.
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
     }
 
     pub(crate) fn snapshot(&self, caller: Caller) -> Result<Arc<SnapshotReply>, Failure> {

@@ -31,6 +31,7 @@ pub mod reach;
 pub mod relay;
 pub mod reserve;
 pub mod session;
+pub mod shared;
 #[cfg(test)]
 mod testing;
 pub mod visible;

@@ -22,6 +22,7 @@ use crate::connect::connect;
 use crate::conversation::Conversation;
 use crate::current::Caller;
 use crate::destination::Destination;
+use crate::shared::Shared;
 use crate::{current, fork, log};
 
 /// Longest time that an attempt to reach the host may take, all links together: 0.9 s, so that
@@ -164,6 +165,11 @@ pub fn fetch_parts<'a, R: Request>(
     parts: impl Iterator<Item = (R, &'a mut [u8])>,
 ) -> Result<(), Failure> {
     with(|conversation, caller| conversation.fetch_parts(caller, parts))
+}
+
+/// Returns the memory that the host sees, too; none where the link shares none.
+pub fn shared() -> Result<Option<Arc<Shared>>, Failure> {
+    with(|conversation, _| Ok(conversation.shared().cloned()))
 }
 
 /// Lets the next call connect anew after the connection was lost.

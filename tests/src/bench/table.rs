@@ -20,6 +20,12 @@ pub(super) fn render(document: &Value) -> String {
     text.push_str("| what | figure | beside it |\n|---|---|---|\n");
     let calls = &document["client"]["calls"];
     row(&mut text, "sync call, median", us(&calls["sync_call_ns"]), "");
+    for (name, key) in [
+        ("call that the worker answers, median", "worker_call_ns"),
+        ("call that the worker answers, p99", "worker_call_p99_ns"),
+    ] {
+        row(&mut text, name, us(&calls[key]), "target 1.5 µs");
+    }
     row(&mut text, "async submit, median", us(&calls["async_submit_ns"]), "");
     for (name, key) in [
         ("1,000 launches, submitted and done", "launches_1000_ns"),
@@ -34,7 +40,12 @@ pub(super) fn render(document: &Value) -> String {
     for copy in document["client"]["copies"].as_array().into_iter().flatten() {
         let size = size(copy["bytes"].as_u64().unwrap_or_default());
         let plain = format!("plain memcpy {}", rate(&copy["memcpy_gb_s"]));
-        for (way, name) in [("htod", "host to device"), ("dtoh", "device to host")] {
+        for (way, name) in [
+            ("htod", "host to device"),
+            ("dtoh", "device to host"),
+            ("pinned_htod", "pinned host to device"),
+            ("pinned_dtoh", "device to pinned host"),
+        ] {
             let share = copy[format!("{way}_ratio")].as_f64().unwrap_or(f64::NAN) * 100.0;
             let figure = format!("{} ({share:.0} %)", rate(&copy[format!("{way}_gb_s")]));
             row(&mut text, &format!("copy {size}, {name}"), figure, &plain);
@@ -140,12 +151,16 @@ mod tests {
         let copy = json!({
             "bytes": 1 << 20, "memcpy_gb_s": 10.0, "htod_gb_s": 5.0, "dtoh_gb_s": 2.5,
             "htod_ratio": 0.5, "dtoh_ratio": 0.25,
+            "pinned_htod_gb_s": 9.8, "pinned_htod_ratio": 0.98,
         });
         let document = json!({ "client": { "copies": [copy] } });
         let text = render(&document);
         let up = "| copy 1 MiB, host to device | 5.00 GB/s (50 %) | plain memcpy 10.00 GB/s |";
         let down = "| copy 1 MiB, device to host | 2.50 GB/s (25 %) | plain memcpy 10.00 GB/s |";
+        let pinned = "| copy 1 MiB, pinned host to device | 9.80 GB/s (98 %) | plain memcpy 10.00 \
+                      GB/s |";
         assert!(text.lines().any(|line| line == up), "{text}");
+        assert!(text.lines().any(|line| line == pinned), "{text}");
         assert!(text.lines().any(|line| line == down), "{text}");
     }
 

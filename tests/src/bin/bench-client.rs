@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUlimit, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, DriverError, result};
 use serde_json::{Value, json};
 
@@ -21,9 +21,13 @@ const SIZES: &[usize] = &[1 << 10, 16 << 10, 256 << 10, 1 << 20, 16 << 20, 64 <<
 /// A size is copied for about this long; at least three and at most a thousand times.
 const TIME_A_SIZE: Duration = Duration::from_millis(600);
 
-fn median(mut times: Vec<Duration>) -> Duration {
+fn median(times: Vec<Duration>) -> Duration {
+    percentile(times, 50)
+}
+
+fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
     times.sort_unstable();
-    times[times.len() / 2]
+    times[(times.len() * percent / 100).min(times.len() - 1)]
 }
 
 /// Repeats `round` for about [`TIME_A_SIZE`], after one round that is not counted.
@@ -48,6 +52,13 @@ fn calls(context: &CudaContext) -> Result<Value, DriverError> {
         black_box(context.mem_get_info()?);
         sync.push(start.elapsed());
     }
+    // Answered by the worker itself, where `cuMemGetInfo` asks the host process.
+    let mut by_worker = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        black_box(context.get_limit(CUlimit::CU_LIMIT_STACK_SIZE)?);
+        by_worker.push(start.elapsed());
+    }
     // Small enough for any queue, so that what is timed is the submission and not a full buffer.
     let mut submit = Vec::new();
     // SAFETY: 4096 bytes are allocated here, set within their bounds, and freed once at the end,
@@ -68,6 +79,8 @@ fn calls(context: &CudaContext) -> Result<Value, DriverError> {
     let nanoseconds = |times| median(times).as_nanos() as u64;
     Ok(json!({
         "sync_call_ns": nanoseconds(sync),
+        "worker_call_ns": nanoseconds(by_worker.clone()),
+        "worker_call_p99_ns": percentile(by_worker, 99).as_nanos() as u64,
         "async_submit_ns": nanoseconds(submit),
         "launches_1000_ns": nanoseconds(launches),
         "graph_1000_ns": nanoseconds(graph),
@@ -158,6 +171,8 @@ fn copies(bytes: usize) -> Result<Value, DriverError> {
         "pinned_dtoh_gb_s": rate(pinned_down),
         "htod_ratio": plain.as_secs_f64() / up.as_secs_f64(),
         "dtoh_ratio": plain.as_secs_f64() / down.as_secs_f64(),
+        "pinned_htod_ratio": plain.as_secs_f64() / pinned_up.as_secs_f64(),
+        "pinned_dtoh_ratio": plain.as_secs_f64() / pinned_down.as_secs_f64(),
     }))
 }
 

@@ -1614,6 +1614,85 @@ pub(super) fn all() -> Vec<Asked> {
             make: |of| cuda::LaunchHostFunction { stream: of[0], ticket: 0 }.to_payload(),
         },
         Asked {
+            name: "SpanCopy",
+            opcode: cuda::SpanCopy::OPCODE,
+            is_call: true,
+            has_ticket: false,
+            answers_code: false,
+            carries: false,
+            kinds: &[Kind::Address, Kind::Address],
+            make: |of| {
+                cuda::SpanCopy {
+                    copy: cuda::NodeCopy {
+                        from: cuda::NodeCopyEnd {
+                            kind: 0,
+                            address: of[0],
+                            x_bytes: 0,
+                            y: 1,
+                            z: 1,
+                            level: 0,
+                            pitch: 16,
+                            height: 1,
+                        },
+                        to: cuda::NodeCopyEnd {
+                            kind: 0,
+                            address: of[1],
+                            x_bytes: 0,
+                            y: 1,
+                            z: 1,
+                            level: 0,
+                            pitch: 16,
+                            height: 1,
+                        },
+                        width_bytes: 16,
+                        height: 1,
+                        depth: 1,
+                    },
+                }
+                .to_payload()
+            },
+        },
+        Asked {
+            name: "SpanCopyAsync",
+            opcode: cuda::SpanCopyAsync::OPCODE,
+            is_call: false,
+            has_ticket: false,
+            answers_code: false,
+            carries: false,
+            kinds: &[Kind::Address, Kind::Address, Kind::Stream],
+            make: |of| {
+                cuda::SpanCopyAsync {
+                    copy: cuda::NodeCopy {
+                        from: cuda::NodeCopyEnd {
+                            kind: 0,
+                            address: of[0],
+                            x_bytes: 0,
+                            y: 1,
+                            z: 1,
+                            level: 0,
+                            pitch: 16,
+                            height: 1,
+                        },
+                        to: cuda::NodeCopyEnd {
+                            kind: 0,
+                            address: of[1],
+                            x_bytes: 0,
+                            y: 1,
+                            z: 1,
+                            level: 0,
+                            pitch: 16,
+                            height: 1,
+                        },
+                        width_bytes: 16,
+                        height: 1,
+                        depth: 1,
+                    },
+                    stream: of[2],
+                }
+                .to_payload()
+            },
+        },
+        Asked {
             name: "DestroyHandle",
             opcode: cublas::DestroyHandle::OPCODE,
             is_call: false,

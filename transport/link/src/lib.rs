@@ -62,6 +62,7 @@ pub use stream::{Stream, StreamLink, StreamReceiver, StreamSender};
 pub use thread::start_thread;
 pub use upgrade::{SocketLink, UpgradableSocket, socket_link};
 pub use uri::{HostPort, PciAddress, Uri};
+pub use vgpu_ring::{Area, GRAIN_BYTES, Span, Spans};
 pub use vgpu_wire as wire;
 
 use wire::Header;
@@ -203,18 +204,23 @@ pub trait Link: Sender + Receiver {
     fn ask(&self) -> Result<(), LinkError>;
 
     /// Grants what the peer asked for, if it did, along with the next frame: a host does, before
-    /// its welcome. Returns whether.
+    /// its welcome. Returns whether. Where that is memory which both share, a bulk area of at most
+    /// `bulk_bytes` comes with it.
     ///
     /// # Errors
     /// [`LinkError::Io`] if the system refuses or what the peer sent is no wish; the connection
     /// goes on as it began then.
-    fn grant(&self) -> Result<bool, LinkError>;
+    fn grant(&self, bulk_bytes: u64) -> Result<bool, LinkError>;
 
     /// Begins to use what was agreed on: both sides do, after the host's welcome.
     ///
     /// # Errors
     /// [`LinkError::Io`] if what the host granted is of no use.
     fn settle(&self) -> Result<(), LinkError>;
+
+    /// Returns the memory that both sides share for what frames only point to, once it was granted
+    /// (to a guest: settled); none where they share none.
+    fn area(&self) -> Option<Area>;
 
     /// Takes the link apart into halves that two threads may use at once.
     fn split(self: Box<Self>) -> (Box<dyn Sender>, Box<dyn Receiver>);
@@ -234,17 +240,33 @@ pub fn connect(
     limit: Duration,
 ) -> Result<(Box<dyn Link>, Welcome), LinkError> {
     let limit = Instant::now() + limit;
-    let mut link: Box<dyn Link> = match uri {
+    // Who only looks sends two frames, for which shared memory is not worth its making.
+    let mut asks = hello.role == Role::Guest;
+    loop {
+        let mut link = open(uri, files, limit)?;
+        if asks {
+            link.ask()?;
+        }
+        let welcome = handshake::introduce(&mut *link, hello, limit)?;
+        match link.settle() {
+            Ok(()) => return Ok((link, welcome)),
+            // Granted, but this process may not map it: it goes on as one that did not ask. Memory
+            // that is not what it should be is no reason to go on.
+            Err(LinkError::Io { source, .. })
+                if asks && source.kind() != std::io::ErrorKind::InvalidData =>
+            {
+                asks = false;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn open(uri: &Uri, files: &tls::Files, limit: Instant) -> Result<Box<dyn Link>, LinkError> {
+    Ok(match uri {
         Uri::Unix(path) => Box::new(unix::connect(path, limit)?),
         Uri::Vsock { cid, port } => Box::new(vsock::connect(*cid, *port, limit)?),
         Uri::Tls(to) => Box::new(tls::link(tls::TlsStream::connect(to, files, limit)?)),
         Uri::Pci(wanted) => pci::connect(Path::new(pci::SYSFS), *wanted, limit)?,
-    };
-    // Who only looks sends two frames, for which shared memory is not worth its making.
-    if hello.role == Role::Guest {
-        link.ask()?;
-    }
-    let welcome = handshake::introduce(&mut *link, hello, limit)?;
-    link.settle()?;
-    Ok((link, welcome))
+    })
 }

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use vgpu_ring::{Doorbell, Duplex};
+use vgpu_ring::{Area, Doorbell, Duplex};
 
 use crate::wire::control::{Goodbye, Reason, opcode};
 use crate::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX};
@@ -51,7 +51,8 @@ pub trait Stream: Send + Sync + 'static {
     ///
     /// # Errors
     /// As there.
-    fn grant(&self) -> Result<bool, LinkError> {
+    fn grant(&self, bulk_bytes: u64) -> Result<bool, LinkError> {
+        let _ = bulk_bytes;
         Ok(false)
     }
 
@@ -61,6 +62,11 @@ pub trait Stream: Send + Sync + 'static {
     /// As there.
     fn settle(&self) -> Result<(), LinkError> {
         Ok(())
+    }
+
+    /// As [`Link::area`].
+    fn area(&self) -> Option<Area> {
+        None
     }
 }
 
@@ -75,6 +81,10 @@ impl<B: Doorbell + 'static> Stream for Duplex<B> {
 
     fn close(&self) {
         Self::close(self);
+    }
+
+    fn area(&self) -> Option<Area> {
+        Self::area(self).cloned()
     }
 }
 
@@ -269,12 +279,16 @@ impl<S: Stream> Link for StreamLink<S> {
         self.stream().ask()
     }
 
-    fn grant(&self) -> Result<bool, LinkError> {
-        self.stream().grant()
+    fn grant(&self, bulk_bytes: u64) -> Result<bool, LinkError> {
+        self.stream().grant(bulk_bytes)
     }
 
     fn settle(&self) -> Result<(), LinkError> {
         self.stream().settle()
+    }
+
+    fn area(&self) -> Option<Area> {
+        self.stream().area()
     }
 
     fn split(self: Box<Self>) -> (Box<dyn Sender>, Box<dyn Receiver>) {

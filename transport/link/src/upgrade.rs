@@ -9,7 +9,9 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use vgpu_ring::{Duplex, Layout, RingError, SocketBell, Wish, grant, receive_with, send_with};
+use vgpu_ring::{
+    Area, Duplex, Layout, RingError, SocketBell, Wish, grant, receive_with, send_with,
+};
 
 use crate::socket::{Socket, wait};
 use crate::{LinkError, Stream, StreamLink};
@@ -130,12 +132,12 @@ impl Stream for UpgradableSocket {
         Ok(())
     }
 
-    fn grant(&self) -> Result<bool, LinkError> {
+    fn grant(&self, bulk_bytes: u64) -> Result<bool, LinkError> {
         let mut agreement = self.agreement();
         let Some(agreement) = &mut *agreement else { return Ok(false) };
         let Some(room) = agreement.came.take() else { return Ok(false) };
         let granting = "making shared memory for a client";
-        let layout = Layout::new(LANE_BYTES, 0).map_err(failed(granting))?;
+        let layout = Layout::new(LANE_BYTES, bulk_bytes).map_err(failed(granting))?;
         let socket = self.socket.try_clone();
         let socket = socket.map_err(|source| LinkError::Io { verb: granting, source })?;
         let (ring, file) = grant(socket.into(), room, &layout).map_err(failed(granting))?;
@@ -159,5 +161,12 @@ impl Stream for UpgradableSocket {
         // Settled once: the agreement was there to take.
         let _ = self.ring.set(ring);
         Ok(())
+    }
+
+    fn area(&self) -> Option<Area> {
+        if let Some(ring) = self.ring.get() {
+            return ring.area().cloned();
+        }
+        self.agreement().as_ref()?.granted.as_ref()?.area().cloned()
     }
 }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
@@ -14,10 +14,10 @@ use vgpu_link::tls::Files;
 use vgpu_link::wire::control::{Hello, Role, Welcome, opcode};
 use vgpu_link::wire::{Header, Kind, Payload, Text};
 use vgpu_link::{
-    Access, Bulk, Link, LinkError, Listener, Receiver, Sender, SocketLink, Uri, connect, handshake,
-    socket_link,
+    Access, Area, Bulk, Link, LinkError, Listener, Receiver, Sender, SocketLink, Uri, connect,
+    handshake, socket_link,
 };
-use vgpu_ring::send_with;
+use vgpu_ring::{Layout, send_with};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -61,7 +61,7 @@ fn serve(socket: OwnedFd, grants: bool) -> bool {
     let mut link: SocketLink = socket_link(socket);
     handshake::meet(&mut link, soon()).expect("a guest");
     if grants {
-        link.grant().expect("shared memory");
+        link.grant(0).expect("shared memory");
     }
     handshake::welcome(&mut link, &welcome()).expect("the guest listens");
     link.settle().expect("what we granted");
@@ -111,11 +111,79 @@ fn a_wish_that_is_no_socket_leaves_the_guest_on_the_socket() {
     send_with(&guest, &parts, null.as_fd(), flags).expect("there is room");
     let mut link = socket_link(host.into());
     handshake::meet(&mut link, soon()).expect("a guest");
-    let refused = link.grant().expect_err("no socket");
+    let refused = link.grant(0).expect_err("no socket");
     assert!(matches!(refused, LinkError::Io { .. }), "{refused}");
     handshake::welcome(&mut link, &welcome()).expect("the guest listens");
     link.settle().expect("nothing was granted");
     assert!(!link.stream().is_ring());
+}
+
+/// Meets a guest, and grants it this memory.
+fn grant_file(socket: OwnedFd, file: impl AsFd) {
+    let raw = UnixStream::from(socket.try_clone().expect("a descriptor"));
+    handshake::meet(&mut socket_link(socket), soon()).expect("a guest");
+    let payload = welcome().to_payload();
+    let payload_bytes = payload.len() as u32;
+    let header = Header { payload_bytes, ..Header::new(Kind::Reply, opcode::WELCOME) }.to_bytes();
+    let parts = [IoSlice::new(&header), IoSlice::new(&payload)];
+    let flags = rustix::net::SendFlags::empty();
+    send_with(&raw, &parts, file.as_fd(), flags).expect("the guest listens");
+}
+
+/// A limit of its address space, or a filter of system calls, keeps a process from mapping.
+#[test]
+fn a_guest_that_may_not_map_what_is_granted_goes_on_over_the_socket() {
+    let place = place();
+    let uri = Uri::Unix(place.path.clone());
+    thread::scope(|scope| {
+        let host = scope.spawn(|| {
+            let layout = Layout::new(4 << 10, 0).expect("sizes that the layout knows");
+            let (file, _region) = vgpu_ring::create(&layout).expect("a memory file");
+            let read_only = format!("/proc/self/fd/{}", file.as_raw_fd());
+            grant_file(place.accept(), std::fs::File::open(read_only).expect("the file is ours"));
+            serve(place.accept(), true)
+        });
+        let (mut link, _) =
+            connect(&uri, &Files::default(), &hello(Role::Guest), LIMIT).expect("a host");
+        speak(&mut *link);
+        assert!(!host.join().expect("no panic"), "it did not ask again");
+    });
+}
+
+#[test]
+fn both_sides_see_one_bulk_area_as_long_as_the_host_grants() {
+    const BYTES: u64 = 1 << 30;
+    for (bytes, expected) in [(0, None), (BYTES, Some(BYTES))] {
+        let place = place();
+        let uri = Uri::Unix(place.path.clone());
+        thread::scope(|scope| {
+            let host = scope.spawn(|| {
+                let mut link = socket_link(place.accept());
+                handshake::meet(&mut link, soon()).expect("a guest");
+                assert!(link.area().is_none());
+                assert!(link.grant(bytes).expect("shared memory"));
+                let granted = link.area();
+                assert_eq!(granted.as_ref().map(Area::bytes), expected, "before it is settled");
+                handshake::welcome(&mut link, &welcome()).expect("the guest listens");
+                link.settle().expect("what we granted");
+                assert_eq!(link.area().map(|area| area.bytes()), expected);
+                granted
+            });
+            let (link, _) =
+                connect(&uri, &Files::default(), &hello(Role::Guest), LIMIT).expect("a host");
+            let (ours, theirs) = (link.area(), host.join().expect("no panic"));
+            assert_eq!(ours.as_ref().map(Area::bytes), expected);
+            let (Some(ours), Some(theirs)) = (ours, theirs) else { return };
+            let mut seen = [0; 3];
+            ours.copy_in(BYTES - 3, b"end").expect("in the area");
+            theirs.copy_out(BYTES - 3, &mut seen).expect("in the area");
+            assert_eq!(&seen, b"end");
+            ours.discard(BYTES - 4096, 4096).expect("the system can");
+            theirs.copy_out(BYTES - 3, &mut seen).expect("in the area");
+            assert_eq!(seen, [0; 3], "it is the system's again");
+            ours.discard(BYTES, 4096).expect_err("outside");
+        });
+    }
 }
 
 #[test]
@@ -124,19 +192,9 @@ fn memory_that_a_host_could_shorten_ends_the_connection() {
     let uri = Uri::Unix(place.path.clone());
     thread::scope(|scope| {
         scope.spawn(|| {
-            let socket = place.accept();
-            let raw = UnixStream::from(socket.try_clone().expect("a descriptor"));
-            let mut link = socket_link(socket);
-            handshake::meet(&mut link, soon()).expect("a guest");
             let file = tempfile::tempfile().expect("a file");
             file.set_len(1 << 20).expect("room for it");
-            let payload = welcome().to_payload();
-            let payload_bytes = payload.len() as u32;
-            let header = Header::new(Kind::Reply, opcode::WELCOME);
-            let header = Header { payload_bytes, ..header }.to_bytes();
-            let parts = [IoSlice::new(&header), IoSlice::new(&payload)];
-            let flags = rustix::net::SendFlags::empty();
-            send_with(&raw, &parts, file.as_fd(), flags).expect("the guest listens");
+            grant_file(place.accept(), &file);
         });
         match connect(&uri, &Files::default(), &hello(Role::Guest), LIMIT) {
             Ok(_) => panic!("the memory is not sealed"),
@@ -153,7 +211,7 @@ fn a_guest_that_goes_ends_the_hosts_wait_on_the_ring() {
         let host = scope.spawn(|| {
             let mut link = socket_link(place.accept());
             handshake::meet(&mut link, soon()).expect("a guest");
-            assert!(link.grant().expect("shared memory"));
+            assert!(link.grant(0).expect("shared memory"));
             handshake::welcome(&mut link, &welcome()).expect("the guest listens");
             link.settle().expect("what we granted");
             link.wait_until(Some(soon()));

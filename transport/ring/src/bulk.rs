@@ -11,13 +11,13 @@ pub const GRAIN_BYTES: u64 = 4 << 10;
 
 /// The bulk area of a region.
 #[derive(Debug, Clone)]
-pub struct Bulk {
+pub struct Area {
     region: Region,
     at: usize,
     bytes: u64,
 }
 
-impl Bulk {
+impl Area {
     /// Takes the bulk area of a region with this layout, which may be of no length.
     ///
     /// # Panics
@@ -25,6 +25,11 @@ impl Bulk {
     pub fn new(region: &Region, layout: &Layout) -> Self {
         assert!(layout.region_bytes() <= region.bytes() as u64, "the layout was checked");
         Self { region: region.clone(), at: layout.bulk_at() as usize, bytes: layout.bulk_bytes() }
+    }
+
+    /// Makes an area within this process, of zeroes: for tests, and for peers that are threads.
+    pub fn heap(bytes: u64) -> Self {
+        Self { region: Region::heap(bytes as usize), at: 0, bytes }
     }
 
     /// Returns the length of the area in bytes.
@@ -48,6 +53,18 @@ impl Bulk {
     pub fn address(&self, offset: u64, bytes: u64) -> Result<*mut u8, RingError> {
         let place = self.place(offset, bytes)?;
         Ok(self.region.address(place, bytes as usize))
+    }
+
+    /// Gives the pages of a span back to the system: they cost nothing and read as zeroes, until
+    /// somebody writes there again.
+    ///
+    /// # Errors
+    /// [`RingError::Outside`] if the span is not wholly in the area; [`RingError::System`] where
+    /// the memory is none of a memory file, and stays as it is.
+    #[cfg(not(loom))]
+    pub fn discard(&self, offset: u64, bytes: u64) -> Result<(), RingError> {
+        let place = self.place(offset, bytes)?;
+        self.region.discard(place, bytes as usize)
     }
 
     /// Copies from the area into memory of ours.

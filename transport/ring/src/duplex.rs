@@ -8,7 +8,7 @@ use crate::lane::{Consumer, Producer};
 use crate::layout::{Layout, Side};
 use crate::spin::{Patience, Spin};
 use crate::sync::{AtomicBool, Mutex, Ordering, fence, lock};
-use crate::{Region, RingError};
+use crate::{Area, Region, RingError};
 
 /// The doorbells of one side: each wakes one sleeper of the other, and lets one of ours sleep.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Bells<B> {
 #[derive(Debug)]
 pub struct Duplex<B: Doorbell> {
     region: Region,
+    /// Where the bulk area lies, if there is one.
+    area: Option<Area>,
     side: Side,
     incoming: Mutex<Consumer>,
     outgoing: Mutex<Producer>,
@@ -56,7 +58,15 @@ impl<B: Doorbell> Duplex<B> {
     pub fn new(region: &Region, layout: &Layout, side: Side, bells: Bells<B>) -> Self {
         assert!(layout.region_bytes() <= region.bytes() as u64, "the layout was checked");
         let incoming = Consumer::new(layout.lane(region, side.other()));
-        Self::over(region, side, incoming, Producer::new(layout.lane(region, side)), bells)
+        let outgoing = Producer::new(layout.lane(region, side));
+        let mut duplex = Self::over(region, side, incoming, outgoing, bells);
+        duplex.area = (layout.bulk_bytes() > 0).then(|| Area::new(region, layout));
+        duplex
+    }
+
+    /// Returns the bulk area of the region, if it has one.
+    pub fn area(&self) -> Option<&Area> {
+        self.area.as_ref()
     }
 
     /// Puts an end together.
@@ -69,6 +79,7 @@ impl<B: Doorbell> Duplex<B> {
     ) -> Self {
         Self {
             region: region.clone(),
+            area: None,
             side,
             incoming: Mutex::new(incoming),
             outgoing: Mutex::new(outgoing),

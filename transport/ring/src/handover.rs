@@ -50,7 +50,7 @@ impl Wish {
     }
 }
 
-/// Makes a ring for a guest whose wish is the descriptor `room`: its host end, and the memory file
+/// Makes a ring, without a bulk area where the system has not that much, for a guest whose wish is the descriptor `room`: its host end, and the memory file
 /// that is to be sent by `socket`, which carries nothing else from then on.
 ///
 /// # Errors
@@ -65,9 +65,11 @@ pub fn grant(
     if kind != (Ok(AddressFamily::UNIX), Ok(SocketType::STREAM)) {
         return Err(RingError::NoBell);
     }
-    let (file, region) = create(layout)?;
+    // Where there is not so much to have, there is no bulk area.
+    let make = |layout: Layout| Ok((layout, create(&layout)?));
+    let (layout, (file, region)) = make(*layout).or_else(|_| make(layout.without_bulk()))?;
     let bells = Bells { data: SocketBell::new(socket), room: SocketBell::new(room.into()) };
-    Ok((Duplex::new(&region, layout, Side::Host, bells), file))
+    Ok((Duplex::new(&region, &layout, Side::Host, bells), file))
 }
 
 /// Sends some of `parts`, and the descriptor with their first byte. Raises no signal.

@@ -125,7 +125,7 @@ impl Layout {
     /// # Errors
     /// [`RingError::Header`] if the region is too short for the sizes.
     pub fn write(&self, region: &Region) -> Result<(), RingError> {
-        self.check_fit(region)?;
+        self.check_fit(region.bytes() as u64)?;
         for at in (0..HEAD_BYTES).step_by(8) {
             region.store(at, 0, Ordering::Relaxed);
         }
@@ -160,8 +160,18 @@ impl Layout {
     /// # Errors
     /// [`RingError::Header`] names the field that is wrong.
     pub fn read(region: &Region) -> Result<Self, RingError> {
+        let layout = Self::announced(region)?;
+        layout.check_fit(region.bytes() as u64)?;
+        Ok(layout)
+    }
+
+    /// Reads a peer's header, of which `region` need not hold more.
+    ///
+    /// # Errors
+    /// As [`Layout::read`].
+    pub(crate) fn announced(region: &Region) -> Result<Self, RingError> {
         if region.bytes() < HEAD_BYTES {
-            return Err(too_short(region));
+            return Err(too_short(region.bytes() as u64));
         }
         let field = |at: usize| region.load(8 * at, Ordering::Acquire);
         let [magic, version, lane, bulk] = [0, 1, 2, 3].map(field);
@@ -172,13 +182,17 @@ impl Layout {
         if version != VERSION {
             return Err(RingError::Header { field: "version", found: version, expected: "1" });
         }
-        let layout = Self::new(lane, bulk)?;
-        layout.check_fit(region)?;
-        Ok(layout)
+        Self::new(lane, bulk)
     }
 
-    fn check_fit(&self, region: &Region) -> Result<(), RingError> {
-        if self.region_bytes() > region.bytes() as u64 { Err(too_short(region)) } else { Ok(()) }
+    /// Checks that memory of so many bytes holds all of it.
+    pub(crate) fn check_fit(&self, bytes: u64) -> Result<(), RingError> {
+        if self.region_bytes() > bytes { Err(too_short(bytes)) } else { Ok(()) }
+    }
+
+    /// The same without a bulk area: what a guest uses that cannot map so much.
+    pub(crate) fn without_bulk(self) -> Self {
+        Self { bulk_bytes: 0, ..self }
     }
 
     /// Returns the lane in which `writer` produces.
@@ -187,9 +201,9 @@ impl Layout {
     }
 }
 
-fn too_short(region: &Region) -> RingError {
+fn too_short(found: u64) -> RingError {
     let expected = "long enough for the sizes in its header";
-    RingError::Header { field: "length", found: region.bytes() as u64, expected }
+    RingError::Header { field: "length", found, expected }
 }
 
 /// One direction: the places of its control words, and its data.

@@ -1,6 +1,6 @@
 //! A stream of bytes through memory that is shared with a peer who is not trusted.
 //!
-//! A [`Region`] holds two lanes, one for each direction, and a [`Bulk`] area. [`Duplex`] is one
+//! A [`Region`] holds two lanes, one for each direction, and a bulk [`Area`]. [`Duplex`] is one
 //! end of the stream: it spins for a moment, then sleeps on a [`Doorbell`], which the other side
 //! rings only if somebody sleeps. The bytes of the region are described in `docs/ring.md`.
 //!
@@ -48,7 +48,7 @@ mod spin;
 mod sync;
 
 pub use bell::{Doorbell, EventBell, SocketBell, ThreadBell, Woken, naps};
-pub use bulk::{Bulk, GRAIN_BYTES, Span, Spans};
+pub use bulk::{Area, GRAIN_BYTES, Span, Spans};
 pub use duplex::{Bells, Duplex};
 pub use error::RingError;
 #[cfg(not(loom))]

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use crate::{Layout, Region, RingError};
+use crate::{HEAD_BYTES, Layout, Region, RingError};
 
 /// What the maker promises: the length stays, and so does the promise. Without it the other side
 /// could shorten the file, and our next access would be SIGBUS.
@@ -30,7 +30,8 @@ pub fn create(layout: &Layout) -> Result<(OwnedFd, Region), RingError> {
     Ok((file, region))
 }
 
-/// Maps a peer's memory file and reads its layout.
+/// Maps a peer's memory file and reads its layout. A process that may not map so much (RLIMIT_AS)
+/// maps no bulk area, and has none.
 ///
 /// # Errors
 /// [`RingError::Unsealed`] if its length could still change, [`RingError::Header`] if it is no
@@ -50,9 +51,11 @@ pub fn join(file: impl AsFd) -> Result<(Region, Layout), RingError> {
         let expected = "at most as long as the largest layout";
         return Err(RingError::Header { field: "length", found: bytes as u64, expected });
     }
-    let region = Region::map(&file, bytes)?;
-    let layout = Layout::read(&region)?;
-    Ok((region, layout))
+    // Read once, and before much is mapped.
+    let layout = Layout::announced(&Region::map(&file, bytes.min(HEAD_BYTES))?)?;
+    layout.check_fit(bytes as u64)?;
+    let map = |layout: Layout| Ok((Region::map(&file, length(layout.region_bytes())?)?, layout));
+    map(layout).or_else(|_| map(layout.without_bulk()))
 }
 
 fn length(bytes: u64) -> Result<usize, RingError> {

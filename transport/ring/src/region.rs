@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fd::{AsFd, AsRawFd};
+use rustix::mm::{Advice, madvise};
 
 use crate::RingError;
 
@@ -96,6 +97,19 @@ impl Region {
         let end = offset.checked_add(bytes).expect("an offset within the region");
         assert!(end <= self.bytes, "{offset} + {bytes} lies beyond {}", self.bytes);
         self.base.wrapping_add(offset)
+    }
+
+    /// Gives the whole pages of a piece back to the system, and to the file behind it: they read as
+    /// zeroes then, for both sides.
+    ///
+    /// # Errors
+    /// [`RingError::System`] where there is no such file behind the memory, or it cannot have holes.
+    pub fn discard(&self, offset: usize, bytes: usize) -> Result<(), RingError> {
+        let from = self.address(offset, bytes);
+        let failed = RingError::system("giving shared memory back");
+        // SAFETY: `address` checked that the piece is in the region, which lives as long as self.
+        // The contents change as if a peer had written zeroes, and nobody has a reference there.
+        unsafe { madvise(from.cast(), bytes, Advice::LinuxRemove) }.map_err(failed)
     }
 
     /// Borrows the control word at `offset` for one operation.

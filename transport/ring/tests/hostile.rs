@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use vgpu_ring::{
-    Bells, Bulk, Doorbell, Duplex, HEAD_BYTES, Layout, Region, RingError, Side, ThreadBell, Woken,
+    Area, Bells, Doorbell, Duplex, HEAD_BYTES, Layout, Region, RingError, Side, ThreadBell, Woken,
 };
 
 const LANE_BYTES: u64 = 4096;
@@ -173,7 +173,7 @@ fn a_header_that_lies_is_refused_by_its_field() {
 #[test]
 fn a_span_outside_the_bulk_area_is_refused() {
     let layout = Layout::new(LANE_BYTES, 8192).expect("sizes that fit");
-    let bulk = Bulk::new(&Region::heap(layout.region_bytes() as usize), &layout);
+    let bulk = Area::new(&Region::heap(layout.region_bytes() as usize), &layout);
     bulk.copy_in(8192 - 5, b"tail!").expect("the last five bytes");
     let mut found = [0; 5];
     bulk.copy_out(8192 - 5, &mut found).expect("the last five bytes");

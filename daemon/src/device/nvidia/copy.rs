@@ -8,6 +8,7 @@ use vgpu_link::wire::header::BULK_BYTES_MAX;
 
 use super::foreign::{Pointer, Raw};
 use super::generated::driver::Driver;
+pub(super) use super::pinned::{span_copy, span_copy_async};
 use super::staging::{Place, User};
 use super::{Life, Nvidia, PER_THREAD};
 use crate::device::Copied;

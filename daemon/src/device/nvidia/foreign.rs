@@ -101,6 +101,12 @@ impl<'a> Raw<'a> {
         Self(std::ptr::without_provenance_mut(address), PhantomData)
     }
 
+    /// Memory that is shared with the client, who may change it at any time: nobody here looks at
+    /// it through this, only the library and the device do.
+    pub fn shared(address: u64) -> Self {
+        Self(std::ptr::with_exposed_provenance_mut(address as usize), PhantomData)
+    }
+
     /// Where it is.
     pub fn address(self) -> *mut c_void {
         self.0

@@ -30,6 +30,7 @@ mod memory;
 mod module;
 mod node;
 mod occupancy;
+mod pinned;
 mod pool;
 mod staging;
 mod state;
@@ -42,9 +43,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vgpu_abi::cuda::Error;
+use vgpu_link::Area;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
+use super::spans::Spans;
 use super::{Bank, Deliveries, Devices, Functions};
 use crate::dispatch::{Answer, Call, Finish, Wait, dispatch};
 use crate::store::Store;
@@ -93,6 +96,8 @@ pub(crate) struct Nvidia {
     /// Sources that copies may still read.
     held: Vec<volume::Held>,
     staging: Staging,
+    /// Pinned memory of the client.
+    spans: Spans<pinned::Registered>,
     functions: Arc<Functions>,
     node_functions: NodeFunctions,
     bank: Box<dyn Bank>,
@@ -126,11 +131,17 @@ impl Nvidia {
             blas: Blas::new(cublas),
             held: Vec::new(),
             staging: Staging::default(),
+            spans: Spans::new(None),
             bank: Box::new(bank),
             deliveries: Arc::default(),
             functions: Arc::default(),
             node_functions: NodeFunctions::default(),
         }
+    }
+
+    /// Takes up the memory that the client shares with us.
+    pub fn sharing(self, area: Option<Area>) -> Self {
+        Self { spans: Spans::new(area), ..self }
     }
 
     /// Makes the caller's context current on this thread, if another one is.
@@ -200,10 +211,11 @@ impl Nvidia {
         if let Some(life) = self.lives.remove(&context) {
             *life.lock().unwrap_or_else(PoisonError::into_inner) = false;
         }
-        if self.staging.is_used_by(context) {
+        if self.staging.is_used_by(context) || self.is_registered_in(context) {
             // Fails only where the context is broken, and unpins all by its end.
             let _ = self.enter_context(context);
             self.staging.end_context(&*self.driver, context);
+            self.unregister_all(context);
         }
     }
 

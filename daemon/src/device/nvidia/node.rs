@@ -12,6 +12,7 @@ use super::Nvidia;
 use super::foreign::{Bytes, Pointer, Raw, given};
 use super::handles::Kind;
 use super::host_function::HOST_BYTES;
+use crate::device::spans;
 
 pub(super) const KERNEL_BYTES: usize = size_of::<CUDA_KERNEL_NODE_PARAMS_v2>();
 pub(super) const COPY_BYTES: usize = size_of::<CUDA_MEMCPY3D_v2>();
@@ -57,7 +58,7 @@ impl Nvidia {
                 let launch = params.launch.pop().ok_or(missing)?;
                 Work::Kernel(Box::new(self.kernel_work(launch, context)?))
             }
-            Type::MEMCPY => Work::Copy(copy(&params.copy.pop().ok_or(missing)?)?),
+            Type::MEMCPY => Work::Copy(self.copy_work(&params.copy.pop().ok_or(missing)?)?),
             Type::MEMSET => Work::Set(set(&params.set.pop().ok_or(missing)?)),
             Type::EMPTY => Work::Empty,
             Type::GRAPH => Work::Graph(self.handles.find(Kind::Graph, params.handle)?),
@@ -117,7 +118,7 @@ impl Nvidia {
             Type::MEMCPY => {
                 let mut bytes = Bytes([0; COPY_BYTES]);
                 self.driver.graph_memcpy_node_get_params(node, &mut bytes)?;
-                params.copy.push(told_copy(&bytes)?);
+                params.copy.push(self.told_copy(&bytes)?);
             }
             Type::MEMSET => {
                 let mut bytes = Bytes([0; SET_BYTES]);
@@ -186,8 +187,10 @@ impl Nvidia {
     }
 }
 
-/// Where the fields of one side of a copy lie: x, y, z, level, kind, address, pitch, height.
-const SIDES: [[usize; 8]; 2] = [
+/// Where the fields of one side of a copy lie: x, y, z, level, kind, device, host, pitch, height.
+type Side = [usize; 9];
+
+const SIDES: [Side; 2] = [
     [
         offset_of!(CUDA_MEMCPY3D_v2, srcXInBytes),
         offset_of!(CUDA_MEMCPY3D_v2, srcY),
@@ -195,6 +198,7 @@ const SIDES: [[usize; 8]; 2] = [
         offset_of!(CUDA_MEMCPY3D_v2, srcLOD),
         offset_of!(CUDA_MEMCPY3D_v2, srcMemoryType),
         offset_of!(CUDA_MEMCPY3D_v2, srcDevice),
+        offset_of!(CUDA_MEMCPY3D_v2, srcHost),
         offset_of!(CUDA_MEMCPY3D_v2, srcPitch),
         offset_of!(CUDA_MEMCPY3D_v2, srcHeight),
     ],
@@ -205,6 +209,7 @@ const SIDES: [[usize; 8]; 2] = [
         offset_of!(CUDA_MEMCPY3D_v2, dstLOD),
         offset_of!(CUDA_MEMCPY3D_v2, dstMemoryType),
         offset_of!(CUDA_MEMCPY3D_v2, dstDevice),
+        offset_of!(CUDA_MEMCPY3D_v2, dstHost),
         offset_of!(CUDA_MEMCPY3D_v2, dstPitch),
         offset_of!(CUDA_MEMCPY3D_v2, dstHeight),
     ],
@@ -217,51 +222,72 @@ pub(super) const SHAPE: [usize; 3] = [
     offset_of!(CUDA_MEMCPY3D_v2, Depth),
 ];
 
-/// Puts a copy into the driver's words.
-///
-/// # Errors
-/// NOT_SUPPORTED for memory of the program, which is not here, and for arrays.
-fn copy(copy: &NodeCopy) -> Result<Bytes<COPY_BYTES>, Error> {
-    let mut bytes = Bytes([0; COPY_BYTES]);
-    for (side, end) in SIDES.into_iter().zip([&copy.from, &copy.to]) {
-        if ![Place::DEVICE, Place::UNIFIED].contains(&Place(end.kind)) {
-            return Err(Error::NOT_SUPPORTED);
+impl Nvidia {
+    /// Puts a copy into the driver's words.
+    ///
+    /// # Errors
+    /// INVALID_VALUE for a place that is in no span of the client's pinned memory; NOT_SUPPORTED
+    /// for arrays.
+    pub(super) fn copy_work(&mut self, copy: &NodeCopy) -> Result<Bytes<COPY_BYTES>, Error> {
+        let mut bytes = Bytes([0; COPY_BYTES]);
+        for (side, end) in SIDES.into_iter().zip([&copy.from, &copy.to]) {
+            let [x, y, z, level, kind, device, host, pitch, height] = side;
+            match Place(end.kind) {
+                Place::DEVICE | Place::UNIFIED => {
+                    bytes.put(kind, Place::DEVICE.0.to_ne_bytes());
+                    bytes.put(device, end.address.to_ne_bytes());
+                }
+                Place::HOST => {
+                    let (first, length) = spans::extent(end, copy)?;
+                    // The driver adds to the base what leads to the first row.
+                    let before = first - end.address;
+                    let base = self.span_address(first, length)?.wrapping_sub(before);
+                    bytes.put(kind, Place::HOST.0.to_ne_bytes());
+                    bytes.put(host, base.to_ne_bytes());
+                }
+                _ => return Err(Error::NOT_SUPPORTED),
+            }
+            let fields = [end.x_bytes, end.y, end.z, end.level, end.pitch, end.height];
+            for (at, field) in [x, y, z, level, pitch, height].into_iter().zip(fields) {
+                bytes.put(at, field.to_ne_bytes());
+            }
         }
-        let [x, y, z, level, kind, address, pitch, height] = side;
-        bytes.put(kind, Place::DEVICE.0.to_ne_bytes());
-        bytes.put(address, end.address.to_ne_bytes());
-        let fields = [end.x_bytes, end.y, end.z, end.level, end.pitch, end.height];
-        for (at, field) in [x, y, z, level, pitch, height].into_iter().zip(fields) {
-            bytes.put(at, field.to_ne_bytes());
+        for (at, size) in SHAPE.into_iter().zip([copy.width_bytes, copy.height, copy.depth]) {
+            bytes.put(at, size.to_ne_bytes());
         }
+        Ok(bytes)
     }
-    for (at, size) in SHAPE.into_iter().zip([copy.width_bytes, copy.height, copy.depth]) {
-        bytes.put(at, size.to_ne_bytes());
-    }
-    Ok(bytes)
-}
 
-/// Reads a copy that the driver tells.
-fn told_copy(bytes: &Bytes<COPY_BYTES>) -> Result<NodeCopy, Error> {
-    let number = |at| u64::from_ne_bytes(bytes.take(at));
-    let end = |[x, y, z, level, kind, address, pitch, height]: [usize; 8]| {
-        let kind = u32::from_ne_bytes(bytes.take(kind));
-        if ![Place::DEVICE, Place::UNIFIED].contains(&Place(kind)) {
-            return Err(Error::NOT_SUPPORTED);
-        }
-        Ok(NodeCopyEnd {
-            kind,
-            address: number(address),
-            x_bytes: number(x),
-            y: number(y),
-            z: number(z),
-            level: number(level),
-            pitch: number(pitch),
-            height: number(height),
-        })
-    };
-    let [width_bytes, height, depth] = SHAPE.map(number);
-    Ok(NodeCopy { from: end(SIDES[0])?, to: end(SIDES[1])?, width_bytes, height, depth })
+    /// Reads a copy that the driver tells. What lies in the memory that is shared with the client
+    /// is told by its offset there.
+    fn told_copy(&self, bytes: &Bytes<COPY_BYTES>) -> Result<NodeCopy, Error> {
+        let number = |at| u64::from_ne_bytes(bytes.take(at));
+        let end = |[x, y, z, level, kind, device, host, pitch, height]: Side| {
+            let kind = u32::from_ne_bytes(bytes.take(kind));
+            let address = match Place(kind) {
+                Place::DEVICE | Place::UNIFIED => number(device),
+                Place::HOST => number(host),
+                _ => return Err(Error::NOT_SUPPORTED),
+            };
+            let (kind, address) = match self.spans.offset(address) {
+                Some(offset) => (Place::HOST.0, offset),
+                None if Place(kind) == Place::HOST => return Err(Error::NOT_SUPPORTED),
+                None => (kind, address),
+            };
+            Ok(NodeCopyEnd {
+                kind,
+                address,
+                x_bytes: number(x),
+                y: number(y),
+                z: number(z),
+                level: number(level),
+                pitch: number(pitch),
+                height: number(height),
+            })
+        };
+        let [width_bytes, height, depth] = SHAPE.map(number);
+        Ok(NodeCopy { from: end(SIDES[0])?, to: end(SIDES[1])?, width_bytes, height, depth })
+    }
 }
 
 /// Where the fields of a set lie: target, pitch, value, element's bytes, width, height.

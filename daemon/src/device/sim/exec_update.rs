@@ -7,7 +7,7 @@ use vgpu_abi::cuda::{
     CUgraphExecUpdateResult as Outcome, CUgraphInstantiate_flags as Flags,
     CUlaunchAttributeID as Id, CUmemorytype, Error,
 };
-use vgpu_link::wire::cuda::{NodeCopy, NodeSet};
+use vgpu_link::wire::cuda::{NodeCopy, NodeCopyEnd, NodeSet};
 
 use super::Sim;
 use super::code::Launch;
@@ -170,9 +170,19 @@ impl Sim {
         let kind = |kind| CUmemorytype(kind) == CUmemorytype::ARRAY;
         let is_like = kind(old.from.kind) == kind(new.from.kind)
             && kind(old.to.kind) == kind(new.to.kind)
-            && self.is_same_place(old.from.address, new.from.address)
-            && self.is_same_place(old.to.address, new.to.address);
+            && self.is_same_end(&old.from, &new.from)
+            && self.is_same_end(&old.to, &new.to);
         is_like.then_some(())
+    }
+
+    /// Says whether two ends of copies are both the program's, or as [`Self::is_same_place`].
+    fn is_same_end(&self, old: &NodeCopyEnd, new: &NodeCopyEnd) -> bool {
+        let is_span = |end: &NodeCopyEnd| CUmemorytype(end.kind) == CUmemorytype::HOST;
+        match (is_span(old), is_span(new)) {
+            (true, true) => true,
+            (false, false) => self.is_same_place(old.address, new.address),
+            _ => false,
+        }
     }
 
     fn check_set(&self, old: &NodeSet, new: &NodeSet) -> Option<()> {

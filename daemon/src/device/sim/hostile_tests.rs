@@ -1,6 +1,7 @@
 //! The simulated device asked by a client that makes everything up: it answers or refuses, and the
 //! account of memory stays right.
 
+use vgpu_link::Area;
 use vgpu_link::wire::cuda::*;
 use vgpu_link::wire::{Payload, Request};
 
@@ -13,8 +14,8 @@ use crate::store::{Place, Store};
 /// Every opcode of the driver API that is handed out so far lies below this.
 const OPCODE_MAX: u32 = 0x310;
 
-/// Longest payload of a message without text, in bytes; the sets of rows are the longest.
-const FIELDS_BYTES_MAX: usize = 64;
+/// Longest payload of a message without text, in bytes; those that copy spans are the longest.
+const FIELDS_BYTES_MAX: usize = 160;
 
 /// Memory of the device: 64 MiB, because a made-up set may well fill it.
 const TOTAL: u64 = 64 << 20;
@@ -81,6 +82,7 @@ impl Client {
 fn made_up_requests_are_answered_or_refused_and_the_account_stays_right() {
     let bank = OwnBank::new(TOTAL);
     let sim = Sim::new(Profile::load(2), bank.clone(), Store::open(&Place::default()));
+    let sim = sim.sharing(Some(Area::heap(64 << 12)));
     let random = fastrand::Rng::with_seed(0xbad);
     let mut client =
         Client { random, sim, answer: Answer::default(), told: Vec::new(), contexts: Vec::new() };

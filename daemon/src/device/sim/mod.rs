@@ -34,6 +34,8 @@ pub(crate) mod ptx;
 mod queue;
 mod run;
 #[cfg(test)]
+mod span_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod virtual_memory_tests;
@@ -46,9 +48,11 @@ pub(crate) use profile::Profile;
 use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
+use vgpu_link::Area;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{DeviceStateReply, SnapshotReply};
 
+use super::spans::Spans;
 use super::{Bank, Deliveries, Devices, Functions};
 use crate::dispatch::{Answer, Call, Finish, dispatch};
 use crate::store::Store;
@@ -70,6 +74,8 @@ pub(crate) struct Sim {
     contexts: Contexts,
     memory: Memory,
     physical: PhysicalMemory,
+    /// Pinned memory of the client.
+    spans: Spans<()>,
     arrays: Arrays,
     pools: Pools,
     queues: Queues,
@@ -140,6 +146,7 @@ impl Sim {
             contexts: Contexts::new(devices),
             memory: Memory::new(devices),
             physical: PhysicalMemory::new(),
+            spans: Spans::new(None),
             arrays: Arrays::new(),
             pools: Pools::new(devices),
             queues: Queues::new(),
@@ -154,6 +161,11 @@ impl Sim {
             deliveries: Arc::default(),
             functions: Arc::default(),
         }
+    }
+
+    /// Takes up the memory that the client shares with us.
+    pub fn sharing(self, area: Option<Area>) -> Self {
+        Self { spans: Spans::new(area), ..self }
     }
 
     /// Allocates memory of a context's device.

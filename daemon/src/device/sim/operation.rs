@@ -10,7 +10,7 @@ use vgpu_link::wire::cuda::{NodeCopy, NodeCopyEnd, NodeSet};
 use super::Sim;
 use super::blas::Work;
 use super::code::Launch;
-use crate::device::Holds;
+use crate::device::{Holds, spans};
 
 /// One piece of work for a stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +19,7 @@ pub(crate) enum Operation {
     Empty,
     /// A kernel.
     Launch(Launch),
-    /// A copy within device memory.
+    /// A copy within device memory, or between it and pinned memory of the client.
     Copy(NodeCopy),
     /// A set of device memory.
     Set(NodeSet),
@@ -59,7 +59,11 @@ impl Operation {
 /// One end of a copy: where it begins, and how far it is to the next row and the next slice.
 #[derive(Debug, Clone, Copy)]
 struct Lattice {
+    /// Whether it is in the client's pinned memory, where places are offsets in the bulk area.
+    is_span: bool,
     first: u64,
+    /// From there to the end of the last row.
+    bytes: u64,
     row: u64,
     slice: u64,
 }
@@ -73,32 +77,17 @@ impl Lattice {
 /// Lays out one end of a copy, and checks that its rows and slices do not overlap.
 ///
 /// # Errors
-/// NOT_SUPPORTED where the end is no plain device memory; INVALID_VALUE.
+/// NOT_SUPPORTED where the end is no plain memory; INVALID_VALUE.
 fn lattice(end: &NodeCopyEnd, copy: &NodeCopy) -> Result<Lattice, Error> {
-    let is_device = [CUmemorytype::DEVICE, CUmemorytype::UNIFIED].contains(&CUmemorytype(end.kind));
-    if !is_device {
-        return Err(Error::NOT_SUPPORTED);
-    }
-    let (is_flat, is_one_slice) = (copy.height == 1 && copy.depth == 1, copy.depth == 1);
-    let fits =
-        |what: u64, offset: u64, room: u64| offset.checked_add(what).is_some_and(|end| end <= room);
-    if !is_flat && !fits(copy.width_bytes, end.x_bytes, end.pitch)
-        || !is_one_slice && !fits(copy.height, end.y, end.height)
-        || end.level != 0
-    {
-        return Err(Error::INVALID_VALUE);
-    }
-    let first = || {
-        let slice = end.pitch.checked_mul(end.height)?;
-        let offset = end.z.checked_mul(slice)?.checked_add(end.y.checked_mul(end.pitch)?)?;
-        let first = end.address.checked_add(offset)?.checked_add(end.x_bytes)?;
-        // The end of the last row is the last that is ever computed.
-        let rows = (copy.height - 1).checked_mul(end.pitch)?;
-        let slices = (copy.depth - 1).checked_mul(slice)?;
-        first.checked_add(slices)?.checked_add(rows)?.checked_add(copy.width_bytes)?;
-        Some(Lattice { first, row: end.pitch, slice })
+    let is_span = match CUmemorytype(end.kind) {
+        CUmemorytype::DEVICE | CUmemorytype::UNIFIED => false,
+        CUmemorytype::HOST => true,
+        _ => return Err(Error::NOT_SUPPORTED),
     };
-    first().ok_or(Error::INVALID_VALUE)
+    let (first, bytes) = spans::extent(end, copy)?;
+    // Rows and slices that there are do not overflow: `extent` has added them up.
+    let slice = end.pitch.wrapping_mul(end.height);
+    Ok(Lattice { is_span, first, bytes, row: end.pitch, slice })
 }
 
 /// Counts the bytes from the first row's beginning to the last one's end.
@@ -166,9 +155,16 @@ impl Sim {
             return Ok(None);
         }
         let ends = [lattice(&copy.to, copy)?, lattice(&copy.from, copy)?];
+        if ends.iter().all(|end| end.is_span) {
+            // Within the program, which no device does.
+            return Err(Error::NOT_SUPPORTED);
+        }
         for end in ends {
-            let last = end.at(copy.height - 1, copy.depth - 1) + copy.width_bytes;
-            self.memory.read(end.first, last - end.first)?;
+            if end.is_span {
+                self.spans.check(end.first, end.bytes)?;
+            } else {
+                self.memory.read(end.first, end.bytes)?;
+            }
         }
         Ok(Some(ends))
     }
@@ -177,10 +173,34 @@ impl Sim {
         let Some([to, from]) = self.examine_copy(copy)? else { return Ok(()) };
         for slice in 0..copy.depth {
             for row in 0..copy.height {
-                self.memory.copy(to.at(row, slice), from.at(row, slice), copy.width_bytes)?;
+                let places = [to.at(row, slice), from.at(row, slice)];
+                self.copy_row([to.is_span, from.is_span], places, copy.width_bytes)?;
             }
         }
         Ok(())
+    }
+
+    /// Copies a row that was examined. Between a span and the device it is one copy, from where
+    /// the client put it to where the device has it.
+    fn copy_row(
+        &mut self,
+        is_span: [bool; 2],
+        [to, from]: [u64; 2],
+        bytes: u64,
+    ) -> Result<(), Error> {
+        let outside = |_| Error::INVALID_VALUE;
+        match is_span {
+            [false, false] => self.memory.copy(to, from, bytes),
+            [false, true] => {
+                let area = self.spans.check(from, bytes)?;
+                area.copy_out(from, self.memory.write(to, bytes)?).map_err(outside)
+            }
+            [true, false] => {
+                let area = self.spans.check(to, bytes)?;
+                area.copy_in(to, self.memory.read(from, bytes)?).map_err(outside)
+            }
+            [true, true] => Err(Error::NOT_SUPPORTED),
+        }
     }
 
     fn set(&mut self, set: &NodeSet) -> Result<(), Error> {

@@ -69,4 +69,16 @@ pub trait CopyCalls {
         let _ = (call, request);
         Err(Error::NOT_SUPPORTED)
     }
+
+    /// Does `SpanCopy`.
+    fn span_copy(&mut self, call: &Call, request: cuda::SpanCopy) -> Result<Wait<()>, Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
+
+    /// Does `SpanCopyAsync`.
+    fn span_copy_async(&mut self, call: &Call, request: cuda::SpanCopyAsync) -> Result<(), Error> {
+        let _ = (call, request);
+        Err(Error::NOT_SUPPORTED)
+    }
 }

@@ -20,6 +20,7 @@ mod memory;
 mod module;
 mod occupancy;
 mod peer;
+mod pinned;
 mod pool;
 mod set;
 mod stream;
@@ -42,6 +43,7 @@ pub use memory::MemoryCalls;
 pub use module::ModuleCalls;
 pub use occupancy::OccupancyCalls;
 pub use peer::PeerCalls;
+pub use pinned::PinnedCalls;
 pub use pool::PoolCalls;
 pub use set::SetCalls;
 pub use stream::StreamCalls;
@@ -74,6 +76,7 @@ pub trait Device:
     + ModuleCalls
     + OccupancyCalls
     + PeerCalls
+    + PinnedCalls
     + PoolCalls
     + SetCalls
     + StreamCalls
@@ -100,6 +103,7 @@ impl<
         + ModuleCalls
         + OccupancyCalls
         + PeerCalls
+        + PinnedCalls
         + PoolCalls
         + SetCalls
         + StreamCalls
@@ -586,6 +590,16 @@ pub fn dispatch(
         }
         <cuda::LaunchHostFunction as Request>::OPCODE => {
             answer.done(payload, |r, _| device.launch_host_function(call, r))
+        }
+        <cuda::SpanPin as Request>::OPCODE => answer.done(payload, |r, _| device.span_pin(call, r)),
+        <cuda::SpanUnpin as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.span_unpin(call, r))
+        }
+        <cuda::SpanCopy as Request>::OPCODE => {
+            answer.wait(payload, |r, _| device.span_copy(call, r))
+        }
+        <cuda::SpanCopyAsync as Request>::OPCODE => {
+            answer.done(payload, |r, _| device.span_copy_async(call, r))
         }
         <cublas::CreateHandle as Request>::OPCODE => {
             answer.done(payload, |r, _| device.create_handle(call, r))

@@ -20,7 +20,7 @@ use vgpu_guest::wire::cuda::{
 
 use super::graph::{edge_data, edges, plain_edges};
 use crate::borrowed::{self, Borrowed, HostCopy, Way};
-use crate::{captures, devices, handles, remote};
+use crate::{captures, devices, handles, remote, spans};
 
 /// What was last answered about a stream's dependencies. Programs are given pointers to it, which
 /// hold "until the next API call which operates on the stream or until the capture is terminated".
@@ -156,11 +156,11 @@ pub(super) fn copy(
     bytes: usize,
     stream: CUstream,
 ) -> Result<(), Error> {
+    if let Some(copy) = spans::line(way, place.memory().address(), device, bytes)? {
+        return spans::copy(copy, Some(stream));
+    }
     let copy = HostCopy::line(way, place, bytes)?;
-    let (to, from) = match way {
-        Way::In => (device, copy.stand_in),
-        Way::Out => (copy.stand_in, device),
-    };
+    let (from, to) = way.order(copy.stand_in, device);
     let byte_count = bytes as u64;
     let request =
         MemcpyDtoDAsyncV2 { dst_device: to, src_device: from, byte_count, stream: stream.0 };

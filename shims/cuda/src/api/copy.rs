@@ -2,9 +2,11 @@
 //!
 //! A copy longer than a frame's bulk part travels as several messages, in order.
 //!
-//! What an asynchronous copy promises: the source of a copy to the device is captured before the
-//! call returns, be it pageable or pinned; a copy to the program is complete when a call has
-//! synchronised with it. What is too much for that (`session::post_copy`) is complete when the call
+//! Between memory that the host sees, too, and a device nothing travels (`spans`): that is read and
+//! written when the stream comes to the copy.
+//!
+//! What another asynchronous copy promises: the source of a copy to the device is captured before
+//! the call returns; a copy to the program is complete when a call has synchronised with it. What is too much for that (`session::post_copy`) is complete when the call
 //! returns, as copies to pageable memory may be.
 
 use vgpu_abi::cuda::{CUcontext, CUdeviceptr, CUstream, Error};
@@ -19,7 +21,7 @@ use vgpu_guest::{reach, reserve, session};
 
 use super::{capture, host_function};
 use crate::borrowed::Way;
-use crate::{captures, contexts, handles, pinned, ranges, remote, work};
+use crate::{captures, contexts, handles, pinned, ranges, remote, spans, work};
 
 /// Longest synchronous copy to the device that is not waited for: 64 KiB, as CUDA itself does not
 /// wait for such copies (CUDA Driver API, API synchronization behavior).
@@ -35,6 +37,9 @@ pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), 
     check_own(source)?;
     captures::check_unsafe()?;
     await_functions(LEGACY)?;
+    if session::has_copies_into(start(source), source.len() as u64)? {
+        await_stream(LEGACY)?;
+    }
     let is_small = (1..=POSTED_BYTES_MAX).contains(&source.len());
     let is_idle = !captures::any() && !work::is_pending(LEGACY)? && !session::has_copies()?;
     if is_small && is_idle {
@@ -45,6 +50,9 @@ pub(crate) fn memcpy_hto_d_v2(target: CUdeviceptr, source: &[u8]) -> Result<(), 
         session::post_parts(reached.readable(source, request).into_iter())?;
         remote::settle(LEGACY)?;
         return reached.check();
+    }
+    if let Some(copy) = spans::line(Way::In, start(source), target, source.len())? {
+        return spans::copy(copy, None);
     }
     let parts = source.chunks(BULK_BYTES_MAX).zip(offsets());
     let request = |offset| MemcpyHtoDV2 { dst_device: target + offset };
@@ -60,6 +68,9 @@ pub(crate) fn memcpy_dto_h_v2(target: &mut [u8], source: CUdeviceptr) -> Result<
     ranges::check(source, target.len() as u64)?;
     check_own(target)?;
     captures::check_unsafe()?;
+    if let Some(copy) = spans::line(Way::Out, start(target), source, target.len())? {
+        return spans::copy(copy, None);
+    }
     fetch(target, source)
 }
 
@@ -107,22 +118,40 @@ pub(crate) fn memcpy_hto_d_async_v2(
     if capture::is_active(stream)? {
         return capture::copy(Way::In, Kept::of(source), target, source.len(), stream);
     }
-    await_source(source.as_ptr().addr() as u64, stream)?;
+    // One that nothing in its stream holds up may be read at once, and then nobody need wait for it:
+    // so are those that are short.
+    if (source.len() > POSTED_BYTES_MAX || work::is_pending(stream)?)
+        && let Some(copy) = spans::line(Way::In, start(source), target, source.len())?
+    {
+        return spans::copy(copy, Some(stream));
+    }
+    await_source(start(source), source.len() as u64, stream)?;
     send_behind(target, source, stream)
 }
 
-/// Waits for what a stream does, if the source of a copy behind it is pinned and functions of the
-/// program have not returned: they may yet write it. Other memory may be read at once (API
-/// synchronization behavior, Memcpy), and is: a function may wait for the thread that copies it.
-pub(crate) fn await_source(source: u64, stream: CUstream) -> Result<(), Error> {
-    if pinned::find(source).is_some() { await_functions(stream) } else { Ok(()) }
+fn start(place: &[u8]) -> u64 {
+    place.as_ptr().addr() as u64
+}
+
+/// Waits for what a stream does, if the source of a copy behind it may yet be written: by a copy
+/// that is under way, and if it is pinned, by functions of the program that have not returned. Other
+/// memory may be read at once (API synchronization behavior, Memcpy), and is: a function may wait
+/// for the thread that copies it.
+pub(crate) fn await_source(source: u64, bytes: u64, stream: CUstream) -> Result<(), Error> {
+    let place = pinned::find(source);
+    let is_shared = place.is_some_and(|place| place.offset.is_some());
+    if is_shared && work::is_pending(stream)? || session::has_copies_into(source, bytes)? {
+        return await_stream(stream);
+    }
+    if place.is_some() { await_functions(stream) } else { Ok(()) }
 }
 
 /// Waits for what a stream does, while functions of the program have not returned.
 pub(crate) fn await_functions(stream: CUstream) -> Result<(), Error> {
-    if !host_function::are_launched() {
-        return Ok(());
-    }
+    if host_function::are_launched() { await_stream(stream) } else { Ok(()) }
+}
+
+fn await_stream(stream: CUstream) -> Result<(), Error> {
     if captures::any() {
         // Not by way of `remote`, which would take it for an unsafe call of the program.
         return Ok(session::call_and_collect(&StreamSynchronize { stream: stream.0 })?);
@@ -162,6 +191,9 @@ pub(crate) fn memcpy_dto_h_async_v2(
     }
     if capture::is_active(stream)? {
         return capture::copy(Way::Out, target.keep(), source, bytes, stream);
+    }
+    if let Some(copy) = spans::line(Way::Out, target.address(), source, bytes)? {
+        return spans::copy(copy, Some(stream));
     }
     if !reach::is_writable(std::ptr::without_provenance(target.address() as usize), bytes) {
         return Err(Error::INVALID_VALUE);

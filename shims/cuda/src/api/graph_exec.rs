@@ -246,7 +246,7 @@ pub(crate) fn graph_exec_memcpy_node_set_params(
     context: CUcontext,
 ) -> Result<(), Error> {
     remote::ready()?;
-    change(exec, node, node_params::copy_on_device(params, context)?)
+    change(exec, node, node_params::copy_in_sight(params, context)?)
 }
 
 /// Changes what a node of an executable graph sets.

@@ -264,7 +264,7 @@ pub(crate) fn graph_memcpy_node_set_params(
     node: CUgraphNode,
     params: Memory<'_>,
 ) -> Result<(), Error> {
-    change(node, node_params::copy_on_device(params, CUcontext(0))?)
+    change(node, node_params::copy_in_sight(params, CUcontext(0))?)
 }
 
 /// Changes what a node sets.

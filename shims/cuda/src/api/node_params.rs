@@ -9,15 +9,15 @@ use vgpu_abi::cuda::{
     CUDA_KERNEL_NODE_PARAMS_v2, CUDA_MEMCPY3D_v2, CUDA_MEMSET_NODE_PARAMS_v1, CUcontext,
     CUgraphNodeParams, CUgraphNodeType as Type, CUmemorytype, Error,
 };
-use vgpu_guest::convert::{Memory, Readable};
+use vgpu_guest::convert::{Kept, Memory, Readable};
 use vgpu_guest::wire::cuda::{Dim3, KernelLaunch, NodeCopy, NodeCopyEnd, NodeParams, NodeSet};
 
 use crate::borrowed::{Borrowed, HostCopy, NodeFunction, Way};
 use crate::callback::HostFunction;
 use crate::code::function::function;
 use crate::code::{arguments, limits};
-use crate::volume::{Layout, Shape};
-use crate::{contexts, ranges};
+use crate::volume::{self, Layout, Shape};
+use crate::{contexts, ranges, spans};
 
 /// Where the union of `CUgraphNodeParams` stands.
 const UNION: usize = offset_of!(CUgraphNodeParams, unnamed16);
@@ -84,16 +84,21 @@ fn launch_at(params: Readable<'_>, at: usize, version: Version) -> Result<NodePa
     Ok(NodeParams { context, launch: vec![launch], ..plain(Type::KERNEL, 0) })
 }
 
-/// Reads a `CUDA_MEMCPY3D` that stays on the device.
+/// Reads a `CUDA_MEMCPY3D` whose ends the host sees, both of them.
 ///
 /// # Errors
-/// NOT_SUPPORTED where one end is memory of the program.
-pub(super) fn copy_on_device(params: Memory<'_>, context: CUcontext) -> Result<NodeParams, Error> {
-    checked(read_copy(params.readable(), 0)?, context.0)
+/// NOT_SUPPORTED where one end is other memory of the program.
+pub(super) fn copy_in_sight(params: Memory<'_>, context: CUcontext) -> Result<NodeParams, Error> {
+    let params = params.readable();
+    let mut copy = read_copy(params, 0)?;
+    match program_end(params, 0, &mut copy)? {
+        None => checked(copy, context.0),
+        Some(_) => Err(Error::NOT_SUPPORTED),
+    }
 }
 
-/// Reads a `CUDA_MEMCPY3D`, of which one end may be memory of the program: a place on the device
-/// stands in for it.
+/// Reads a `CUDA_MEMCPY3D`, of which one end may be memory of the program: if the host does not
+/// see it, a place on the device stands in for it.
 pub(super) fn copy(
     params: Memory<'_>,
     context: CUcontext,
@@ -107,24 +112,53 @@ fn copy_at(
     context: u64,
 ) -> Result<(NodeParams, Option<Borrowed>), Error> {
     let mut copy = read_copy(params, at)?;
-    let (reads, writes) = (is_program(&copy.from), is_program(&copy.to));
-    let (end, way) = match (reads, writes) {
-        (false, false) => {
-            return Ok((checked(copy, context)?, None));
-        }
+    let Some(program) = program_end(params, at, &mut copy)? else {
+        return Ok((checked(copy, context)?, None));
+    };
+    let ProgramEnd { way, base, layout, shape } = program;
+    let host = HostCopy::new(way, base, layout, shape)?;
+    let end = end_of(&mut copy, way);
+    *end =
+        NodeCopyEnd { level: end.level, ..host.packed().end(CUmemorytype::DEVICE, host.stand_in) };
+    Ok((checked(copy, context)?, Some(Borrowed::Copy(host))))
+}
+
+/// An end of a copy that is memory of the program.
+struct ProgramEnd {
+    way: Way,
+    base: Kept,
+    layout: Layout,
+    shape: Shape,
+}
+
+fn end_of(copy: &mut NodeCopy, way: Way) -> &mut NodeCopyEnd {
+    match way {
+        Way::In => &mut copy.from,
+        Way::Out => &mut copy.to,
+    }
+}
+
+/// Finds the end of a copy that is memory of the program. One that the host sees, too, becomes a
+/// span and is none.
+fn program_end(
+    params: Readable<'_>,
+    at: usize,
+    copy: &mut NodeCopy,
+) -> Result<Option<ProgramEnd>, Error> {
+    use CUDA_MEMCPY3D_v2 as P;
+    let (way, host, unified) = match (is_program(&copy.from), is_program(&copy.to)) {
+        (false, false) => return Ok(None),
         // A copy within the program, which no device does.
         (true, true) => return Err(Error::NOT_SUPPORTED),
-        (true, false) => (&mut copy.from, Way::In),
-        (false, true) => (&mut copy.to, Way::Out),
+        (true, false) => (Way::In, offset_of!(P, srcHost), offset_of!(P, srcDevice)),
+        (false, true) => (Way::Out, offset_of!(P, dstHost), offset_of!(P, dstDevice)),
     };
-    let place = match (way, CUmemorytype(end.kind)) {
-        (Way::In, CUmemorytype::HOST) => offset_of!(CUDA_MEMCPY3D_v2, srcHost),
-        (Way::In, _) => offset_of!(CUDA_MEMCPY3D_v2, srcDevice),
-        (Way::Out, CUmemorytype::HOST) => offset_of!(CUDA_MEMCPY3D_v2, dstHost),
-        (Way::Out, _) => offset_of!(CUDA_MEMCPY3D_v2, dstDevice),
-    };
-    let base = params.follow::<Error>(at + place)?.keep();
     let size = |size: u64| usize::try_from(size).map_err(|_| Error::INVALID_VALUE);
+    let (width, height) = (size(copy.width_bytes)?, size(copy.height)?);
+    let shape = Shape { width, height, depth: size(copy.depth)? };
+    let end = end_of(copy, way);
+    let is_host = CUmemorytype(end.kind) == CUmemorytype::HOST;
+    let base = params.follow::<Error>(at + if is_host { host } else { unified })?.keep();
     let layout = Layout {
         x: size(end.x_bytes)?,
         y: size(end.y)?,
@@ -132,20 +166,12 @@ fn copy_at(
         pitch: size(end.pitch)?,
         height: size(end.height)?,
     };
-    let (width, height) = (size(copy.width_bytes)?, size(copy.height)?);
-    let host = HostCopy::new(way, base, layout, Shape { width, height, depth: size(copy.depth)? })?;
-    let packed = host.packed();
-    *end = NodeCopyEnd {
-        kind: CUmemorytype::DEVICE.0,
-        address: host.stand_in,
-        x_bytes: 0,
-        y: 0,
-        z: 0,
-        level: end.level,
-        pitch: packed.pitch as u64,
-        height: packed.height as u64,
-    };
-    Ok((checked(copy, context)?, Some(Borrowed::Copy(host))))
+    volume::check_program(&base.memory(), &layout, &shape)?;
+    if let Some(span) = spans::end(base.memory().address(), &layout, &shape)? {
+        *end = NodeCopyEnd { level: end.level, ..span };
+        return Ok(None);
+    }
+    Ok(Some(ProgramEnd { way, base, layout, shape }))
 }
 
 fn is_program(end: &NodeCopyEnd) -> bool {
@@ -194,15 +220,13 @@ fn read_copy(params: Readable<'_>, at: usize) -> Result<NodeCopy, Error> {
     Ok(NodeCopy { from, to, width_bytes, height, depth })
 }
 
-/// Checks that an end of a copy lies on a device: memory of the program is not where a launch
-/// could read it, and arrays are not carried.
+/// Checks that an end of a copy lies where a launch can reach it, on a device or in a span; arrays
+/// are not carried.
 fn check_end(end: &NodeCopyEnd) -> Result<(), Error> {
     match CUmemorytype(end.kind) {
-        CUmemorytype::DEVICE => Ok(()),
+        CUmemorytype::DEVICE | CUmemorytype::HOST => Ok(()),
         CUmemorytype::UNIFIED if ranges::find(end.address).is_some() => Ok(()),
-        CUmemorytype::UNIFIED | CUmemorytype::HOST | CUmemorytype::ARRAY => {
-            Err(Error::NOT_SUPPORTED)
-        }
+        CUmemorytype::UNIFIED | CUmemorytype::ARRAY => Err(Error::NOT_SUPPORTED),
         _ => Err(Error::INVALID_VALUE),
     }
 }

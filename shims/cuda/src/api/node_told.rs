@@ -13,7 +13,7 @@ use super::host_node;
 use crate::code::Function;
 use crate::code::function::{function, kernel};
 use crate::volume::Layout;
-use crate::{borrowed, graphs};
+use crate::{borrowed, graphs, spans};
 
 /// Words of a `CUDA_MEMCPY3D`.
 const COPY_WORDS: usize = size_of::<CUDA_MEMCPY3D_v2>() / 8;
@@ -50,7 +50,7 @@ pub(super) fn to_launch(
 pub(super) fn to_copy(params: &NodeParams) -> Result<CUDA_MEMCPY3D_v2, Error> {
     let copy = params.copy.first().ok_or(Error::INVALID_VALUE)?;
     let (from, to) = (&copy.from, &copy.to);
-    let (source, target) = (borrowed::place(from.address), borrowed::place(to.address));
+    let (source, target) = (program(from), program(to));
     let kind = |place: Option<(usize, Layout)>, kind| {
         if place.is_some() { CUmemorytype::HOST } else { CUmemorytype(kind) }
     };
@@ -84,17 +84,20 @@ pub(super) fn to_copy(params: &NodeParams) -> Result<CUDA_MEMCPY3D_v2, Error> {
     })
 }
 
+/// Finds the memory of the program that an end is, or is stood in for, and how its rows lie.
+fn program(end: &NodeCopyEnd) -> Option<(usize, Layout)> {
+    if CUmemorytype(end.kind) != CUmemorytype::HOST {
+        return borrowed::place(end.address);
+    }
+    let NodeCopyEnd { x_bytes, y, z, pitch, height, .. } = *end;
+    let [x, y, z, pitch, height] = [x_bytes, y, z, pitch, height].map(|size| size as usize);
+    Some((spans::address(end)?, Layout { x, y, z, pitch, height }))
+}
+
 /// Lays an end out as the program did, where it is memory of the program.
 fn told_end(end: &NodeCopyEnd) -> NodeCopyEnd {
-    let Some((_, layout)) = borrowed::place(end.address) else { return end.clone() };
-    NodeCopyEnd {
-        x_bytes: layout.x as u64,
-        y: layout.y as u64,
-        z: layout.z as u64,
-        pitch: layout.pitch as u64,
-        height: layout.height as u64,
-        ..end.clone()
-    }
+    let Some((_, layout)) = program(end) else { return end.clone() };
+    NodeCopyEnd { level: end.level, ..layout.end(CUmemorytype(end.kind), end.address) }
 }
 
 /// Writes a `CUDA_MEMSET_NODE_PARAMS`.
@@ -154,7 +157,7 @@ pub(super) fn to_any(node: CUgraphNode, params: &NodeParams) -> Result<CUgraphNo
 /// Writes a `CUDA_MEMCPY3D` word by word.
 fn copy_words(copy: &NodeCopy) -> [u64; COPY_WORDS] {
     let half = |end: &NodeCopyEnd| {
-        let program = borrowed::place(end.address);
+        let program = program(end);
         let end = told_end(end);
         let kind = program.map_or(u64::from(end.kind), |_| CUmemorytype::HOST.0.into());
         let (host, device) = program.map_or((0, end.address), |place| (place.0 as u64, 0));

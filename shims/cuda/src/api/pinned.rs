@@ -7,7 +7,7 @@ use vgpu_guest::convert::Memory;
 use vgpu_guest::session;
 use vgpu_guest::wire::cuda::CtxSynchronize;
 
-use crate::{contexts, pinned, remote};
+use crate::{contexts, pinned, remote, spans};
 
 /// Flags of `cuMemHostAlloc`: portable, device map, write-combined.
 const ALLOC_FLAGS: u32 = 0x7;
@@ -35,10 +35,14 @@ pub(crate) fn mem_host_alloc(bytes: usize, flags: u32) -> Result<*mut c_void, Er
         return Err(Error::INVALID_VALUE);
     }
     let (context, it) = contexts::current()?;
-    pinned::allocate(bytes, flags & !DEVICE_MAP, (context, it.device))
+    let (flags, owner) = (flags & !DEVICE_MAP, (context, it.device));
+    match spans::take(bytes)? {
+        Some(pages) => Ok(pinned::adopt(pages, bytes, flags, owner)),
+        None => pinned::allocate(bytes, flags, owner),
+    }
 }
 
-/// Frees pages that were allocated here, when no copy into them is under way any more.
+/// Frees pages that were allocated here, when no copy from or to them is under way any more.
 pub(crate) fn mem_free_host(memory: Memory<'_>) -> Result<(), Error> {
     remote::ready()?;
     if let Some(pinned::Place { start, bytes, .. }) = pinned::find(memory.address())
@@ -48,7 +52,11 @@ pub(crate) fn mem_free_host(memory: Memory<'_>) -> Result<(), Error> {
         // What other threads and contexts have begun since: nothing is written there after this.
         session::give_up_copies_into(start, bytes)?;
     }
-    pinned::free(memory.address())
+    let freed = pinned::free(memory.address())?;
+    match freed.shared {
+        Some(pages) => spans::give(pages, freed.users),
+        None => Ok(()),
+    }
 }
 
 /// Returns the flags that pinned memory was allocated with; other memory is INVALID_VALUE.

@@ -25,6 +25,16 @@ pub(crate) enum Way {
     Out,
 }
 
+impl Way {
+    /// Says which of the program's and the device's end is the source, and which the target.
+    pub(crate) fn order<T>(self, program: T, device: T) -> (T, T) {
+        match self {
+            Self::In => (program, device),
+            Self::Out => (device, program),
+        }
+    }
+}
+
 /// A copy of the program's memory in a graph.
 #[derive(Debug)]
 pub(crate) struct HostCopy {

@@ -1,7 +1,7 @@
 //! How much a copy moves, and how its rows lie in linear memory.
 
-use vgpu_abi::cuda::Error;
-use vgpu_guest::wire::cuda::VolumeShape;
+use vgpu_abi::cuda::{CUmemorytype, Error};
+use vgpu_guest::wire::cuda::{NodeCopyEnd, VolumeShape};
 
 /// How much is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,20 @@ impl Layout {
             .filter(|end| isize::try_from(*end).is_ok())
             .map(drop)
             .ok_or(Error::INVALID_VALUE)
+    }
+
+    /// Describes it as an end of a copy whose base is at `address`.
+    pub(crate) fn end(&self, kind: CUmemorytype, address: u64) -> NodeCopyEnd {
+        NodeCopyEnd {
+            kind: kind.0,
+            address,
+            x_bytes: self.x as u64,
+            y: self.y as u64,
+            z: self.z as u64,
+            level: 0,
+            pitch: self.pitch as u64,
+            height: self.height as u64,
+        }
     }
 
     /// Tells how far from the base a place of the copy lies.

@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::message::{Payload, Request};
 
 /// First eight bytes of the SHA-256 of all messages, as docs/messages.md lists them.
-pub const HASH: u64 = 0x93fbf2d4a457074a;
+pub const HASH: u64 = 0xd76d710a51cee627;
 
 /// Names the message of an opcode, for people.
 #[allow(clippy::too_many_lines, reason = "one line per message")]
@@ -170,6 +170,10 @@ pub fn name(opcode: u32) -> Option<&'static str> {
         0x2db => "StandInWrite",
         0x300 => "CopyToGuest",
         0x301 => "LaunchHostFunction",
+        0x302 => "SpanPin",
+        0x303 => "SpanUnpin",
+        0x304 => "SpanCopy",
+        0x305 => "SpanCopyAsync",
         _ => return None,
     })
 }
@@ -6382,6 +6386,103 @@ impl Request for LaunchHostFunction {
     type Reply = ();
 }
 
+/// Asks to take up a span of the bulk area as pinned memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpanPin {
+    /// offset.
+    pub offset: u64,
+    /// bytes.
+    pub bytes: u64,
+}
+
+impl Payload for SpanPin {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.offset);
+        writer.u64(self.bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { offset: reader.u64()?, bytes: reader.u64()? })
+    }
+}
+
+impl Request for SpanPin {
+    const OPCODE: u32 = 0x302;
+    type Reply = ();
+}
+
+/// Asks to let a span go that was taken up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpanUnpin {
+    /// offset.
+    pub offset: u64,
+    /// bytes.
+    pub bytes: u64,
+}
+
+impl Payload for SpanUnpin {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.offset);
+        writer.u64(self.bytes);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { offset: reader.u64()?, bytes: reader.u64()? })
+    }
+}
+
+impl Request for SpanUnpin {
+    const OPCODE: u32 = 0x303;
+    type Reply = ();
+}
+
+/// Asks to copy between a span of the bulk area and a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpanCopy {
+    /// copy.
+    pub copy: NodeCopy,
+}
+
+impl Payload for SpanCopy {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.copy.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { copy: NodeCopy::read(reader)? })
+    }
+}
+
+impl Request for SpanCopy {
+    const OPCODE: u32 = 0x304;
+    type Reply = ();
+}
+
+/// Asks to copy between a span of the bulk area and a device behind what a stream does already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpanCopyAsync {
+    /// copy.
+    pub copy: NodeCopy,
+    /// stream.
+    pub stream: u64,
+}
+
+impl Payload for SpanCopyAsync {
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.copy.write(writer);
+        writer.u64(self.stream);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { copy: NodeCopy::read(reader)?, stream: reader.u64()? })
+    }
+}
+
+impl Request for SpanCopyAsync {
+    const OPCODE: u32 = 0x305;
+    type Reply = ();
+}
+
 /// Calls that wait for earlier work of their context.
 pub const WAITING: &[u32] = &[
     CtxSynchronize::OPCODE,
@@ -6397,6 +6498,7 @@ pub const WAITING: &[u32] = &[
     VolumeToHostAsync::OPCODE,
     StandInRead::OPCODE,
     StandInWrite::OPCODE,
+    SpanCopy::OPCODE,
 ];
 
 /// Longest text in a message: 64 KiB. The longest texts are mangled names of C++

@@ -57,4 +57,12 @@ impl CopyCalls for Nvidia {
     fn copy_to_guest(&mut self, call: &Call, r: cuda::CopyToGuest) -> Result<(), Error> {
         crate::device::nvidia::copy::copy_to_guest(self, call, r)
     }
+
+    fn span_copy(&mut self, call: &Call, r: cuda::SpanCopy) -> Result<Wait<()>, Error> {
+        crate::device::nvidia::copy::span_copy(self, call, r)
+    }
+
+    fn span_copy_async(&mut self, call: &Call, r: cuda::SpanCopyAsync) -> Result<(), Error> {
+        crate::device::nvidia::copy::span_copy_async(self, call, r)
+    }
 }

@@ -21,6 +21,7 @@ pub(super) mod module;
 pub(super) mod nvml;
 pub(super) mod occupancy;
 pub(super) mod peer;
+pub(super) mod pinned;
 pub(super) mod pool;
 pub(super) mod set;
 pub(super) mod stream;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::cuda::{
     CopyToGuest, MemcpyDtoDAsyncV2, MemcpyDtoDV2, MemcpyDtoHV2, MemcpyHtoDAsyncV2, MemcpyHtoDV2,
+    SpanCopy, SpanCopyAsync,
 };
 
 use super::super::operation::Operation;
@@ -59,5 +60,14 @@ impl CopyCalls for Sim {
     fn memcpy_dto_d_async_v2(&mut self, call: &Call, r: MemcpyDtoDAsyncV2) -> Result<(), Error> {
         let copy = Operation::copy(r.dst_device, r.src_device, r.byte_count);
         self.submit(call, r.stream, copy)
+    }
+
+    fn span_copy(&mut self, call: &Call, r: SpanCopy) -> Result<Wait<()>, Error> {
+        self.check_legacy(call)?;
+        self.perform(call.context, &Operation::Copy(r.copy)).map(Wait::Done)
+    }
+
+    fn span_copy_async(&mut self, call: &Call, r: SpanCopyAsync) -> Result<(), Error> {
+        self.submit(call, r.stream, Operation::Copy(r.copy))
     }
 }

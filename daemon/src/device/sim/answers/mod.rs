@@ -16,6 +16,7 @@ mod linker;
 mod memory;
 mod module;
 mod peer;
+mod pinned;
 mod pool;
 mod set;
 mod stream;
