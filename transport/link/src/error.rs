@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::pci::Obstacle;
+use crate::pci::original::Fault;
 use crate::wire::Malformed;
 use crate::wire::control::{Reason, Refusal};
 
@@ -34,6 +35,12 @@ pub enum LinkError {
         uri: String,
         /// What keeps it from being used.
         source: Box<Obstacle>,
+    },
+    /// The original PCI device does not carry the link.
+    #[error("using the original PCI device")]
+    Original {
+        /// What is wrong with it, or behind it.
+        source: Fault,
     },
     /// Nobody could be reached at the address.
     #[error("connecting to {uri}")]
@@ -192,6 +199,7 @@ impl LinkError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Closed | Self::Truncated { .. } | Self::TimedOut => true,
+            Self::Original { source } => source.is_retryable(),
             Self::Goodbye { reason, .. } => matches!(reason, Reason::Done | Reason::Stopping),
             Self::Refused { refusal, .. } => matches!(refusal, Refusal::Full | Refusal::NoDevice),
             _ => false,
@@ -210,6 +218,7 @@ impl LinkError {
             }
             Self::Connect { source, .. } => connect_hint(source),
             Self::Pci { source, .. } => Some(source.hint()),
+            Self::Original { source } => Some(source.hint()),
             Self::File { source, .. } => Some(file_hint(source)),
             Self::Credential { remedy, .. } | Self::Distrust { remedy, .. } => Some(remedy),
             Self::Listen { .. } => {

@@ -229,7 +229,8 @@ pub trait Link: Sender + Receiver {
 /// Connects to a host and shakes hands, all within `limit`; `files` are for links over TLS.
 ///
 /// # Errors
-/// [`LinkError::NotBuilt`] for a scheme that this build does not have, [`LinkError::Connect`] if
+/// [`LinkError::NotBuilt`] for a link that this build does not have, [`LinkError::Pci`] and
+/// [`LinkError::Original`] for PCI devices, [`LinkError::Connect`] if
 /// nobody listens, [`LinkError::Refused`] if the host turns us away, [`LinkError::TimedOut`] if
 /// it says nothing, [`LinkError::File`], [`LinkError::Credential`] and [`LinkError::Distrust`] of
 /// TLS, and those of [`Link`].

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use vgpu_ring::{Area, Doorbell, Duplex};
 
+use crate::pci::original;
 use crate::wire::control::{Goodbye, Reason, opcode};
 use crate::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::wire::{Header, Kind, Payload};
@@ -104,7 +105,13 @@ impl<S: Stream> StreamSender<S> {
                 Err(source) if source.kind() == io::ErrorKind::TimedOut => {
                     return Err(LinkError::TimedOut);
                 }
-                Err(source) => return Err(LinkError::Io { verb: "sending to the peer", source }),
+                Err(source) => {
+                    let verb = "sending to the peer";
+                    return Err(match original::told(&source) {
+                        Some(source) => LinkError::Original { source },
+                        None => LinkError::Io { verb, source },
+                    });
+                }
             }
         }
         Ok(())
@@ -306,7 +313,9 @@ fn read_failed(source: io::Error) -> Result<usize, LinkError> {
         io::ErrorKind::TimedOut => Err(LinkError::TimedOut),
         _ if is_gone(&source) => Ok(0),
         _ => {
+            let device = original::told(&source).map(|source| LinkError::Original { source });
             Err(tls::told(&source)
+                .or(device)
                 .unwrap_or(LinkError::Io { verb: "receiving from the peer", source }))
         }
     }

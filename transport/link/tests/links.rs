@@ -12,6 +12,9 @@ use vgpu_link::wire::header::{BULK_BYTES_MAX, HEADER_BYTES, PAYLOAD_BYTES_MAX, V
 use vgpu_link::wire::{Header, Kind, Payload, Text};
 use vgpu_link::{Bulk, Link, LinkError, Receiver, Sender, StreamLink, handshake};
 
+#[path = "device/mod.rs"]
+#[allow(dead_code, reason = "the tests of the device itself look into it")]
+mod device;
 #[path = "made/ends.rs"]
 mod ends;
 #[path = "made/machine.rs"]
@@ -22,6 +25,8 @@ mod made;
 mod slots;
 #[path = "made/subject.rs"]
 mod subject;
+#[path = "device/ends.rs"]
+mod tunnel;
 
 pub(crate) use subject::Subject;
 
@@ -40,6 +45,14 @@ macro_rules! over_every_link {
             $(#[test] fn $name() { super::$name::<Duplex<SocketBell>>(); })*
         }
         mod unix { $(#[test] fn $name() { super::$name::<vgpu_link::Socket>(); })* }
+        mod device_to_host {
+            use super::tunnel::Tunnel;
+            $(#[test] fn $name() { super::$name::<Tunnel<true>>(); })*
+        }
+        mod host_to_device {
+            use super::tunnel::Tunnel;
+            $(#[test] fn $name() { super::$name::<Tunnel<false>>(); })*
+        }
     };
 }
 

@@ -5,6 +5,7 @@
 pub mod find;
 pub mod ivshmem;
 mod obstacle;
+pub mod original;
 
 use std::path::Path;
 use std::time::Instant;
@@ -23,20 +24,17 @@ pub const SYSFS: &str = "/sys";
 /// # Errors
 /// [`LinkError::Pci`] with what keeps a device from being used, [`LinkError::Connect`] if no host
 /// serves it, [`LinkError::Refused`] if all its slots are taken, [`LinkError::TimedOut`] if the
-/// host does not answer.
+/// host does not answer, [`LinkError::Original`] with what is wrong with the original device.
 pub fn connect(
     sysfs: &Path,
     wanted: Option<PciAddress>,
     limit: Instant,
 ) -> Result<Box<dyn Link>, LinkError> {
-    let uri = || Uri::Pci(wanted).to_string();
-    let found = pick(sysfs, wanted)
-        .map_err(|source| LinkError::Pci { uri: uri(), source: source.into() })?;
+    let blocked = |source| LinkError::Pci { uri: Uri::Pci(wanted).to_string(), source };
+    let found = pick(sysfs, wanted).map_err(|source| blocked(source.into()))?;
     match found.kind {
         Kind::Ivshmem => Ok(Box::new(StreamLink::new(ivshmem::connect(&found, limit)?))),
-        Kind::Original | Kind::TooOld => {
-            let available = "unix:, vsock:, tls: and ivshmem devices";
-            Err(LinkError::NotBuilt { uri: uri(), available })
-        }
+        Kind::Original => Ok(Box::new(original::connect(&found, limit)?)),
+        Kind::TooOld => Err(blocked(Obstacle::TooOld { address: found.address }.into())),
     }
 }

@@ -1,0 +1,159 @@
+//! The host's end: listens in the original mediator's place, and gives every client of the guest
+//! a socket of its own.
+//!
+//! A thread of its own speaks with the emulators, so that whatever one of them does, the host
+//! process goes on. What it speaks with belongs to a virtual machine: every size is checked before
+//! it is used, nothing is kept for long that the other side can make large, and nothing is waited
+//! for.
+
+mod clients;
+mod emulator;
+mod message;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+
+use super::BEAT;
+use crate::{Access, Arrival, LinkError, Peer, unix};
+use clients::Clients;
+use emulator::Emulator;
+
+/// Emulators at a time: a virtual machine has one connection, and one more while it makes it anew.
+const EMULATORS_MAX: usize = 4;
+
+/// Clients that wait to be taken by the host process.
+const ARRIVALS_MAX: usize = 16;
+
+/// How often silent clients are looked for, where there are clients.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+
+/// A look without waiting.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// Listens for the emulator of one virtual machine.
+#[derive(Debug)]
+pub struct Mediator {
+    machine: String,
+    arrivals: Receiver<OwnedFd>,
+    /// Readable while somebody arrived. Its end ends the thread.
+    bell: UnixStream,
+    /// Kept for its end: the name in the file system goes with it.
+    _made: unix::Made,
+}
+
+impl Mediator {
+    /// Listens at `path`; what comes from there counts as the virtual machine `machine`. A client
+    /// that is not heard of for `silence` is taken for dead: nothing else tells when a program of
+    /// the guest ends.
+    ///
+    /// # Errors
+    /// [`LinkError::InUse`] if another program answers there, [`LinkError::Listen`] if something
+    /// else lies there or the system refuses.
+    pub fn bind(
+        path: &Path,
+        access: Access,
+        machine: &str,
+        silence: Duration,
+    ) -> Result<Self, LinkError> {
+        let (listener, made) = unix::bind(path, access)?;
+        let failed = |verb: &'static str| {
+            let address = path.display().to_string();
+            move |source: io::Error| LinkError::Listen { verb, address, source }
+        };
+        let (bell, theirs) = UnixStream::pair().map_err(failed("making a bell for"))?;
+        for end in [&bell, &theirs] {
+            end.set_nonblocking(true).map_err(failed("making a bell for"))?;
+        }
+        let (arrived, arrivals) = sync_channel(ARRIVALS_MAX);
+        let thread = Thread {
+            listener,
+            emulators: Vec::new(),
+            clients: Clients::new(arrived, theirs, silence),
+        };
+        let started = crate::thread::start_thread("mediator", move || thread.run());
+        started.map_err(failed("starting a thread for"))?;
+        Ok(Self { machine: machine.into(), arrivals, bell, _made: made })
+    }
+
+    /// Takes a client if one is waiting; never waits itself.
+    pub fn accept(&self) -> Option<Arrival> {
+        // One byte for each that arrived.
+        io::Read::read_exact(&mut &self.bell, &mut [0]).ok()?;
+        let socket = self.arrivals.try_recv().ok()?;
+        Some(Arrival { socket, peer: Peer::Named { machine: self.machine.clone() } })
+    }
+}
+
+impl AsFd for Mediator {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+/// What the thread has.
+struct Thread {
+    listener: UnixListener,
+    emulators: Vec<Emulator>,
+    clients: Clients,
+}
+
+impl Thread {
+    /// Serves until the [`Mediator`] is gone, or the system fails.
+    fn run(mut self) {
+        while self.turn().is_ok_and(|goes_on| goes_on) {}
+    }
+
+    fn turn(&mut self) -> Result<bool, Errno> {
+        let (over, accept, ready) = self.wait()?;
+        if over {
+            return Ok(false);
+        }
+        let (clients, mut ready) = (&mut self.clients, ready.into_iter());
+        // What is dropped here is closed: the emulator connects anew if it means well.
+        self.emulators.retain_mut(|one| !ready.next().unwrap_or(false) || one.turn(clients));
+        if accept {
+            match rustix::net::accept_with(
+                &self.listener,
+                SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            ) {
+                Ok(socket) => self.emulators.push(Emulator::new(socket)),
+                Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
+                // Such as no descriptor left: others end, and it is tried again.
+                Err(_) => std::thread::sleep(BEAT),
+            }
+        }
+        self.clients.end_the_silent();
+        Ok(true)
+    }
+
+    /// Waits; says whether it is over, whether to accept, and which emulators are ready.
+    fn wait(&self) -> Result<(bool, bool, Vec<bool>), Errno> {
+        let mut watched = vec![PollFd::new(self.clients.bell(), PollFlags::empty())];
+        watched.extend(self.emulators.iter().map(|one| PollFd::new(one, one.awaits())));
+        if self.emulators.len() < EMULATORS_MAX {
+            watched.push(PollFd::new(&self.listener, PollFlags::IN));
+        }
+        let limit = match self.clients.is_empty() {
+            _ if self.emulators.iter().any(Emulator::has_more) => Some(&AT_ONCE),
+            true => None,
+            false => Some(&LOOK),
+        };
+        match poll(&mut watched, limit) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        let woken: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let (emulators, rest) = woken[1..].split_at(self.emulators.len());
+        let ready = self.emulators.iter().zip(emulators);
+        let ready = ready.map(|(one, woken)| *woken || one.has_more()).collect();
+        Ok((woken[0], rest.contains(&true), ready))
+    }
+}

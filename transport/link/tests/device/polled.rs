@@ -1,0 +1,128 @@
+//! The model behind files that programs map as they would map the device's regions: a thread looks
+//! for the bell where an emulator would be told of every access.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::{BUSY, Model, WINDOW};
+
+/// Registers that a program writes before it rings, in order: SCRATCH, the call, its arguments.
+const WRITTEN: [(u32, u32); 3] = [(0x03c, 0x03c), (0x080, 0x08c), (0x0b0, 0x0ec)];
+const BELL: u64 = 0x0a8;
+const STATUS: u32 = 0x004;
+
+/// A device behind two files.
+pub struct Polled {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Polled {
+    /// Shows `model` as `resource0` and `resource1` in `directory`.
+    pub fn show(model: Model, directory: &Path) -> io::Result<Self> {
+        let open = |name: &str, bytes| {
+            let options = OpenOptions::new().read(true).write(true).create(true).to_owned();
+            let file = options.open(directory.join(name))?;
+            file.set_len(bytes)?;
+            Ok::<_, io::Error>(file)
+        };
+        let (registers, data) = (open("resource0", 4096)?, open("resource1", 16 << 20)?);
+        let over = Arc::new(AtomicBool::new(false));
+        let shown = Front { model, registers, data, over: Arc::clone(&over) };
+        shown.publish()?;
+        let thread = thread::spawn(move || {
+            while !shown.is_over() {
+                if !shown.turn().expect("the files stay") {
+                    thread::sleep(Duration::from_micros(50));
+                }
+            }
+        });
+        Ok(Self { over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "the device's thread");
+    }
+}
+
+struct Front {
+    model: Model,
+    registers: File,
+    data: File,
+    over: Arc<AtomicBool>,
+}
+
+impl Front {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn word(&self, at: u32) -> io::Result<u32> {
+        let mut word = [0; 4];
+        self.registers.read_exact_at(&mut word, at.into())?;
+        Ok(u32::from_le_bytes(word))
+    }
+
+    fn put(&self, at: u32, value: u32) -> io::Result<()> {
+        self.registers.write_all_at(&value.to_le_bytes(), at.into())
+    }
+
+    /// Deals with a call if there is one; says so.
+    fn turn(&self) -> io::Result<bool> {
+        if self.word(BELL as u32)? != 1 {
+            return Ok(false);
+        }
+        let mut board = self.model.board();
+        for (first, last) in WRITTEN {
+            for at in (first..=last).step_by(4) {
+                board.write(at, self.word(at)?);
+            }
+        }
+        let bytes = self.word(0x08c)?;
+        if bytes <= 1024 {
+            for at in (0x100..0x100 + bytes).step_by(4) {
+                board.write(at, self.word(at)?);
+            }
+        } else {
+            let mut eight = [0; 8];
+            for at in (0..bytes as usize).step_by(8) {
+                self.data.read_exact_at(&mut eight, at as u64)?;
+                board.write_data(at, eight);
+            }
+        }
+        board.write(BELL as u32, 1);
+        drop(board);
+        self.put(STATUS, BUSY)?;
+        self.put(BELL as u32, 0)?;
+        while self.model.board().read(STATUS) == BUSY && !self.is_over() {
+            thread::sleep(Duration::from_micros(20));
+        }
+        self.publish()?;
+        Ok(true)
+    }
+
+    /// Shows the registers that programs read, STATUS last.
+    fn publish(&self) -> io::Result<()> {
+        let mut board = self.model.board();
+        let data = board.read(0x0f8);
+        let ranges = [(0x008, 0x03c), (0x0f0, 0x0f8), (0x500, 0x8fc), (0x900, 0x94c)];
+        for at in ranges.into_iter().flat_map(|(first, last)| (first..=last).step_by(4)) {
+            self.put(at, board.read(at))?;
+        }
+        for at in (WINDOW..WINDOW + data as usize).step_by(8).filter(|_| data > 1024) {
+            let bytes = board.read_data(at);
+            self.data.write_all_at(&bytes, at as u64)?;
+        }
+        self.put(STATUS, board.read(STATUS))
+    }
+}
