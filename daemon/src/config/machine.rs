@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use vgpu_link::pci::ivshmem::SILENCE;
+use vgpu_link::pci::original;
 
 /// Longest name of a machine, in bytes: log lines carry it.
 const NAME_BYTES_MAX: usize = 64;
@@ -45,6 +46,11 @@ pub(crate) enum Device {
         /// The file.
         memory: PathBuf,
     },
+    /// The original device: its emulator connects to this socket.
+    Stub {
+        /// The socket.
+        socket: PathBuf,
+    },
 }
 
 /// One table of the file.
@@ -54,6 +60,7 @@ pub(super) struct Entry {
     name: String,
     ivshmem: Option<PathBuf>,
     memory: Option<PathBuf>,
+    stub: Option<PathBuf>,
     mib: Option<u32>,
     silence_seconds: Option<u32>,
 }
@@ -82,7 +89,7 @@ pub(crate) enum Problem {
     #[error("another machine has that name")]
     NameTaken,
     /// No device, or several.
-    #[error("a machine has one of ivshmem and memory")]
+    #[error("a machine has one of ivshmem, memory and stub")]
     OneDevice,
     /// A path that another machine has, or that is not absolute.
     #[error("{} is not an absolute path of its own", path.display())]
@@ -99,6 +106,9 @@ pub(crate) enum Problem {
     /// The size of a file is the file's.
     #[error("the size of a memory file is what QEMU is told")]
     MibOfFile,
+    /// The original device has no memory of ours.
+    #[error("the original device has no memory")]
+    MibOfStub,
     /// A time that cannot be.
     #[error("{seconds} is not 1 to {SILENCE_SECONDS_MAX}")]
     Silence {
@@ -114,11 +124,13 @@ impl MachineError {
             Problem::Name | Problem::NameTaken => "Give each [[machine]] a short name of its own.",
             Problem::OneDevice => {
                 "Write ivshmem = \"/run/vgpu/NAME.sock\" for ivshmem-doorbell, or memory = \
-                 \"/dev/shm/NAME\" for ivshmem-plain."
+                 \"/dev/shm/NAME\" for ivshmem-plain, or stub = with the socket of the original \
+                 device's emulator."
             }
             Problem::Path { .. } => "Give each [[machine]] an absolute path that no other has.",
             Problem::Mib { .. } => "Write a power of two, such as mib = 64.",
             Problem::MibOfFile => "Leave mib out, and give size= to QEMU's memory-backend-file.",
+            Problem::MibOfStub => "Leave mib out.",
             Problem::Silence { .. } => "Write a number of seconds, or leave the key out for 30.",
         }
     }
@@ -159,26 +171,31 @@ impl Entry {
         if !names.insert(self.name.clone()) {
             return Err(("name", Problem::NameTaken));
         }
-        let device = match (self.ivshmem, self.memory) {
-            (Some(socket), None) => {
+        let device = match (self.ivshmem, self.memory, self.stub) {
+            (Some(socket), None, None) => {
                 let mib = self.mib.unwrap_or(DEFAULT_MIB);
                 if !mib.is_power_of_two() || mib > MIB_MAX {
                     return Err(("mib", Problem::Mib { mib }));
                 }
                 Device::Doorbell { socket, bytes: u64::from(mib) << 20 }
             }
-            (None, Some(_)) if self.mib.is_some() => return Err(("mib", Problem::MibOfFile)),
-            (None, Some(memory)) => Device::Plain { memory },
+            (None, Some(_), None) if self.mib.is_some() => return Err(("mib", Problem::MibOfFile)),
+            (None, Some(memory), None) => Device::Plain { memory },
+            (None, None, Some(_)) if self.mib.is_some() => return Err(("mib", Problem::MibOfStub)),
+            (None, None, Some(socket)) => Device::Stub { socket },
             _ => return Err(("ivshmem", Problem::OneDevice)),
         };
         let (key, path) = match &device {
             Device::Doorbell { socket, .. } => ("ivshmem", socket),
             Device::Plain { memory } => ("memory", memory),
+            Device::Stub { socket } => ("stub", socket),
         };
         if !path.is_absolute() || !paths.insert(path.clone()) {
             return Err((key, Problem::Path { path: path.clone() }));
         }
         let silence = match self.silence_seconds {
+            // Nothing else tells of a death behind the original device.
+            None if key == "stub" => original::SILENCE,
             None => SILENCE,
             Some(seconds @ 1..=SILENCE_SECONDS_MAX) => Duration::from_secs(seconds.into()),
             Some(seconds) => return Err(("silence_seconds", Problem::Silence { seconds })),
@@ -204,13 +221,16 @@ mod tests {
     #[test]
     fn a_machine_is_read_whole() {
         let text = "[[machine]]\nname = \"a\"\nivshmem = \"/a\"\nmib = 4\nsilence_seconds = 9\n\
-                    [[machine]]\nname = \"b\"\nmemory = \"/b\"\n";
+                    [[machine]]\nname = \"b\"\nmemory = \"/b\"\n\
+                    [[machine]]\nname = \"c\"\nstub = \"/c\"\n";
         let machines = read(text).expect("right");
         let device = Device::Doorbell { socket: "/a".into(), bytes: 4 << 20 };
         let a = Machine { name: "a".into(), device, silence: Duration::from_secs(9) };
         let device = Device::Plain { memory: "/b".into() };
         let b = Machine { name: "b".into(), device, silence: SILENCE };
-        assert_eq!(machines, [a, b]);
+        let device = Device::Stub { socket: "/c".into() };
+        let c = Machine { name: "c".into(), device, silence: original::SILENCE };
+        assert_eq!(machines, [a, b, c]);
     }
 
     #[test]
@@ -219,6 +239,9 @@ mod tests {
             ("name = \"a b\"\nmemory = \"/b\"", "name", "letters"),
             ("name = \"a\"", "ivshmem", "one of"),
             ("name = \"a\"\nmemory = \"/b\"\nivshmem = \"/c\"", "ivshmem", "one of"),
+            ("name = \"a\"\nmemory = \"/b\"\nstub = \"/c\"", "ivshmem", "one of"),
+            ("name = \"a\"\nstub = \"/c\"\nmib = 4", "mib", "no memory"),
+            ("name = \"a\"\nstub = \"c\"", "stub", "absolute"),
             ("name = \"a\"\nmemory = \"b\"", "memory", "absolute"),
             ("name = \"a\"\nivshmem = \"/b\"\nmib = 3", "mib", "power of two"),
             ("name = \"a\"\nivshmem = \"/b\"\nmib = 0", "mib", "power of two"),

@@ -32,6 +32,14 @@ pub(super) struct Visitor {
     pub seat: Option<Seat>,
 }
 
+impl Visitor {
+    /// One that came by a socket of this machine, and speaks plainly.
+    pub fn by_socket(arrival: Arrival) -> Self {
+        let Arrival { socket: line, peer } = arrival;
+        Self { line, peer, way: Way::Plain, handed: Vec::new(), seat: None }
+    }
+}
+
 /// A slot of a machine's memory.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -49,9 +57,8 @@ const LAST_WORDS_BYTES_MAX: usize = 4096;
 impl Host {
     /// Welcomes a client that came by a socket.
     pub(super) fn take_on_arrival(&mut self, arrival: Arrival) {
-        let Arrival { socket: line, peer } = arrival;
-        let way = self.sockets.way(&peer);
-        self.take_on(Visitor { line, peer, way, handed: Vec::new(), seat: None });
+        let way = self.sockets.way(&arrival.peer);
+        self.take_on(Visitor { way, ..Visitor::by_socket(arrival) });
     }
 
     /// Hands a client to a worker, or refuses it.

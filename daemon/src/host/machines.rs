@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use vgpu_link::pci::ivshmem::{Change, FIRST_BELL, Keeper, Server, introduce};
+use vgpu_link::pci::original::Mediator;
 use vgpu_link::{Access, Peer};
 
 use super::admission::{Seat, Visitor};
@@ -30,6 +31,9 @@ const RUNG_TURN: Duration = Duration::from_millis(250);
 /// How often a memory file is looked for that is not there.
 const SEARCH_TURN: Duration = Duration::from_secs(1);
 
+/// How often a machine is looked at whose clients always ring: once in an hour.
+const RUNG_ONLY: Duration = Duration::from_secs(3600);
+
 /// All machines of the configuration.
 #[derive(Debug, Default)]
 pub(super) struct Machines(Vec<Known>);
@@ -43,6 +47,8 @@ struct Known {
     /// The QEMU that came.
     qemu: Option<OwnedFd>,
     shared: Option<Shared>,
+    /// What speaks with its emulator, if it has the original device.
+    mediator: Option<Mediator>,
     due: Instant,
     /// Whether the log has it that the memory is of no use.
     told: bool,
@@ -55,16 +61,20 @@ impl Machines {
     /// [`DaemonError::Link`] if a socket cannot be had.
     pub fn open(machines: &[Machine], access: Access) -> Result<Self, DaemonError> {
         let open = |machine: &Machine| {
-            let server = match &machine.device {
-                Device::Doorbell { socket, .. } => {
-                    let server = Server::bind(socket, access)?;
-                    log::event("listening", &[("machine", &machine.name)]);
-                    Some(server)
+            let (mut server, mut mediator) = (None, None);
+            match &machine.device {
+                Device::Doorbell { socket, .. } => server = Some(Server::bind(socket, access)?),
+                Device::Stub { socket } => {
+                    let (name, silence) = (&machine.name, machine.silence);
+                    mediator = Some(Mediator::bind(socket, access, name, silence)?);
                 }
-                Device::Plain { .. } => None,
-            };
+                Device::Plain { .. } => {}
+            }
+            if server.is_some() || mediator.is_some() {
+                log::event("listening", &[("machine", &machine.name)]);
+            }
             let (machine, due) = (machine.clone(), Instant::now());
-            let mut known = Known { machine, server, qemu: None, shared: None, due, told: false };
+            let mut known = Known { machine, server, qemu: None, shared: None, mediator, due, told: false };
             known.resume();
             Ok(known)
         };
@@ -116,10 +126,16 @@ impl Known {
         let qemu = self.qemu.iter().map(|qemu| PollFd::new(qemu, PollFlags::RDHUP));
         let bell = self.shared.iter().filter_map(Shared::bell);
         let bell = bell.map(|edges| PollFd::from_borrowed_fd(edges, PollFlags::IN));
-        server.chain(qemu).chain(bell).collect()
+        let mediator = self.mediator.iter().map(|it| PollFd::new(it, PollFlags::IN));
+        server.chain(qemu).chain(bell).chain(mediator).collect()
     }
 
     fn turn(&mut self, number: usize, now: Instant) -> Vec<Visitor> {
+        if let Some(mediator) = &self.mediator {
+            self.due = now + RUNG_ONLY;
+            let came = std::iter::from_fn(|| mediator.accept());
+            return came.map(Visitor::by_socket).collect();
+        }
         self.meet();
         if let Device::Plain { memory } = &self.machine.device
             && self.shared.as_mut().is_none_or(|shared| !shared.is_still(memory))

@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod badly;
+#[path = "../../../transport/link/tests/device/mod.rs"]
+#[expect(dead_code, reason = "the tests of the device itself look into it")]
+mod device;
 mod driving;
 mod life;
 #[path = "../../../transport/link/tests/made/machine.rs"]
@@ -11,6 +14,7 @@ mod machines;
 mod metrics;
 mod network;
 mod operating;
+mod original;
 mod process;
 mod serving;
 mod sharing;

@@ -20,8 +20,13 @@ fn met(change: impl FnOnce(&mut Connected)) -> Memory {
 }
 
 fn stub() -> Candidate {
-    let refused = "this version has no link by PCI".into();
-    Candidate { address: "0000:00:05.0".into(), id: (0x10de, 0x2331), driver: None, refused }
+    Candidate {
+        address: "0000:00:05.0".into(),
+        kind: "the original device".into(),
+        driver: None,
+        refused: Some("memory decoding is off".into()),
+        hint: Some("Switch it on.".into()),
+    }
 }
 
 #[test]
@@ -42,10 +47,29 @@ fn a_way_that_is_not_there_is_told_with_every_candidate() {
     let found = examine_host("transport.present", &over(&with_stub(Trouble::NotBuilt)));
     assert_eq!(found[0].rows, ["F49", "F50", "F56"]);
     let told = found[0].evidence.join("\n");
-    assert!(told.contains("PCI 0000:00:05.0 10de:2331, driver none: refused"), "{told}");
+    assert!(told.contains("PCI 0000:00:05.0, the original device, driver none: refused"), "{told}");
     let config_error = Some("understanding /etc/vgpu/guest.toml: line 2".into());
     let wrong = LinkSeen { config_error, ..LinkSeen::default() };
     assert_eq!(of("transport.present", &over(&wrong)), ["fail F49"]);
+}
+
+#[test]
+fn each_thing_that_keeps_a_pci_device_from_us_is_told_with_its_own_row_and_remedy() {
+    for (trouble, check, row) in [
+        (Trouble::Blocked, "transport.present", "F56"),
+        (Trouble::Denied, "transport.access", "F52"),
+        (Trouble::Shut, "transport.access", "F53"),
+        (Trouble::LockedDown, "transport.access", "F55"),
+    ] {
+        let mut seen = unreached(trouble);
+        let one = &mut seen.tries[0];
+        (one.uri, one.socket) = ("pci:auto".into(), None);
+        let Outcome::Failed(failed) = &mut one.outcome else { panic!("it failed") };
+        failed.hint = Some("Do what helps.".into());
+        let found = examine_host(check, &over(&seen));
+        assert_eq!(found[0].rows, [row], "{trouble:?}");
+        assert_eq!(found[0].remedy.as_deref(), Some("Do what helps."));
+    }
 }
 
 #[test]

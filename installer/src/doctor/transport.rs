@@ -6,6 +6,7 @@ use crate::discover::text;
 use crate::error::Result;
 use crate::facts::{Manager, Unit};
 use crate::probe::link::{Connected, Failed, LinkSeen, Outcome, Trouble, Try};
+use crate::probe::pci::Candidate;
 
 /// A call that waits longer than this, in the median, makes every token wait: 5 ms; a socket on a
 /// loaded machine needs a tenth of it.
@@ -26,7 +27,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "transport.access",
         establishes: "the service's user can open the way to the host",
-        rows: &["F52", "U04", "U37"],
+        rows: &["F52", "F53", "F55", "U04", "U37"],
         run: access,
     },
     Check {
@@ -89,16 +90,17 @@ fn present(scene: &Scene<'_>) -> Result<Vec<Finding>> {
         let mut evidence = vec![format!("{} names the link", link.origin)];
         evidence
             .extend(failures(link).map(|(one, failed)| format!("{}: {}", one.uri, failed.error)));
-        evidence.extend(link.pci.iter().map(|device| {
-            let (vendor, number) = device.id;
-            let driver = device.driver.as_deref().unwrap_or("none");
-            let (address, why) = (&device.address, &device.refused);
-            format!("PCI {address} {vendor:04x}:{number:04x}, driver {driver}: refused, {why}")
-        }));
+        evidence.extend(link.pci.iter().map(candidate));
         let finding = if let Some(error) = &link.config_error {
             Finding::fail(&["F49"], "the configuration of the link cannot be used")
                 .saw(error)
                 .remedy("mend it as docs/install.md, Links, says")
+        } else if let Some((_, failed)) =
+            failures(link).find(|(_, it)| it.trouble == Trouble::Blocked)
+        {
+            let hint = failed.hint.as_deref().unwrap_or("docs/pci.md says what a device needs");
+            Finding::fail(&["F56"], "the PCI device of the link cannot be used as it is")
+                .remedy(hint)
         } else if let Some((_, wrong)) = failures(link).find(|(_, failed)| is_wrong(failed.trouble))
         {
             let rows: &[_] = if link.pci.is_empty() { &["F49"] } else { &["F49", "F50", "F56"] };
@@ -120,13 +122,29 @@ fn present(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     })
 }
 
+/// What is known of a PCI device that could carry a link.
+fn candidate(device: &Candidate) -> String {
+    let Candidate { address, kind, driver, refused, .. } = device;
+    let driver = driver.as_deref().unwrap_or("none");
+    let verdict = refused.as_ref().map_or("usable".into(), |why| format!("refused, {why}"));
+    format!("PCI {address}, {kind}, driver {driver}: {verdict}")
+}
+
 fn is_wrong(trouble: Trouble) -> bool {
     matches!(trouble, Trouble::Address | Trouble::NotBuilt)
 }
 
+fn is_unusable(trouble: Trouble) -> bool {
+    is_wrong(trouble) || trouble == Trouble::Blocked
+}
+
+fn is_shut(trouble: Trouble) -> bool {
+    matches!(trouble, Trouble::Denied | Trouble::Shut | Trouble::LockedDown)
+}
+
 fn access(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     over_links(scene, |seen, link| {
-        let denied = failures(link).find(|(_, failed)| failed.trouble == Trouble::Denied);
+        let denied = failures(link).find(|(_, failed)| is_shut(failed.trouble));
         let unusable = failures(link).find(|(_, failed)| failed.trouble == Trouble::Credential);
         if let (None, Some((one, failed))) = (denied, unusable) {
             return Ok(vec![unusable_files(one, failed, seen.unit.as_ref())]);
@@ -134,7 +152,7 @@ fn access(scene: &Scene<'_>) -> Result<Vec<Finding>> {
         let Some((one, failed)) = denied else {
             let absent = failures(link).count() == link.tries.len()
                 && failures(link)
-                    .all(|(_, it)| it.trouble == Trouble::Absent || is_wrong(it.trouble));
+                    .all(|(_, it)| it.trouble == Trouble::Absent || is_unusable(it.trouble));
             return Ok(vec![match absent {
                 true => Finding::skipped("needs a link that is there: see transport.present"),
                 false => Finding::ok("the service's user opened it"),
@@ -148,10 +166,18 @@ fn access(scene: &Scene<'_>) -> Result<Vec<Finding>> {
             Some((Manager::User(name), _)) => format!("systemctl restart user@$(id -u {name})"),
         };
         let errno = failed.errno.map_or(String::new(), |errno| format!(" (errno {errno})"));
-        let mut rows = vec!["F52"];
+        let mut rows = vec![match failed.trouble {
+            Trouble::LockedDown => "F55",
+            Trouble::Shut => "F53",
+            _ => "F52",
+        }];
         let mut finding = Finding::fail(&[], format!("{user} may not open the way to the host"))
             .saw(format!("{}: {}{errno}", one.uri, failed.error));
-        let mut remedy = "let vgpud's socket belong to a group of the service's user".to_owned();
+        // A PCI device knows better what keeps us from it.
+        let mut remedy = match (&failed.hint, one.uri.starts_with("pci:")) {
+            (Some(hint), true) => hint.clone(),
+            _ => "let vgpud's socket belong to a group of the service's user".to_owned(),
+        };
         if let Some((mode, owner, gid)) = one.socket {
             let group = group(scene, gid)?;
             finding = finding.saw(format!("mode {mode:04o}, owner {owner}, group {group}"));

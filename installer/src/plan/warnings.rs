@@ -1,7 +1,7 @@
 //! What a person should know of a plan; nothing here stops it.
 
 use super::{Policy, Scope, Warning, is_served, unit_of};
-use crate::facts::{Copy, Facts, Init, Layout, Manager, Ollama, Runs, Unit};
+use crate::facts::{Copy, Facts, Init, Layout, Manager, Ollama, PciDevice, Runs, Unit};
 
 /// Lists every warning.
 pub(super) fn all(facts: &Facts, policy: &Policy, scope: Scope) -> Vec<Warning> {
@@ -16,6 +16,7 @@ pub(super) fn all(facts: &Facts, policy: &Policy, scope: Scope) -> Vec<Warning> 
         let hint = "mend the file: our libraries find no host while it is like this";
         found.push(Warning::new("guest_toml", what, hint));
     }
+    found.extend(pci(facts, policy));
     for unit in &facts.units {
         of_unit(unit, facts, scope, &mut found);
     }
@@ -42,6 +43,35 @@ pub(super) fn all(facts: &Facts, policy: &Policy, scope: Scope) -> Vec<Warning> 
         found.push(Warning::new("driver", what, hint));
     }
     found
+}
+
+/// A link by PCI whose device is not there, or is not free.
+fn pci(facts: &Facts, policy: &Policy) -> Option<Warning> {
+    let link = policy.link.as_deref().or(facts.guest.link.as_deref())?;
+    let wanted = link.strip_prefix("pci:")?;
+    let carries = |device: &&PciDevice| {
+        (wanted == "auto" || device.address == wanted)
+            && (device.is_shared_memory() || device.is_stub())
+    };
+    let carriers: Vec<&PciDevice> = facts.guest.devices.iter().filter(carries).collect();
+    let (what, hint) = match carriers.as_slice() {
+        [] => (
+            format!("{link}: this guest has no such device that carries a link"),
+            "see docs/pci.md for what the virtual machine needs; until then nothing reaches a GPU",
+        ),
+        [one] => match one.driver.as_deref() {
+            Some(driver) if driver.starts_with("nvidia") || driver == "nouveau" => (
+                format!("{link}: the kernel module {driver} is bound to {}", one.address),
+                "udevadm trigger keeps it away from the next start on; then restart the guest",
+            ),
+            _ => return None,
+        },
+        [one, other, ..] => (
+            format!("{link}: {} and {} both carry a link", one.address, other.address),
+            "name one of them by --link pci:ADDRESS",
+        ),
+    };
+    Some(Warning::new("pci_link", what, hint))
 }
 
 /// A unit that is changed and, as was asked for, not restarted.
@@ -177,5 +207,45 @@ fn of_ollama(ollama: &Ollama, found: &mut Vec<Warning>) {
             .map_or("an unknown CUDA line".into(), |major| format!("CUDA {major}"));
         let what = format!("the backend in {} is for {line}; 12 and 13 are served", bundle.dir);
         found.push(Warning::new("cuda_line", what, "update Ollama"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(address: &str, id: (&str, &str), driver: Option<&str>) -> PciDevice {
+        PciDevice {
+            address: address.into(),
+            vendor: id.0.into(),
+            device: id.1.into(),
+            subsystem: "10de:16c1".into(),
+            driver: driver.map(Into::into),
+            ..PciDevice::default()
+        }
+    }
+
+    #[test]
+    fn a_link_by_pci_without_a_device_for_it_is_warned_of() {
+        let (shared, stub) = (("1af4", "1110"), ("10de", "2331"));
+        let said = |link: &str, devices: &[PciDevice]| {
+            let mut facts = Facts::default();
+            facts.guest.devices = devices.to_vec();
+            let policy = Policy { link: Some(link.into()), ..Policy::default() };
+            pci(&facts, &policy).map(|warning| warning.what)
+        };
+        let five = device("0000:00:05.0", shared, None);
+        let six = device("0000:00:06.0", stub, None);
+        assert_eq!(said("pci:auto", std::slice::from_ref(&five)), None);
+        assert_eq!(said("vsock:2:6475", &[]), None);
+        for (link, devices, words) in [
+            ("pci:auto", &[][..], "no such device"),
+            ("pci:0000:00:07.0", &[five.clone(), six.clone()], "no such device"),
+            ("pci:auto", &[five.clone(), six], "0000:00:05.0 and 0000:00:06.0"),
+            ("pci:auto", &[device("0000:00:06.0", stub, Some("nvidia"))], "nvidia is bound"),
+        ] {
+            let what = said(link, devices).unwrap_or_else(|| panic!("{link}: no warning"));
+            assert!(what.contains(words), "{what}");
+        }
     }
 }

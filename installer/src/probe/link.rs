@@ -8,6 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use vgpu_link::pci::Obstacle;
+use vgpu_link::pci::original::Fault;
 use vgpu_link::tls::Files;
 use vgpu_link::wire::control::{
     DeviceState, DeviceStateReply, Hello, Reason, Refusal, Role, Snapshot, SnapshotReply, Welcome,
@@ -97,6 +99,12 @@ pub enum Trouble {
     Credential,
     /// Guest and host do not trust each other's certificates.
     Distrust,
+    /// This user might open it, and its sandbox may not.
+    Shut,
+    /// The kernel is locked down, and lets nobody map a device.
+    LockedDown,
+    /// Its device cannot be used as it is.
+    Blocked,
     /// Somebody listens and does not answer.
     Silent,
     /// The host speaks another version.
@@ -216,7 +224,7 @@ fn attempt(link: &str, files: &Files) -> Try {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -256,6 +264,12 @@ fn trouble(error: &LinkError) -> Trouble {
         },
         LinkError::File { .. } | LinkError::Credential { .. } => Trouble::Credential,
         LinkError::Distrust { .. } => Trouble::Distrust,
+        LinkError::Pci { source, .. } => blocked(source),
+        LinkError::Original { source } => match source {
+            Fault::NoRoom => Trouble::Full,
+            fault if fault.is_unanswered() => Trouble::Silent,
+            _ => Trouble::Broken,
+        },
         LinkError::WrongVersion { .. } => Trouble::Version,
         LinkError::Refused { refusal, .. } => match refusal {
             Refusal::Version => Trouble::Version,
@@ -266,6 +280,17 @@ fn trouble(error: &LinkError) -> Trouble {
         },
         LinkError::TimedOut => Trouble::Silent,
         _ => Trouble::Broken,
+    }
+}
+
+/// Sorts what keeps a PCI device from being used.
+fn blocked(obstacle: &Obstacle) -> Trouble {
+    match obstacle {
+        obstacle if obstacle.is_absent() => Trouble::Absent,
+        Obstacle::Denied { .. } => Trouble::Denied,
+        Obstacle::Sandboxed { .. } | Obstacle::ReadOnly { .. } => Trouble::Shut,
+        Obstacle::LockedDown { .. } | Obstacle::Forbidden { .. } => Trouble::LockedDown,
+        _ => Trouble::Blocked,
     }
 }
 

@@ -192,8 +192,8 @@ impl Device {
 }
 
 impl Kind {
-    /// The regions that a link needs: registers and memory.
-    fn regions(self) -> [usize; 2] {
+    /// Names the regions that a link needs: registers and memory.
+    pub fn regions(self) -> [usize; 2] {
         match self {
             Self::Ivshmem => [0, 2],
             Self::Original | Self::TooOld => [0, 1],

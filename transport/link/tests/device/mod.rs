@@ -10,11 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vgpu_link::pci::original::Registers;
 
-#[allow(
-    unused_imports,
-    reason = "one of the tests that share the model runs programs over it"
-)]
-pub use polled::Polled;
+#[allow(unused_imports, reason = "not all tests that share the model run programs over it")]
+pub use polled::{Polled, show};
 use socket::Connection;
 
 const WINDOW: usize = 8 << 20;

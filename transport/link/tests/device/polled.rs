@@ -1,10 +1,10 @@
 //! The model behind files that programs map as they would map the device's regions: a thread looks
 //! for the bell where an emulator would be told of every access.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -53,6 +53,25 @@ impl Drop for Polled {
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "the device's thread");
     }
+}
+
+/// Shows the device as the kernel would, but for its regions; returns its directory.
+pub fn show(sysfs: &Path) -> PathBuf {
+    let directory = sysfs.join("bus/pci/devices/0000:00:06.0");
+    fs::create_dir_all(&directory).expect("a directory");
+    for (name, value) in [
+        ("vendor", "0x10de\n"),
+        ("device", "0x2331\n"),
+        ("class", "0x030200\n"),
+        ("revision", "0xa1\n"),
+        ("subsystem_vendor", "0x10de\n"),
+        ("subsystem_device", "0x16c1\n"),
+        ("resource", "0xfebf0000 0xfebf0fff 0x40200\n0xfd000000 0xfdffffff 0x40200\n"),
+        ("config", "\u{0}\u{0}\u{0}\u{0}\u{2}\u{0}"),
+    ] {
+        fs::write(directory.join(name), value).expect("written");
+    }
+    directory
 }
 
 struct Front {

@@ -1,37 +1,17 @@
 //! The link over mapped files, found in a directory as the kernel would show the device.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use vgpu_link::pci::original;
 use vgpu_link::pci::{Kind, Obstacle, pick};
 use vgpu_link::{Bulk, LinkError, Receiver, Sender, socket_link, wire};
 
-use crate::device::Polled;
 use crate::device::tunnel::{Machine, arrival};
+use crate::device::{Polled, show};
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
-}
-
-/// Shows the device as the kernel would, but for its regions.
-fn show(sysfs: &Path) -> std::path::PathBuf {
-    let directory = sysfs.join("bus/pci/devices/0000:00:06.0");
-    fs::create_dir_all(&directory).expect("a directory");
-    for (name, value) in [
-        ("vendor", "0x10de\n"),
-        ("device", "0x2331\n"),
-        ("class", "0x030200\n"),
-        ("revision", "0xa1\n"),
-        ("subsystem_vendor", "0x10de\n"),
-        ("subsystem_device", "0x16c1\n"),
-        ("resource", "0xfebf0000 0xfebf0fff 0x40200\n0xfd000000 0xfdffffff 0x40200\n"),
-        ("config", "\u{0}\u{0}\u{0}\u{0}\u{2}\u{0}"),
-    ] {
-        fs::write(directory.join(name), value).expect("written");
-    }
-    directory
 }
 
 #[test]
