@@ -63,8 +63,8 @@ pub enum Fault {
     /// Our call is under way and does not end.
     #[error("the host does not answer")]
     NoAnswer,
-    /// The emulator takes no notice of calls: one that decodes an older block of registers where the
-    /// bell is does so.
+    /// The emulator takes no notice of calls, as one does that decodes an older block of registers
+    /// where the bell is.
     #[error("its emulator does not hear calls: STATUS stays idle")]
     Deaf,
     /// Other programs of this guest use the device, and give no turn.

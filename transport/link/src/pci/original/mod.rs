@@ -33,8 +33,8 @@ const BEAT: Duration = Duration::from_millis(200);
 /// otherwise: 2 seconds, ten beats.
 pub const SILENCE: Duration = Duration::from_secs(2);
 
-/// How long a program waits for its turn, and for the answer to a call: 10 seconds. The host answers
-/// at once, whatever its devices do.
+/// How long a program waits for its turn, and for the answer to a call: 10 seconds. The host
+/// answers at once, whatever its devices do.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects by a device that the scan has found, before `limit`.
