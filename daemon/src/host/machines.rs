@@ -74,7 +74,8 @@ impl Machines {
                 log::event("listening", &[("machine", &machine.name)]);
             }
             let (machine, due) = (machine.clone(), Instant::now());
-            let mut known = Known { machine, server, qemu: None, shared: None, mediator, due, told: false };
+            let mut known =
+                Known { machine, server, qemu: None, shared: None, mediator, due, told: false };
             known.resume();
             Ok(known)
         };

@@ -5,8 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,9 +16,13 @@ const WRITTEN: [(u32, u32); 3] = [(0x03c, 0x03c), (0x080, 0x08c), (0x0b0, 0x0ec)
 const BELL: u64 = 0x0a8;
 const STATUS: u32 = 0x004;
 
+/// Between two looks for the bell, or for the answer: 20 us.
+const LOOKS: Duration = Duration::from_micros(20);
+
 /// A device behind two files.
 pub struct Polled {
-    over: Arc<AtomicBool>,
+    /// Its end ends the thread.
+    over: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -33,23 +36,19 @@ impl Polled {
             Ok::<_, io::Error>(file)
         };
         let (registers, data) = (open("resource0", 4096)?, open("resource1", 16 << 20)?);
-        let over = Arc::new(AtomicBool::new(false));
-        let shown = Front { model, registers, data, over: Arc::clone(&over) };
+        let (over, ends) = channel();
+        let shown = Front { model, registers, data, ends };
         shown.publish()?;
         let thread = thread::spawn(move || {
-            while !shown.is_over() {
-                if !shown.turn().expect("the files stay") {
-                    thread::sleep(Duration::from_micros(50));
-                }
-            }
+            while shown.turn().expect("the files stay") || !shown.ends_within(LOOKS) {}
         });
-        Ok(Self { over, thread: Some(thread) })
+        Ok(Self { over: Some(over), thread: Some(thread) })
     }
 }
 
 impl Drop for Polled {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        drop(self.over.take());
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "the device's thread");
     }
@@ -78,12 +77,13 @@ struct Front {
     model: Model,
     registers: File,
     data: File,
-    over: Arc<AtomicBool>,
+    ends: Receiver<()>,
 }
 
 impl Front {
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+    /// Waits for the end, for a moment.
+    fn ends_within(&self, moment: Duration) -> bool {
+        self.ends.recv_timeout(moment) == Err(RecvTimeoutError::Disconnected)
     }
 
     fn word(&self, at: u32) -> io::Result<u32> {
@@ -123,9 +123,7 @@ impl Front {
         drop(board);
         self.put(STATUS, BUSY)?;
         self.put(BELL as u32, 0)?;
-        while self.model.board().read(STATUS) == BUSY && !self.is_over() {
-            thread::sleep(Duration::from_micros(20));
-        }
+        while self.model.board().read(STATUS) == BUSY && !self.ends_within(LOOKS) {}
         self.publish()?;
         Ok(true)
     }
