@@ -1,9 +1,9 @@
 //! Pinned memory: pages of the guest that the program asked to stay where they are.
 //!
-//! The program's kernels do not see them (attribute CAN_MAP_HOST_MEMORY is 0), so "pinned" says only
-//! what a copy may assume. Memory that is allocated here is page-aligned and zeroed by the kernel;
-//! where guest and host share memory it lies there, and copies name it by its offset (`spans`).
-//! Memory of the program's own that it registers is locked in its pages.
+//! The program's kernels do not see them (attribute CAN_MAP_HOST_MEMORY is 0), so "pinned" says
+//! only what a copy may assume. Memory that is allocated here is page-aligned and zeroed by the
+//! kernel; where guest and host share memory it lies there, and copies name it by its offset
+//! (`spans`). Memory of the program's own that it registers is locked in its pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;

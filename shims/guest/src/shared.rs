@@ -1,5 +1,5 @@
-//! Memory that guest and host share (the bulk area of docs/ring.md): it is handed out here, in whole
-//! pages, and lies where it is as long as anybody holds some of it, whatever becomes of the
+//! Memory that guest and host share (the bulk area of docs/ring.md): it is handed out here, in
+//! whole pages, and lies where it is as long as anybody holds some of it, whatever becomes of the
 //! connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

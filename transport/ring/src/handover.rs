@@ -50,8 +50,9 @@ impl Wish {
     }
 }
 
-/// Makes a ring, without a bulk area where the system has not that much, for a guest whose wish is the descriptor `room`: its host end, and the memory file
-/// that is to be sent by `socket`, which carries nothing else from then on.
+/// Makes a ring, without a bulk area where the system has not that much, for a guest whose wish is
+/// the descriptor `room`: its host end, and the memory file that is to be sent by `socket`, which
+/// carries nothing else from then on.
 ///
 /// # Errors
 /// [`RingError::NoBell`] if `room` is not a Unix stream socket: another kind might make us wait.

@@ -103,7 +103,8 @@ impl Region {
     /// zeroes then, for both sides.
     ///
     /// # Errors
-    /// [`RingError::System`] where there is no such file behind the memory, or it cannot have holes.
+    /// [`RingError::System`] where there is no such file behind the memory, or it cannot have
+    /// holes.
     pub fn discard(&self, offset: usize, bytes: usize) -> Result<(), RingError> {
         let from = self.address(offset, bytes);
         let failed = RingError::system("giving shared memory back");

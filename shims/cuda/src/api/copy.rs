@@ -6,8 +6,9 @@
 //! written when the stream comes to the copy.
 //!
 //! What another asynchronous copy promises: the source of a copy to the device is captured before
-//! the call returns; a copy to the program is complete when a call has synchronised with it. What is too much for that (`session::post_copy`) is complete when the call
-//! returns, as copies to pageable memory may be.
+//! the call returns; a copy to the program is complete when a call has synchronised with it. What
+//! is too much for that (`session::post_copy`) is complete when the call returns, as copies to
+//! pageable memory may be.
 
 use vgpu_abi::cuda::{CUcontext, CUdeviceptr, CUstream, Error};
 use vgpu_guest::convert::{Kept, Memory};
@@ -118,8 +119,8 @@ pub(crate) fn memcpy_hto_d_async_v2(
     if capture::is_active(stream)? {
         return capture::copy(Way::In, Kept::of(source), target, source.len(), stream);
     }
-    // One that nothing in its stream holds up may be read at once, and then nobody need wait for it:
-    // so are those that are short.
+    // One that nothing in its stream holds up may be read at once, and then nobody need wait for
+    // it: so are those that are short.
     if (source.len() > POSTED_BYTES_MAX || work::is_pending(stream)?)
         && let Some(copy) = spans::line(Way::In, start(source), target, source.len())?
     {
@@ -134,9 +135,9 @@ fn start(place: &[u8]) -> u64 {
 }
 
 /// Waits for what a stream does, if the source of a copy behind it may yet be written: by a copy
-/// that is under way, and if it is pinned, by functions of the program that have not returned. Other
-/// memory may be read at once (API synchronization behavior, Memcpy), and is: a function may wait
-/// for the thread that copies it.
+/// that is under way, and if it is pinned, by functions of the program that have not returned.
+/// Other memory may be read at once (API synchronization behavior, Memcpy), and is: a function may
+/// wait for the thread that copies it.
 pub(crate) fn await_source(source: u64, bytes: u64, stream: CUstream) -> Result<(), Error> {
     let place = pinned::find(source);
     let is_shared = place.is_some_and(|place| place.offset.is_some());
