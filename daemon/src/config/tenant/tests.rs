@@ -15,7 +15,8 @@ fn read(text: &str) -> Result<Vec<Tenant>, TenantError> {
 #[test]
 fn users_and_groups_are_found_by_name_and_by_number_and_limits_are_in_bytes() {
     let text = "[[tenant]]\nname = \"a\"\nusers = [\"root\", 7]\ngroups = [\"root\"]\n\
-        machines = [3, \"vm\"]\ncertificates = [\"x\"]\nmemory_mib = 2\nhost_memory_mib = 3\nclients = 4\n\
+        machines = [3, \"vm\"]\ncertificates = [\"x\"]\n\
+        memory_mib = 2\nhost_memory_mib = 3\nclients = 4\n\
         messages_per_second = 5\ngpus = [1, 0]\n[[tenant]]\nname = \"b\"\nusers = [8]";
     let tenants = read(text).expect("right");
     let expected = Tenant {
