@@ -109,8 +109,11 @@ impl Vm {
     }
 
     fn end(&mut self) -> std::io::Result<()> {
-        self.qemu.kill()?;
-        wait(&mut self.qemu, END).map(drop)
+        if self.qemu.try_wait()?.is_none() {
+            self.qemu.kill()?;
+            wait(&mut self.qemu, END)?;
+        }
+        Ok(())
     }
 }
 

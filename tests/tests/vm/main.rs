@@ -10,6 +10,7 @@
 
 mod client;
 mod examples;
+mod shared_memory;
 mod story;
 mod vsock;
 

@@ -15,7 +15,8 @@ fn over_vsock_a_machine_gets_the_gpu_keeps_it_and_gives_every_byte_back() {
     let listen = format!("unix:{}", device.socket(6475).display());
     let host = || Vgpud::simulated(&parts.setting.stage, &["--listen", &listen]).unwrap();
     let options = device.options();
-    tell(&parts, &Way { link: "vsock:2:6475", options, host: &host, more: &over_itself });
+    let link = "vsock:2:6475";
+    tell(&parts, &Way { link, options, host: &host, outlives_its_host: true, more: &over_itself });
 }
 
 /// Runs the tests of the link in the guest, over its own kernel's vsock.
