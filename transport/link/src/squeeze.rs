@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -189,6 +190,10 @@ fn write_all<S: Stream>(
 }
 
 impl<S: Stream> Stream for Squeezed<S> {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.inner.descriptors()
+    }
+
     fn read(&self, into: &mut [u8], limit: Option<Instant>) -> io::Result<usize> {
         let mut incoming = lock(&self.incoming);
         let incoming = &mut *incoming;
