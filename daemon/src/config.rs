@@ -166,7 +166,8 @@ impl Config {
             listen: listen
                 .iter()
                 .map(|address| address.parse::<Uri>())
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, _>>()
+                .map_err(|source| DaemonError::Listen { path: path.into(), source })?,
             access: Access {
                 mode: mode.map_or(Ok(DEFAULT_MODE), |mode| parse_mode(mode))?,
                 group: group.map(|group| find_group(group)).transpose()?,

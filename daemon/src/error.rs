@@ -183,6 +183,14 @@ pub(crate) enum DaemonError {
         /// What is wrong with it.
         source: crate::image::ImageError,
     },
+    /// An address to listen at is none.
+    #[error("reading listen, of the command line or {}", path.display())]
+    Listen {
+        /// The configuration file.
+        path: PathBuf,
+        /// The address, and what is wrong with it.
+        source: LinkError,
+    },
     /// A link failed.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -274,7 +282,7 @@ impl DaemonError {
             Self::Certificate { .. } => {
                 Some("Name the directory that vgpud ca init made with --directory.")
             }
-            Self::Link(error) => error.hint(),
+            Self::Link(error) | Self::Listen { source: error, .. } => error.hint(),
             Self::Image { .. } => Some("Name another device's capability, or another file."),
             Self::NotAWorker => Some("Start vgpud itself: it starts its workers."),
             Self::TurnedAway { .. } | Self::Desk { .. } | Self::System { .. } => None,

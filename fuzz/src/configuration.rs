@@ -51,9 +51,11 @@ pub fn host(data: &[u8]) {
     let Err((error, hint)) = vgpud::fuzzing::configuration(text) else { return };
     let told = told(&*error);
     assert!(!hint.is_empty(), "{told}");
-    const KEYS: [&str; 12] = [
+    const KEYS: [&str; 14] = [
         "line ",
         "tenant",
+        "machine",
+        "pinned_mib",
         "listen",
         "mode",
         "group",

@@ -95,3 +95,14 @@ fn a_group_is_found_by_name_and_by_number() {
     assert_eq!(find_group("root").expect("every system has it"), 0);
     assert_eq!(find_group("4711").expect("a number"), 4711);
 }
+
+/// Found by the fuzzer: the message named the address, and neither the file nor the key.
+#[test]
+fn an_address_that_is_none_is_named_with_its_key_and_file() {
+    let error = load(&["--device", "sim"], "listen = [\"unix:/a\", \"nix:/a\"]");
+    let error = error.expect_err("there is no link of that name");
+    let source = std::error::Error::source(&error).expect("the address").to_string();
+    let said = error.to_string();
+    assert!(said.contains("listen") && said.contains("host.toml"), "{said}");
+    assert!(source.contains("nix:/a") && error.hint().is_some(), "{source}");
+}
