@@ -1,10 +1,10 @@
 //! `cargo xtask fuzz`: hostile bytes for every reader, for as long as one likes, and a moment of it
 //! in every test run.
 //!
-//! The readers are fuzzed by `cargo-fuzz` (fuzz/), which needs a nightly toolchain; where rustup has
-//! none that is said and the rest stands. What it finds lies in target/fuzz/found; what reaches
-//! new code in target/fuzz/corpus, from where `--keep` takes the least that reaches it all into
-//! fuzz/corpus.
+//! The readers are fuzzed by `cargo-fuzz` (fuzz/), which needs a nightly toolchain; where rustup
+//! has none that is said and the rest stands. What it finds lies in target/fuzz/found; what
+//! reaches new code in target/fuzz/corpus, from where `--keep` takes the least that reaches it all
+//! into fuzz/corpus.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -91,7 +91,7 @@ impl Fuzzer<'_> {
         setup::run(self.paths, &[Group::Fuzz])?;
         let program = self.paths.cache.join("cargo-fuzz/bin/cargo-fuzz");
         let mut build = Command::new(program);
-        // Without a sanitizer: what reads bytes here forbids unsafe code, and Miri watches the ring.
+        // Without a sanitizer: what reads bytes here forbids unsafe code; Miri watches the ring.
         build.current_dir(&self.paths.root).args(["build", "--fuzz-dir", "fuzz", "--sanitizer"]);
         build
             .args(["none", "--target-dir"])

@@ -86,11 +86,8 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     let mut device = None;
     let met = handshake::meet(&mut *link, limit).map_err(Into::into);
     let met = met.and_then(|hello| {
+        introduced(session, &hello, certificate.as_ref());
         let Hello { pid, exe, .. } = hello;
-        log::event("hello", &[("session", &session), ("pid", &pid), ("exe", &exe)]);
-        if let Some(certificate) = &certificate {
-            log::event("certified", &[("session", &session), ("tenant", certificate)]);
-        }
         let tape = options.record.clone().map(|path| Tape::new(path, session, exe.to_string()));
         let program = exe.to_string();
         let (bank, share, timer) = HostBank::open(desk, pid, exe, certificate)?;
@@ -129,6 +126,14 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         tape.finish();
     }
     Ok(())
+}
+
+/// Says who the client is.
+fn introduced(session: u64, hello: &Hello, certificate: Option<&Text<EXE_BYTES_MAX>>) {
+    log::event("hello", &[("session", &session), ("pid", &hello.pid), ("exe", &hello.exe)]);
+    if let Some(certificate) = certificate {
+        log::event("certified", &[("session", &session), ("tenant", certificate)]);
+    }
 }
 
 /// Says how much memory is shared with the client for what it pins: at most what its worker may

@@ -35,7 +35,8 @@ impl Listing {
         let script = format!(
             "{find} -type d -printf '%p\\td %m %U %G\\n'
              {find} ! -type d -printf '%p\\t%y %m %U %G %s %T@ %l\\n'
-             {find} -type f -size -{HASHED_MIB}M -print0 | xargs -0 sha256sum | sed 's/^\\(.*\\)  \\(.*\\)/\\2\\t\\1/'"
+             {find} -type f -size -{HASHED_MIB}M -print0 | xargs -0 sha256sum \
+             | sed 's/^\\(.*\\)  \\(.*\\)/\\2\\t\\1/'"
         );
         let done = machine.run(&["bash", "-eo", "pipefail", "-c", &script], LIMIT)?;
         let said = done.success()?;

@@ -54,7 +54,8 @@ impl Requests<'_> {
         let _ = writeln!(
             out,
             "Asked {{ name: {:?}, opcode: {name}::OPCODE, is_call: {}, has_ticket: {}, \
-             answers_code: {}, carries: {}, kinds: &[{}], make: |of| {name} {{ {text} }}.to_payload() }},",
+             answers_code: {}, carries: {}, kinds: &[{}], \
+             make: |of| {name} {{ {text} }}.to_payload() }},",
             message.title,
             !matches!(message.class, Class::Async),
             message.request.iter().any(|field| field.name == "ticket"),
