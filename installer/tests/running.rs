@@ -5,10 +5,25 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgpu_install::discover;
 use vgpu_install::facts::Running;
 use vgpu_install::host::real::Real;
+
+/// Held while a program is copied or started: a process that another test starts meanwhile would
+/// hold the copy open for writing, and nobody may start it then.
+static STARTING: Mutex<()> = Mutex::new(());
+
+fn starting() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a shell under another name.
+fn copy_shell(program: &Path) {
+    let _one = starting();
+    std::fs::copy("/bin/sh", program).unwrap();
+}
 
 /// Ends the process with the test, however that ends.
 struct Server(Child);
@@ -25,7 +40,9 @@ impl Server {
         let mut command = Command::new(program);
         command.args(["-c", "echo up; read end"]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let one = starting();
         let mut server = Self(command.spawn().unwrap());
+        drop(one);
         // Once it has written, it is the new program and no longer the test's own copy.
         let mut line = [0_u8; 3];
         std::io::Read::read_exact(server.0.stdout.as_mut().unwrap(), &mut line).unwrap();
@@ -42,7 +59,7 @@ impl Server {
 fn a_server_is_found_with_its_program_and_told_when_that_was_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().canonicalize().unwrap().join("ollama");
-    std::fs::copy("/bin/sh", &program).unwrap();
+    copy_shell(&program);
     let server = Server::start(&program, &["ollama", "serve"]);
     let found = server.found().expect("the server runs");
     assert_eq!((found.executable.as_ref(), found.deleted), (program.as_path(), false));
@@ -57,7 +74,7 @@ fn a_server_is_found_with_its_program_and_told_when_that_was_replaced() {
 fn a_runner_of_a_model_is_no_server() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("ollama");
-    std::fs::copy("/bin/sh", &program).unwrap();
+    copy_shell(&program);
     let runner = Server::start(&program, &["ollama", "runner"]);
     assert_eq!(runner.found(), None);
 }
