@@ -7,6 +7,7 @@ mod badly;
 #[expect(dead_code, reason = "the tests of the device itself look into it")]
 mod device;
 mod driving;
+mod failure;
 mod life;
 #[path = "../../../transport/link/tests/made/machine.rs"]
 mod machine;

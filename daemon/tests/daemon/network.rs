@@ -35,14 +35,14 @@ fn free() -> Uri {
 
 /// Makes a CA in a directory.
 #[track_caller]
-fn make_ca(directory: &Path) {
+pub fn make_ca(directory: &Path) {
     let made = vgpud(&["ca", "init", "--directory", directory.to_str().expect("UTF-8")]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 /// Issues a certificate; returns what its side has.
 #[track_caller]
-fn issue(directory: &Path, side: &str, option: &str, name: &str) -> Files {
+pub fn issue(directory: &Path, side: &str, option: &str, name: &str) -> Files {
     let ca = directory.to_str().expect("UTF-8");
     let issued = vgpud(&["ca", "issue", "--directory", ca, option, name]);
     assert!(issued.status.success(), "{}", String::from_utf8_lossy(&issued.stderr));

@@ -1,0 +1,232 @@
+//! A network that is cut, calls that take longer than any time-out, and a thousand clients.
+//!
+//! The networks are namespaces of their own, which need root.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use vgpu_link::tls::Files;
+use vgpu_link::wire::{Header, Kind, Payload as _, Request as _, cuda};
+use vgpu_link::{Bulk, HostPort, LinkError, Uri};
+
+use crate::life::{hold, keep_busy};
+use crate::network::{issue, make_ca};
+use crate::process::{Client, Vgpud};
+
+const MIB: u64 = 1 << 20;
+
+/// By when both sides know of a cut (docs/host.md): 10 seconds of silence, and 2 until who waits
+/// looks; the rest is for a loaded machine.
+const CUT_LIMIT: Duration = Duration::from_secs(20);
+
+/// Longer than a peer may be silent.
+const LONG: Duration = Duration::from_secs(12);
+
+/// The host's address and the guest's.
+const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const GUEST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// Two namespaces with a cable between them, taken down with the test.
+struct Cable {
+    host: String,
+    guest: String,
+}
+
+fn ip(words: &str) -> bool {
+    let mut ip = Command::new("ip");
+    ip.args(words.split_whitespace()).stderr(Stdio::null());
+    ip.status().expect("iproute2 is installed").success()
+}
+
+#[track_caller]
+fn must(words: &str) {
+    assert!(ip(words), "ip {words}");
+}
+
+impl Cable {
+    fn new(name: &str) -> Self {
+        let side = |side: &str| format!("vgpu-{name}-{side}-{}", std::process::id());
+        let (host, guest) = (side("host"), side("guest"));
+        must(&format!("netns add {host}"));
+        must(&format!("netns add {guest}"));
+        must(&format!("-n {host} link add wire type veth peer name wire netns {guest}"));
+        for (side, address) in [(&host, HOST), (&guest, GUEST)] {
+            must(&format!("-n {side} addr add {address}/24 dev wire"));
+            must(&format!("-n {side} link set wire up"));
+            must(&format!("-n {side} link set lo up"));
+        }
+        Self { host, guest }
+    }
+
+    fn cut(&self) {
+        must(&format!("-n {} link set wire down", self.host));
+    }
+
+    /// Runs something in the guest's network: a thread is in one, a process may be in several.
+    fn in_guest<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let space = std::fs::File::open(format!("/run/netns/{}", self.guest)).expect("it is there");
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(space.as_fd(), kind).expect("root may");
+                work()
+            });
+            inside.join().expect("it ends")
+        })
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for side in [&self.host, &self.guest] {
+            ip(&format!("netns del {side}"));
+        }
+    }
+}
+
+/// A host and a guest, each in its network.
+struct Pair {
+    daemon: Vgpud,
+    at: Uri,
+    files: Files,
+    cable: Cable,
+}
+
+impl Pair {
+    fn start(name: &str) -> Self {
+        let cable = Cable::new(name);
+        let directory = tempfile::tempdir().expect("a directory");
+        let ca = directory.path().join("ca");
+        make_ca(&ca);
+        let host = issue(&ca, "host", "--host", &HOST.to_string());
+        let files = issue(&ca, "guest", "--tenant", "team");
+        let config = directory.path().join("host.toml");
+        let text = format!(
+            "[tls]\ncertificate = {:?}\nkey = {:?}\nclients_ca = {:?}\n",
+            host.certificate, host.key, host.ca
+        );
+        std::fs::write(&config, text).expect("written");
+        let at = Uri::Tls(HostPort { host: IpAddr::V4(HOST).to_string(), port: 6475 });
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &cable.host, env!("CARGO_BIN_EXE_vgpud")]);
+        command.args(["--device", "sim", "--listen", &at.to_string(), "--config"]).arg(config);
+        Self { daemon: Vgpud::spawn(command, directory), at, files, cable }
+    }
+
+    fn client(&self) -> Client {
+        let (at, files) = (&self.at, &self.files);
+        self.cable.in_guest(|| Client::at(at, files)).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// Waits for the answer to something that was asked, for so long.
+fn wait(client: &mut Client, limit: Duration) -> Result<Header, LinkError> {
+    client.link.wait_until(Some(Instant::now() + limit));
+    client.link.receive(&mut Vec::new(), Bulk::Into(&mut []))
+}
+
+/// Asks for the end of all work, and does not wait for the answer.
+fn ask_for_the_end(client: &mut Client) {
+    let mut header = Header::new(Kind::Call, cuda::CtxSynchronize::OPCODE);
+    header.context = client.context;
+    let payload = cuda::CtxSynchronize.to_payload();
+    client.link.send(&header, &payload, &[]).expect("the worker reads");
+}
+
+#[test]
+fn a_call_lasts_longer_than_a_peer_may_be_silent_while_the_network_is_whole() {
+    let pair = Pair::start("long");
+    let mut client = pair.client();
+    hold(&mut client, MIB);
+    keep_busy(&mut client);
+    ask_for_the_end(&mut client);
+    let error = wait(&mut client, LONG).expect_err("the kernel does not end");
+    assert!(matches!(error, LinkError::TimedOut), "it was not our own limit: {error}");
+    // The connection is whole: the host still hears when the client goes.
+    drop(client);
+    pair.daemon.wait_for(&["vgpud: gone", "freed=1048576"]);
+}
+
+#[test]
+fn a_cut_network_ends_the_call_of_the_guest_and_the_worker_of_the_host_in_time() {
+    let pair = Pair::start("cut");
+    let mut client = pair.client();
+    hold(&mut client, MIB);
+    keep_busy(&mut client);
+    ask_for_the_end(&mut client);
+    let cut = Instant::now();
+    pair.cable.cut();
+    std::thread::scope(|scope| {
+        let guest = scope.spawn(|| {
+            // As a guest waits: without a limit of its own, so what ends it is the link.
+            client.link.wait_until(None);
+            let ended = client.link.receive(&mut Vec::new(), Bulk::Into(&mut []));
+            (ended.expect_err("the network is cut"), cut.elapsed())
+        });
+        pair.daemon.wait_for(&["vgpud: gone", "freed=1048576"]);
+        let host = cut.elapsed();
+        let (error, guest) = guest.join().expect("it ended");
+        assert!(guest < CUT_LIMIT && host < CUT_LIMIT, "after {guest:?}, {host:?}: {error}");
+    });
+}
+
+/// What the host process holds: descriptors, children, and its own memory in KiB.
+#[derive(Debug)]
+struct Held {
+    descriptors: usize,
+    children: HashSet<u32>,
+    kib: u64,
+}
+
+impl Held {
+    fn by(daemon: &Vgpud) -> Self {
+        let pid = daemon.pid();
+        let read = |name: &str| {
+            std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("it runs")
+        };
+        let status = read("status");
+        let own = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux 4.5");
+        let children = read(&format!("task/{pid}/children"));
+        Self {
+            descriptors: std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count(),
+            children: children.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect(),
+            kib: own.split_whitespace().nth(1).expect("a number").parse().expect("a number"),
+        }
+    }
+}
+
+/// Clients of an ordinary run; `VGPU_CLIENTS` asks for more.
+const CLIENTS: usize = 150;
+
+#[test]
+fn clients_that_came_and_went_leave_neither_descriptors_nor_processes_nor_memory() {
+    let asked = std::env::var("VGPU_CLIENTS").ok();
+    let clients = asked.map_or(CLIENTS, |number| number.parse().expect("a number"));
+    let daemon = Vgpud::start(&[]);
+    let serve = |count: usize| {
+        for _ in 0..count {
+            let mut client = daemon.client();
+            hold(&mut client, MIB);
+            drop(client);
+            daemon.wait_for(&["vgpud: gone", "freed=1048576"]);
+        }
+        // One who is served after them: the host has done with all before.
+        daemon.client().snapshot();
+        daemon.wait_for(&["vgpud: gone"]);
+    };
+    serve(20);
+    let before = Held::by(&daemon);
+    serve(clients);
+    let after = Held::by(&daemon);
+    assert!(after.descriptors <= before.descriptors + 2, "{before:?} {after:?}");
+    assert!(after.children.len() <= before.children.len() + 1, "{before:?} {after:?}");
+    assert!(after.kib < before.kib + 2048, "{before:?} {after:?}");
+    for child in after.children {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        assert!(!stat.contains(") Z "), "{stat}");
+    }
+}
