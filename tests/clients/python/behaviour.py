@@ -151,6 +151,8 @@ def copies():
     pinned = check(cuda.cuMemAllocHost(size))
     check(cuda.cuMemcpy(pinned, address(sent), size))
     check(cuda.cuMemcpyAsync(memory, pinned, size, cuda.CUstream(2)))
+    # Pinned memory is read when the stream comes to the copy.
+    check(cuda.cuStreamSynchronize(cuda.CUstream(2)))
     ctypes.memset(pinned, 0, size)
     check(cuda.cuMemcpyAsync(address(back), memory, size, cuda.CUstream(2)))
     check(cuda.cuStreamSynchronize(cuda.CUstream(2)))
