@@ -4,7 +4,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use vgpu_ring::{Bells, Bulk, Duplex, HEAD_BYTES, Layout, Region, RingError, Side, ThreadBell};
+use vgpu_ring::{Area, Bells, Duplex, HEAD_BYTES, Layout, Region, RingError, Side, ThreadBell};
 
 const LANE_BYTES: u64 = 4096;
 const BULK_BYTES: u64 = 4096;
@@ -53,7 +53,7 @@ fn peer(region: &Region, [what, amount]: [u8; 2]) {
 /// One move of ours; says whether the connection goes on.
 fn ours(
     ring: &Duplex<ThreadBell>,
-    bulk: &Bulk,
+    bulk: &Area,
     buffer: &mut [u8],
     [what, amount]: [u8; 2],
 ) -> bool {
@@ -88,7 +88,7 @@ fn ours(
 }
 
 /// A span that the peer names: inside it is copied, outside refused.
-fn span(bulk: &Bulk, offset: u64, length: usize) {
+fn span(bulk: &Area, offset: u64, length: usize) {
     let inside = offset.checked_add(length as u64).is_some_and(|end| end <= bulk.bytes());
     let mut into = vec![0; length];
     assert_eq!(bulk.copy_out(offset, &mut into).is_ok(), inside);
@@ -106,7 +106,7 @@ pub fn ring(data: &[u8]) {
     let side = if moves.len() % 2 == 0 { Side::Host } else { Side::Guest };
     let (data, room) = (ThreadBell::pair(), ThreadBell::pair());
     let ring = Duplex::new(&region, &layout, side, Bells { data: data.0, room: room.0 });
-    let bulk = Bulk::new(&region, &layout);
+    let bulk = Area::new(&region, &layout);
     let mut buffer = vec![0; HEAD_BYTES + LANE_BYTES as usize];
     let (moves, _) = moves.as_chunks::<2>();
     for &[what, amount] in moves {

@@ -185,9 +185,8 @@ struct Held {
 impl Held {
     fn by(daemon: &Vgpud) -> Self {
         let pid = daemon.pid();
-        let read = |name: &str| {
-            std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("it runs")
-        };
+        let read =
+            |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("it runs");
         let status = read("status");
         let own = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux 4.5");
         let children = read(&format!("task/{pid}/children"));

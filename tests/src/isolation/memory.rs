@@ -20,8 +20,10 @@ struct Way {
     /// Gets [`BYTES`] of it and returns where they lie.
     get: fn(&mut Peer) -> Result<u64, Refused>,
     /// Gives them back; `None` where the client's end has to.
-    give: Option<fn(&mut Peer, u64) -> Result<(), Refused>>,
+    give: Option<Give>,
 }
+
+type Give = fn(&mut Peer, u64) -> Result<(), Refused>;
 
 const WAYS: &[Way] = &[
     Way {
