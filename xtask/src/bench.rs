@@ -9,7 +9,9 @@ use crate::{process, setup, stage, test};
 
 /// Builds what is shipped and measures it; the method stands in docs/benchmarks.md.
 pub(crate) fn run(paths: &Paths, json: Option<&Path>) -> Result<(), Error> {
-    setup::run(paths, setup::Group::ALL)?;
+    // What only a virtual machine needs, no figure does.
+    let groups = setup::Group::ALL.iter().filter(|group| !matches!(group, setup::Group::Vm));
+    setup::run(paths, &groups.copied().collect::<Vec<_>>())?;
     stage::run(paths, stage::Profile::Release)?;
     let mut cargo = Command::new("cargo");
     cargo.current_dir(&paths.root);

@@ -14,7 +14,7 @@ use vgpu_link::wire::{Header, Kind, Payload as _, Request as _, cuda};
 use vgpu_link::{Bulk, HostPort, LinkError, Uri};
 
 use crate::life::{hold, keep_busy};
-use crate::network::{issue, make_ca};
+use crate::network::{issue, secure};
 use crate::process::{Client, Vgpud};
 
 const MIB: u64 = 1 << 20;
@@ -100,16 +100,8 @@ impl Pair {
     fn start(name: &str) -> Self {
         let cable = Cable::new(name);
         let directory = tempfile::tempdir().expect("a directory");
-        let ca = directory.path().join("ca");
-        make_ca(&ca);
-        let host = issue(&ca, "host", "--host", &HOST.to_string());
+        let (ca, config) = secure(directory.path(), &HOST.to_string(), "", "");
         let files = issue(&ca, "guest", "--tenant", "team");
-        let config = directory.path().join("host.toml");
-        let text = format!(
-            "[tls]\ncertificate = {:?}\nkey = {:?}\nclients_ca = {:?}\n",
-            host.certificate, host.key, host.ca
-        );
-        std::fs::write(&config, text).expect("written");
         let at = Uri::Tls(HostPort { host: IpAddr::V4(HOST).to_string(), port: 6475 });
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &cable.host, env!("CARGO_BIN_EXE_vgpud")]);

@@ -16,7 +16,7 @@ use vgpu_link::wire::control::{Reason, Refusal};
 use vgpu_link::{LinkError, pci};
 
 use crate::machine::Machine;
-use crate::process::{Client, LIMIT, Vgpud};
+use crate::process::{Client, LIMIT, Vgpud, command};
 
 const BYTES: u64 = 4 << 20;
 
@@ -40,13 +40,6 @@ fn prepare(directory: &Path, names: &[&str], further: &str) -> (PathBuf, Vec<Mac
     let file = directory.join("host.toml");
     std::fs::write(&file, text).expect("written");
     (file, guests)
-}
-
-fn command(directory: &Path, file: &Path) -> Command {
-    let socket = format!("unix:{}", directory.join("vgpud.sock").display());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
-    command.arg("--config").arg(file).args(["--listen", &socket]);
-    command
 }
 
 impl Plain {

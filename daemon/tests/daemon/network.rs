@@ -35,7 +35,7 @@ fn free() -> Uri {
 
 /// Makes a CA in a directory.
 #[track_caller]
-pub fn make_ca(directory: &Path) {
+fn make_ca(directory: &Path) {
     let made = vgpud(&["ca", "init", "--directory", directory.to_str().expect("UTF-8")]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
@@ -54,6 +54,21 @@ pub fn issue(directory: &Path, side: &str, option: &str, name: &str) -> Files {
     }
 }
 
+/// Makes a CA, a certificate for a host of this name, and a `host.toml` with these lines before and
+/// behind; returns the CA's directory and the file.
+pub fn secure(directory: &Path, name: &str, before: &str, behind: &str) -> (PathBuf, PathBuf) {
+    let ca = directory.join("ca");
+    make_ca(&ca);
+    let host = issue(&ca, "host", "--host", name);
+    let config = directory.join("host.toml");
+    let text = format!(
+        "{before}\n[tls]\ncertificate = {:?}\nkey = {:?}\nclients_ca = {:?}\n{behind}\n",
+        host.certificate, host.key, host.ca
+    );
+    std::fs::write(&config, text).expect("written");
+    (ca, config)
+}
+
 impl Network {
     fn start(arguments: &[&str]) -> Self {
         Self::start_with("", arguments)
@@ -62,15 +77,7 @@ impl Network {
     /// Starts a host with these lines at the end of its file.
     fn start_with(lines: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let ca = directory.path().join("ca");
-        make_ca(&ca);
-        let host = issue(&ca, "host", "--host", "127.0.0.1");
-        let config = directory.path().join("host.toml");
-        let text = format!(
-            "[tls]\ncertificate = {:?}\nkey = {:?}\nclients_ca = {:?}\n{lines}\n",
-            host.certificate, host.key, host.ca
-        );
-        std::fs::write(&config, text).expect("written");
+        let (ca, config) = secure(directory.path(), "127.0.0.1", "", lines);
         let at = free();
         let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
         command.args(["--device", "sim", "--listen", &at.to_string(), "--config"]).arg(config);
@@ -171,15 +178,7 @@ fn a_host_without_its_files_does_not_start_and_names_them() {
 #[test]
 fn a_socket_of_the_network_that_systemd_hands_over_is_served_through_tls() {
     let directory = tempfile::tempdir().expect("a directory");
-    let ca = directory.path().join("ca");
-    make_ca(&ca);
-    let host = issue(&ca, "host", "--host", "127.0.0.1");
-    let config = directory.path().join("host.toml");
-    let text = format!(
-        "device = \"sim\"\n[tls]\ncertificate = {:?}\nkey = {:?}\nclients_ca = {:?}\n",
-        host.certificate, host.key, host.ca
-    );
-    std::fs::write(&config, text).expect("written");
+    let (ca, config) = secure(directory.path(), "127.0.0.1", "device = \"sim\"", "");
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bound");
     let port = listener.local_addr().expect("an address").port();
     let mut command = crate::operating::handed(listener.into());

@@ -13,7 +13,7 @@ use vgpu_link::{LinkError, StreamLink, pci};
 
 use crate::device::{Model, Polled, show};
 use crate::life::hold;
-use crate::process::{Client, LIMIT, Vgpud};
+use crate::process::{Client, LIMIT, Vgpud, command};
 
 /// A daemon in the place of a machine's mediator, and the machine.
 struct Pair {
@@ -31,13 +31,6 @@ fn configure(directory: &Path, further: &str) -> (PathBuf, PathBuf) {
     let file = directory.join("host.toml");
     std::fs::write(&file, text).expect("written");
     (file, socket)
-}
-
-fn command(directory: &Path, file: &Path) -> Command {
-    let socket = format!("unix:{}", directory.join("vgpud.sock").display());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
-    command.arg("--config").arg(file).args(["--listen", &socket]);
-    command
 }
 
 impl Pair {

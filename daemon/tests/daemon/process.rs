@@ -25,6 +25,14 @@ pub struct Vgpud {
     pub directory: tempfile::TempDir,
 }
 
+/// The daemon with a configuration file, at a socket of its own in a directory.
+pub fn command(directory: &Path, file: &Path) -> Command {
+    let socket = format!("unix:{}", directory.join("vgpud.sock").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+    command.arg("--config").arg(file).args(["--listen", &socket]);
+    command
+}
+
 impl Vgpud {
     /// Starts a daemon with a simulated device at a socket of its own.
     pub fn start(arguments: &[&str]) -> Self {
