@@ -7,8 +7,9 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, SendFlags};
@@ -18,6 +19,7 @@ use vgpu_ring::{
 
 const FRAME: usize = 64;
 const LANE_BYTES: u64 = 1 << 20;
+const CROWD: Duration = Duration::from_secs(2);
 
 fn main() -> io::Result<()> {
     match std::env::args().nth(1).as_deref() {
@@ -68,9 +70,10 @@ fn guest<B: Doorbell>(end: &Duplex<B>) -> io::Result<()> {
     }
 }
 
-fn host() -> io::Result<()> {
+/// Starts a guest that answers, and returns our end of a ring with it.
+fn meet() -> io::Result<(Child, Duplex<SocketBell>)> {
     let (ours, theirs) = UnixStream::pair()?;
-    let mut child = Command::new(std::env::current_exe()?)
+    let child = Command::new(std::env::current_exe()?)
         .arg("guest")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()?;
@@ -80,7 +83,11 @@ fn host() -> io::Result<()> {
     let again = ours.try_clone()?;
     let (end, file) = grant(ours, room.ok_or(io::ErrorKind::InvalidData)?, &layout)?;
     send_with(&again, &[IoSlice::new(&[0])], file.as_fd(), SendFlags::empty())?;
-    drop((again, file));
+    Ok((child, end))
+}
+
+fn host() -> io::Result<()> {
+    let (mut child, end) = meet()?;
     round_trips("both awake", &end, 200_000, Duration::ZERO)?;
     round_trips("guest asleep", &end, 2_000, Duration::from_micros(300))?;
     posts(&end, 1_000_000)?;
@@ -89,6 +96,9 @@ fn host() -> io::Result<()> {
     }
     drop(end);
     child.wait()?;
+    for pairs in [1, 2, 8, 64] {
+        crowd(pairs)?;
+    }
     let (left, right) = SocketBell::pair()?;
     bell("socket", &left, &right)?;
     let ring = Arc::new(EventBell::descriptor()?);
@@ -97,6 +107,36 @@ fn host() -> io::Result<()> {
     let ours = Arc::new(EventBell::descriptor()?);
     let left = EventBell::new(ours, Some(Arc::clone(&ring)), life(here))?;
     bell("eventfd", &left, &EventBell::new(ring, None, life(there))?)?;
+    Ok(())
+}
+
+/// Lets so many pairs of processes exchange frames as fast as they can.
+fn crowd(pairs: usize) -> io::Result<()> {
+    let met = (0..pairs).map(|_| meet()).collect::<io::Result<Vec<_>>>()?;
+    let start = Barrier::new(pairs);
+    let rounds = |end: &Duplex<SocketBell>| {
+        let mut frame = [0; FRAME];
+        start.wait();
+        let began = Instant::now();
+        let mut rounds = 0_u64;
+        while began.elapsed() < CROWD {
+            write_all(end, &[0; FRAME])?;
+            read_all(end, &mut frame)?;
+            rounds += 1;
+        }
+        Ok(rounds as f64 / began.elapsed().as_secs_f64())
+    };
+    let rates = thread::scope(|scope| {
+        let each = met.iter().map(|(_, end)| scope.spawn(|| rounds(end))).collect::<Vec<_>>();
+        each.into_iter().map(|one| one.join().expect("no panic")).collect::<io::Result<Vec<f64>>>()
+    })?;
+    let all = rates.iter().sum::<f64>();
+    let least = rates.iter().copied().fold(f64::INFINITY, f64::min) * pairs as f64 / all;
+    println!("{pairs} pairs: {all:.0} round trips a second, the least {least:.2} of the mean");
+    for (mut child, end) in met {
+        drop(end);
+        child.wait()?;
+    }
     Ok(())
 }
 

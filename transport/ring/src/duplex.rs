@@ -194,7 +194,7 @@ impl<B: Doorbell> Duplex<B> {
             let woken = match look()? {
                 0 if !over => {
                     let mut came = || self.is_closed() || !matches!(look(), Ok(0));
-                    spin.asleep(|| bell.wait(limit, &mut came))
+                    bell.wait(limit, &mut came)
                 }
                 _ => Ok(Woken::Rung),
             };

@@ -1,50 +1,49 @@
 //! A short wait for a peer that is awake.
+//!
+//! Between its looks a wait lets others run (sched_yield(2)): a peer that shares our processor, or
+//! the other clients of a crowd, get on at once, and on an idle processor it costs nothing. Only to
+//! a program that computes it would lose a whole time slice: after that it sleeps for a while,
+//! because a sleeper that is woken runs before such a program.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 /// Longest time to look before sleeping: about what it costs to wake a sleeper in a virtual
 /// machine, so that a wait costs at most twice the better of the two.
 const LONGEST: Duration = Duration::from_micros(50);
 
-/// Shortest time: some answers of a peer that is awake.
-const SHORTEST: Duration = Duration::from_micros(2);
+/// Looks before others are let run: about a microsecond, some answers of a peer that is awake.
+const LOOKS: u32 = 16;
 
-/// Looks between two glances at the clock, which costs as much as several looks.
-const LOOKS: u32 = 32;
+/// A turn given away that comes back later than this went to a program that computes: 64 clients
+/// that wait for answers give it back in a quarter of it.
+const SLICE: Duration = Duration::from_micros(500);
 
-/// How long the waits of one kind spin, learnt from how they end.
-///
-/// A peer that shares our processor can answer only once we sleep: then the answer comes sooner
-/// after we fell asleep than we had spun, and the next spin is half as long. Measured on two busy
-/// processors: such a pair took 125 us for an answer with spins that were always of 50 us.
-#[derive(Debug)]
+/// Waits that give no turn away after that, so that one lost slice costs each some microseconds.
+const RESTS: u32 = 1024;
+
+/// What the waits of one kind have learnt about who else wants their processor.
+#[derive(Debug, Default)]
 pub(crate) struct Patience {
-    nanos: AtomicU64,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        let longest = if peers_run_beside_us() { LONGEST } else { Duration::ZERO };
-        Self { nanos: AtomicU64::new(longest.as_nanos() as u64) }
-    }
+    /// Waits to come that sleep after their first looks.
+    rests: AtomicU32,
 }
 
 impl Patience {
-    fn now(&self) -> Duration {
-        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    /// Learns how long it took until a turn came back.
+    fn learn(&self, away: Duration) {
+        if away > SLICE {
+            self.rests.store(RESTS, Ordering::Relaxed);
+        }
     }
 
-    /// Learns from a spin that was in vain, and the sleep after it. One that lasted says nothing:
-    /// the peer had nothing for us.
-    fn learn(&self, slept: Duration) {
-        let spun = self.now();
-        let next = match slept {
-            _ if spun.is_zero() || slept >= LONGEST => return,
-            _ if slept < spun => spun / 2,
-            _ => spun * 2,
-        };
-        self.nanos.store(next.clamp(SHORTEST, LONGEST).as_nanos() as u64, Ordering::Relaxed);
+    /// Says whether this wait is to sleep, and counts it.
+    fn rest(&self) -> bool {
+        // Waits of one kind come one after the other.
+        let rests = self.rests.load(Ordering::Relaxed);
+        self.rests.store(rests.saturating_sub(1), Ordering::Relaxed);
+        rests > 0
     }
 }
 
@@ -62,7 +61,7 @@ impl<'a> Spin<'a> {
     /// Begins a wait until `limit`. Where the peer can only run if we do not, which is on one
     /// processor, its time is spent from the start.
     pub(crate) fn new(patience: &'a Patience, limit: Option<Instant>) -> Self {
-        Self { patience, looks: 0, spent: patience.now().is_zero(), until: None, limit }
+        Self { patience, looks: 0, spent: !peers_run_beside_us(), until: None, limit }
     }
 
     /// Waits a moment and says whether to look again; false once the time is up, and from then on:
@@ -73,24 +72,28 @@ impl<'a> Spin<'a> {
         }
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS) {
-            let now = Instant::now();
-            let longest = now + self.patience.now();
-            let until = self.limit.map_or(longest, |limit| limit.min(longest));
-            self.spent = now >= *self.until.get_or_insert(until);
+            return self.give_way();
         }
         std::hint::spin_loop();
-        !self.spent
+        true
     }
 
-    /// Sleeps in `sleep`, and learns from the first time.
-    pub(crate) fn asleep<T>(&mut self, sleep: impl FnOnce() -> T) -> T {
-        if self.until.take().is_none() {
-            return sleep();
-        }
+    /// Lets others run and says whether to look again.
+    fn give_way(&mut self) -> bool {
         let began = Instant::now();
-        let woken = sleep();
-        self.patience.learn(began.elapsed());
-        woken
+        if self.until.is_none() && self.patience.rest() {
+            self.spent = true;
+            return false;
+        }
+        let longest = began + LONGEST;
+        let until = self.limit.map_or(longest, |limit| limit.min(longest));
+        let until = *self.until.get_or_insert(until);
+        yield_now();
+        let back = Instant::now();
+        self.patience.learn(back - began);
+        // One more look: whoever ran meanwhile may have been the peer.
+        self.spent = back >= until;
+        true
     }
 }
 
@@ -109,29 +112,47 @@ fn peers_run_beside_us() -> bool {
     *SEVERAL
 }
 
+
 #[cfg(all(test, not(any(loom, miri))))]
 mod tests {
     use super::*;
 
-    fn learnt(sleeps_us: &[u64]) -> Duration {
-        let patience = Patience { nanos: AtomicU64::new(LONGEST.as_nanos() as u64) };
-        sleeps_us.iter().for_each(|us| patience.learn(Duration::from_micros(*us)));
-        patience.now()
+    /// How many of so many waits sleep after their first looks.
+    fn rests(patience: &Patience, waits: u32) -> u32 {
+        (0..waits).map(|_| u32::from(patience.rest())).sum()
     }
 
     #[test]
-    fn a_peer_that_answers_only_when_we_sleep_is_soon_let_run() {
-        assert!(learnt(&[5; 20]) < Duration::from_micros(10));
-        assert_eq!(learnt(&[0; 20]), SHORTEST);
+    fn who_lost_a_slice_to_a_program_that_computes_sleeps_for_a_while() {
+        let patience = Patience::default();
+        patience.learn(Duration::from_millis(3));
+        assert_eq!(rests(&patience, 2 * RESTS), RESTS);
     }
 
     #[test]
-    fn an_answer_that_spinning_would_have_met_makes_the_spin_longer_again() {
-        assert_eq!(learnt(&[0, 0, 0, 0, 0, 40, 40, 40, 40, 40]), LONGEST);
+    fn a_crowd_that_gives_the_turn_back_is_given_way_to() {
+        let patience = Patience::default();
+        patience.learn(Duration::from_micros(130));
+        assert_eq!(rests(&patience, 1), 0);
     }
 
     #[test]
-    fn a_long_sleep_changes_nothing() {
-        assert_eq!(learnt(&[1, 1000, 1_000_000]), LONGEST / 2);
+    fn a_wait_is_spent_after_its_time_and_stays_so() {
+        if !peers_run_beside_us() {
+            return;
+        }
+        let (patience, began) = (Patience::default(), Instant::now());
+        let mut spin = Spin::new(&patience, None);
+        while spin.again() {}
+        assert!(began.elapsed() >= LONGEST || patience.rest());
+        assert!(!spin.again());
+    }
+
+    #[test]
+    fn a_wait_that_rests_gives_no_turn_away() {
+        let patience = Patience { rests: AtomicU32::new(1) };
+        let mut spin = Spin::new(&patience, None);
+        assert!((0..LOOKS).filter(|_| spin.again()).count() < LOOKS as usize);
+        assert!(spin.until.is_none());
     }
 }
