@@ -112,7 +112,6 @@ fn peers_run_beside_us() -> bool {
     *SEVERAL
 }
 
-
 #[cfg(all(test, not(any(loom, miri))))]
 mod tests {
     use super::*;
