@@ -1,12 +1,33 @@
 //! The contexts of this process: which are alive, and what the guest answers about them.
+//!
+//! Nearly every call asks several times for the same one, and they seldom change. So each thread
+//! keeps the one that it found last, for as long as nothing was changed.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rustc_hash::FxHashMap;
 use vgpu_abi::cuda::{CUdevice, Error};
 use vgpu_guest::current;
 
 static CONTEXTS: RwLock<Option<Contexts>> = RwLock::new(None);
+
+/// Counts the changes: raised under the lock, before each.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static LAST: Cell<Option<Found>> = const { Cell::new(None) };
+}
+
+/// A context that a thread found.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    /// Changes before it was looked for.
+    changes: u64,
+    handle: u64,
+    context: Context,
+}
 
 /// One context that is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +57,8 @@ pub(crate) struct Primary {
 
 #[derive(Debug, Default)]
 struct Contexts {
-    alive: HashMap<u64, Context>,
-    primaries: HashMap<CUdevice, Primary>,
+    alive: FxHashMap<u64, Context>,
+    primaries: FxHashMap<CUdevice, Primary>,
     last_id: u64,
 }
 
@@ -47,14 +68,24 @@ fn read() -> RwLockReadGuard<'static, Option<Contexts>> {
 }
 
 fn write() -> RwLockWriteGuard<'static, Option<Contexts>> {
-    CONTEXTS.write().unwrap_or_else(PoisonError::into_inner)
+    let contexts = CONTEXTS.write().unwrap_or_else(PoisonError::into_inner);
+    // Who counted it looks after us; who did not keeps what it finds for this one call only.
+    CHANGES.fetch_add(1, Ordering::Release);
+    contexts
 }
 
 /// Looks a handle up; one that was never made or is destroyed is INVALID_CONTEXT.
 pub(crate) fn find(handle: u64) -> Result<Context, Error> {
+    let changes = CHANGES.load(Ordering::Acquire);
+    let last = LAST.get().filter(|last| last.handle == handle && last.changes == changes);
+    if let Some(last) = last {
+        return Ok(last.context);
+    }
     let contexts = read();
     let found = contexts.as_ref().and_then(|contexts| contexts.alive.get(&handle).copied());
-    found.ok_or(Error::INVALID_CONTEXT)
+    let context = found.ok_or(Error::INVALID_CONTEXT)?;
+    LAST.set(Some(Found { changes, handle, context }));
+    Ok(context)
 }
 
 /// Returns the calling thread's current context with its handle.
@@ -110,4 +141,30 @@ pub(crate) fn primary(device: CUdevice) -> Primary {
 /// Changes the state of a device's primary context.
 pub(crate) fn change_primary(device: CUdevice, change: impl FnOnce(&mut Primary)) {
     change(write().get_or_insert_default().primaries.entry(device).or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_knows_a_context_sees_what_another_does_to_it() {
+        let elsewhere = |work: &(dyn Fn() + Sync)| {
+            std::thread::scope(|scope| scope.spawn(work).join().expect("it does not panic"));
+        };
+        insert(501, 0, 1, false);
+        assert_eq!(find(501).map(|context| context.flags), Ok(1));
+        elsewhere(&|| change_flags(501, 4));
+        assert_eq!(find(501).map(|context| context.flags), Ok(4));
+        elsewhere(&|| {
+            assert!(current::push(501));
+            note_broken(Error::ILLEGAL_ADDRESS);
+        });
+        assert_eq!(find(501).map(|context| context.broken), Ok(Some(Error::ILLEGAL_ADDRESS)));
+        elsewhere(&|| assert!(remove(501)));
+        assert_eq!(find(501), Err(Error::INVALID_CONTEXT));
+        insert(501, 0, 2, false);
+        assert_eq!(find(501).map(|context| context.flags), Ok(2), "another of the same handle");
+        remove(501);
+    }
 }

@@ -3,16 +3,16 @@
 //! A handle that was never made, or is destroyed, is an error at once and not a silent success
 //! that the host would report at the next synchronisation.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustc_hash::FxHashMap;
 use vgpu_abi::cuda::{CUcontext, CUevent, CUstream, Error};
 use vgpu_guest::current;
 
 use crate::contexts;
 
-static STREAMS: Mutex<Option<HashMap<u64, Stream>>> = Mutex::new(None);
-static EVENTS: Mutex<Option<HashMap<u64, u64>>> = Mutex::new(None);
+static STREAMS: Mutex<Option<FxHashMap<u64, Stream>>> = Mutex::new(None);
+static EVENTS: Mutex<Option<FxHashMap<u64, u64>>> = Mutex::new(None);
 
 /// A stream as it names one thing: the legacy stream has two names, and each thread has its own
 /// per-thread stream in each context.

@@ -5,9 +5,9 @@
 //! stream that was given nothing else since it was last waited for need not be waited for again:
 //! the host is told to do all that comes later behind it, in whatever stream (docs/decisions/0024).
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustc_hash::FxHashMap;
 use vgpu_abi::cuda::{CUcontext, CUstream, CUstream_flags, Error};
 
 use crate::handles::{self, Lane};
@@ -36,12 +36,12 @@ struct Work {
     /// When something was last given to no stream in particular.
     anywhere: u64,
     /// When something was last given to a lane.
-    lanes: HashMap<Lane, u64>,
+    lanes: FxHashMap<Lane, u64>,
     /// Up to when each lane was waited for.
-    done: HashMap<Lane, u64>,
+    done: FxHashMap<Lane, u64>,
     /// When a lane was last given what nobody sees the end of, unless that is settled, and whether
     /// it and the legacy one wait for each other.
-    unseen: HashMap<Lane, (u64, bool)>,
+    unseen: FxHashMap<Lane, (u64, bool)>,
 }
 
 /// What a synchronisation with a lane has to do.
@@ -250,7 +250,7 @@ mod tests {
             anywhere,
             lanes: given.iter().copied().collect(),
             done: done.iter().copied().collect(),
-            unseen: HashMap::new(),
+            unseen: FxHashMap::default(),
         }
     }
 
