@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use vgpu_link::pci::ivshmem::SILENCE;
+use vgpu_link::pci::ivshmem::{SILENCE, SLOTS_MAX};
 use vgpu_link::pci::original;
 
 /// Longest name of a machine, in bytes: log lines carry it.
@@ -29,6 +29,8 @@ pub(crate) struct Machine {
     pub device: Device,
     /// How long a client of it may seem stopped.
     pub silence: Duration,
+    /// Into how many slots its memory is divided at most.
+    pub slots: usize,
 }
 
 /// The device in the machine, from the host's side.
@@ -62,6 +64,7 @@ pub(super) struct Entry {
     memory: Option<PathBuf>,
     stub: Option<PathBuf>,
     mib: Option<u32>,
+    slots: Option<u32>,
     silence_seconds: Option<u32>,
 }
 
@@ -109,6 +112,12 @@ pub(crate) enum Problem {
     /// The original device has no memory of ours.
     #[error("the original device has no memory")]
     MibOfStub,
+    /// A number of slots that no memory is divided into.
+    #[error("{slots} is not 1 to {SLOTS_MAX}")]
+    Slots {
+        /// The number.
+        slots: u32,
+    },
     /// A time that cannot be.
     #[error("{seconds} is not 1 to {SILENCE_SECONDS_MAX}")]
     Silence {
@@ -130,7 +139,10 @@ impl MachineError {
             Problem::Path { .. } => "Give each [[machine]] an absolute path that no other has.",
             Problem::Mib { .. } => "Write a power of two, such as mib = 64.",
             Problem::MibOfFile => "Leave mib out, and give size= to QEMU's memory-backend-file.",
-            Problem::MibOfStub => "Leave mib out.",
+            Problem::MibOfStub => "Leave mib and slots out.",
+            Problem::Slots { .. } => {
+                "Write how many clients the machine has at most, or leave the key out for 64."
+            }
             Problem::Silence { .. } => "Write a number of seconds, or leave the key out for 30.",
         }
     }
@@ -182,6 +194,9 @@ impl Entry {
             (None, Some(_), None) if self.mib.is_some() => return Err(("mib", Problem::MibOfFile)),
             (None, Some(memory), None) => Device::Plain { memory },
             (None, None, Some(_)) if self.mib.is_some() => return Err(("mib", Problem::MibOfStub)),
+            (None, None, Some(_)) if self.slots.is_some() => {
+                return Err(("slots", Problem::MibOfStub));
+            }
             (None, None, Some(socket)) => Device::Stub { socket },
             _ => return Err(("ivshmem", Problem::OneDevice)),
         };
@@ -200,7 +215,12 @@ impl Entry {
             Some(seconds @ 1..=SILENCE_SECONDS_MAX) => Duration::from_secs(seconds.into()),
             Some(seconds) => return Err(("silence_seconds", Problem::Silence { seconds })),
         };
-        Ok(Machine { name: self.name, device, silence })
+        let slots = match self.slots.map(|slots| (slots, u64::from(slots))) {
+            None => SLOTS_MAX as usize,
+            Some((slots, 1..=SLOTS_MAX)) => slots as usize,
+            Some((slots, _)) => return Err(("slots", Problem::Slots { slots })),
+        };
+        Ok(Machine { name: self.name, device, silence, slots })
     }
 }
 
@@ -221,15 +241,16 @@ mod tests {
     #[test]
     fn a_machine_is_read_whole() {
         let text = "[[machine]]\nname = \"a\"\nivshmem = \"/a\"\nmib = 4\nsilence_seconds = 9\n\
+                    slots = 8\n\
                     [[machine]]\nname = \"b\"\nmemory = \"/b\"\n\
                     [[machine]]\nname = \"c\"\nstub = \"/c\"\n";
         let machines = read(text).expect("right");
         let device = Device::Doorbell { socket: "/a".into(), bytes: 4 << 20 };
-        let a = Machine { name: "a".into(), device, silence: Duration::from_secs(9) };
+        let a = Machine { name: "a".into(), device, silence: Duration::from_secs(9), slots: 8 };
         let device = Device::Plain { memory: "/b".into() };
-        let b = Machine { name: "b".into(), device, silence: SILENCE };
+        let b = Machine { name: "b".into(), device, silence: SILENCE, slots: 64 };
         let device = Device::Stub { socket: "/c".into() };
-        let c = Machine { name: "c".into(), device, silence: original::SILENCE };
+        let c = Machine { name: "c".into(), device, silence: original::SILENCE, slots: 64 };
         assert_eq!(machines, [a, b, c]);
     }
 
@@ -241,6 +262,9 @@ mod tests {
             ("name = \"a\"\nmemory = \"/b\"\nivshmem = \"/c\"", "ivshmem", "one of"),
             ("name = \"a\"\nmemory = \"/b\"\nstub = \"/c\"", "ivshmem", "one of"),
             ("name = \"a\"\nstub = \"/c\"\nmib = 4", "mib", "no memory"),
+            ("name = \"a\"\nstub = \"/c\"\nslots = 4", "slots", "no memory"),
+            ("name = \"a\"\nmemory = \"/b\"\nslots = 0", "slots", "1 to 64"),
+            ("name = \"a\"\nmemory = \"/b\"\nslots = 65", "slots", "1 to 64"),
             ("name = \"a\"\nstub = \"c\"", "stub", "absolute"),
             ("name = \"a\"\nmemory = \"b\"", "memory", "absolute"),
             ("name = \"a\"\nivshmem = \"/b\"\nmib = 3", "mib", "power of two"),

@@ -55,6 +55,8 @@ impl<T> Spans<T> {
         if self.taken.len() >= SPANS_MAX {
             return Err(Error::OUT_OF_MEMORY);
         }
+        // What another client left there, or this one: new memory is zeroes, as a driver gives it.
+        area.clean(offset, bytes).map_err(|_| Error::INVALID_VALUE)?;
         self.taken.insert(offset, Span { bytes, kept });
         Ok(())
     }

@@ -141,7 +141,8 @@ impl Known {
         if let Device::Plain { memory } = &self.machine.device
             && self.shared.as_mut().is_none_or(|shared| !shared.is_still(memory))
         {
-            let found = plain::find(memory).and_then(Shared::of);
+            let found = plain::find(memory);
+            let found = found.and_then(|memory| Shared::of(memory, self.machine.slots));
             self.take(found);
         }
         let Some(shared) = &mut self.shared else {
@@ -162,7 +163,7 @@ impl Known {
         match plain::find(&kept(socket)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             found => {
-                let found = found.and_then(Shared::of);
+                let found = found.and_then(|memory| Shared::of(memory, self.machine.slots));
                 self.take(found);
             }
         }
@@ -194,7 +195,8 @@ impl Known {
             return log::event("machine-refused", &[("machine", name), ("because", &"taken")]);
         }
         let Device::Doorbell { socket, bytes } = &self.machine.device else { return };
-        let made = Keeper::make_at(&kept(socket), *bytes, Some(FIRST_BELL)).and_then(|keeper| {
+        let (path, slots) = (kept(socket), self.machine.slots);
+        let made = Keeper::make_at(&path, *bytes, Some(FIRST_BELL), slots).and_then(|keeper| {
             let shared = Shared::rung(keeper)?;
             introduce(&came, shared.keeper.as_fd(), shared.bells())?;
             Ok(shared)
@@ -211,8 +213,9 @@ impl Known {
         match made {
             Ok(mut shared) => {
                 shared.keeper.limit_silence(self.machine.silence);
-                let slots = shared.keeper.board().slots;
-                log::event("machine", &[("machine", name), ("slots", &slots)]);
+                let board = shared.keeper.board();
+                let (slots, pinned) = (&board.slots, &board.ring.bulk_bytes());
+                log::event("machine", &[("machine", name), ("slots", slots), ("pinned", pinned)]);
                 (self.shared, self.told) = (Some(shared), false);
             }
             Err(error) => {

@@ -210,8 +210,8 @@ fn open(
         Way::Plain => Ok((Box::new(socket_link(client)), None)),
         Way::Slot(place) => {
             let memory = handed.next().ok_or(LinkError::Closed)?;
-            let ring = ivshmem::serve(&place, &memory, handed.next(), client)?;
-            Ok((Box::new(StreamLink::new(ring)), None))
+            let slot = ivshmem::serve(&place, &memory, handed.next(), client)?;
+            Ok((Box::new(StreamLink::new(slot)), None))
         }
         Way::Tls(credentials) => {
             let (stream, tenant) = TlsStream::accept(client, &credentials, limit)?;

@@ -1,66 +1,19 @@
 //! Clients of virtual machines that share memory with the host: through the file of ivshmem-plain,
 //! and through the memory that a QEMU with ivshmem-doorbell is given.
 
-use std::io::{BufRead, BufReader, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use vgpu_link::wire::control::{Reason, Refusal};
 use vgpu_link::{LinkError, pci};
 
+use crate::guests::{Plain, Qemu, client, server, try_client};
 use crate::machine::Machine;
 use crate::process::{Client, LIMIT, Vgpud, command};
-
-const BYTES: u64 = 4 << 20;
-
-/// A daemon with one machine or two, whose memory is files.
-struct Plain {
-    daemon: Vgpud,
-    guests: Vec<Machine>,
-}
-
-/// Makes the memory files of machines, and says in `host.toml` where they are.
-fn prepare(directory: &Path, names: &[&str], further: &str) -> (PathBuf, Vec<Machine>) {
-    let mut text = format!("device = \"sim\"\n{further}\n");
-    let mut guests = Vec::new();
-    for name in names {
-        let memory = directory.join(name);
-        let file = std::fs::File::create(&memory).expect("a file");
-        file.set_len(BYTES).expect("room");
-        text += &format!("[[machine]]\nname = \"{name}\"\nmemory = \"{}\"\n", memory.display());
-        guests.push(Machine::new(&memory, BYTES));
-    }
-    let file = directory.join("host.toml");
-    std::fs::write(&file, text).expect("written");
-    (file, guests)
-}
-
-impl Plain {
-    fn start(names: &[&str], further: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let (file, guests) = prepare(directory.path(), names, further);
-        let daemon = Vgpud::launch(command(directory.path(), &file), directory);
-        for name in names {
-            daemon.wait_for(&["vgpud: machine ", &format!("machine={name}")]);
-        }
-        Self { daemon, guests }
-    }
-}
-
-fn try_client(guest: &Machine) -> Result<Client, LinkError> {
-    pci::connect(guest.sysfs(), None, Instant::now() + LIMIT).and_then(Client::over)
-}
-
-fn client(guest: &Machine) -> Client {
-    try_client(guest).unwrap_or_else(|error| panic!("{error}"))
-}
 
 /// Names the guest that a process of [`guest_process`] is one of.
 const GUEST: &str = "VGPU_TEST_GUEST";
@@ -155,102 +108,10 @@ fn clients_of_a_daemon_that_ends_hear_it_and_the_next_daemon_serves_new_ones() {
     assert!(matches!(told.ended(), LinkError::Closed));
 }
 
-/// A QEMU as far as the host sees it, and its guest's device.
-struct Qemu {
-    /// Its end is QEMU's.
-    _connection: UnixStream,
-    memory: OwnedFd,
-    guest: Machine,
-    stop: Arc<AtomicBool>,
-}
-
-impl Qemu {
-    /// Connects and takes what the host gives, until all bells of `slots` slots are there.
-    fn start(socket: &Path, slots: usize) -> Self {
-        let connection = UnixStream::connect(socket).expect("the host listens");
-        connection.set_read_timeout(Some(LIMIT)).expect("a limit");
-        assert_eq!(hear(&connection).0, 0, "the version");
-        assert_eq!(hear(&connection).0, 0, "its own number");
-        let (minus_one, memory) = hear(&connection);
-        assert_eq!(minus_one, -1);
-        let memory = memory.expect("the memory comes along");
-        let bells: Vec<(i64, OwnedFd)> = (0..=slots)
-            .map(|_| hear(&connection))
-            .map(|(number, bell)| (number, bell.expect("a bell comes along")))
-            .collect();
-        let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_fd().as_raw_fd());
-        let guest = Machine::new(Path::new(&path), BYTES);
-        let stop = Arc::<AtomicBool>::default();
-        let registers = guest.sysfs().join("bus/pci/devices/0000:00:05.0/resource0");
-        let registers = std::fs::File::options().read(true).write(true).open(registers);
-        let registers = registers.expect("it is there");
-        let stopped = Arc::clone(&stop);
-        // What the device does with a store to its doorbell.
-        std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let mut value = [0; 4];
-                rustix::io::pread(&registers, &mut value[..], DOORBELL).expect("it is ours");
-                let number = i64::from(u32::from_le_bytes(value) >> 16);
-                if number == 0 {
-                    std::thread::yield_now();
-                    continue;
-                }
-                rustix::io::pwrite(&registers, &[0; 4], DOORBELL).expect("it is ours");
-                let rung = bells.iter().find(|(known, _)| *known == number);
-                let (_, bell) = rung.expect("the guest rings whom the host named");
-                rustix::io::write(bell, &1_u64.to_ne_bytes()).expect("an eventfd");
-            }
-        });
-        Self { _connection: connection, memory, guest, stop }
-    }
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Reads one message of the ivshmem server.
-fn hear(connection: &UnixStream) -> (i64, Option<OwnedFd>) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = [0; 8];
-    let mut parts = [IoSliceMut::new(&mut bytes)];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
-    let received = recvmsg(connection, &mut parts, &mut control, flags).expect("the host speaks");
-    assert_eq!(received.bytes, 8);
-    let along = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut came) => came.next(),
-        _ => None,
-    });
-    (i64::from_le_bytes(bytes), along)
-}
-
-/// Starts a daemon that two QEMUs may connect to.
-fn server() -> (Vgpud, [PathBuf; 2]) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let sockets = ["one", "two"].map(|name| directory.path().join(format!("{name}.sock")));
-    let mut text = "device = \"sim\"\n".to_owned();
-    for (name, socket) in ["one", "two"].iter().zip(&sockets) {
-        let socket = socket.display();
-        text += &format!("[[machine]]\nname = \"{name}\"\nivshmem = \"{socket}\"\nmib = 4\n");
-    }
-    let file = directory.path().join("host.toml");
-    std::fs::write(&file, text).expect("written");
-    (Vgpud::spawn(command(directory.path(), &file), directory), sockets)
-}
-
-/// Slots of a memory of [`BYTES`].
-const SLOTS: usize = 30;
-
-/// Where the device's doorbell lies in the page of its registers.
-const DOORBELL: u64 = 0x10c;
-
 #[test]
 fn a_qemu_gets_memory_of_its_own_and_its_guest_rings() {
     let (daemon, [one, two]) = server();
-    let (one, two) = (Qemu::start(&one, SLOTS), Qemu::start(&two, SLOTS));
+    let (one, two) = (Qemu::start(&one), Qemu::start(&two));
     let mut first = client(&one.guest);
     daemon.wait_for(&["vgpud: client ", "peer=machine:one"]);
     let mut second = client(&two.guest);
@@ -272,7 +133,7 @@ fn a_qemu_gets_memory_of_its_own_and_its_guest_rings() {
 fn no_machine_sees_a_byte_of_another() {
     const SECRET: &[u8; 32] = b"what one machine has is its own!";
     let (daemon, [one, two]) = server();
-    let (first, second) = (Qemu::start(&one, SLOTS), Qemu::start(&two, SLOTS));
+    let (first, second) = (Qemu::start(&one), Qemu::start(&two));
     let mut talker = client(&first.guest);
     let mut listener = client(&second.guest);
     let header = vgpu_link::wire::Header::new(vgpu_link::wire::Kind::Post, 0xffff);
@@ -282,7 +143,7 @@ fn no_machine_sees_a_byte_of_another() {
     assert!(talker.state(0).memory_total > 0);
     assert!(listener.state(0).memory_total > 0);
     let holds = |memory: &OwnedFd| {
-        let mut bytes = vec![0; BYTES as usize];
+        let mut bytes = vec![0; 4 << 20];
         let read = rustix::io::pread(memory, &mut bytes[..], 0).expect("it is ours");
         assert_eq!(read, bytes.len());
         bytes.windows(SECRET.len()).any(|window| window == SECRET)
@@ -291,13 +152,13 @@ fn no_machine_sees_a_byte_of_another() {
     assert!(!holds(&second.memory));
     drop(first);
     daemon.wait_for(&["vgpud: machine-gone", "machine=one"]);
-    assert!(!holds(&Qemu::start(&one, SLOTS).memory), "each QEMU has a memory of its own");
+    assert!(!holds(&Qemu::start(&one).memory), "each QEMU has a memory of its own");
 }
 
 #[test]
 fn a_second_qemu_at_the_same_socket_is_turned_away() {
     let (daemon, [one, _]) = server();
-    let first = Qemu::start(&one, SLOTS);
+    let first = Qemu::start(&one);
     let second = UnixStream::connect(&one).expect("somebody listens");
     daemon.wait_for(&["vgpud: machine-refused", "machine=one"]);
     second.set_read_timeout(Some(LIMIT)).expect("a limit");
@@ -310,7 +171,7 @@ fn a_second_qemu_at_the_same_socket_is_turned_away() {
 #[test]
 fn the_next_daemon_serves_the_guest_of_a_qemu_that_stays() {
     let (mut daemon, [one, _]) = server();
-    let qemu = Qemu::start(&one, SLOTS);
+    let qemu = Qemu::start(&one);
     let mut told = client(&qemu.guest);
     daemon.signal("KILL");
     daemon.ended();
@@ -323,7 +184,7 @@ fn the_next_daemon_serves_the_guest_of_a_qemu_that_stays() {
     assert!(client(&qemu.guest).state(0).memory_total > 0);
     daemon.wait_for(&["vgpud: client ", "peer=machine:one"]);
     // One that comes anew has a memory of its own again, and rings.
-    let next = Qemu::start(&one, SLOTS);
+    let next = Qemu::start(&one);
     assert!(client(&next.guest).state(0).memory_total > 0);
     drop(next);
     daemon.wait_for(&["vgpud: machine-gone", "machine=one"]);

@@ -8,6 +8,7 @@ mod badly;
 mod device;
 mod driving;
 mod failure;
+mod guests;
 mod life;
 #[path = "../../../transport/link/tests/made/machine.rs"]
 mod machine;

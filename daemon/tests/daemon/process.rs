@@ -186,6 +186,7 @@ impl Client {
     /// Introduces a client over a link that is open.
     pub fn over(mut link: Box<dyn Link>) -> Result<Self, LinkError> {
         let welcome = handshake::introduce(&mut *link, &hello(), Instant::now() + LIMIT)?;
+        link.settle()?;
         Ok(Self { link, welcome, context: 0, sequence: 0 })
     }
 

@@ -1,6 +1,9 @@
 //! What each link costs: latency, many clients at once, a client that does nothing, the way back
 //! after the host was started again.
 
+#[path = "../../../transport/link/tests/made/machine.rs"]
+mod machine;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -11,10 +14,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
+use vgpu_link::handshake;
 use vgpu_link::tls::Files;
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Hello, Role};
 
+use self::machine::Machine;
 use super::{LIMIT, memory, parse};
 use crate::client::{Way, over};
 use crate::system::{Error, Result, at};
@@ -31,13 +36,30 @@ const IDLE: Duration = Duration::from_secs(3);
 /// Starts of the host that are timed.
 const STARTS: usize = 7;
 
+/// How often it is looked whether a worker is still there.
+const LOOK: Duration = Duration::from_micros(500);
+
+/// Clients that are killed, one after the other.
+const KILLED: usize = 9;
+
+/// Memory of the machine: room for 64 clients that pin 32 MiB. What nobody writes costs nothing.
+const MACHINE_BYTES: u64 = 4 << 30;
+
+/// What a guest finds that this machine has not.
+enum Around {
+    Nothing,
+    /// Directories of an overlay over `/etc`, with `vgpu/guest.toml` in it.
+    Etc([PathBuf; 2]),
+    /// A PCI device.
+    Device(Machine),
+}
+
 /// One link to a host, and what a guest needs for it.
 struct Subject<'a> {
     stage: &'a Stage,
     name: &'static str,
     uri: String,
-    /// Directories of an overlay over `/etc`, with `vgpu/guest.toml` in it.
-    overlay: Option<[PathBuf; 2]>,
+    around: Around,
     files: Files,
 }
 
@@ -45,14 +67,18 @@ struct Subject<'a> {
 pub(super) fn measure(stage: &Stage) -> Result<Value> {
     let directory = tempfile::tempdir().map_err(at("creating", "a temporary directory"))?;
     let (host, config) = certificates(stage, directory.path())?;
+    let (_memory, machine) = machine(&config)?;
     let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr());
     let tls = format!("tls:127.0.0.1:{}", port.map_err(at("binding", "a port"))?.port());
     let arguments = ["--config", &config.to_string_lossy(), "--listen", &tls];
     let arguments = [&arguments[..], &["--clients-max", "200"]].concat();
     let daemon = Vgpud::simulated(stage, &arguments)?;
+    let subject = |name, uri, around, files| Subject { stage, name, uri, around, files };
+    let none = Files::default;
     let subjects = [
-        Subject { stage, name: "unix", uri: daemon.link(), overlay: None, files: Files::default() },
-        Subject { stage, name: "tls", uri: tls.clone(), overlay: Some(host.1), files: host.0 },
+        subject("unix", daemon.link(), Around::Nothing, none()),
+        subject("tls", tls.clone(), Around::Etc(host.1), host.0),
+        subject("pci, without a doorbell", "pci:auto".into(), Around::Device(machine), none()),
     ];
     let mut links = Vec::new();
     for subject in &subjects {
@@ -63,6 +89,7 @@ pub(super) fn measure(stage: &Stage) -> Result<Value> {
         figures["crowds"] =
             CROWDS.iter().map(|&clients| subject.crowd(clients)).collect::<Result<_>>()?;
         figures["idle"] = subject.idle(&daemon)?;
+        figures["gone_after_kill"] = subject.gone(&daemon)?;
         links.push(figures);
     }
     drop(daemon);
@@ -110,23 +137,46 @@ fn certificates(stage: &Stage, directory: &Path) -> Result<((Files, [PathBuf; 2]
     Ok(((files, overlay), config))
 }
 
+/// Makes a machine whose memory is a file, and adds it to the host's configuration.
+fn machine(config: &Path) -> Result<(tempfile::TempDir, Machine)> {
+    let shared = "/dev/shm";
+    let directory = tempfile::tempdir_in(shared).map_err(at("creating", shared))?;
+    let memory = directory.path().join("machine");
+    let made = fs::File::create(&memory).and_then(|file| file.set_len(MACHINE_BYTES));
+    made.map_err(at("creating", &memory))?;
+    let text = fs::read_to_string(config).map_err(at("reading", config))?;
+    let text = format!("{text}[[machine]]\nname = \"bench\"\nmemory = {memory:?}\n");
+    fs::write(config, text).map_err(at("writing", config))?;
+    Ok((directory, Machine::new(&memory, MACHINE_BYTES)))
+}
+
 impl Subject<'_> {
     /// The client, in a machine whose `/etc` says what this link needs.
     fn command(&self, arguments: &[&str]) -> Command {
         let program = self.stage.test_program("link-client");
-        let Some([upper, work]) = &self.overlay else {
-            let mut command = over(self.stage, Way::SearchPath, &self.uri, program);
-            command.args(arguments);
-            return command;
+        let (mount, places) = match &self.around {
+            Around::Nothing => {
+                let mut command = over(self.stage, Way::SearchPath, &self.uri, program);
+                command.args(arguments);
+                return command;
+            }
+            Around::Etc([upper, work]) => {
+                let overlay = "mount -t overlay overlay -o \
+                               lowerdir=/etc,upperdir=\"$1\",workdir=\"$2\" /etc";
+                (overlay, [upper.clone(), work.clone()])
+            }
+            Around::Device(machine) => {
+                let bus = machine.sysfs().join("bus/pci");
+                ("mount --bind \"$1\" \"$2\"", [bus, "/sys/bus/pci".into()])
+            }
         };
         let mut command = over(self.stage, Way::SearchPath, &self.uri, "unshare");
         command.args(["--mount", "--map-root-user"].iter().take(match geteuid().is_root() {
             true => 1,
             false => 2,
         }));
-        let mount = "mount -t overlay overlay -o lowerdir=/etc,upperdir=\"$1\",workdir=\"$2\" /etc \
-                     && shift 2 && exec \"$@\"";
-        command.args(["sh", "-c", mount, "sh"]).arg(upper).arg(work).arg(program).args(arguments);
+        let script = format!("{mount} && shift 2 && exec \"$@\"");
+        command.args(["sh", "-c", &script, "sh"]).args(places).arg(program).args(arguments);
         command
     }
 
@@ -185,15 +235,54 @@ impl Subject<'_> {
         Ok(json!({ "guest": share(0), "worker": share(1), "host": share(2) }))
     }
 
+    /// Kills clients, and times how long until the host has collected the worker of each.
+    fn gone(&self, daemon: &Vgpud) -> Result<Value> {
+        let mut times = Vec::new();
+        for _ in 0..KILLED {
+            let mut client = self.client(&["idle"])?;
+            let workers = memory::children(daemon.pid())?;
+            client.child.kill().map_err(at("ending", "link-client"))?;
+            let killed = Instant::now();
+            // Those that wait for a client stay.
+            while workers.iter().all(|worker| Path::new(&format!("/proc/{worker}")).exists()) {
+                if killed.elapsed() > LIMIT {
+                    return Err(Error::Missing {
+                        what: "the end of a worker".into(),
+                        place: self.name.into(),
+                        output: daemon.log(),
+                    });
+                }
+                std::thread::sleep(LOOK);
+            }
+            times.push(killed.elapsed());
+        }
+        let most = times.iter().max().map_or(f64::NAN, |most| most.as_secs_f64() * 1e3);
+        Ok(json!({ "median_ms": super::median_ms(times), "most_ms": most }))
+    }
+
+    /// Says whether the host welcomes a client now.
+    fn is_welcome(&self, daemon: &Vgpud) -> bool {
+        let hello = Hello { role: Role::Guest, pid: std::process::id(), exe: Text::cut("bench") };
+        let uri = match &self.around {
+            Around::Device(machine) => {
+                let limit = Instant::now() + LIMIT;
+                return vgpu_link::pci::connect(machine.sysfs(), None, limit)
+                    .and_then(|mut link| handshake::introduce(&mut *link, &hello, limit))
+                    .is_ok();
+            }
+            Around::Etc(_) => self.uri.clone(),
+            Around::Nothing => daemon.link(),
+        };
+        let uri = uri.parse().expect("a URI of ours");
+        vgpu_link::connect(&uri, &self.files, &hello, LIMIT).is_ok()
+    }
+
     /// Starts a host and times how long until it welcomes a client that keeps trying.
     fn start(&self, arguments: &[&str]) -> Result<Duration> {
         let began = Instant::now();
         let daemon = Vgpud::simulated(self.stage, arguments)?;
-        let uri = if self.overlay.is_some() { self.uri.clone() } else { daemon.link() };
-        let uri = uri.parse().expect("a URI of ours");
-        let hello = Hello { role: Role::Guest, pid: std::process::id(), exe: Text::cut("bench") };
         while began.elapsed() < LIMIT {
-            if vgpu_link::connect(&uri, &self.files, &hello, LIMIT).is_ok() {
+            if self.is_welcome(&daemon) {
                 return Ok(began.elapsed());
             }
         }

@@ -73,7 +73,9 @@ fn link(text: &mut String, figures: &Value) {
         let figure = format!("{}, p99 {}", us(&quantiles["p50_ns"]), us(&quantiles["p99_ns"]));
         row(text, &format!("{name}: {what}, p50"), figure, "");
     }
-    for (what, key) in [("random bytes", "noise"), ("zeroes", "zeroes")] {
+    for (what, key) in
+        [("random bytes", "noise"), ("zeroes", "zeroes"), ("pinned memory", "pinned")]
+    {
         let copy = &figures[key];
         let rates = format!("{}, back {}", rate(&copy["htod_gb_s"]), rate(&copy["dtoh_gb_s"]));
         let plain = format!("plain memcpy {}", rate(&copy["memcpy_gb_s"]));
@@ -91,6 +93,9 @@ fn link(text: &mut String, figures: &Value) {
     row(text, &format!("{name}: processor of an idle client"), idle, &host);
     let start = ms(&figures["welcome_after_start_ms"]);
     row(text, &format!("{name}: a client's welcome after the host's start"), start, "");
+    let gone = &figures["gone_after_kill"];
+    let took = format!("{}, at most {}", ms(&gone["median_ms"]), ms(&gone["most_ms"]));
+    row(text, &format!("{name}: a killed client's worker is collected"), took, "target 1 s");
 }
 
 /// What the installer takes, with what it may take, beside `ldconfig` on the same root.
@@ -171,11 +176,13 @@ mod tests {
         let link = json!({
             "link": "tls", "sync": quantiles, "crowds": [crowd],
             "idle": { "guest": 0.0, "worker": 0.0001, "host": 0.0 },
+            "gone_after_kill": { "median_ms": 1.25, "most_ms": 30.0 },
         });
         let text = render(&json!({ "links": [link] }));
         for row in [
             "| tls: sync call, p50 | 1.50 µs, p99 20.00 µs |  |",
             "| tls: 8 clients at once | 1000 calls/s | the least had 0.50 of the mean |",
+            "| tls: a killed client's worker is collected | 1.2 ms, at most 30.0 ms | target 1 s |",
             "| tls: processor of an idle client | 0.000 % guest, 0.010 % worker | \
              0.000 % the host process |",
         ] {

@@ -79,22 +79,43 @@ fn median(mut times: Vec<Duration>) -> f64 {
 
 /// Copies `source` to the device and back; rates beside a `memcpy` of this process.
 fn copies(source: &[u8]) -> Answer {
-    let mut back = vec![0; source.len()];
+    copies_into(source, &mut vec![0; source.len()])
+}
+
+/// The same from and to pinned memory.
+fn pinned_copies(source: &[u8]) -> Answer {
+    // SAFETY: both are allocated here with the length of the source, initialised before they are
+    // borrowed, and freed once, after the last use of what was borrowed.
+    unsafe {
+        let [from, to] =
+            [result::malloc_host(source.len(), 0)?, result::malloc_host(source.len(), 0)?];
+        to.cast::<u8>().write_bytes(0, source.len());
+        from.cast::<u8>().copy_from_nonoverlapping(source.as_ptr(), source.len());
+        let pinned = std::slice::from_raw_parts(from.cast::<u8>(), source.len());
+        let back = std::slice::from_raw_parts_mut(to.cast::<u8>(), source.len());
+        let copied = copies_into(pinned, back);
+        result::free_host(from)?;
+        result::free_host(to)?;
+        copied
+    }
+}
+
+fn copies_into(source: &[u8], back: &mut [u8]) -> Answer {
     let (mut plain, mut up, mut down) = (Vec::new(), Vec::new(), Vec::new());
-    // SAFETY: the allocation has the length of both host buffers, which live until the end of this
-    // function; the copies are synchronous; it is freed once, after its last use.
+    // SAFETY: the allocation has the length of both host buffers, which outlive this function; the
+    // copies are synchronous; it is freed once, after its last use.
     unsafe {
         let memory = result::malloc_sync(source.len())?;
         for _ in 0..COPIES {
             let start = Instant::now();
             back.copy_from_slice(black_box(source));
-            black_box(&mut back);
+            black_box(&mut *back);
             plain.push(start.elapsed());
             let start = Instant::now();
             result::memcpy_htod_sync(memory, source)?;
             up.push(start.elapsed());
             let start = Instant::now();
-            result::memcpy_dtoh_sync(&mut back, memory)?;
+            result::memcpy_dtoh_sync(back, memory)?;
             down.push(start.elapsed());
         }
         result::free_sync(memory)?;
@@ -127,6 +148,7 @@ fn latency() -> Answer {
         "submit": submissions(&context)?,
         "noise": copies(&noise())?,
         "zeroes": copies(&vec![0; COPIED_BYTES])?,
+        "pinned": pinned_copies(&noise())?,
     }))
 }
 

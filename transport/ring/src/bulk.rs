@@ -15,6 +15,8 @@ pub struct Area {
     region: Region,
     at: usize,
     bytes: u64,
+    /// Whether others had it before and left what they had there.
+    is_used: bool,
 }
 
 impl Area {
@@ -24,12 +26,19 @@ impl Area {
     /// If the region is shorter than the layout, which both sides have checked.
     pub fn new(region: &Region, layout: &Layout) -> Self {
         assert!(layout.region_bytes() <= region.bytes() as u64, "the layout was checked");
-        Self { region: region.clone(), at: layout.bulk_at() as usize, bytes: layout.bulk_bytes() }
+        let (at, bytes) = (layout.bulk_at() as usize, layout.bulk_bytes());
+        Self { region: region.clone(), at, bytes, is_used: false }
+    }
+
+    /// Says that others had the memory before, and may have left in it what they had, as in a
+    /// device's that outlives its clients; and that it does not go back to the system.
+    pub fn of_others(self) -> Self {
+        Self { is_used: true, ..self }
     }
 
     /// Makes an area within this process, of zeroes: for tests, and for peers that are threads.
     pub fn heap(bytes: u64) -> Self {
-        Self { region: Region::heap(bytes as usize), at: 0, bytes }
+        Self { region: Region::heap(bytes as usize), at: 0, bytes, is_used: false }
     }
 
     /// Returns the length of the area in bytes.
@@ -56,7 +65,7 @@ impl Area {
     }
 
     /// Gives the pages of a span back to the system: they cost nothing and read as zeroes, until
-    /// somebody writes there again.
+    /// somebody writes there again. Those that do not go back stay as they are.
     ///
     /// # Errors
     /// [`RingError::Outside`] if the span is not wholly in the area; [`RingError::System`] where
@@ -64,7 +73,22 @@ impl Area {
     #[cfg(not(loom))]
     pub fn discard(&self, offset: u64, bytes: u64) -> Result<(), RingError> {
         let place = self.place(offset, bytes)?;
-        self.region.discard(place, bytes as usize)
+        if self.is_used { Ok(()) } else { self.region.discard(place, bytes as usize) }
+    }
+
+    /// Makes a span read as zeroes for who gets it next, where others may have left something.
+    ///
+    /// # Errors
+    /// [`RingError::Outside`] if the span is not wholly in the area.
+    pub fn clean(&self, offset: u64, bytes: u64) -> Result<(), RingError> {
+        let place = self.place(offset, bytes)?;
+        let zeroes = [0; GRAIN_BYTES as usize];
+        let steps = (0..bytes as usize).step_by(zeroes.len()).filter(|_| self.is_used);
+        for at in steps {
+            let length = zeroes.len().min(bytes as usize - at);
+            self.region.copy_in(place + at, &zeroes[..length]);
+        }
+        Ok(())
     }
 
     /// Copies from the area into memory of ours.

@@ -74,8 +74,11 @@ pub struct Layout {
     bulk_bytes: u64,
 }
 
-const LANE: &str = "a power of two from 4 KiB to 64 MiB";
-const BULK: &str = "a multiple of 4 KiB up to 256 GiB";
+const LANE_EXPECTED: &str = "a power of two from 4 KiB to 64 MiB";
+const BULK_EXPECTED: &str = "a multiple of 4 KiB up to 256 GiB";
+
+/// Where the header says how long the bulk area is.
+const BULK: usize = 24;
 
 impl Layout {
     /// The layout of the longest region.
@@ -92,14 +95,14 @@ impl Layout {
             return Err(RingError::Header {
                 field: "lane size",
                 found: lane_bytes,
-                expected: LANE,
+                expected: LANE_EXPECTED,
             });
         }
         if !bulk_bytes.is_multiple_of(LANE_BYTES_MIN) || bulk_bytes > BULK_BYTES_MAX {
             return Err(RingError::Header {
                 field: "bulk size",
                 found: bulk_bytes,
-                expected: BULK,
+                expected: BULK_EXPECTED,
             });
         }
         Ok(Self { lane_bytes, bulk_bytes })
@@ -155,6 +158,31 @@ impl Layout {
         self.lane_bytes
     }
 
+    /// Says in a header that no more than `most` bytes of the bulk area are granted, and returns
+    /// the layout with what is; a region that stays with its maker begins without.
+    ///
+    /// # Panics
+    /// If the region has no header's length.
+    pub fn grant(&self, region: &Region, most: u64) -> Self {
+        let bulk_bytes = self.bulk_bytes.min(most - most % LANE_BYTES_MIN);
+        region.store(BULK, bulk_bytes, Ordering::Release);
+        Self { bulk_bytes, ..*self }
+    }
+
+    /// Reads from a peer's header, once, how much of the bulk area is granted.
+    ///
+    /// # Errors
+    /// [`RingError::Header`] if it is more than there is.
+    pub fn granted(&self, region: &Region) -> Result<Self, RingError> {
+        let found = region.load(BULK, Ordering::Acquire);
+        let granted = Self::new(self.lane_bytes, found)?;
+        if found > self.bulk_bytes {
+            let expected = "no more than there is";
+            return Err(RingError::Header { field: "bulk size", found, expected });
+        }
+        Ok(granted)
+    }
+
     /// Reads a peer's header, each field once, and checks it against the region.
     ///
     /// # Errors
@@ -190,8 +218,9 @@ impl Layout {
         if self.region_bytes() > bytes { Err(too_short(bytes)) } else { Ok(()) }
     }
 
-    /// The same without a bulk area: what a guest uses that cannot map so much.
-    pub(crate) fn without_bulk(self) -> Self {
+    /// Returns the same without a bulk area: what a guest uses that cannot map so much, and a host
+    /// before it has granted one.
+    pub fn without_bulk(self) -> Self {
         Self { bulk_bytes: 0, ..self }
     }
 

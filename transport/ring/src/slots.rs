@@ -7,13 +7,13 @@
 //! and when that thread ends, however it does, the kernel sets [`VOID`].
 
 use crate::sync::Ordering;
-use crate::{Layout, Region, RingError};
+use crate::{BULK_BYTES_MAX, GRAIN_BYTES, Layout, Region, RingError};
 
 /// First word: the bytes `VGPUSLOT`.
 pub const SLOTS_MAGIC: u64 = u64::from_le_bytes(*b"VGPUSLOT");
 
-/// Version of this layout.
-pub const SLOTS_VERSION: u64 = 1;
+/// Version of this layout. In 1 a guest took all of a slot's bulk area, granted or not.
+pub const SLOTS_VERSION: u64 = 2;
 
 /// Bytes before the first slot.
 pub const BOARD_BYTES: usize = 16 << 10;
@@ -73,14 +73,17 @@ pub struct Board {
 const LANE_BYTES_MAX: u64 = 1 << 20;
 
 impl Board {
-    /// Divides `bytes` bytes; `None` if they do not hold a single slot.
-    pub fn of(bytes: u64, bells: Option<u32>) -> Option<Self> {
+    /// Divides `bytes` bytes: into `slots_max` slots if there is room for the lanes of so many, and
+    /// what the lanes leave into their bulk areas. `None` if they do not hold a single slot.
+    pub fn of(bytes: u64, bells: Option<u32>, slots_max: usize) -> Option<Self> {
         let lane = (bytes / 64).checked_ilog2().map_or(0, |log| 1 << log);
         let lane = lane.clamp(crate::LANE_BYTES_MIN, LANE_BYTES_MAX);
-        let ring = Layout::new(lane, 0).ok()?;
-        let slots = bytes.checked_sub(BOARD_BYTES as u64)? / ring.region_bytes();
-        let slots = slots.min(SLOTS_MAX) as usize;
-        (slots > 0).then_some(Self { slots, ring, bells })
+        let lanes = Layout::new(lane, 0).ok()?.region_bytes();
+        let bytes = bytes.checked_sub(BOARD_BYTES as u64)?;
+        let slots = (bytes / lanes).min(SLOTS_MAX).min(slots_max as u64);
+        let bulk = (bytes.checked_div(slots)? - lanes).min(BULK_BYTES_MAX);
+        let ring = Layout::new(lane, bulk - bulk % GRAIN_BYTES).ok()?;
+        Some(Self { slots: slots as usize, ring, bells })
     }
 
     /// Returns where a slot's region begins.
@@ -110,7 +113,7 @@ impl Board {
             return wrong("magic", magic, "the bytes VGPUSLOT");
         }
         if version != SLOTS_VERSION {
-            return wrong("version", version, "1");
+            return wrong("version", version, "2");
         }
         let ring = Layout::new(lane, bulk)?;
         if !(1..=SLOTS_MAX).contains(&slots) {
@@ -171,26 +174,34 @@ mod tests {
 
     #[test]
     fn memory_of_every_size_is_divided_within_itself() {
-        assert_eq!(Board::of(BOARD_BYTES as u64, None), None);
-        assert_eq!(Board::of(0, None), None);
+        let of = |bytes, slots| Board::of(bytes, None, slots);
+        assert_eq!(of(BOARD_BYTES as u64, 64), None);
+        assert_eq!(of(0, 64), None);
+        assert_eq!(of(1 << 30, 0), None);
         for log in 15..40 {
             for bytes in [1_u64 << log, (1 << log) - 1, (1 << log) + 4096] {
-                let Some(board) = Board::of(bytes, None) else {
-                    assert!(bytes < 32 << 10, "{bytes} bytes hold a slot");
-                    continue;
-                };
-                assert!(board.place(board.slots) <= bytes, "{bytes}: {board:?}");
-                assert!(word(board.slots, Word::Claim) <= BOARD_BYTES);
-                assert!(board.place(1).is_multiple_of(4096), "slots are mapped by pages");
+                for slots in [1, 3, 64, usize::MAX] {
+                    let Some(board) = of(bytes, slots) else {
+                        assert!(bytes < 32 << 10, "{bytes} bytes hold a slot");
+                        continue;
+                    };
+                    assert!(board.place(board.slots) <= bytes, "{bytes}: {board:?}");
+                    assert!(board.slots <= slots);
+                    assert!(word(board.slots, Word::Claim) <= BOARD_BYTES);
+                    assert!(board.place(1).is_multiple_of(4096), "slots are mapped by pages");
+                }
             }
         }
-        assert_eq!(Board::of(64 << 20, None).expect("room").slots, 31);
-        assert_eq!(Board::of(1 << 30, None).expect("room").slots, 64);
+        assert_eq!(of(64 << 20, 64).expect("room").slots, 31);
+        for (slots, bulk_mib) in [(64, 13), (4, 253)] {
+            let large = of(1 << 30, slots).expect("room");
+            assert_eq!((large.slots, large.ring.bulk_bytes() >> 20), (slots, bulk_mib));
+        }
     }
 
     #[test]
     fn a_head_that_lies_is_refused_by_its_field() {
-        let honest = Board::of(1 << 20, Some(1)).expect("room");
+        let honest = Board::of(1 << 20, Some(1), 64).expect("room");
         let head = Region::heap(BOARD_BYTES);
         let write = |words: [u64; 6]| {
             words.iter().enumerate().for_each(|(at, word)| {
@@ -201,7 +212,7 @@ mod tests {
         assert_eq!(Board::read(&head, 1 << 20).expect("honest"), honest);
         for (at, lie, expected) in [
             (0, 0, "magic"),
-            (1, 2, "version"),
+            (1, 1, "version"),
             (2, 0, "number of slots"),
             (2, 65, "number of slots"),
             (2, u64::MAX, "number of slots"),

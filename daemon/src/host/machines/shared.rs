@@ -47,9 +47,9 @@ struct Served {
 type Prepared = (Place, OwnedFd, OwnedFd, Vec<OwnedFd>);
 
 impl Shared {
-    /// Takes over a file whose guest rings nobody.
-    pub fn of(memory: OwnedFd) -> io::Result<Self> {
-        Self::with(Keeper::adopt(memory, None)?, Vec::new())
+    /// Takes over a file whose guest rings nobody, divided into so many slots at most.
+    pub fn of(memory: OwnedFd, slots_max: usize) -> io::Result<Self> {
+        Self::with(Keeper::divide(memory, None, slots_max)?, Vec::new())
     }
 
     /// Makes bells for a memory.

@@ -5,15 +5,14 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use vgpu_link::Stream;
-use vgpu_link::pci::ivshmem::{HostBell, SlotStream};
-use vgpu_ring::Duplex;
+use vgpu_link::pci::ivshmem::{ServedSlot, SlotStream};
 
 /// Either end of a link through a slot of a PCI device's memory.
 pub enum PciEnd {
     /// The guest's.
     Guest(SlotStream),
     /// With what its host process holds.
-    Host(Duplex<HostBell>, #[expect(dead_code, reason = "held, not used")] OwnedFd),
+    Host(ServedSlot, #[expect(dead_code, reason = "held, not used")] OwnedFd),
 }
 
 impl Stream for PciEnd {

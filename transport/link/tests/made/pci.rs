@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use vgpu_link::LinkError;
-use vgpu_link::pci::ivshmem::{Change, HostBell, Keeper, SlotStream, connect, serve};
+use vgpu_link::pci::ivshmem::{Change, Keeper, ServedSlot, SlotStream, connect, serve};
 use vgpu_link::pci::pick;
-use vgpu_ring::Duplex;
 
 use super::machine::Machine;
 
@@ -38,7 +37,7 @@ pub fn turn_until(keeper: &mut Keeper, wanted: impl Fn(&Change) -> bool) -> Chan
 }
 
 /// Grants a slot and serves it; the second is the other end of its life.
-pub fn serve_slot(keeper: &mut Keeper, slot: usize) -> (Duplex<HostBell>, OwnedFd) {
+pub fn serve_slot(keeper: &mut Keeper, slot: usize) -> (ServedSlot, OwnedFd) {
     use std::os::fd::AsFd;
     let place = keeper.prepare(slot).expect("the memory is whole");
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
@@ -50,7 +49,7 @@ pub fn serve_slot(keeper: &mut Keeper, slot: usize) -> (Duplex<HostBell>, OwnedF
 
 /// Makes both ends of a link in the first slot of a memory made for it: guest, host, and what the
 /// host process holds.
-pub fn pair() -> (SlotStream, Duplex<HostBell>, OwnedFd) {
+pub fn pair() -> (SlotStream, ServedSlot, OwnedFd) {
     const BYTES: u64 = 8 << 20;
     let mut keeper = Keeper::make(BYTES, None).expect("a memory file");
     let machine = Machine::new(&path_of(&keeper), BYTES);

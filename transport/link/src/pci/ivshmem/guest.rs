@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use vgpu_ring::slots::{BOARD_BYTES, Board, Word, word};
-use vgpu_ring::{Bells, Duplex, Region, RingError, Side, Woken};
+use vgpu_ring::{Area, Bells, Duplex, Region, RingError, Side, Woken};
 
 use super::bell::{GuestBell, Pulse, Register};
 use super::life::Life;
+use super::pinned::{Pinned, map_slot};
 use crate::pci::Device;
 use crate::wire::control::Refusal;
 use crate::wire::header::VERSION;
@@ -32,6 +33,7 @@ const PAGE_BYTES: usize = 4096;
 pub struct SlotStream {
     // First, for the slot is another's after the second.
     ring: Duplex<GuestBell>,
+    pinned: Pinned,
     _life: Life,
 }
 
@@ -46,6 +48,14 @@ impl Stream for SlotStream {
 
     fn close(&self) {
         self.ring.close();
+    }
+
+    fn settle(&self) -> Result<(), LinkError> {
+        self.pinned.settle()
+    }
+
+    fn area(&self) -> Option<Area> {
+        self.pinned.area()
     }
 }
 
@@ -119,16 +129,12 @@ impl Opened {
             Ok(Woken::Gone) => return Err(refused(uri, "the host does not live any more")),
             Err(_) => return Err(LinkError::TimedOut),
         }
-        let bytes = board.ring.region_bytes() as usize;
-        let region = Region::map_at(memory, board.place(life.slot), bytes);
-        let region = region.map_err(|error| LinkError::Io {
-            verb: "mapping a slot of the device",
-            source: error.into(),
-        })?;
+        let place = board.place(life.slot);
+        let (region, layout) = map_slot(board.ring, |bytes| Region::map_at(memory, place, bytes))?;
         let bell = GuestBell { pulse: Arc::new(pulse), register: self.register(1 + life.slot) };
         let bells = Bells { data: bell.clone(), room: bell };
-        let ring = Duplex::new(&region, &board.ring, Side::Guest, bells);
-        Ok(SlotStream { ring, _life: life })
+        let ring = Duplex::new(&region, &layout.without_bulk(), Side::Guest, bells);
+        Ok(SlotStream { ring, pinned: Pinned::new(&region, &layout), _life: life })
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
-use vgpu_ring::slots::{BOARD_BYTES, Board, HOST_BEAT, VOID, Word, stands, word};
+use vgpu_ring::slots::{BOARD_BYTES, Board, HOST_BEAT, SLOTS_MAX, VOID, Word, stands, word};
 use vgpu_ring::{CLOSED_BY_HOST, HEAD_BYTES};
 
 /// How long a client's beat may stand still. That it died its kernel says at once; that its whole
@@ -25,7 +25,7 @@ pub struct Place {
     pub offset: u64,
     /// Length of each lane.
     pub lane_bytes: u64,
-    /// Length of the bulk area.
+    /// Length of the bulk area, of which the worker grants what it likes.
     pub bulk_bytes: u64,
 }
 
@@ -91,10 +91,16 @@ impl Keeper {
 
     /// Makes a memory file of `bytes` bytes at `path`, in place of what is there: the next host
     /// finds it again. All of it is there at once, or a full file system would end the machine.
+    /// It is divided into `slots_max` slots, if it holds so many.
     ///
     /// # Errors
     /// As [`Keeper::make`].
-    pub fn make_at(path: &Path, bytes: u64, bells: Option<u32>) -> io::Result<Self> {
+    pub fn make_at(
+        path: &Path,
+        bytes: u64,
+        bells: Option<u32>,
+        slots_max: usize,
+    ) -> io::Result<Self> {
         match rustix::fs::unlink(path) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
@@ -102,17 +108,25 @@ impl Keeper {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let memory = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
         rustix::fs::fallocate(&memory, FallocateFlags::empty(), 0, bytes)?;
-        Self::adopt(memory, bells)
+        Self::divide(memory, bells, slots_max)
     }
 
-    /// Begins to keep a memory file. Clients of an earlier host that are still there are told that
-    /// it is over, and hold their slots until they let go.
+    /// Begins to keep a memory file, divided into as much as it holds.
+    ///
+    /// # Errors
+    /// As [`Keeper::divide`].
+    pub fn adopt(memory: OwnedFd, bells: Option<u32>) -> io::Result<Self> {
+        Self::divide(memory, bells, SLOTS_MAX as usize)
+    }
+
+    /// Begins to keep a memory file, divided into `slots_max` slots, if it holds so many. Clients of
+    /// an earlier host that are still there are told that it is over, and hold their slots until they let go.
     ///
     /// # Errors
     /// What the system says; `InvalidInput` if the memory holds no slot.
-    pub fn adopt(memory: OwnedFd, bells: Option<u32>) -> io::Result<Self> {
+    pub fn divide(memory: OwnedFd, bells: Option<u32>, slots_max: usize) -> io::Result<Self> {
         let bytes = u64::try_from(rustix::fs::fstat(&memory)?.st_size).unwrap_or(0);
-        let board = Board::of(bytes, bells).ok_or(io::ErrorKind::InvalidInput)?;
+        let board = Board::of(bytes, bells, slots_max).ok_or(io::ErrorKind::InvalidInput)?;
         let slots = (0..board.slots).map(|_| None).collect();
         let head = vec![0; BOARD_BYTES].into();
         let mut keeper = Self { memory, board, slots, head, beat: 0, silence: SILENCE };
@@ -168,7 +182,7 @@ impl Keeper {
     /// What the system says.
     pub fn prepare(&mut self, number: usize) -> io::Result<Place> {
         let (ring, offset) = (self.board.ring, self.board.place(number));
-        self.write(offset, &ring.head(0, false))?;
+        self.write(offset, &ring.without_bulk().head(0, false))?;
         let (lane_bytes, bulk_bytes) = (ring.lane_bytes(), ring.bulk_bytes());
         Ok(Place { offset, lane_bytes, bulk_bytes })
     }
