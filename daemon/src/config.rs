@@ -1,6 +1,7 @@
 //! What the command line and the configuration file say together.
 
 pub(crate) mod machine;
+pub(crate) mod name;
 mod systemd;
 pub(crate) mod tenant;
 mod tls;

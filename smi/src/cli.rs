@@ -1,6 +1,8 @@
 //! The command line: the part of `nvidia-smi`'s that people and scripts use.
 
-use clap::{Parser, ValueEnum};
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
 
 /// Shows the GPUs that this machine has the use of.
 #[derive(Debug, Parser)]
@@ -8,7 +10,7 @@ use clap::{Parser, ValueEnum};
     name = "vgpu-smi",
     version,
     about,
-    after_help = "Exit codes are nvidia-smi's: 0 fine, 2 wrong argument, 6 no such GPU, 9 no GPU \
+    after_help = "Exit codes are nvidia-smi's: 0 fine, 2 wrong argument or top without a terminal, 6 no such GPU, 9 no GPU \
                   of a host within reach, 12 no NVML library, 255 anything else.",
     max_term_width = 100
 )]
@@ -44,6 +46,20 @@ pub struct Line {
     /// Show only these GPUs: by index, UUID or PCI bus id.
     #[arg(short, long, value_name = "ID", value_delimiter = ',')]
     pub id: Option<Vec<String>>,
+    /// How often to show it.
+    #[command(flatten)]
+    pub again: Again,
+    /// Print everything as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+    /// List the fields that --query-gpu knows.
+    #[arg(long)]
+    pub help_query_gpu: bool,
+}
+
+/// How often to show it; `vgpud smi` has the same option.
+#[derive(Debug, Args)]
+pub struct Again {
     /// Print again every SECONDS, until stopped.
     #[arg(
         short = 'l',
@@ -54,12 +70,19 @@ pub struct Line {
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     pub every: Option<u64>,
-    /// Print everything as one JSON document.
-    #[arg(long)]
-    pub json: bool,
-    /// List the fields that --query-gpu knows.
-    #[arg(long)]
-    pub help_query_gpu: bool,
+}
+
+impl Again {
+    /// Returns the pause between two screens of `top`: 2 s unless it was said.
+    pub fn of_top(&self) -> Duration {
+        Duration::from_secs(self.every.unwrap_or(2))
+    }
+
+    /// Waits until it is time to show it again; `false` if once was enough.
+    pub fn pause(&self) -> bool {
+        let pause = self.every.map(Duration::from_secs);
+        pause.map(std::thread::sleep).is_some()
+    }
 }
 
 /// What else there is to show.

@@ -16,7 +16,6 @@ pub mod table;
 pub mod terminal;
 
 use std::io::Write;
-use std::time::Duration;
 
 use jiff::Zoned;
 
@@ -24,9 +23,6 @@ pub use error::Error;
 
 use crate::cli::{Line, What};
 use crate::gpu::{Library, Snapshot};
-
-/// How often `top` asks.
-const TOP_SECONDS: u64 = 2;
 
 /// Answers a command line on `out`.
 ///
@@ -54,8 +50,9 @@ pub fn run(line: &Line, out: &mut dyn Write) -> Result<(), Error> {
             table::screen(&snapshot, &now)
         };
         write(out, &text)?;
-        let Some(seconds) = line.every else { return Ok(()) };
-        std::thread::sleep(Duration::from_secs(seconds));
+        if !line.again.pause() {
+            return Ok(());
+        }
     }
 }
 
@@ -72,8 +69,7 @@ fn top(line: &Line) -> Result<(), Error> {
         library = Some(known);
         Ok(table::screen(&snapshot, &Zoned::now()))
     };
-    let every = Duration::from_secs(line.every.unwrap_or(TOP_SECONDS));
-    terminal::top(every, draw, Error::told)
+    terminal::top(line.again.of_top(), draw, Error::told)
 }
 
 /// Asks for the GPUs that the command line names.

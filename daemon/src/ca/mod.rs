@@ -15,6 +15,7 @@ use rcgen::{
 };
 use vgpu_link::tls::TENANT_URI;
 
+use crate::config::name::is_name;
 use crate::error::DaemonError;
 use files::{File, Mode};
 
@@ -28,9 +29,6 @@ const CA_DAYS: u32 = 3652;
 
 /// How long what it issues is valid: 2 years.
 const ISSUED_DAYS: u32 = 730;
-
-/// Longest name of a tenant, in bytes.
-const TENANT_BYTES_MAX: usize = 64;
 
 /// What the CA is to do.
 #[derive(Debug, Subcommand)]
@@ -151,10 +149,8 @@ fn issue(options: &IssueOptions) -> Result<String, DaemonError> {
 }
 
 fn for_tenant(tenant: &str, days: u32) -> Result<CertificateParams, DaemonError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let fits = (1..=TENANT_BYTES_MAX).contains(&tenant.len()) && tenant.chars().all(plain);
     // Its directory is named after it.
-    if !fits || tenant.starts_with('.') {
+    if !is_name(tenant) || tenant.starts_with('.') {
         let asks = "a name of 1 to 64 letters, digits, '.', '_' and '-', not beginning with '.'";
         return Err(DaemonError::Value { name: "--tenant", value: tenant.to_owned(), asks });
     }

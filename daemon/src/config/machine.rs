@@ -8,8 +8,7 @@ use serde::Deserialize;
 use vgpu_link::pci::ivshmem::{SILENCE, SLOTS_MAX};
 use vgpu_link::pci::original;
 
-/// Longest name of a machine, in bytes: log lines carry it.
-const NAME_BYTES_MAX: usize = 64;
+use super::name::is_name;
 
 /// Memory of a machine: 64 MiB, room for 31 clients with the best lanes.
 const DEFAULT_MIB: u32 = 64;
@@ -174,10 +173,7 @@ impl Entry {
         names: &mut HashSet<String>,
         paths: &mut HashSet<PathBuf>,
     ) -> Result<Machine, (&'static str, Problem)> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let is_name =
-            (1..=NAME_BYTES_MAX).contains(&self.name.len()) && self.name.chars().all(plain);
-        if !is_name {
+        if !is_name(&self.name) {
             return Err(("name", Problem::Name));
         }
         if !names.insert(self.name.clone()) {

@@ -8,9 +8,7 @@ use serde::Deserialize;
 use vgpu_link::wire::limits::DEVICES_MAX;
 
 use super::machine::Machine;
-
-/// Longest name of a tenant, in bytes: log lines and metrics carry it.
-const NAME_BYTES_MAX: usize = 64;
+use super::name::is_name;
 
 /// The limit of `memory_mib` and `host_memory_mib`: 1 PiB, so that bytes fit into 64 bits.
 const MEMORY_MIB_MAX: u64 = 1 << 30;
@@ -310,10 +308,7 @@ impl Seen {
 
 impl Entry {
     fn check(self, seen: &mut Seen) -> Result<Tenant, (&'static str, Problem)> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let is_name =
-            (1..=NAME_BYTES_MAX).contains(&self.name.len()) && self.name.chars().all(plain);
-        if !is_name {
+        if !is_name(&self.name) {
             return Err(("name", Problem::Name));
         }
         seen.note("name", self.name.clone(), &self.name)

@@ -6,9 +6,9 @@ mod table;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use vgpu_smi::cli::Again;
 use vgpu_smi::terminal;
 
 use crate::config::Config;
@@ -18,25 +18,14 @@ use crate::figures::Figures;
 /// Where the package's service answers.
 const USUAL: &str = "/run/vgpu/status.sock";
 
-/// How often `top` asks.
-const TOP_SECONDS: u64 = 2;
-
 /// What to show, and how.
 #[derive(Debug, Args)]
 pub(crate) struct SmiOptions {
     /// With `top`: on the whole terminal, until q is pressed
     what: Option<What>,
 
-    /// Print again every SECONDS, until stopped
-    #[arg(
-        short = 'l',
-        long = "loop",
-        value_name = "SECONDS",
-        num_args = 0..=1,
-        default_missing_value = "5",
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
-    )]
-    every: Option<u64>,
+    #[command(flatten)]
+    again: Again,
 
     /// Print everything as one JSON document
     #[arg(long, conflicts_with = "what")]
@@ -62,9 +51,8 @@ pub(crate) fn run(options: &SmiOptions) -> Result<(), DaemonError> {
         None => Config::named_status()?.unwrap_or_else(|| USUAL.into()),
     };
     if options.what == Some(What::Top) {
-        let every = Duration::from_secs(options.every.unwrap_or(TOP_SECONDS));
         let draw = || figures(&socket).map(|figures| table::screen(&figures));
-        return terminal::top(every, draw, |error| crate::log::chain(error));
+        return terminal::top(options.again.of_top(), draw, |error| crate::log::chain(error));
     }
     loop {
         let text = match options.json {
@@ -78,8 +66,9 @@ pub(crate) fn run(options: &SmiOptions) -> Result<(), DaemonError> {
             written => written
                 .map_err(|source| DaemonError::System { verb: "writing the answer", source })?,
         }
-        let Some(seconds) = options.every else { return Ok(()) };
-        std::thread::sleep(Duration::from_secs(seconds));
+        if !options.again.pause() {
+            return Ok(());
+        }
     }
 }
 

@@ -54,7 +54,11 @@ const DAEMON: Page = Page {
     more: &[
         Paragraph {
             title: "FILES",
-            lines: &[("/etc/vgpu/host.toml", "the configuration; options outrank it")],
+            lines: &[
+                ("/etc/vgpu/host.toml", "the configuration; options outrank it"),
+                ("/run/vgpu/vgpud.sock", "where guests of this machine connect"),
+                ("/run/vgpu/status.sock", "where vgpud smi asks; for root, or the service's user"),
+            ],
         },
         Paragraph {
             title: "EXIT STATUS",
@@ -70,7 +74,7 @@ const SMI: Page = Page {
         title: "EXIT STATUS",
         lines: &[
             ("0", "fine"),
-            ("2", "a wrong argument"),
+            ("2", "a wrong argument, or top without a terminal"),
             ("4", "not permitted"),
             ("6", "no such GPU"),
             ("9", "no GPU of a host is within reach"),
