@@ -286,7 +286,6 @@ fn greeted(host: &Connected) -> Finding {
         .saw(format!("host {}, guest {ours}, wire format {}", host.host_version, host.wire_version))
         .saw(format!("epoch {}, {second}", host.epoch))
         .saw(format!("handshake in {} µs", host.handshake_us))
-        .saw("bulk data goes through the socket: this link has no shared memory")
 }
 
 fn latency(scene: &Scene<'_>) -> Result<Vec<Finding>> {
