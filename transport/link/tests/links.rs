@@ -17,6 +17,8 @@ use vgpu_link::{Bulk, Link, LinkError, Receiver, Sender, StreamLink, handshake};
 mod device;
 #[path = "made/ends.rs"]
 mod ends;
+#[path = "made/loss.rs"]
+mod loss;
 #[path = "made/machine.rs"]
 mod machine;
 #[path = "made/mod.rs"]
@@ -28,6 +30,7 @@ mod subject;
 #[path = "device/ends.rs"]
 mod tunnel;
 
+pub(crate) use loss::a_peer_that_goes_after_any_message_has_closed;
 pub(crate) use subject::Subject;
 
 /// Expands one body over every link.
@@ -66,6 +69,7 @@ macro_rules! every_rule {
             more_bulk_than_room_is_refused
             a_peer_that_goes_between_frames_has_closed
             a_peer_that_goes_within_a_frame_has_truncated_it
+            a_peer_that_goes_after_any_message_has_closed
             an_oversized_length_is_named_before_anything_is_allocated
             garbage_is_malformed
             a_silent_peer_is_given_up_at_the_limit
@@ -87,7 +91,7 @@ fn call(opcode: u32, sequence: u32) -> Header {
     Header { sequence, ..Header::new(Kind::Call, opcode) }
 }
 
-fn soon() -> Instant {
+pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
