@@ -7,12 +7,14 @@
 mod channel;
 mod disk;
 mod image;
+mod junction;
 mod listing;
 mod machine;
 mod vsock;
 
 pub use disk::Disk;
 pub use image::{Image, MACHINE_PACKAGES};
+pub use junction::Junction;
 pub use listing::Listing;
 pub use machine::Vm;
-pub use vsock::VsockDevice;
+pub use vsock::{CID, VsockDevice};

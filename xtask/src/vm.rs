@@ -9,9 +9,9 @@ use crate::error::Error;
 use crate::paths::Paths;
 use crate::process::capture;
 
-/// The tests that run in the guest. `cargo test` leaves `vsock` out: a machine of its own is where
-/// vsock leads back to itself.
-const TESTS: [&str; 1] = ["vsock"];
+/// The tests that run in the guest. `cargo test` leaves them out: a machine of its own is where
+/// vsock leads back to itself, and where the devices are.
+const TESTS: [&str; 2] = ["across", "vsock"];
 
 /// Compiles them into target/link-tests.
 pub(crate) fn link_tests(paths: &Paths) -> Result<(), Error> {

@@ -26,6 +26,9 @@ const VENDORS: [&str; 2] = ["10de", "1af4"];
 #[serde(deny_unknown_fields)]
 struct Configuration {
     link: Option<String>,
+    /// Certificates, which are for our libraries.
+    #[expect(dead_code, reason = "known, and not used here")]
+    tls: Option<toml::Table>,
 }
 
 pub(super) fn guest(host: &dyn Host) -> Result<Guest> {
@@ -159,6 +162,9 @@ mod tests {
         let of = |text: &str| guest(&Memory::described(text)).unwrap();
         let said = of("file /etc/vgpu/guest.toml link = \"vsock:2:6475\"");
         assert_eq!((said.link.as_deref(), said.problem), (Some("vsock:2:6475"), None));
+        let said =
+            of("file /etc/vgpu/guest.toml link = \"tls:gpu:6475\"\\n[tls]\\nkey = \"/k\"\\n");
+        assert_eq!((said.link.as_deref(), said.problem), (Some("tls:gpu:6475"), None));
         for nothing in ["file /etc/vgpu/guest.toml link = \"auto\"", "dir /etc"] {
             assert_eq!(of(nothing), Guest::default());
         }

@@ -39,6 +39,18 @@ fn a_link_that_works_is_fine_by_every_check() {
     assert_eq!(of("host.worker", &over(&reached())), ["ok"]);
 }
 
+/// Without a configuration there are several ways, of which one is enough.
+#[test]
+fn a_way_that_leads_to_a_host_makes_up_for_those_before_it() {
+    for before in [Trouble::Absent, Trouble::Denied, Trouble::Silent, Trouble::Blocked] {
+        let mut seen = unreached(before);
+        seen.tries.extend(reached().tries);
+        for check in ["transport.present", "transport.access", "transport.handshake"] {
+            assert_eq!(of(check, &over(&seen)), ["ok"], "{check}, {before:?}");
+        }
+    }
+}
+
 #[test]
 fn a_way_that_is_not_there_is_told_with_every_candidate() {
     assert_eq!(of("transport.present", &over(&unreached(Trouble::Absent))), ["fail F49"]);

@@ -65,12 +65,16 @@ pub(super) fn over_links(
     Ok(findings)
 }
 
-/// The first host that was reached.
+/// The host that was reached.
 pub(super) fn connected(link: &LinkSeen) -> Option<&Connected> {
     link.tries.iter().find_map(|one| match &one.outcome {
         Outcome::Connected(connected) => Some(&**connected),
         Outcome::Failed(_) => None,
     })
+}
+
+fn led(one: &Try) -> bool {
+    matches!(one.outcome, Outcome::Connected(_))
 }
 
 fn failures(link: &LinkSeen) -> impl Iterator<Item = (&Try, &Failed)> {
@@ -95,6 +99,8 @@ fn present(scene: &Scene<'_>) -> Result<Vec<Finding>> {
             Finding::fail(&["F49"], "the configuration of the link cannot be used")
                 .saw(error)
                 .remedy("mend it as docs/install.md, Links, says")
+        } else if let Some(way) = link.tries.iter().find(|one| led(one)) {
+            Finding::ok(format!("{} is there", way.uri))
         } else if let Some((_, failed)) =
             failures(link).find(|(_, it)| it.trouble == Trouble::Blocked)
         {
@@ -144,6 +150,9 @@ fn is_shut(trouble: Trouble) -> bool {
 
 fn access(scene: &Scene<'_>) -> Result<Vec<Finding>> {
     over_links(scene, |seen, link| {
+        if link.tries.iter().any(led) {
+            return Ok(vec![Finding::ok("the service's user opened it")]);
+        }
         let denied = failures(link).find(|(_, failed)| is_shut(failed.trouble));
         let unusable = failures(link).find(|(_, failed)| failed.trouble == Trouble::Credential);
         if let (None, Some((one, failed))) = (denied, unusable) {

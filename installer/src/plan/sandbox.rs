@@ -15,11 +15,11 @@ use serde::Serialize;
 use super::AUTOMATIC;
 use super::paths::{Access, Paths};
 use crate::error::{Error, Result, Shut};
-use crate::facts::{Facts, Manager, Unit, Variable};
+use crate::facts::{Facts, Manager, PciDevice, Unit, Variable};
 use crate::unit_file::{quoted, words};
 
-/// The link where nothing names one.
-const DEFAULT_LINK: &str = "unix:/run/vgpu/vgpud.sock";
+/// The links that our libraries try where nothing names one, in their order.
+const AUTOMATIC_LINKS: [&str; 2] = ["unix:/run/vgpu/vgpud.sock", "pci:auto"];
 /// The guest's configuration, which our libraries read where the environment names no link.
 const CONFIGURATION: &str = "/etc/vgpu/guest.toml";
 /// What our libraries ask the kernel for beside what every program needs to start: traced over the
@@ -53,7 +53,12 @@ pub struct Passage {
 }
 
 /// A link as far as a sandbox goes.
-enum Link {
+struct Link<'a> {
+    uri: &'a str,
+    way: Way,
+}
+
+enum Way {
     /// A socket in the file system.
     Unix(PathBuf),
     /// A PCI device at an address, or whichever is there.
@@ -64,57 +69,71 @@ enum Link {
     Network(String),
 }
 
-impl Link {
-    fn of(uri: &str) -> Self {
+impl<'a> Link<'a> {
+    fn of(uri: &'a str) -> Self {
         let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
-        match scheme {
-            "pci" => Self::Pci(rest.into()),
-            "vsock" => Self::Vsock,
+        let way = match scheme {
+            "pci" => Way::Pci(rest.into()),
+            "vsock" => Way::Vsock,
             "tls" => {
                 let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
-                Self::Network(host.trim_matches(['[', ']']).into())
+                Way::Network(host.trim_matches(['[', ']']).into())
             }
-            _ => Self::Unix(rest.into()),
-        }
+            _ => Way::Unix(rest.into()),
+        };
+        Self { uri, way }
+    }
+
+    /// The links of a unit for which nothing names one: a device is among them if there is one.
+    fn automatic(facts: &Facts) -> Vec<Self> {
+        let has_device = facts.guest.devices.iter().any(carries);
+        AUTOMATIC_LINKS[..1 + usize::from(has_device)].iter().map(|uri| Link::of(uri)).collect()
     }
 
     /// The address families of its sockets (address_families(7)).
     fn families(&self) -> &'static [&'static str] {
-        match self {
-            Self::Unix(_) => &["AF_UNIX"],
-            Self::Pci(_) => &[],
-            Self::Vsock => &["AF_VSOCK"],
-            Self::Network(_) => &["AF_INET", "AF_INET6"],
+        match self.way {
+            Way::Unix(_) => &["AF_UNIX"],
+            Way::Pci(_) => &[],
+            Way::Vsock => &["AF_VSOCK"],
+            Way::Network(_) => &["AF_INET", "AF_INET6"],
         }
     }
+}
+
+fn carries(device: &PciDevice) -> bool {
+    device.is_shared_memory() || device.is_stub()
 }
 
 /// Says what a unit's drop-in has to allow. `link` is what the drop-in itself names.
 ///
 /// # Errors
-/// [`Error::Unserved`] if the sandbox shuts our libraries or the link out in a way that a line of
+/// [`Error::Unserved`] if the sandbox shuts our libraries or every link out in a way that a line of
 /// ours must not open.
 pub fn passage(facts: &Facts, unit: &Unit, link: Option<&str>) -> Result<Passage> {
     let mut passage = Passage::default();
-    let named = last_variable(unit, "VGPU_LINK").filter(|link| *link != AUTOMATIC);
+    let named = link.or(last_variable(unit, "VGPU_LINK").filter(|link| *link != AUTOMATIC));
     let configured = facts.guest.link.as_deref();
-    let uri = link.or(named).or(configured).unwrap_or(DEFAULT_LINK);
-    let link_is_configured = link.or(named).is_none() && configured.is_some();
-    let sandbox = Sandbox { unit, paths: Paths::of(unit), link: Link::of(uri), uri };
+    let links = match named.or(configured) {
+        Some(uri) => vec![Link::of(uri)],
+        None => Link::automatic(facts),
+    };
+    let sandbox = Sandbox { unit, paths: Paths::of(unit) };
     sandbox.root()?;
     sandbox.libraries(facts, &mut passage)?;
-    if link_is_configured && sandbox.paths.access(CONFIGURATION).0 == Access::Hidden {
+    if let (None, Some(uri), Access::Hidden) =
+        (named, configured, sandbox.paths.access(CONFIGURATION).0)
+    {
         passage.link = Some(uri.into());
     }
-    sandbox.families(&mut passage);
+    links.iter().for_each(|link| sandbox.families(link, &mut passage));
     sandbox.calls(&mut passage);
-    match &sandbox.link {
-        Link::Unix(path) => sandbox.socket(path)?,
-        Link::Pci(address) => sandbox.device(facts, address, &mut passage)?,
-        Link::Vsock => {}
-        Link::Network(host) => sandbox.network(host, &mut passage)?,
+    let ways = links.iter().map(|link| sandbox.way(facts, link, &mut passage));
+    let ways: Vec<Result<()>> = ways.collect();
+    if ways.iter().all(Result::is_err) {
+        ways.into_iter().collect::<Result<()>>()?;
     }
-    sandbox.group(facts, &mut passage);
+    sandbox.group(facts, &links, &mut passage);
     Ok(passage)
 }
 
@@ -126,8 +145,6 @@ fn last_variable<'a>(unit: &'a Unit, name: &str) -> Option<&'a str> {
 struct Sandbox<'a> {
     unit: &'a Unit,
     paths: Paths,
-    link: Link,
-    uri: &'a str,
 }
 
 impl Sandbox<'_> {
@@ -173,15 +190,25 @@ impl Sandbox<'_> {
         Ok(())
     }
 
-    fn families(&self, passage: &mut Passage) {
+    /// What keeps a link shut.
+    fn way(&self, facts: &Facts, link: &Link<'_>, passage: &mut Passage) -> Result<()> {
+        match &link.way {
+            Way::Unix(path) => self.socket(path),
+            Way::Pci(address) => self.device(facts, address, passage),
+            Way::Vsock => Ok(()),
+            Way::Network(host) => self.network(link.uri, host, passage),
+        }
+    }
+
+    fn families(&self, link: &Link<'_>, passage: &mut Passage) {
         let lists: Vec<&str> =
             self.settings("RestrictAddressFamilies").map(|set| set.value.as_str()).collect();
-        let families = self.link.families().iter().copied();
+        let families = link.families().iter().copied();
         let shut: Vec<&str> = families.filter(|family| !allows(&lists, &[family])).collect();
         if !shut.is_empty() {
             passage.lines.push(Line {
                 text: format!("RestrictAddressFamilies={}", shut.join(" ")),
-                why: format!("The link {} is a socket of this family.", self.uri),
+                why: format!("The link {} is a socket of this family.", link.uri),
             });
         }
     }
@@ -221,15 +248,10 @@ impl Sandbox<'_> {
 
     /// A device is mapped through its files in sysfs, which must be writable.
     fn device(&self, facts: &Facts, address: &str, passage: &mut Passage) -> Result<()> {
-        let carries = |address: &str| {
-            let mut devices = facts.guest.devices.iter();
-            devices.find(|device| {
-                device.address == address
-                    || (address == "auto" && (device.is_shared_memory() || device.is_stub()))
-            })
-        };
+        let mut devices = facts.guest.devices.iter();
+        let found = devices.find(|it| it.address == address || (address == "auto" && carries(it)));
         // One that is not there yet is looked for where the kernel will show it.
-        let path = match carries(address) {
+        let path = match found {
             Some(device) => device.path.clone(),
             None => Path::new("/sys/bus/pci/devices").join(address).into(),
         };
@@ -251,9 +273,9 @@ impl Sandbox<'_> {
         }
     }
 
-    fn network(&self, host: &str, passage: &mut Passage) -> Result<()> {
+    fn network(&self, uri: &str, host: &str, passage: &mut Passage) -> Result<()> {
         if let Some(setting) = self.is_on("PrivateNetwork") {
-            let because = Shut::NoNetwork { link: self.uri.into() };
+            let because = Shut::NoNetwork { link: uri.into() };
             return Err(self.refused(setting, because));
         }
         let Some(denied) = self.settings("IPAddressDeny").last() else { return Ok(()) };
@@ -275,9 +297,9 @@ impl Sandbox<'_> {
 
     /// The socket and the device belong to the group; whoever is in it by other means is not
     /// harmed. A user's own systemd has no right to give groups.
-    fn group(&self, facts: &Facts, passage: &mut Passage) {
+    fn group(&self, facts: &Facts, links: &[Link<'_>], passage: &mut Passage) {
         let unit = self.unit;
-        let owned = matches!(self.link, Link::Unix(_) | Link::Pci(_));
+        let owned = links.iter().any(|link| matches!(link.way, Way::Unix(_) | Way::Pci(_)));
         let is_root = unit.user.as_deref().is_none_or(|user| user == "root" || user == "0")
             && self.is_on("DynamicUser").is_none();
         let group = crate::facts::GROUP;

@@ -2,24 +2,26 @@
 //! and the host at the other end. It speaks the protocol itself, so that a lost host is told from a
 //! library that does not find it.
 
+mod trouble;
+
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use vgpu_link::pci::Obstacle;
-use vgpu_link::pci::original::Fault;
 use vgpu_link::tls::Files;
 use vgpu_link::wire::control::{
-    DeviceState, DeviceStateReply, Hello, Reason, Refusal, Role, Snapshot, SnapshotReply, Welcome,
-    opcode, status,
+    DeviceState, DeviceStateReply, Hello, Reason, Role, Snapshot, SnapshotReply, Welcome, opcode,
+    status,
 };
 use vgpu_link::wire::header::VERSION;
 use vgpu_link::wire::{Header, Kind, Payload, Request, Text};
 use vgpu_link::{Bulk, Link, LinkError, Uri, config, handshake};
 
 use super::pci;
+pub use trouble::Trouble;
+use trouble::trouble;
 
 /// How long one link may take to shake hands: what the libraries allow it (docs/protocol.md).
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
@@ -77,46 +79,6 @@ pub struct Failed {
     pub file: Option<String>,
     /// The remedy, in a sentence.
     pub hint: Option<String>,
-}
-
-/// The kinds of failure that have different remedies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trouble {
-    /// The URI is none.
-    Address,
-    /// This version cannot open such links.
-    NotBuilt,
-    /// Nothing lies at the address.
-    Absent,
-    /// Something lies there, and nobody listens.
-    NobodyListens,
-    /// This user may not open it.
-    Denied,
-    /// The address cannot be reached: no such name, no way there.
-    Unreachable,
-    /// Certificates or keys of this machine cannot be read or used.
-    Credential,
-    /// Guest and host do not trust each other's certificates.
-    Distrust,
-    /// This user might open it, and its sandbox may not.
-    Shut,
-    /// The kernel is locked down, and lets nobody map a device.
-    LockedDown,
-    /// Its device cannot be used as it is.
-    Blocked,
-    /// Somebody listens and does not answer.
-    Silent,
-    /// The host speaks another version.
-    Version,
-    /// The host serves as many clients as it may.
-    Full,
-    /// The host serves named tenants, and this machine or user is none of them.
-    Stranger,
-    /// The host's own device does not answer.
-    NoDevice,
-    /// Anything else.
-    Broken,
 }
 
 /// A host at the end of a link.
@@ -180,7 +142,8 @@ pub struct StateSeen {
     pub clients: Vec<(u32, String, u64)>,
 }
 
-/// Tries every link that this process is configured for.
+/// Tries the links that this process is configured for, until one leads to a host, as our libraries
+/// do.
 #[must_use]
 pub fn look() -> LinkSeen {
     let mut seen = LinkSeen { pci: pci::candidates(), ..LinkSeen::default() };
@@ -193,7 +156,14 @@ pub fn look() -> LinkSeen {
     match config::choice(variable) {
         Ok(choice) => {
             seen.origin = choice.origin;
-            seen.tries = choice.links.iter().map(|link| attempt(link, &choice.tls)).collect();
+            for link in &choice.links {
+                let tried = attempt(link, &choice.tls);
+                let led = matches!(tried.outcome, Outcome::Connected(_));
+                seen.tries.push(tried);
+                if led {
+                    break;
+                }
+            }
         }
         Err(error) => {
             config::FILE.clone_into(&mut seen.origin);
@@ -248,49 +218,6 @@ fn file(error: &LinkError) -> Option<&Path> {
     match error {
         LinkError::File { path, .. } | LinkError::Credential { path, .. } => Some(path),
         _ => None,
-    }
-}
-
-fn trouble(error: &LinkError) -> Trouble {
-    match error {
-        LinkError::Uri { .. } => Trouble::Address,
-        LinkError::NotBuilt { .. } => Trouble::NotBuilt,
-        LinkError::Connect { source, .. } => match source.kind() {
-            io::ErrorKind::NotFound => Trouble::Absent,
-            io::ErrorKind::ConnectionRefused => Trouble::NobodyListens,
-            io::ErrorKind::PermissionDenied => Trouble::Denied,
-            // What a resolver says has no kind that could be told apart.
-            _ => Trouble::Unreachable,
-        },
-        LinkError::File { .. } | LinkError::Credential { .. } => Trouble::Credential,
-        LinkError::Distrust { .. } => Trouble::Distrust,
-        LinkError::Pci { source, .. } => blocked(source),
-        LinkError::Original { source } => match source {
-            Fault::NoRoom => Trouble::Full,
-            fault if fault.is_unanswered() => Trouble::Silent,
-            _ => Trouble::Broken,
-        },
-        LinkError::WrongVersion { .. } => Trouble::Version,
-        LinkError::Refused { refusal, .. } => match refusal {
-            Refusal::Version => Trouble::Version,
-            Refusal::Full => Trouble::Full,
-            Refusal::Stranger => Trouble::Stranger,
-            Refusal::NoDevice => Trouble::NoDevice,
-            Refusal::Malformed => Trouble::Broken,
-        },
-        LinkError::TimedOut => Trouble::Silent,
-        _ => Trouble::Broken,
-    }
-}
-
-/// Sorts what keeps a PCI device from being used.
-fn blocked(obstacle: &Obstacle) -> Trouble {
-    match obstacle {
-        obstacle if obstacle.is_absent() => Trouble::Absent,
-        Obstacle::Denied { .. } => Trouble::Denied,
-        Obstacle::Sandboxed { .. } | Obstacle::ReadOnly { .. } => Trouble::Shut,
-        Obstacle::LockedDown { .. } | Obstacle::Forbidden { .. } => Trouble::LockedDown,
-        _ => Trouble::Blocked,
     }
 }
 

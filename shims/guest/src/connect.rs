@@ -20,7 +20,7 @@ pub(crate) enum ConnectError {
         #[source]
         source: ConfigError,
     },
-    /// No link led to a host. The source is the failure of the last one that was tried.
+    /// No link led to a host. The source is the failure that tells most.
     #[error("reaching the GPU host ({origin} says {links})", links = links.join(", "))]
     Unreachable {
         origin: String,
@@ -67,17 +67,26 @@ pub(crate) fn connect(limit: Instant) -> Result<Conversation, ConnectError> {
     let choice =
         config::choice(variable.flatten()).map_err(|source| ConnectError::Config { source })?;
     let Choice { links, origin, tls } = choice;
-    let mut failure = LinkError::TimedOut;
+    let mut failure = None;
     for link in &links {
         match try_link(link, &tls, limit) {
             Ok(conversation) => return Ok(conversation),
             Err(error) => {
                 log::debug(format_args!("{link}: {error}"));
-                failure = error;
+                if tells_more(&error, failure.as_ref()) {
+                    failure = Some(error);
+                }
             }
         }
     }
-    Err(ConnectError::Unreachable { origin, links, source: Box::new(failure) })
+    let source = Box::new(failure.unwrap_or(LinkError::TimedOut));
+    Err(ConnectError::Unreachable { origin, links, source })
+}
+
+/// Says whether an error is to be told in place of an earlier link's: of one that is there, rather
+/// than of one that is not.
+fn tells_more(error: &LinkError, earlier: Option<&LinkError>) -> bool {
+    earlier.is_none_or(|earlier| earlier.is_absent() && !error.is_absent())
 }
 
 fn try_link(link: &str, files: &Files, limit: Instant) -> Result<Conversation, LinkError> {
@@ -100,6 +109,22 @@ fn hello() -> Hello {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_links_one_that_is_there_is_told_of_and_else_the_first() {
+        let socket = |kind: std::io::ErrorKind| LinkError::Connect {
+            uri: "unix:/run/x.sock".to_owned(),
+            source: kind.into(),
+        };
+        let gone = socket(std::io::ErrorKind::NotFound);
+        let shut = socket(std::io::ErrorKind::PermissionDenied);
+        assert!(tells_more(&gone, None));
+        assert!(tells_more(&shut, Some(&gone)));
+        assert!(!tells_more(&gone, Some(&shut)) && !tells_more(&LinkError::TimedOut, Some(&shut)));
+        let no_bus =
+            vgpu_link::pci::connect(std::path::Path::new("/nonexistent"), None, Instant::now());
+        assert!(!tells_more(&no_bus.err().expect("no bus"), Some(&gone)));
+    }
 
     #[test]
     fn the_line_for_the_user_says_what_because_and_try() {

@@ -14,8 +14,9 @@ use crate::system::{Error, Result, appeared, at, wait};
 /// How long the device may take to listen, or to be gone.
 const SOON: Duration = Duration::from_secs(20);
 
-/// The context id of the guest. The host's is 2, and every guest's is above.
-const CID: u32 = 4;
+/// The context id of the guest, that of packaging/examples. The host's is 2, and every guest's is
+/// above.
+pub const CID: u32 = 4;
 
 /// Is the process that imitates the device; QEMU and it share the guest's memory.
 #[derive(Debug)]

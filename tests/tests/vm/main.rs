@@ -10,6 +10,7 @@
 
 mod client;
 mod examples;
+mod links;
 mod shared_memory;
 mod story;
 mod vsock;
@@ -50,7 +51,8 @@ fn made() -> Result<Parts> {
         LAYOUT.lay(root, &setting.parts)
     })?;
     let client = setting.stage.test_program("bench-client");
-    let beside = [client, examples::example("cloud-init.yaml"), stage::link_test("vsock")];
+    let [across, vsock] = ["across", "vsock"].map(stage::link_test);
+    let beside = [client, examples::example("cloud-init.yaml"), across, vsock];
     let disk = Disk::pack(&setting.containers, &[stage::deb("vgpu-ollama")], &beside)?;
     Ok(Parts { setting, image, disk })
 }

@@ -10,6 +10,12 @@ use vgpu_tests::vm::{Listing, Vm};
 use super::client::{hold_a_context, measured, release};
 use super::{LAYOUT, Parts};
 
+/// What a client says that has lost its connection (CUDA_ERROR_DEVICE_UNAVAILABLE).
+const LOST: &str = "\"result\":46}";
+
+/// The link that the example's user data names.
+pub(crate) const NAMED: &str = "vsock:2:6475";
+
 /// A link, and both its ends.
 pub(crate) struct Way<'a> {
     /// What the guest is told.
@@ -20,8 +26,6 @@ pub(crate) struct Way<'a> {
     pub(crate) host: &'a dyn Fn() -> Vgpud,
     /// Whether it goes on with another host process.
     pub(crate) outlives_its_host: bool,
-    /// What else is to be tried in the guest once the link works.
-    pub(crate) more: &'a dyn Fn(&Guest<Vm>),
 }
 
 /// Tells the story in one boot and one reboot, and fails where it does not go as it has to.
@@ -42,7 +46,6 @@ pub(crate) fn tell(parts: &Parts, way: &Way<'_>) {
 
     step("measure");
     println!("{}", measured(&guest));
-    (way.more)(&guest);
 
     step("reboot");
     guest.machine().reboot().unwrap();
@@ -54,7 +57,7 @@ pub(crate) fn tell(parts: &Parts, way: &Way<'_>) {
         drop(host);
         host = (way.host)();
         let said = release(&guest, "lasting");
-        assert!(said.contains("\"result\":46"), "its host is another, and the client says {said}");
+        assert!(said.contains(LOST), "its host is another, and the client says {said}");
         works(&guest, &guest.restart_ollama().unwrap(), "with a new host process");
     }
 
@@ -70,7 +73,7 @@ pub(crate) fn tell(parts: &Parts, way: &Way<'_>) {
 fn install(guest: &Guest<Vm>, link: &str) {
     guest
         .sh(&format!(
-            "sed 's/vsock:2:6475/{link}/' /media/parcel/cloud-init.yaml > /run/user-data
+            "sed 's/{NAMED}/{link}/' /media/parcel/cloud-init.yaml > /run/user-data
              cloud-init schema --config-file /run/user-data"
         ))
         .unwrap();
@@ -95,6 +98,12 @@ fn works(guest: &Guest<Vm>, found: &Discovery, when: &str) {
     println!("{when}: {}", found.compute);
 }
 
+/// Counts an event in a host's log.
+fn told(host: &Vgpud, event: &str) -> usize {
+    let begin = format!("vgpud: {event} ");
+    host.log().lines().filter(|line| line.starts_with(&begin)).count()
+}
+
 /// Takes everything back, and compares the disk with what it was.
 fn roll_back(guest: &mut Guest<Vm>, before: &Listing) {
     guest.vgpu_install(&["--rollback"]).unwrap().success().unwrap();
@@ -108,8 +117,7 @@ fn roll_back(guest: &mut Guest<Vm>, before: &Listing) {
 /// Pulls the machine's plug while a client has a context: its worker ends, though nobody says a
 /// last word.
 fn is_killed(mut guest: Guest<Vm>, host: Vgpud) {
-    let gone = |log: &str| log.lines().filter(|line| line.starts_with("vgpud: gone ")).count();
-    let before = gone(&host.log());
+    let before = told(&host, "gone");
     let began = Instant::now();
     guest.machine().kill().unwrap();
     host.logged("gone", before + 1).unwrap();

@@ -15,9 +15,9 @@ pub const FILE: &str = "/etc/vgpu/guest.toml";
 /// Names the environment variable that outranks the file.
 pub const VARIABLE: &str = "VGPU_LINK";
 
-/// What is tried, in this order, where nothing is configured. PCI comes first in the design, and
-/// joins this list when it was seen to work in a virtual machine; vsock does not (decision 0045).
-pub const AUTOMATIC: [&str; 1] = ["unix:/run/vgpu/vgpud.sock"];
+/// What is tried, in this order, where nothing is configured; vsock never is (decisions 0045 and
+/// 0051).
+const AUTOMATIC: [&str; 2] = ["unix:/run/vgpu/vgpud.sock", "pci:auto"];
 
 /// Largest configuration file: 64 KiB, a thousand times what the keys need.
 const FILE_BYTES_MAX: u64 = 64 << 10;

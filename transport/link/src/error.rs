@@ -206,6 +206,16 @@ impl LinkError {
         }
     }
 
+    /// Tells whether nothing is where the link should be, rather than something that is shut,
+    /// silent or wrong.
+    pub fn is_absent(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Pci { source, .. } => source.is_absent(),
+            _ => false,
+        }
+    }
+
     /// Gives the remedy, as one whole sentence.
     pub fn hint(&self) -> Option<&'static str> {
         match self {

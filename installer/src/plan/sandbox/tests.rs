@@ -70,6 +70,27 @@ fn each_link_is_given_what_it_needs_and_nothing_more() {
 }
 
 #[test]
+fn where_no_link_is_named_the_socket_is_served_and_a_device_that_is_there() {
+    let hard = "ProtectKernelTunables=yes\nRestrictAddressFamilies=AF_INET";
+    let of = |facts: &Facts, settings: &str| {
+        let passage = passage(facts, &unit(settings), None)?;
+        Ok::<_, Error>(passage.lines.into_iter().map(|line| line.text).collect::<Vec<_>>())
+    };
+    let families = "RestrictAddressFamilies=AF_UNIX";
+    let device = "ReadWritePaths=-/sys/devices/pci0000:00/0000:00:05.0";
+    assert_eq!(of(&facts(), hard).unwrap(), [families, device]);
+    let mut without = facts();
+    without.guest.devices.clear();
+    assert_eq!(of(&without, hard).unwrap(), [families]);
+    // One way is enough.
+    let socketless = "InaccessiblePaths=/run\nProtectKernelTunables=yes";
+    assert_eq!(of(&facts(), socketless).unwrap(), [device]);
+    assert_eq!(of(&facts(), "InaccessiblePaths=/sys").unwrap(), [""; 0]);
+    of(&without, socketless).unwrap_err();
+    of(&facts(), "InaccessiblePaths=/run /sys").unwrap_err();
+}
+
+#[test]
 fn lists_of_families_are_merged_as_systemd_merges_them() {
     let cases = [
         ("RestrictAddressFamilies=AF_UNIX AF_INET", true),
