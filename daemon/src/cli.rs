@@ -152,6 +152,10 @@ pub(crate) struct WorkerOptions {
     /// Whether messages are counted.
     #[arg(long)]
     pub counts: bool,
+
+    /// Files and directories of the host that are no worker's.
+    #[arg(long)]
+    pub hide: Vec<PathBuf>,
 }
 
 impl WorkerOptions {
@@ -177,6 +181,11 @@ impl WorkerOptions {
         let Some(directory) = &place.directory else { return Vec::new() };
         let bytes = place.bytes_max.to_string().into();
         vec!["--images".into(), directory.into(), "--images-bytes".into(), bytes]
+    }
+
+    /// Spells what a worker is kept from as arguments.
+    pub fn hide_arguments(paths: &[PathBuf]) -> Vec<OsString> {
+        paths.iter().flat_map(|path| ["--hide".into(), path.into()]).collect()
     }
 
     /// Where images are kept.

@@ -198,6 +198,25 @@ impl Config {
         })
     }
 
+    /// Files and directories that are the host process's: its configuration with the keys beside
+    /// it, its sockets, memory of machines. A directory that others share is not among them.
+    pub fn own_files(&self) -> Vec<PathBuf> {
+        let own = |directory: &str| PathBuf::from(directory);
+        let tls = [&self.tls.certificate, &self.tls.key, &self.tls.ca].map(PathBuf::clone);
+        let memory = self.machines.iter().filter_map(|machine| match &machine.device {
+            machine::Device::Doorbell { socket, .. } => Some(machine::kept(socket)),
+            // Devices come and go below /dev, so all of that stays a worker's.
+            machine::Device::Plain { memory } if !memory.starts_with("/dev") => {
+                Some(memory.clone())
+            }
+            machine::Device::Plain { .. } | machine::Device::Stub { .. } => None,
+        });
+        let files = tls.into_iter().chain(memory).chain(self.status.clone());
+        let mut all: Vec<PathBuf> = [own("/etc/vgpu"), own("/run/vgpu"), self.file.clone()].into();
+        all.extend(files);
+        all
+    }
+
     /// Where the daemon of this machine answers its operator, as far as its configuration says.
     pub fn named_status() -> Result<Option<PathBuf>, DaemonError> {
         let path = Path::new(DEFAULT_FILE);

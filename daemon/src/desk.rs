@@ -20,6 +20,7 @@ use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
 
 use crate::counts::Counts;
 use crate::error::DaemonError;
+use share::optional;
 pub(crate) use share::{Found, Gpu, Rate, Share};
 pub(crate) use way::Way;
 
@@ -88,6 +89,22 @@ pub(crate) enum Ask {
     },
     /// Tells what was counted since the last time; not answered.
     Count(Box<Counts>),
+    /// Asks for memory of this machine that the client pins; answered by `Granted`.
+    Pin {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Gives pinned memory back; not answered.
+    Unpin {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Asks whether the tenant may have so much more of this machine's memory; answered by
+    /// `Granted`, and reserved is nothing: what becomes of it is measured.
+    Afford {
+        /// Bytes.
+        bytes: u64,
+    },
 }
 
 /// From the host process to a worker.
@@ -150,6 +167,9 @@ impl Payload for Ask {
                 writer.u8(5);
                 counts.write(writer);
             }
+            Self::Pin { bytes } => tagged(writer, 6, *bytes),
+            Self::Unpin { bytes } => tagged(writer, 7, *bytes),
+            Self::Afford { bytes } => tagged(writer, 8, *bytes),
         }
     }
 
@@ -169,6 +189,9 @@ impl Payload for Ask {
                 Self::Open { found: found.collect::<Result<_, Malformed>>()? }
             }
             5 => Self::Count(Box::new(Counts::read(reader)?)),
+            6 => Self::Pin { bytes: reader.u64()? },
+            7 => Self::Unpin { bytes: reader.u64()? },
+            8 => Self::Afford { bytes: reader.u64()? },
             _ => return Err(malformed),
         })
     }
@@ -236,15 +259,10 @@ impl Payload for Tell {
     }
 }
 
-/// Reads what a byte before it says to be there.
-fn optional<'a, T>(
-    reader: &mut Reader<'a>,
-    read: impl FnOnce(&mut Reader<'a>) -> Result<T, Malformed>,
-) -> Result<Option<T>, Malformed> {
-    match reader.u8()? {
-        0 => Ok(None),
-        _ => read(reader).map(Some),
-    }
+/// Writes a message of one number.
+fn tagged(writer: &mut Writer<'_>, tag: u8, number: u64) {
+    writer.u8(tag);
+    writer.u64(number);
 }
 
 /// One end of the socket between host process and worker.

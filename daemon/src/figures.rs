@@ -91,6 +91,10 @@ pub(crate) struct TenantFigures {
     pub messages_per_second: Option<u32>,
     /// What it may have of each of its GPUs, and has.
     pub memory: Vec<Memory>,
+    /// Bytes of this machine's memory that it may have; none where it is not limited.
+    pub host_memory_bytes: Option<u64>,
+    /// Bytes that its clients have pinned, and that their workers have for themselves.
+    pub host_memory_used_bytes: u64,
     /// What passed between its clients and their workers, those that are gone included.
     pub counts: Counts,
 }
@@ -125,6 +129,8 @@ pub(crate) struct SessionFigures {
     pub seconds: u64,
     /// What it holds of each GPU of its tenant's.
     pub memory: Vec<Memory>,
+    /// Bytes of this machine's memory that it has pinned, and that its worker has for itself.
+    pub host_memory_used_bytes: u64,
     /// What passed between it and its worker.
     pub counts: Counts,
 }

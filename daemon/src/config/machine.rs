@@ -54,6 +54,13 @@ pub(crate) enum Device {
     },
 }
 
+/// Where a machine's memory lies, beside the socket by which its QEMU gets it.
+pub(crate) fn kept(socket: &Path) -> PathBuf {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".memory");
+    name.into()
+}
+
 /// One table of the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

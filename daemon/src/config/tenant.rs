@@ -158,9 +158,6 @@ pub(crate) enum Problem {
         /// The largest one.
         max: u64,
     },
-    /// Host memory is divided among the clients, and nobody says how many there are.
-    #[error("it is divided among the clients, and \"clients\" does not say how many there may be")]
-    NotDivisible,
     /// The list of GPUs names none, or one twice.
     #[error("a tenant has 1 to {DEVICES_MAX} GPUs, each named once")]
     Gpus,
@@ -197,7 +194,6 @@ impl TenantError {
             Problem::OutOfRange { .. } => {
                 "Write a number within that range, or leave the key out for no limit."
             }
-            Problem::NotDivisible => "Add clients = to the same [[tenant]].",
             Problem::Gpus => "Write for example gpus = [1, 0], or leave the key out for all GPUs.",
             Problem::NoGpu { .. } => "Name GPUs by the ordinals that nvidia-smi -L shows here.",
             Problem::Replay => "Take the [[tenant]] tables out, or serve another device.",
@@ -353,9 +349,6 @@ impl Entry {
         let clients = within("clients", self.clients.map(u64::from), super::CLIENTS_MAX.into())?;
         let rate = self.messages_per_second.map(u64::from);
         within("messages_per_second", rate, MESSAGES_MAX.into())?;
-        if self.host_memory_mib.is_some() && clients.is_none() {
-            return Err(("host_memory_mib", Problem::NotDivisible));
-        }
         if let Some(gpus) = &self.gpus {
             let once: HashSet<u32> = gpus.iter().copied().collect();
             if !(1..=DEVICES_MAX).contains(&gpus.len()) || once.len() < gpus.len() {

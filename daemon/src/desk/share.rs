@@ -3,8 +3,6 @@
 use vgpu_link::wire::limits::{DEVICE_NAME_BYTES_MAX, DEVICES_MAX};
 use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
 
-use super::optional;
-
 /// What a client may see and use: its tenant's share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Share {
@@ -81,5 +79,16 @@ impl Payload for Share {
         let rate =
             optional(reader, |reader| Ok(Rate { tick: reader.u32()?, burst: reader.u32()? }))?;
         Ok(Self { gpus, host_memory, rate })
+    }
+}
+
+/// Reads what a byte before it says to be there.
+pub(super) fn optional<'a, T>(
+    reader: &mut Reader<'a>,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    match reader.u8()? {
+        0 => Ok(None),
+        _ => read(reader).map(Some),
     }
 }

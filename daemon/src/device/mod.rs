@@ -259,6 +259,22 @@ pub(crate) trait Bank {
     /// Gives memory back.
     fn release(&mut self, device: u32, bytes: u64);
 
+    /// Reserves memory of this machine that the client pins.
+    ///
+    /// # Errors
+    /// As [`Bank::reserve`].
+    fn pin(&mut self, bytes: u64) -> Result<(), Error>;
+
+    /// Gives pinned memory back.
+    fn unpin(&mut self, bytes: u64);
+
+    /// Says whether the client's tenant may have so much more of this machine's memory, before it
+    /// is taken.
+    ///
+    /// # Errors
+    /// As [`Bank::reserve`].
+    fn afford(&self, bytes: u64) -> Result<(), Error>;
+
     /// Says what a device's memory is used for.
     ///
     /// # Errors

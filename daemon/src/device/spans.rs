@@ -35,13 +35,13 @@ impl<T> Spans<T> {
         Self { area, taken: BTreeMap::new() }
     }
 
-    /// Takes up a span.
+    /// Says whether a span could be taken up.
     ///
     /// # Errors
     /// INVALID_VALUE if it is empty, not made of whole pages, or not in the area;
     /// HOST_MEMORY_ALREADY_REGISTERED if some of it is taken up; OUT_OF_MEMORY if there are more
     /// than anybody has use for.
-    pub fn pin(&mut self, offset: u64, bytes: u64, kept: T) -> Result<(), Error> {
+    pub fn may_pin(&self, offset: u64, bytes: u64) -> Result<&Area, Error> {
         let area = self.area.as_ref().ok_or(Error::INVALID_VALUE)?;
         let end = offset.checked_add(bytes).filter(|end| bytes > 0 && *end <= area.bytes());
         let end = end.ok_or(Error::INVALID_VALUE)?;
@@ -55,6 +55,15 @@ impl<T> Spans<T> {
         if self.taken.len() >= SPANS_MAX {
             return Err(Error::OUT_OF_MEMORY);
         }
+        Ok(area)
+    }
+
+    /// Takes up a span.
+    ///
+    /// # Errors
+    /// As [`Spans::may_pin`].
+    pub fn pin(&mut self, offset: u64, bytes: u64, kept: T) -> Result<(), Error> {
+        let area = self.may_pin(offset, bytes)?;
         // What another client left there, or this one: new memory is zeroes, as a driver gives it.
         area.clean(offset, bytes).map_err(|_| Error::INVALID_VALUE)?;
         self.taken.insert(offset, Span { bytes, kept });

@@ -177,6 +177,14 @@ pub(super) fn answer<'a>(
             }
             return None;
         }
+        Ask::Pin { bytes } => Tell::Granted(ledger.pin(session, bytes)),
+        Ask::Unpin { bytes } => {
+            if !ledger.unpin(session, bytes) {
+                log::event("miscounted", &[("session", &session), ("bytes", &bytes)]);
+            }
+            return None;
+        }
+        Ask::Afford { bytes } => Tell::Granted(ledger.affords(session, bytes)),
         Ask::Usage { device } => Tell::Usage(ledger.usage(session, device)),
         // Said before there was a client; again, it changes nothing.
         Ask::Open { .. } | Ask::Count(_) => return None,
@@ -223,7 +231,7 @@ fn stranger(seen: &dyn std::fmt::Display) -> (Refusal, String) {
 fn share(ledger: &Ledger, tenants: &Tenants, tenant: usize) -> Share {
     Share {
         gpus: ledger.gpus(tenant),
-        host_memory: tenants.host_memory_of_one(tenant),
+        host_memory: tenants.limits_of(tenant).host_memory,
         rate: tenants.pace(tenant).map(|pace| pace.rate),
     }
 }

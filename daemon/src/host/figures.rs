@@ -2,6 +2,7 @@
 //! microseconds.
 
 use super::Host;
+use super::ledger::Account;
 use super::workers::Worker;
 use crate::figures::{Figures, GpuFigures, Memory, SCHEMA_VERSION, SessionFigures, TenantFigures};
 
@@ -57,6 +58,8 @@ impl Host {
             clients_max: limits.clients,
             messages_per_second: limits.messages_per_second,
             memory: self.ledger.gpus(tenant).iter().map(memory).collect(),
+            host_memory_bytes: limits.host_memory,
+            host_memory_used_bytes: self.ledger.host_used(tenant),
             counts: self.counts.get(tenant).cloned().unwrap_or_default(),
         })
     }
@@ -79,6 +82,7 @@ impl Host {
             worker: worker.pid(),
             seconds: worker.since.elapsed().as_secs(),
             memory: shares.iter().map(memory).collect(),
+            host_memory_used_bytes: account.map_or(0, Account::host),
             counts: worker.counts.clone(),
         })
     }

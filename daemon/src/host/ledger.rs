@@ -1,6 +1,6 @@
-//! Who holds how much device memory, over all clients: what lets workers, `cuMemGetInfo` and NVML
-//! agree, what keeps tenants within their shares, and what a dead worker's memory is given back
-//! from.
+//! Who holds how much memory, of devices and of this machine, over all clients: what lets workers,
+//! `cuMemGetInfo` and NVML agree, what keeps tenants within their shares, and what a dead worker's
+//! memory is given back from.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -32,6 +32,10 @@ pub(crate) struct Account {
     pub name: Text<EXE_BYTES_MAX>,
     /// Bytes by device.
     held: BTreeMap<u32, u64>,
+    /// Bytes of this machine's memory that it has pinned.
+    pinned: u64,
+    /// Bytes that its worker had for itself when they were measured last.
+    private: u64,
 }
 
 impl Account {
@@ -39,7 +43,16 @@ impl Account {
     pub fn held(&self, device: u32) -> u64 {
         self.held.get(&device).copied().unwrap_or(0)
     }
+
+    /// Bytes that it has of this machine's memory.
+    pub fn host(&self) -> u64 {
+        self.pinned.saturating_add(self.private)
+    }
 }
+
+/// How far above its limit a tenant may be before it loses a client: an eighth. What cannot be
+/// foreseen, such as what a driver takes for itself, is no reason to end anybody at once.
+const GRACE: u64 = 8;
 
 impl Ledger {
     /// Keeps tenants within these limits; a tenant is named by its place among them.
@@ -85,7 +98,8 @@ impl Ledger {
         if self.tenants[tenant].clients.is_some_and(|most| clients >= most) {
             return Err(clients);
         }
-        let account = Account { tenant, pid: 0, name: Text::default(), held: BTreeMap::default() };
+        let (name, held) = (Text::default(), BTreeMap::default());
+        let account = Account { tenant, pid: 0, name, held, pinned: 0, private: 0 };
         self.sessions.insert(session, account);
         Ok(())
     }
@@ -121,10 +135,12 @@ impl Ledger {
         }
     }
 
-    /// Reserves memory if the device has it and the session's tenant may have it.
+    /// Reserves memory if the device has it and the session's tenant may have it; one that has more
+    /// than it may of this machine's memory gets none.
     pub fn reserve(&mut self, session: u64, device: u32, bytes: u64) -> bool {
         let Some(tenant) = self.tenant(session) else { return false };
         let fits = self.free(tenant, device).is_some_and(|free| bytes <= free);
+        let fits = fits && self.affords(session, 0);
         if let Some(account) = self.sessions.get_mut(&session).filter(|_| fits) {
             *account.held.entry(device).or_default() += bytes;
         }
@@ -140,6 +156,68 @@ impl Ledger {
             Some(Some(())) => true,
             _ => bytes == 0,
         }
+    }
+
+    /// Says whether a session's tenant may have so many bytes more of this machine's memory.
+    pub fn affords(&self, session: u64, bytes: u64) -> bool {
+        let Some(tenant) = self.tenant(session) else { return false };
+        let Some(most) = self.tenants[tenant].host_memory else { return true };
+        self.host_used(tenant).checked_add(bytes).is_some_and(|after| after <= most)
+    }
+
+    /// Reserves memory of this machine that a session pins, if its tenant may have it.
+    pub fn pin(&mut self, session: u64, bytes: u64) -> bool {
+        let affords = self.affords(session, bytes);
+        let account = self.sessions.get_mut(&session).filter(|_| affords);
+        let after = account.as_ref().and_then(|account| account.pinned.checked_add(bytes));
+        account.zip(after).map(|(account, after)| account.pinned = after).is_some()
+    }
+
+    /// Gives pinned memory back; `false` as of [`Ledger::release`].
+    pub fn unpin(&mut self, session: u64, bytes: u64) -> bool {
+        let account = self.sessions.get_mut(&session);
+        let left = account.as_ref().and_then(|account| account.pinned.checked_sub(bytes));
+        match account.zip(left) {
+            Some((account, left)) => {
+                account.pinned = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes down what a session's worker has for itself. Device memory that lies `within` it is
+    /// not counted twice.
+    pub fn measure(&mut self, session: u64, private: u64, within: bool) {
+        if let Some(account) = self.sessions.get_mut(&session) {
+            let held: u64 = account.held.values().sum();
+            account.private = if within { private.saturating_sub(held) } else { private };
+        }
+    }
+
+    /// Says whether anybody is served whose tenant is limited in this machine's memory.
+    pub fn is_host_limited(&self) -> bool {
+        self.sessions.values().any(|account| self.tenants[account.tenant].host_memory.is_some())
+    }
+
+    /// Bytes of this machine's memory that a tenant's clients have.
+    pub fn host_used(&self, tenant: usize) -> u64 {
+        let accounts = self.sessions.values().filter(|account| account.tenant == tenant);
+        accounts.fold(0, |sum, account| sum.saturating_add(account.host()))
+    }
+
+    /// Of each tenant that is far above its limit of this machine's memory, the session that has
+    /// most.
+    pub fn too_large(&self) -> Vec<u64> {
+        let is_over = |tenant: &usize| {
+            let most = self.tenants[*tenant].host_memory;
+            most.is_some_and(|most| self.host_used(*tenant) > most.saturating_add(most / GRACE))
+        };
+        let largest = |tenant| {
+            let accounts = self.sessions.iter().filter(|(_, account)| account.tenant == tenant);
+            accounts.max_by_key(|(_, account)| account.host()).map(|(session, _)| *session)
+        };
+        (0..self.tenants.len()).filter(is_over).filter_map(largest).collect()
     }
 
     /// Closes a session's account; returns the bytes that it still held.

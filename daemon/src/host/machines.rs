@@ -6,7 +6,6 @@ mod plain;
 mod shared;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -15,7 +14,7 @@ use vgpu_link::pci::original::Mediator;
 use vgpu_link::{Access, Peer};
 
 use super::admission::{Seat, Visitor};
-use crate::config::machine::{Device, Machine};
+use crate::config::machine::{Device, Machine, kept};
 use crate::desk::Way;
 use crate::error::DaemonError;
 use crate::log;
@@ -258,11 +257,4 @@ impl Known {
             seat: Some(Seat { machine: number, slot, life }),
         })
     }
-}
-
-/// Where a machine's memory lies, beside the socket by which its QEMU gets it.
-fn kept(socket: &Path) -> PathBuf {
-    let mut name = socket.as_os_str().to_owned();
-    name.push(".memory");
-    name.into()
 }

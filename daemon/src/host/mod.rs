@@ -6,6 +6,7 @@
 mod admission;
 mod ending;
 mod figures;
+mod gauge;
 mod ledger;
 mod machines;
 pub(crate) mod metrics;
@@ -41,7 +42,7 @@ use signals::{Asked, Signals};
 use sockets::Sockets;
 use supervisor::Supervisor;
 use tenants::Tenants;
-use workers::Workers;
+use workers::{Worker, Workers};
 
 /// How long the host rests from accepting and from starting workers after one of them failed: what
 /// is missing, such as file descriptors, is mended by the end of other clients only.
@@ -84,6 +85,7 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
         failed: 0,
         rest_until: None,
         drain: None,
+        gauged: Instant::now(),
         config,
         arguments,
     };
@@ -141,6 +143,8 @@ struct Host {
     rest_until: Option<Instant>,
     /// Set once no more clients are taken.
     drain: Option<Drain>,
+    /// When the memory of workers was measured last.
+    gauged: Instant,
 }
 
 /// What woke the loop.
@@ -212,6 +216,10 @@ impl Host {
             for pid in ready.workers {
                 self.hear(pid);
             }
+            self.gauge();
+            if ready.asks.contains(&true) {
+                self.measure();
+            }
             for (answering, _) in
                 [&self.metrics, &self.status].into_iter().zip(ready.asks).filter(|(_, asks)| *asks)
             {
@@ -270,7 +278,9 @@ impl Host {
         let rests = rest.is_some();
         watched.extend(if rests { Vec::new() } else { self.machines.watched() });
         let machines = self.machines.due().filter(|_| !rests).map(left);
-        let limit = [rest, drain, machines, self.supervisor.due()].into_iter().flatten().min();
+        let gauge = self.gauge_due().map(left);
+        let limit =
+            [rest, drain, machines, gauge, self.supervisor.due()].into_iter().flatten().min();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         match poll(&mut watched, limit.as_ref()) {
             Ok(_) => {}

@@ -69,14 +69,6 @@ impl Tenants {
         &self.all[tenant].name
     }
 
-    /// Bytes of this machine's memory that the worker of one client of a tenant may take: an equal
-    /// part of the tenant's for each client that it may have.
-    pub fn host_memory_of_one(&self, tenant: usize) -> Option<u64> {
-        let limits = &self.all[tenant].limits;
-        // The configuration is refused where it does not say how many clients.
-        Some(limits.host_memory? / limits.clients.unwrap_or(1) as u64)
-    }
-
     /// What limits a tenant's messages.
     pub fn pace(&self, tenant: usize) -> Option<&Pace> {
         self.all[tenant].limits.messages_per_second?;

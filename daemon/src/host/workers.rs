@@ -43,6 +43,7 @@ impl Worker {
             .args(WorkerOptions::images_arguments(&config.images))
             .args(["--pinned-bytes", &config.pinned_bytes.to_string()])
             .args(config.metrics.map(|_| "--counts"))
+            .args(WorkerOptions::hide_arguments(&config.own_files()))
             .args(
                 record.map(|file| [OsStr::new("--record"), file.as_os_str()]).into_iter().flatten(),
             )
@@ -71,6 +72,12 @@ impl Worker {
             // can have its id.
             let _ = kill_process(pid, Signal::TERM);
         }
+    }
+
+    /// Ends the worker at once, whatever it is doing; it is collected as one that ended by itself.
+    pub fn cut(&self) {
+        // As in `ask_to_stop`.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::KILL);
     }
 
     fn await_end(&self) {

@@ -66,22 +66,46 @@ impl HostBank {
     }
 }
 
-impl Bank for HostBank {
-    fn reserve(&mut self, device: u32, bytes: u64) -> Result<(), Error> {
-        let device = self.ordinal(device)?;
-        match self.ask(&Ask::Reserve { device, bytes })? {
+impl HostBank {
+    /// Asks for memory.
+    fn granted(&self, ask: &Ask) -> Result<(), Error> {
+        match self.ask(ask)? {
             Tell::Granted(true) => Ok(()),
             Tell::Granted(false) => Err(Error::OUT_OF_MEMORY),
             _ => Err(Error::DEVICE_UNAVAILABLE),
         }
     }
 
+    /// Says something that is not answered.
+    fn tell(&self, ask: &Ask) {
+        if let Err(error) = self.desk.send(ask, None) {
+            log::event("no-ledger", &[("because", &log::chain(&error))]);
+        }
+    }
+}
+
+impl Bank for HostBank {
+    fn reserve(&mut self, device: u32, bytes: u64) -> Result<(), Error> {
+        let device = self.ordinal(device)?;
+        self.granted(&Ask::Reserve { device, bytes })
+    }
+
     fn release(&mut self, device: u32, bytes: u64) {
         // Only what was reserved comes back.
         let Ok(device) = self.ordinal(device) else { return };
-        if let Err(error) = self.desk.send(&Ask::Release { device, bytes }, None) {
-            log::event("no-ledger", &[("because", &log::chain(&error))]);
-        }
+        self.tell(&Ask::Release { device, bytes });
+    }
+
+    fn pin(&mut self, bytes: u64) -> Result<(), Error> {
+        self.granted(&Ask::Pin { bytes })
+    }
+
+    fn unpin(&mut self, bytes: u64) {
+        self.tell(&Ask::Unpin { bytes });
+    }
+
+    fn afford(&self, bytes: u64) -> Result<(), Error> {
+        self.granted(&Ask::Afford { bytes })
     }
 
     fn usage(&self, device: u32) -> Result<Usage, Error> {

@@ -2,10 +2,11 @@
 //!
 //! With the simulated device a worker reads and writes the images and the recording, and nothing
 //! else. The genuine driver keeps the files that its unit leaves it (it opens devices and loads
-//! libraries as it goes); it loses what no driver needs. In docs/host.md: "How far clients are
-//! apart".
+//! libraries as it goes) but the host's own; it loses what no driver needs. In docs/host.md: "How
+//! far clients are apart"; why no namespaces, in decision 0054.
 
 mod calls;
+mod others;
 
 use std::path::Path;
 
@@ -44,7 +45,7 @@ pub(crate) fn confine(options: &WorkerOptions) -> Result<(), DaemonError> {
     if !has_driver {
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed())?;
     }
-    let rules = if has_driver { among_themselves() } else { files(options) };
+    let rules = if has_driver { among_themselves(options) } else { files(options) };
     match rules.map(|status| status.ruleset) {
         Ok(RulesetStatus::FullyEnforced) => {}
         Ok(status) => log::event("not-confined", &[("landlock", &format!("{status:?}"))]),
@@ -63,10 +64,27 @@ fn lower(resource: Resource, most: u64) -> Result<(), DaemonError> {
     setrlimit(resource, limit).map_err(DaemonError::system("limiting a worker"))
 }
 
-/// Keeps a worker from signalling and tracing processes beyond itself, and from the network.
-fn among_themselves() -> Result<RestrictionStatus, RulesetError> {
-    let ruleset = Ruleset::default().handle_access(AccessNet::from_all(RULES))?;
-    ruleset.scope(Scope::Signal)?.create()?.restrict_self()
+/// Keeps a worker from signalling and tracing processes beyond itself, from the network, and from
+/// the files of the host.
+fn among_themselves(options: &WorkerOptions) -> Result<RestrictionStatus, RulesetError> {
+    // To make block devices is the oldest of the rules, and no driver's need: with it a kernel that
+    // knows neither of the other two (5.13 to 6.6) makes a domain all the same, out of which no
+    // process is traced (landlock(7)).
+    let ruleset = Ruleset::default().handle_access(AccessFs::MakeBlock)?;
+    let ruleset = ruleset.handle_access(AccessNet::from_all(RULES))?.scope(Scope::Signal)?;
+    if options.hide.is_empty() {
+        return ruleset.create()?.restrict_self();
+    }
+    let others = others::others(&options.hide);
+    let kept = [options.images.as_deref(), options.record.as_deref()].into_iter().flatten();
+    ruleset
+        .handle_access(AccessFs::from_all(RULES))?
+        .create()?
+        // Names may be listed everywhere, which a search for libraries does.
+        .add_rules(path_beneath_rules(["/"], AccessFs::ReadDir))?
+        .add_rules(path_beneath_rules(others, AccessFs::from_all(RULES)))?
+        .add_rules(path_beneath_rules(kept, AccessFs::from_all(RULES)))?
+        .restrict_self()
 }
 
 /// The same, and from all files but images, the recording, and what the system says of the worker
@@ -115,11 +133,13 @@ mod tests {
         let all = [&["vgpud", "worker", "--epoch", "1"], arguments].concat();
         let parsed = Arguments::try_parse_from(all).expect("right usage");
         let Some(Program::Worker(options)) = parsed.command else { panic!("a worker") };
+        let has_driver = matches!(options.source(), Source::Nvidia { .. });
         let confined = std::thread::spawn(move || {
-            let status = files(&options).expect("the rules are right");
+            let rules = if has_driver { among_themselves(&options) } else { files(&options) };
+            let status = rules.expect("the rules are right");
             // Older kernels than 6.12 know fewer rules; those for files are the oldest.
             assert_ne!(status.ruleset, RulesetStatus::NotEnforced, "this needs Linux 5.13");
-            calls::limit(false).expect("the filters are right");
+            calls::limit(has_driver).expect("the filters are right");
             check();
         });
         confined.join().expect("what was denied is denied, and nothing else");
@@ -157,6 +177,73 @@ mod tests {
             std::os::unix::net::UnixStream::pair().expect("what it needs to hear signals");
             std::thread::spawn(|| {}).join().expect("threads are its own");
         });
+    }
+
+    /// What a client finds that took over a worker with the genuine driver.
+    #[test]
+    fn a_worker_with_a_driver_reaches_no_file_of_the_host_and_all_that_a_driver_may_need() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = |name: &str| directory.path().join(name);
+        for name in ["host", "images", "driver"] {
+            std::fs::create_dir(place(name)).expect("made");
+        }
+        let [key, memory] = [place("host/host.key"), place("machine.memory")];
+        for file in [&key, &memory, &place("driver/cache")] {
+            std::fs::write(file, "secret").expect("written");
+        }
+        let [hidden, images, driver] = ["host", "images", "driver"].map(place);
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let arguments = ["--genuine", "/libcuda.so.1", "/libnvidia-ml.so.1", "--hide"];
+        let more =
+            [text(&hidden), "--hide".into(), text(&memory), "--images".into(), text(&images)];
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        confined(&[&arguments[..], &more].concat(), move || {
+            for path in [&key, &memory] {
+                let denied = std::fs::read(path).expect_err("it is the host's").kind();
+                assert_eq!(denied, ErrorKind::PermissionDenied, "{path:?}");
+                let denied = std::fs::OpenOptions::new().write(true).open(path);
+                assert!(denied.is_err() && std::fs::remove_file(path).is_err(), "{path:?}");
+            }
+            assert!(std::fs::write(hidden.join("new"), "mine").is_err());
+            std::fs::write(images.join("one"), "image").expect("images are its own");
+            assert_eq!(std::fs::read(driver.join("cache")).expect("a driver's"), b"secret");
+            std::fs::write(driver.join("cache"), "kernel").expect("a driver's");
+            std::fs::read("/proc/self/maps").expect("it is of this process");
+            std::fs::read_dir("/sys/devices").expect("drivers look there");
+            std::fs::OpenOptions::new().write(true).open("/dev/null").expect("a device");
+        });
+    }
+
+    /// The same client, and whom it may talk to.
+    #[test]
+    fn a_worker_with_a_driver_makes_no_socket_of_a_network_and_signals_nobody() {
+        use rustix::net::{AddressFamily, SocketType, socket};
+        use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+        let mut other = Command::new("cat").stdin(std::process::Stdio::piped()).spawn();
+        let other = other.as_mut().expect("every system has cat");
+        let pid = Pid::from_child(other);
+        confined(&["--genuine", "/libcuda.so.1", "/libnvidia-ml.so.1"], move || {
+            for family in [AddressFamily::INET, AddressFamily::INET6, AddressFamily::VSOCK] {
+                for kind in [SocketType::STREAM, SocketType::DGRAM] {
+                    let made = socket(family, kind, None);
+                    assert_eq!(made.err(), Some(rustix::io::Errno::PERM), "{family:?}");
+                }
+            }
+            let local = socket(AddressFamily::UNIX, SocketType::STREAM, None);
+            local.expect("a driver's services are there");
+            let denied = Err(rustix::io::Errno::PERM);
+            assert_eq!(kill_process(pid, Signal::KILL), denied);
+            assert_eq!(test_kill_process(pid), denied);
+            assert_eq!(kill_process_group(pid, Signal::KILL), denied);
+            test_kill_process(rustix::process::getpid()).expect("it is this process");
+            // Its memory is as a debugger's to read: landlock lets nobody trace out of a domain.
+            let memory = std::fs::File::open(format!("/proc/{}/mem", pid.as_raw_nonzero()));
+            assert_eq!(memory.expect_err("another process").kind(), ErrorKind::PermissionDenied);
+            assert!(std::fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).is_err());
+        });
+        assert!(other.try_wait().expect("it is ours").is_none(), "it lives");
+        other.kill().expect("it is ours");
+        other.wait().expect("it was killed");
     }
 
     #[test]

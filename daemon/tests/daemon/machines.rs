@@ -1,34 +1,14 @@
 //! Clients of virtual machines that share memory with the host: through the file of ivshmem-plain,
 //! and through the memory that a QEMU with ivshmem-doorbell is given.
 
-use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use vgpu_link::LinkError;
 use vgpu_link::wire::control::{Reason, Refusal};
-use vgpu_link::{LinkError, pci};
 
 use crate::guests::{Plain, Qemu, client, server, try_client};
-use crate::machine::Machine;
 use crate::process::{Client, LIMIT, Vgpud, command};
-
-/// Names the guest that a process of [`guest_process`] is one of.
-const GUEST: &str = "VGPU_TEST_GUEST";
-
-/// Starts a process of the guest that holds a connection, and waits until it does.
-fn guest_process(guest: &Machine) -> Child {
-    let mut command = Command::new(std::env::current_exe().expect("Linux"));
-    command.args(["--exact", "machines::a_killed_guest_process_is_gone_at_once", "--nocapture"]);
-    command.env(GUEST, guest.sysfs()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
-    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let connected = lines.map_while(Result::ok).any(|line| line.contains("connected"));
-    assert!(connected, "it ended before");
-    child
-}
 
 #[test]
 fn clients_of_a_machine_are_served_side_by_side() {
@@ -43,31 +23,6 @@ fn clients_of_a_machine_are_served_side_by_side() {
         daemon.wait_for(&["vgpud: gone", "exit status: 0"]);
     }
     assert!(client(&guests[0]).state(0).memory_total > 0, "their slots serve others");
-}
-
-#[test]
-fn a_killed_guest_process_is_gone_at_once() {
-    if let Some(sysfs) = std::env::var_os(GUEST) {
-        let link = pci::connect(Path::new(&sysfs), None, Instant::now() + LIMIT);
-        let _client = link.and_then(Client::over).expect("the daemon welcomes us");
-        println!("connected");
-        // Until the test that started us kills us, or ends itself.
-        let _ = std::io::stdin().lines().next();
-        return;
-    }
-    let Plain { daemon, guests } = Plain::start(&["one"], "");
-    // First alone, then with another one alive.
-    let mut other = None;
-    for _ in 0..2 {
-        let mut process = guest_process(&guests[0]);
-        process.kill().expect("it is ours");
-        let killed = Instant::now();
-        daemon.wait_for(&["vgpud: gone"]);
-        assert!(killed.elapsed() < Duration::from_secs(1), "after {:?}", killed.elapsed());
-        process.wait().expect("it was killed");
-        other = Some(client(&guests[0]));
-    }
-    assert!(other.expect("it was made").state(0).memory_total > 0, "it is still served");
 }
 
 #[test]

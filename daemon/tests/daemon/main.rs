@@ -9,6 +9,7 @@ mod device;
 mod driving;
 mod failure;
 mod guests;
+mod host_memory;
 mod life;
 #[path = "../../../transport/link/tests/made/machine.rs"]
 mod machine;
@@ -18,6 +19,7 @@ mod network;
 mod operating;
 mod original;
 mod process;
+mod reaped;
 mod serving;
 mod sharing;
 mod tenants;

@@ -36,7 +36,8 @@ fn ask(address: SocketAddr, request: &[u8]) -> String {
     answer
 }
 
-fn scrape(address: SocketAddr) -> String {
+/// What Prometheus is told.
+pub fn scrape(address: SocketAddr) -> String {
     let answer = ask(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a header");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
@@ -44,7 +45,8 @@ fn scrape(address: SocketAddr) -> String {
     body.to_owned()
 }
 
-fn value(text: &str, sample: &str) -> f64 {
+/// The value of a sample.
+pub fn value(text: &str, sample: &str) -> f64 {
     let line =
         text.lines().find(|line| line.rsplit_once(' ').is_some_and(|(name, _)| name == sample));
     let line = line.unwrap_or_else(|| panic!("no {sample} in\n{text}"));

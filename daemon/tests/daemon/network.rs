@@ -15,9 +15,9 @@ use crate::process::{Client, Vgpud, kill, pid_in};
 const MIB: u64 = 1 << 20;
 
 /// A host on this machine's loopback address, and a CA.
-struct Network {
-    daemon: Vgpud,
-    at: Uri,
+pub struct Network {
+    pub daemon: Vgpud,
+    pub at: Uri,
     ca: PathBuf,
 }
 
@@ -70,7 +70,7 @@ pub fn secure(directory: &Path, name: &str, before: &str, behind: &str) -> (Path
 }
 
 impl Network {
-    fn start(arguments: &[&str]) -> Self {
+    pub fn start(arguments: &[&str]) -> Self {
         Self::start_with("", arguments)
     }
 
@@ -85,7 +85,7 @@ impl Network {
         Self { daemon: Vgpud::spawn(command, directory), at, ca }
     }
 
-    fn guest(&self, tenant: &str) -> Files {
+    pub fn guest(&self, tenant: &str) -> Files {
         issue(&self.ca, "guest", "--tenant", tenant)
     }
 

@@ -1,24 +1,22 @@
 //! Clients of a virtual machine with the original system's PCI device: `vgpud` in the place of its
 //! mediator, and a model of the device.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use vgpu_link::pci::original::{self, Fault};
 use vgpu_link::wire::control::Refusal;
-use vgpu_link::{LinkError, StreamLink, pci};
+use vgpu_link::{LinkError, StreamLink};
 
-use crate::device::{Model, Polled, show};
+use crate::device::Model;
 use crate::life::hold;
 use crate::process::{Client, LIMIT, Vgpud, command};
 
 /// A daemon in the place of a machine's mediator, and the machine.
-struct Pair {
-    daemon: Vgpud,
-    model: Model,
+pub struct Pair {
+    pub daemon: Vgpud,
+    pub model: Model,
 }
 
 /// A socket of the machine `one` in a directory, and the file that names it.
@@ -34,7 +32,7 @@ fn configure(directory: &Path, further: &str) -> (PathBuf, PathBuf) {
 }
 
 impl Pair {
-    fn start(further: &str) -> Self {
+    pub fn start(further: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let (file, socket) = configure(directory.path(), further);
         let model = Model::new(socket);
@@ -86,49 +84,6 @@ fn the_machine_behind_the_device_is_of_the_tenant_that_names_it() {
     let stranger = other.try_client().err().expect("of no tenant");
     let refused = matches!(stranger, LinkError::Refused { refusal: Refusal::Stranger, .. });
     assert!(refused, "{stranger}");
-}
-
-/// Names the guest that a process of [`guest_process`] is one of.
-const GUEST: &str = "VGPU_TEST_ORIGINAL";
-
-/// Starts a process of the guest that holds a connection, and waits until it does.
-fn guest_process(sysfs: &Path) -> Child {
-    let mut command = Command::new(std::env::current_exe().expect("Linux"));
-    command.args(["--exact", "original::a_killed_program_behind_the_device_is_soon_gone"]);
-    command.arg("--nocapture").env(GUEST, sysfs).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
-    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let connected = lines.map_while(Result::ok).any(|line| line.contains("connected"));
-    assert!(connected, "it ended before");
-    child
-}
-
-/// A process of its own, which finds the device in sysfs and maps its regions.
-#[test]
-fn a_killed_program_behind_the_device_is_soon_gone() {
-    if let Some(sysfs) = std::env::var_os(GUEST) {
-        let link = pci::connect(Path::new(&sysfs), None, Instant::now() + LIMIT);
-        let mut client = link.and_then(Client::over).expect("the daemon welcomes us");
-        hold(&mut client, 1 << 20);
-        println!("connected");
-        // Until the test that started us kills us, or ends itself.
-        let _ = std::io::stdin().lines().next();
-        return;
-    }
-    let pair = Pair::start("");
-    let sysfs = pair.daemon.directory.path();
-    let _device = Polled::show(pair.model.clone(), &show(sysfs)).expect("shown");
-    let mut process = guest_process(sysfs);
-    process.kill().expect("it is ours");
-    let killed = Instant::now();
-    pair.daemon.wait_for(&["vgpud: gone", "freed=1048576"]);
-    // Ten beats are waited for; the rest is for a machine that is busy.
-    assert!(killed.elapsed() < original::SILENCE * 3, "after {:?}", killed.elapsed());
-    process.wait().expect("it was killed");
-    // Its lock is gone with it.
-    let link = pci::connect(sysfs, None, Instant::now() + LIMIT);
-    let mut next = link.and_then(Client::over).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(next.state(0).memory_used, 0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::geteuid;
+use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use serde_json::{Value, json};
 use vgpu_link::handshake;
 use vgpu_link::tls::Files;
@@ -35,9 +35,6 @@ const IDLE: Duration = Duration::from_secs(3);
 
 /// Starts of the host that are timed.
 const STARTS: usize = 7;
-
-/// How often it is looked whether a worker is still there.
-const LOOK: Duration = Duration::from_micros(500);
 
 /// Clients that are killed, one after the other.
 const KILLED: usize = 9;
@@ -244,20 +241,36 @@ impl Subject<'_> {
             client.child.kill().map_err(at("ending", "link-client"))?;
             let killed = Instant::now();
             // Those that wait for a client stay.
-            while workers.iter().all(|worker| Path::new(&format!("/proc/{worker}")).exists()) {
-                if killed.elapsed() > LIMIT {
-                    return Err(Error::Missing {
-                        what: "the end of a worker".into(),
-                        place: self.name.into(),
-                        output: daemon.log(),
-                    });
-                }
-                std::thread::sleep(LOOK);
-            }
+            self.one_ends(&workers, daemon)?;
             times.push(killed.elapsed());
         }
         let most = times.iter().max().map_or(f64::NAN, |most| most.as_secs_f64() * 1e3);
         Ok(json!({ "median_ms": super::median_ms(times), "most_ms": most }))
+    }
+
+    /// Waits until one of these processes has ended and is collected.
+    fn one_ends(&self, workers: &[u32], daemon: &Vgpud) -> Result<()> {
+        let began = Instant::now();
+        let open = |pid: &u32| {
+            let pid = i32::try_from(*pid).ok().and_then(Pid::from_raw)?;
+            pidfd_open(pid, PidfdFlags::empty()).ok()
+        };
+        let ends: Vec<_> = workers.iter().filter_map(open).collect();
+        if ends.len() == workers.len() {
+            let limit = Timespec { tv_sec: LIMIT.as_secs() as i64, tv_nsec: 0 };
+            let mut watched: Vec<_> =
+                ends.iter().map(|end| PollFd::new(end, PollFlags::IN)).collect();
+            // What came of it the list of processes says.
+            let _ = poll(&mut watched, Some(&limit));
+        }
+        while workers.iter().all(|worker| Path::new(&format!("/proc/{worker}")).exists()) {
+            if began.elapsed() > LIMIT {
+                let (what, place) = ("the end of a worker".into(), self.name.into());
+                return Err(Error::Missing { what, place, output: daemon.log() });
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Says whether the host welcomes a client now.

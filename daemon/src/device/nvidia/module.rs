@@ -29,6 +29,7 @@ fn nothing() -> JitReport {
 impl Nvidia {
     /// Finds an image as the driver takes it; `None` if it is missing.
     pub(super) fn image(&mut self, image: &Image) -> Result<Option<Arc<[u8]>>, Error> {
+        self.bank.afford(image.bytes)?;
         let Some(bytes) = self.images.find(image) else {
             return if self.images.takes(image.bytes) {
                 Ok(None)

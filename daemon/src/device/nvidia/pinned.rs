@@ -25,22 +25,30 @@ pub(super) type Registered = Option<u64>;
 
 pub(super) fn span_pin(nvidia: &mut Nvidia, call: &Call, r: SpanPin) -> Result<(), Error> {
     nvidia.enter(call)?;
-    nvidia.spans.pin(r.offset, r.bytes, None)?;
-    nvidia.register(r.offset, r.bytes).inspect_err(|_| {
-        // Taken up two lines above. The client does without, and its copies are staged.
-        let _ = nvidia.spans.unpin(r.offset, r.bytes);
-    })
+    nvidia.spans.may_pin(r.offset, r.bytes)?;
+    nvidia.bank.pin(r.bytes)?;
+    let pinned = nvidia.spans.pin(r.offset, r.bytes, None).and_then(|()| {
+        nvidia.register(r.offset, r.bytes).inspect_err(|_| {
+            // Taken up two lines above. The client does without, and its copies are staged.
+            let _ = nvidia.spans.unpin(r.offset, r.bytes);
+        })
+    });
+    pinned.inspect_err(|_| nvidia.bank.unpin(r.bytes))
 }
 
 /// The client has waited for its copies. One that has not spoils its own memory only: the pages
 /// stay with the driver until it lets go of them.
 pub(super) fn span_unpin(nvidia: &mut Nvidia, _: &Call, r: SpanUnpin) -> Result<(), Error> {
     let registered = nvidia.spans.unpin(r.offset, r.bytes)?;
-    let Some(context) = registered else { return Ok(()) };
-    nvidia.unregister(context, r.offset, r.bytes).inspect_err(|_| {
-        // Its place is free, and it still is what it was: the client must not use it for others.
-        let _ = nvidia.spans.pin(r.offset, r.bytes, registered);
-    })
+    if let Some(context) = registered {
+        nvidia.unregister(context, r.offset, r.bytes).inspect_err(|_| {
+            // Its place is free, and it still is what it was: the client must not use it for
+            // others.
+            let _ = nvidia.spans.pin(r.offset, r.bytes, registered);
+        })?;
+    }
+    nvidia.bank.unpin(r.bytes);
+    Ok(())
 }
 
 pub(super) fn span_copy(nvidia: &mut Nvidia, call: &Call, r: SpanCopy) -> Result<Wait<()>, Error> {

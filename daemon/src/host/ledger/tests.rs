@@ -104,3 +104,39 @@ fn a_tenants_clients_are_counted_and_another_tenants_are_not() {
     ledger.close(1);
     assert_eq!(ledger.admit(5, 0), Ok(()));
 }
+
+#[test]
+fn memory_of_this_machine_is_pinned_by_all_of_a_tenant_up_to_its_limit() {
+    let limited = Limits { host_memory: Some(100), ..Limits::default() };
+    let mut ledger = ledger(vec![limited, Limits::default()]);
+    for (session, tenant) in [(1, 0), (2, 0), (3, 1)] {
+        ledger.admit(session, tenant).expect("there is no limit");
+    }
+    assert!(ledger.pin(1, 60) && !ledger.pin(2, 41) && ledger.pin(2, 40));
+    assert!(!ledger.pin(1, 1) && !ledger.pin(1, u64::MAX) && !ledger.pin(9, 0));
+    assert!(ledger.pin(3, 1 << 40), "the other tenant has no such limit");
+    assert!(!ledger.unpin(1, 61) && ledger.unpin(1, 10) && !ledger.unpin(9, 0));
+    assert!(ledger.affords(2, 10) && !ledger.affords(2, 11));
+    ledger.close(1);
+    assert_eq!((ledger.host_used(0), ledger.host_used(1)), (40, 1 << 40));
+    assert!(ledger.pin(2, 60));
+}
+
+#[test]
+fn a_tenant_whose_workers_have_too_much_gets_no_more_and_then_loses_the_largest() {
+    let limited = Limits { host_memory: Some(80), ..Limits::default() };
+    let mut ledger = ledger(vec![limited]);
+    ledger.admit(1, 0).expect("there is no limit");
+    ledger.admit(2, 0).expect("there is no limit");
+    assert!(ledger.is_host_limited() && ledger.reserve(1, 0, 5) && ledger.pin(1, 20));
+    ledger.measure(1, 30, false);
+    ledger.measure(2, 30, false);
+    assert!(ledger.reserve(1, 0, 5) && !ledger.pin(1, 1), "it has all of it");
+    ledger.measure(2, 31, false);
+    assert!(!ledger.reserve(1, 0, 1) && !ledger.reserve(2, 0, 1) && ledger.too_large().is_empty());
+    ledger.measure(2, 41, false);
+    assert_eq!(ledger.too_large(), [1], "91 of 80, of which it has 50");
+    // Memory of simulated devices lies in the worker.
+    ledger.measure(1, 30, true);
+    assert_eq!((ledger.host_used(0), ledger.too_large()), (81, vec![]));
+}

@@ -90,6 +90,19 @@ fn shares(page: &mut Page, tenants: &[TenantFigures]) {
     let name = "vgpud_tenant_gpu_memory_used_bytes";
     page.family(name, "gauge", "Memory of a GPU that a tenant's clients hold.");
     memory(page, name, |memory| memory.used_bytes);
+    let name = "vgpud_tenant_host_memory_bytes";
+    page.family(name, "gauge", "Memory of this machine that a tenant may have, if limited.");
+    for tenant in tenants {
+        if let Some(bytes) = tenant.host_memory_bytes {
+            page.sample(name, &[("tenant", &tenant.name)], bytes);
+        }
+    }
+    let name = "vgpud_tenant_host_memory_used_bytes";
+    let help = "Memory of this machine that a tenant's clients and their workers have.";
+    page.family(name, "gauge", help);
+    for tenant in tenants {
+        page.sample(name, &[("tenant", &tenant.name)], tenant.host_memory_used_bytes);
+    }
 }
 
 /// One metric that has a sample for each tenant, or several with another label.

@@ -11,7 +11,7 @@ const ALL: &str = "all";
 
 /// Keys that clients keep as they were when they came: what a worker was told, or made its device
 /// of.
-const KEPT: [&str; 2] = ["gpus", "host_memory_mib"];
+const KEPT: [&str; 1] = ["gpus"];
 
 /// What a new configuration makes of the tenants; nothing of it is in force yet.
 #[derive(Debug)]

@@ -8,7 +8,13 @@
 
 use std::collections::BTreeMap;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, apply_filter,
+};
+
+/// System calls by their number, each with the rules of which one must hold; none: always.
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Memory, threads, time, and what a process may know of itself.
 const PROCESS: &[libc::c_long] = &[
@@ -184,6 +190,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_fsopen,
     libc::SYS_init_module,
     libc::SYS_io_uring_setup,
+    libc::SYS_kcmp,
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
     libc::SYS_mount,
@@ -191,6 +198,8 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
     libc::SYS_perf_event_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
     libc::SYS_pivot_root,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -205,9 +214,15 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_swapoff,
     libc::SYS_swapon,
     libc::SYS_syslog,
+    libc::SYS_tkill,
     libc::SYS_umount2,
     libc::SYS_unshare,
 ];
+
+/// System calls that send a signal: to this process only. Whom a signal is for, groups and all that
+/// there are included, the first argument says (kill(2), tgkill(2), rt_sigqueueinfo(2)).
+const SIGNALS: [libc::c_long; 4] =
+    [libc::SYS_kill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo, libc::SYS_tgkill];
 
 /// What the simulated device does not need either: to start programs, and to reach anybody that
 /// the host process did not connect it with.
@@ -230,21 +245,37 @@ pub(super) fn limit(has_driver: bool) -> Result<(), seccompiler::Error> {
     if !has_driver {
         let known = [PROCESS, FILES, OLDER].concat();
         let unknown = SeccompAction::Errno(libc::ENOSYS as u32);
-        install(&known, unknown, SeccompAction::Allow)?;
+        install(always(&known), unknown, SeccompAction::Allow)?;
     }
     // Of two filters that both refuse, the later one's answer counts (seccomp(2)).
     let more = if has_driver { &[][..] } else { DENIED_WITHOUT_DRIVER };
-    let denied = SeccompAction::Errno(libc::EPERM as u32);
-    install(&[DENIED, more].concat(), SeccompAction::Allow, denied)
+    let mut denied = always(&[DENIED, more].concat());
+    let own = u64::from(std::process::id());
+    for call in SIGNALS {
+        denied.insert(call, vec![unless(own)?]);
+    }
+    // Its own services a driver reaches on this machine, and nobody by a network.
+    denied.entry(libc::SYS_socket).or_insert(vec![unless(libc::AF_UNIX as u64)?]);
+    install(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32))
 }
 
-/// Adds a filter: what is `listed` is answered by one action, everything else by the other.
+/// Rules for system calls whatever their arguments.
+fn always(calls: &[libc::c_long]) -> Rules {
+    calls.iter().map(|&call| (call, Vec::new())).collect()
+}
+
+/// A rule for a system call whose first argument, of 32 bits, is not the given one.
+fn unless(first: u64) -> Result<SeccompRule, BackendError> {
+    let (length, is_not) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Ne);
+    SeccompRule::new(vec![SeccompCondition::new(0, length, is_not, first)?])
+}
+
+/// Adds a filter: what the rules name is answered by one action, everything else by the other.
 fn install(
-    listed: &[libc::c_long],
+    rules: Rules,
     others: SeccompAction,
     action: SeccompAction,
 ) -> Result<(), seccompiler::Error> {
-    let rules: BTreeMap<i64, Vec<_>> = listed.iter().map(|&call| (call, Vec::new())).collect();
     let machine = std::env::consts::ARCH.try_into()?;
     let filter = SeccompFilter::new(rules, others, action, machine)?;
     let program: BpfProgram = filter.try_into()?;

@@ -139,6 +139,7 @@ impl Sim {
         if let Some(loaded) = loaded.filter(|loaded| loaded.bytes == named.bytes) {
             return Ok(Some(Ok(loaded)));
         }
+        self.bank.afford(named.bytes)?;
         let Some(bytes) = self.images.find(named) else { return Ok(None) };
         let image = match image::read(&bytes, self.profile.capability()) {
             Ok(image) => image,

@@ -119,8 +119,9 @@ impl Keeper {
         Self::divide(memory, bells, SLOTS_MAX as usize)
     }
 
-    /// Begins to keep a memory file, divided into `slots_max` slots, if it holds so many. Clients of
-    /// an earlier host that are still there are told that it is over, and hold their slots until they let go.
+    /// Begins to keep a memory file, divided into `slots_max` slots, if it holds so many. Clients
+    /// of an earlier host that are still there are told that it is over, and hold their slots until
+    /// they let go.
     ///
     /// # Errors
     /// What the system says; `InvalidInput` if the memory holds no slot.

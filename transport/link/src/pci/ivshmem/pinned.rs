@@ -1,4 +1,5 @@
-//! The bulk area of a slot, which the worker grants with its welcome (docs/pci.md, "Pinned memory").
+//! The bulk area of a slot, which the worker grants before its welcome (docs/pci.md, "Pinned
+//! memory").
 
 use std::io;
 use std::sync::OnceLock;
