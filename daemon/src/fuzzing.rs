@@ -11,6 +11,8 @@ use crate::config::Config;
 use crate::device;
 use crate::{image, recording};
 
+pub use crate::host::Room;
+
 /// Devices of some compute capabilities that images have code for.
 const CAPABILITIES: [(u32, u32); 3] = [(9, 0), (12, 0), (7, 5)];
 

@@ -9,12 +9,18 @@
 mod configuration;
 mod handshake;
 mod installer;
+mod machine;
+mod mediator;
 mod messages;
 mod ring;
+mod slots;
 
 pub use configuration::{guest, host};
 pub use handshake::handshake;
 pub use installer::{cache, journal, library, unit};
+pub use machine::machine;
+pub use mediator::mediator;
 pub use messages::message;
 pub use ring::ring;
+pub use slots::slots;
 pub use vgpud::fuzzing::{image, program, recording};

@@ -23,6 +23,11 @@ fn join(region: &Region, moves: &mut &[u8]) -> Option<Layout> {
     match Layout::read(region) {
         Ok(layout) => {
             assert!(layout.region_bytes() <= region.bytes() as u64);
+            assert_eq!(layout.granted(region).expect("as it stands there"), layout);
+            // A grant that comes later is no more than was announced, or refused.
+            region.store(24, layout.bulk_bytes() + 4096, Ordering::Release);
+            assert!(layout.granted(region).is_err());
+            region.store(24, layout.bulk_bytes(), Ordering::Release);
             Some(layout)
         }
         Err(RingError::Header { field, .. }) => {

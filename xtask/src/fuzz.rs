@@ -1,17 +1,15 @@
 //! `cargo xtask fuzz`: hostile bytes for every reader, for as long as one likes, and a moment of it
 //! in every test run.
 //!
-//! The readers are fuzzed by `cargo-fuzz` (fuzz/), which needs a nightly toolchain; where rustup
-//! has none that is said and the rest stands. What it finds lies in target/fuzz/found; what
-//! reaches new code in target/fuzz/corpus, from where `--keep` takes the least that reaches it all
-//! into fuzz/corpus.
+//! The readers are fuzzed by `cargo-fuzz` (fuzz/), without a sanitizer, so that any toolchain will
+//! do. What it finds lies in target/fuzz/found; what reaches new code in target/fuzz/corpus, from
+//! where `--keep` takes the least that reaches it all into fuzz/corpus.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
-use crate::models::NIGHTLY;
 use crate::paths::{Paths, remove};
 use crate::process;
 use crate::setup::{self, Group};
@@ -34,10 +32,13 @@ const READERS: &[(&str, u32)] = &[
     ("image", 4096),
     ("journal", 1024),
     ("library", 4096),
+    ("machine", 64),
+    ("mediator", 128),
     ("message", 512),
     ("program", 2048),
     ("recording", 1024),
     ("ring", 256),
+    ("slots", 64),
     ("unit", 512),
 ];
 
@@ -47,13 +48,12 @@ const READERS: &[(&str, u32)] = &[
 /// # Errors
 /// [`Error`] if something failed; what is printed names the input or the seed.
 pub(crate) fn run(paths: &Paths, seconds: u64, names: &[String], keep: bool) -> Result<(), Error> {
-    let fuzzer = Fuzzer { paths };
-    if fuzzer.is_ready()? {
-        for (reader, longest) in chosen(names) {
-            fuzzer.feed(reader, *longest, seconds)?;
-            if keep {
-                fuzzer.keep(reader)?;
-            }
+    setup::run(paths, &[Group::Fuzz])?;
+    let fuzzer = Fuzzer::built(paths)?;
+    for (reader, longest) in chosen(names) {
+        fuzzer.feed(reader, *longest, seconds)?;
+        if keep {
+            fuzzer.keep(reader)?;
         }
     }
     if names.is_empty() { trees_and_games(paths, seconds) } else { Ok(()) }
@@ -64,10 +64,7 @@ pub(crate) fn run(paths: &Paths, seconds: u64, names: &[String], keep: bool) -> 
 /// # Errors
 /// As [`run`].
 pub(crate) fn moment(paths: &Paths) -> Result<(), Error> {
-    let fuzzer = Fuzzer { paths };
-    if !fuzzer.is_ready()? {
-        return Ok(());
-    }
+    let fuzzer = Fuzzer::built(paths)?;
     READERS.iter().try_for_each(|(reader, longest)| fuzzer.feed(reader, *longest, MOMENT_SECONDS))
 }
 
@@ -79,26 +76,18 @@ struct Fuzzer<'a> {
     paths: &'a Paths,
 }
 
-impl Fuzzer<'_> {
-    /// Builds the programs; `false` where no toolchain can.
-    fn is_ready(&self) -> Result<bool, Error> {
-        let nightly = format!("+{NIGHTLY}");
-        let words = ["cargo", &nightly, "--version"].map(str::to_owned);
-        if !process::succeeds(&words) {
-            println!("  not run: the fuzzer, which needs a nightly toolchain of rustup");
-            return Ok(false);
-        }
-        setup::run(self.paths, &[Group::Fuzz])?;
-        let program = self.paths.cache.join("cargo-fuzz/bin/cargo-fuzz");
-        let mut build = Command::new(program);
+impl<'a> Fuzzer<'a> {
+    /// Builds the programs; `setup` brought cargo-fuzz.
+    fn built(paths: &'a Paths) -> Result<Self, Error> {
+        let fuzzer = Self { paths };
+        let mut build = Command::new(paths.cache.join("cargo-fuzz/bin/cargo-fuzz"));
         // Without a sanitizer: what reads bytes here forbids unsafe code; Miri watches the ring.
-        build.current_dir(&self.paths.root).args(["build", "--fuzz-dir", "fuzz", "--sanitizer"]);
-        build
-            .args(["none", "--target-dir"])
-            .arg(self.directory(""))
-            .env("RUSTUP_TOOLCHAIN", NIGHTLY);
+        build.current_dir(&paths.root).args(["build", "--fuzz-dir", "fuzz", "--sanitizer", "none"]);
+        build.args(["--strip-dead-code", "--target-dir"]).arg(fuzzer.directory(""));
+        // Its own flags name one unit, with which a large crate takes minutes. The last one wins.
+        build.env("RUSTFLAGS", "-Ccodegen-units=16");
         process::run("building what feeds the readers", &mut build)?;
-        Ok(true)
+        Ok(fuzzer)
     }
 
     fn directory(&self, name: &str) -> PathBuf {
@@ -127,7 +116,12 @@ impl Fuzzer<'_> {
         }
         // What is new goes into the first; the second is only read.
         program.arg(corpus).arg(self.paths.root.join("fuzz/corpus").join(reader));
-        process::run("feeding a reader", &mut program)
+        // Its files end with us, not with it; in memory, if there is a place.
+        let memory = PathBuf::from("/dev/shm");
+        let path = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let own = tempfile::tempdir_in(&path);
+        let own = own.map_err(|source| Error::File { verb: "creating one in", path, source })?;
+        process::run("feeding a reader", program.env("TMPDIR", own.path()))
     }
 
     /// Keeps the least of what reaches everything that all of it reaches.

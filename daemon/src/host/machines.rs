@@ -2,6 +2,8 @@
 //!
 //! Nothing here waits for a machine, and no memory of one is mapped ([`Keeper`] says why).
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod plain;
 mod shared;
 

@@ -35,6 +35,8 @@ use crate::{log, recording};
 use ending::Drain;
 use ledger::Ledger;
 use machines::Machines;
+#[cfg(fuzzing)]
+pub use machines::fuzzing::Room;
 use metrics::{Answering, Door};
 #[cfg(test)]
 pub(crate) use pace::Pace;

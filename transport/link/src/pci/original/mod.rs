@@ -18,6 +18,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 pub use fault::Fault;
+#[cfg(fuzzing)]
+pub use mediator::Desk;
 pub use mediator::Mediator;
 pub use registers::Registers;
 pub use stream::Original;

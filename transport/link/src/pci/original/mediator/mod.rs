@@ -8,6 +8,8 @@
 
 mod clients;
 mod emulator;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod message;
 
 use std::io;
@@ -25,6 +27,8 @@ use super::BEAT;
 use crate::{Access, Arrival, LinkError, Peer, unix};
 use clients::Clients;
 use emulator::Emulator;
+#[cfg(fuzzing)]
+pub use fuzzing::Desk;
 
 /// Emulators at a time: a virtual machine has one connection, and one more while it makes it anew.
 const EMULATORS_MAX: usize = 4;
