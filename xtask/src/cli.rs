@@ -26,6 +26,9 @@ enum Task {
         /// Names: lint, unit, models, a file of tests/tests (tidy, clients, ...), or part of a
         /// test's name.
         names: Vec<String>,
+        /// Fail, too, if this machine has no tools for a part; else the summary only says so.
+        #[arg(long)]
+        whole: bool,
     },
     /// Build what the packages ship and lay it out under target/stage (or stage-release).
     Stage {
@@ -95,7 +98,7 @@ fn dispatch(task: Task) -> Result<(), Error> {
     let paths = Paths::of_this_checkout();
     match task {
         Task::Demo => demo::run(&paths),
-        Task::Test { names } => test::run(&paths, &names),
+        Task::Test { names, whole } => test::run(&paths, &names, whole),
         Task::Stage { release } => {
             let profile = if release { Profile::Release } else { Profile::Dev };
             if release {

@@ -66,6 +66,12 @@ pub(crate) enum Error {
         /// The steps' names.
         steps: String,
     },
+    /// All was to be run whole, and this machine lacks something for these parts.
+    #[error("not run whole: {steps}")]
+    InPart {
+        /// The parts' names.
+        steps: String,
+    },
     /// A name on the command line of `test` is no part and stands in no source.
     #[error("looking for a part or a test named {name}: there is none")]
     NoTest {
@@ -112,6 +118,7 @@ impl Error {
                     .into(),
             ),
             Self::Failed { .. } => Some("the lines above are the program's own".into()),
+            Self::InPart { .. } => Some("the summary says what is missing".into()),
             Self::Steps { .. } => Some("cargo xtask test NAME runs one of them alone".into()),
             _ => None,
         }

@@ -58,6 +58,11 @@ impl Paths {
         self.cache.join("cargo-deb")
     }
 
+    /// Where the output of parts lies that run beside others.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.target.join("logs")
+    }
+
     /// Where the debs are put.
     pub(crate) fn debs(&self) -> PathBuf {
         self.target.join("deb")

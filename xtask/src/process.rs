@@ -1,13 +1,51 @@
 //! Running other programs: always announced, never silently failed.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::Error;
 
-/// Runs a command whose output belongs on the screen, and fails unless it succeeds.
+thread_local! {
+    /// Where this thread's programs write, if that is not the screen.
+    static LOG: RefCell<Option<File>> = const { RefCell::new(None) };
+}
+
+/// Makes an empty log of that name.
+pub(crate) fn log(directory: &Path, name: &str) -> Result<(File, PathBuf), Error> {
+    let path = directory.join(name);
+    let made = std::fs::create_dir_all(directory).and_then(|()| File::create(&path));
+    match made {
+        Ok(file) => Ok((file, path)),
+        Err(source) => Err(Error::File { verb: "creating", path, source }),
+    }
+}
+
+/// Does some work whose programs write to a log.
+pub(crate) fn logged<T>(log: File, work: impl FnOnce() -> T) -> T {
+    LOG.set(Some(log));
+    let done = work();
+    LOG.set(None);
+    done
+}
+
+/// Runs a command whose output belongs on the screen, or in this thread's log, and fails unless it
+/// succeeds.
 pub(crate) fn run(step: &str, command: &mut Command) -> Result<(), Error> {
-    println!("  $ {}", line(command));
+    let announced = format!("  $ {}\n", line(command));
+    let failed_log = |source| Error::File { verb: "writing", path: "the log".into(), source };
+    LOG.with_borrow_mut(|log| match log {
+        Some(log) => {
+            log.write_all(announced.as_bytes())?;
+            command.stdout(log.try_clone()?).stderr(log.try_clone()?);
+            Ok(())
+        }
+        None => std::io::stdout().write_all(announced.as_bytes()),
+    })
+    .map_err(failed_log)?;
     let status = command.status().map_err(|source| start(command, source))?;
     if status.success() { Ok(()) } else { Err(failed(step, command, status)) }
 }

@@ -2,9 +2,13 @@
 //!
 //! It fetches what is missing, lays out both stages, and then is a thin front for cargo: fmt,
 //! clippy and `cargo test`, whose own result lines stay on the screen. All parts run even when an
-//! early one fails, so one run tells everything.
+//! early one fails, so one run tells everything. Parts that leave a processor idle (a container
+//! boots, Miri interprets) run one after another beside the others; what they print comes at the
+//! end, and lies in target/logs meanwhile (decision 0052).
 
+use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, report};
@@ -37,6 +41,9 @@ struct Part {
     what: What,
 }
 
+/// The parts that run beside the others. The first two have target directories of their own.
+const BESIDE: [&str; 3] = ["models", "fuzz", "system"];
+
 enum What {
     /// fmt and clippy.
     Lint,
@@ -56,11 +63,20 @@ enum What {
     Chain,
 }
 
-use Group::{Clients, Compiler, Headers, Loaders, Pages, Release, System, Vm};
+use Group::{Clients, Compiler, Fuzz, Headers, Loaders, Pages, Release, System, Vm};
 
 const DEV: &[Profile] = &[Profile::Dev];
 const BOTH: &[Profile] = &[Profile::Dev, Profile::Release];
 const RELEASE: &[Profile] = &[Profile::Release];
+
+/// How much of a part was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// All of it.
+    Whole,
+    /// All but this, which needs what this machine does not have.
+    Without(&'static str),
+}
 
 /// All parts, in the order of a full run: what fails fast comes first. A file of tests/tests that
 /// is not listed here is found by the tidy test.
@@ -70,7 +86,7 @@ const PARTS: &[Part] = &[
     Part { name: "codegen", groups: &[Headers], stages: &[], what: What::File },
     Part { name: "unit", groups: &[Headers, Loaders], stages: &[], what: What::Unit },
     Part { name: "models", groups: &[], stages: &[], what: What::Models },
-    Part { name: "fuzz", groups: &[], stages: &[], what: What::Fuzz },
+    Part { name: "fuzz", groups: &[Fuzz], stages: &[], what: What::Fuzz },
     Part { name: "harness", groups: &[], stages: DEV, what: What::Harness },
     Part { name: "unsupported", groups: &[Headers], stages: DEV, what: What::File },
     Part { name: "cudart", groups: &[Headers], stages: DEV, what: What::File },
@@ -106,24 +122,74 @@ const PARTS: &[Part] = &[
     },
 ];
 
-/// Runs the named parts, or all; a name that is no part selects tests by their names.
-pub(crate) fn run(paths: &Paths, names: &[String]) -> Result<(), Error> {
+/// Runs the named parts, or all; a name that is no part selects tests by their names. What this
+/// machine has no tools for is told, and is a failure if all is to be `whole`.
+pub(crate) fn run(paths: &Paths, names: &[String], whole: bool) -> Result<(), Error> {
     let began = Instant::now();
     let filters: Vec<&String> = names.iter().filter(|name| !is_part(name)).collect();
     let chosen: Vec<&Part> = choose(names).collect();
     filters.iter().try_for_each(|name| refuse_unknown(paths, name))?;
     prepare(paths, &chosen)?;
-    let mut outcomes = Vec::new();
-    for part in &chosen {
-        println!("\n== {}", part.name);
-        let began = Instant::now();
-        let outcome = run_part(paths, part, &filters);
-        if let Err(error) = &outcome {
-            report(error);
+    let mut outcomes = run_parts(paths, &chosen, &filters)?;
+    outcomes.sort_by_key(|(name, ..)| PARTS.iter().position(|part| part.name == *name));
+    summarise(&outcomes, whole, began.elapsed())
+}
+
+/// Runs the parts, two at a time where some run beside others.
+fn run_parts(
+    paths: &Paths,
+    chosen: &[&'static Part],
+    filters: &[&String],
+) -> Result<Vec<Outcome>, Error> {
+    let (beside, mut first): (Vec<&Part>, Vec<&Part>) =
+        chosen.iter().partition(|part| BESIDE.contains(&part.name));
+    let mut logged = Vec::new();
+    if first.is_empty() {
+        first = beside;
+    } else {
+        for part in beside {
+            logged.push((part, process::log(&paths.logs(), part.name)?));
         }
-        outcomes.push((part.name, outcome.is_ok(), began.elapsed()));
     }
-    summarise(&outcomes, began.elapsed())
+    thread::scope(|scope| {
+        let beside = scope.spawn(move || {
+            let told = logged.into_iter().map(|(part, (file, path))| {
+                let began = Instant::now();
+                let ran = process::logged(file, || run_part(paths, part, filters));
+                (part.name, ran, began.elapsed(), path)
+            });
+            told.collect::<Vec<_>>()
+        });
+        let mut outcomes = Vec::new();
+        for part in first {
+            println!("\n== {}", part.name);
+            let began = Instant::now();
+            outcomes.push(outcome(part.name, run_part(paths, part, filters), began.elapsed()));
+        }
+        let beside = beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        for (name, ran, took, path) in beside {
+            println!("\n== {name} (ran beside the others)");
+            show(&path)?;
+            outcomes.push(outcome(name, ran, took));
+        }
+        Ok(outcomes)
+    })
+}
+
+/// Prints what a part printed that ran beside the others.
+fn show(path: &Path) -> Result<(), Error> {
+    let shown = std::fs::File::open(path)
+        .and_then(|mut log| std::io::copy(&mut log, &mut std::io::stdout()));
+    let failed = |source| Error::File { verb: "showing", path: path.to_owned(), source };
+    shown.map(drop).map_err(failed)
+}
+
+/// Reports what went wrong with a part, if anything did.
+fn outcome(name: &'static str, ran: Result<Ran, Error>, took: Duration) -> Outcome {
+    if let Err(error) = &ran {
+        report(error);
+    }
+    (name, ran.ok(), took)
 }
 
 fn is_part(name: &str) -> bool {
@@ -190,7 +256,7 @@ fn refuse_unknown(paths: &Paths, name: &str) -> Result<(), Error> {
     }
 }
 
-fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error> {
+fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<Ran, Error> {
     let cargo = |arguments: &[&str]| {
         let mut cargo = Command::new("cargo");
         cargo.current_dir(&paths.root).args(arguments);
@@ -203,11 +269,15 @@ fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error
             let mut fuzz = cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]);
             process::run("checking the layout", &mut fuzz)?;
             let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-            return process::run("linting", &mut cargo(&clippy));
+            process::run("linting", &mut cargo(&clippy))?;
+            return Ok(Ran::Whole);
         }
         What::Unit => cargo(&["test", "--workspace", "--exclude", "vgpu-tests", "--no-fail-fast"]),
         What::Models => return models::run(paths, filters),
-        What::Fuzz => return fuzz::moment(paths),
+        What::Fuzz => {
+            fuzz::moment(paths)?;
+            return Ok(Ran::Whole);
+        }
         What::Harness => cargo(&["test", "--package", "vgpu-tests", "--lib"]),
         What::File | What::OnDemand => {
             cargo(&["test", "--package", "vgpu-tests", "--test", part.name])
@@ -221,20 +291,39 @@ fn run_part(paths: &Paths, part: &Part, filters: &[&String]) -> Result<(), Error
         }
     };
     tests.arg("--").args(filters);
-    process::run("testing", &mut tests)
+    process::run("testing", &mut tests)?;
+    Ok(Ran::Whole)
 }
 
-/// Prints one line for each part and fails when one of them failed.
-fn summarise(outcomes: &[(&str, bool, Duration)], whole: Duration) -> Result<(), Error> {
+/// A part's name, how much of it was run if it did not fail, and its time.
+type Outcome = (&'static str, Option<Ran>, Duration);
+
+/// Prints one line for each part. Fails when one of them failed; when one could not be run whole,
+/// only if that was asked for: what is missing then is the machine's.
+fn summarise(outcomes: &[Outcome], whole: bool, took: Duration) -> Result<(), Error> {
     println!();
-    for (name, passed, took) in outcomes {
-        let word = if *passed { "ok" } else { "FAILED" };
-        println!("{name:<10} {word:<8} {:>7.1} s", took.as_secs_f64());
+    let named = |chosen: &dyn Fn(&Option<Ran>) -> bool| -> Vec<&str> {
+        outcomes.iter().filter(|(_, ran, _)| chosen(ran)).map(|(name, ..)| *name).collect()
+    };
+    for (name, ran, took) in outcomes {
+        let (word, lacking) = match ran {
+            None => ("FAILED", ""),
+            Some(Ran::Whole) => ("ok", ""),
+            Some(Ran::Without(lacking)) => ("in part", *lacking),
+        };
+        let sign = if lacking.is_empty() { "" } else { "  not run: " };
+        println!("{name:<10} {word:<8} {:>7.1} s{sign}{lacking}", took.as_secs_f64());
     }
-    println!("{:<10} {:<8} {:>7.1} s", "all", "", whole.as_secs_f64());
-    let failed: Vec<&str> =
-        outcomes.iter().filter(|(_, passed, _)| !passed).map(|(name, ..)| *name).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Error::Steps { steps: failed.join(", ") }) }
+    println!("{:<10} {:<8} {:>7.1} s", "all", "", took.as_secs_f64());
+    let failed = named(&|ran| ran.is_none());
+    if !failed.is_empty() {
+        return Err(Error::Steps { steps: failed.join(", ") });
+    }
+    let partial = named(&|ran| matches!(ran, Some(Ran::Without(_))));
+    if whole && !partial.is_empty() {
+        return Err(Error::InPart { steps: partial.join(", ") });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -266,9 +355,21 @@ mod tests {
     #[test]
     fn one_failed_part_fails_the_run_and_is_named() {
         let took = Duration::from_secs(1);
-        assert!(summarise(&[("tidy", true, took)], took).is_ok());
-        match summarise(&[("tidy", true, took), ("elf", false, took)], took) {
+        let tidy = ("tidy", Some(Ran::Whole), took);
+        assert!(summarise(&[tidy], true, took).is_ok());
+        match summarise(&[tidy, ("elf", None, took)], false, took) {
             Err(Error::Steps { steps }) => assert_eq!(steps, "elf"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_part_that_was_not_run_whole_fails_only_a_run_that_is_to_be_whole() {
+        let took = Duration::from_secs(1);
+        let outcomes = [("models", Some(Ran::Without("Miri")), took)];
+        assert!(summarise(&outcomes, false, took).is_ok());
+        match summarise(&outcomes, true, took) {
+            Err(Error::InPart { steps }) => assert_eq!(steps, "models"),
             other => panic!("{other:?}"),
         }
     }

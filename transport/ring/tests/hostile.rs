@@ -4,7 +4,6 @@
 
 use std::io::{ErrorKind, IoSlice};
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use vgpu_ring::{
@@ -272,7 +271,7 @@ fn a_peer_that_writes_anything_anywhere_at_any_time_ends_at_most_the_connection(
     for seed in 0..20 {
         let Scene { region, host, _bells: bells } = &scene();
         let limit = Instant::now() + Duration::from_millis(100);
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut random = fastrand::Rng::with_seed(seed);
                 while Instant::now() < limit {
