@@ -10,6 +10,7 @@ mod image;
 mod junction;
 mod listing;
 mod machine;
+mod monitor;
 mod vsock;
 
 pub use disk::Disk;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::channel::Channel;
 use super::image::PORT;
+use super::monitor::Monitor;
 use super::{Disk, Image};
 use crate::system::{Error, Finished, Machine, Result, at, wait};
 
@@ -24,6 +25,12 @@ const SLOWER: u32 = 6;
 
 /// How long QEMU may take to be gone after its end was asked for.
 const END: Duration = Duration::from_secs(20);
+
+/// Longest time in which the guest goes to sleep: its kernel stops every device before.
+const SLEEP: Duration = Duration::from_secs(120);
+
+/// The file of QEMU's monitor.
+const MONITOR: &str = "monitor";
 
 /// The machine's memory.
 const MEMORY: &str = "1G";
@@ -72,6 +79,39 @@ impl Vm {
         self.await_boot()
     }
 
+    /// Lets the machine stand still for a time, as a host does that saves it or sleeps itself.
+    ///
+    /// # Errors
+    /// If QEMU does not do it, or lets it go on before.
+    pub fn stand_still(&self, time: Duration) -> Result<()> {
+        let path = self.monitor();
+        let mut monitor = Monitor::connect(&path).map_err(at("speaking with", &path))?;
+        monitor.command("stop").map_err(at("stopping qemu by", &path))?;
+        match monitor.await_event("RESUME", time) {
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
+            ended => {
+                let source = ended.err().unwrap_or_else(|| std::io::Error::other("it goes on"));
+                return Err(at("watching qemu by", path)(source));
+            }
+        }
+        monitor.command("cont").map_err(at("continuing qemu by", path))
+    }
+
+    /// Lets the guest's kernel put the machine to sleep (ACPI S3), and wakes it.
+    ///
+    /// # Errors
+    /// If it does not fall asleep or wake up in time.
+    pub fn sleep(&self) -> Result<()> {
+        let path = self.monitor();
+        let mut monitor = Monitor::connect(&path).map_err(at("speaking with", &path))?;
+        self.channel().run("systemd-run --quiet --collect systemctl suspend", END)?.success()?;
+        monitor
+            .await_event("SUSPEND", SLEEP)
+            .map_err(at("waiting for the guest's sleep by", &path))?;
+        monitor.command("system_wakeup").map_err(at("waking the guest by", &path))?;
+        monitor.await_event("WAKEUP", SLEEP).map_err(at("waiting for the guest by", &path))
+    }
+
     /// Ends QEMU at once, and with it the guest, which is told nothing.
     ///
     /// # Errors
@@ -106,6 +146,10 @@ impl Vm {
 
     fn channel(&self) -> std::sync::MutexGuard<'_, Channel> {
         self.channel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn monitor(&self) -> PathBuf {
+        self.directory.path().join(MONITOR)
     }
 
     fn end(&mut self) -> std::io::Result<()> {
@@ -163,6 +207,8 @@ fn qemu(image: &Image, disk: &Disk, directory: &Path) -> Command {
         words.push(drive);
         command.arg("-drive").arg(words);
     }
+    let monitor = directory.join(MONITOR);
+    command.args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
     command.args(["-device", "virtio-serial", "-chardev", "stdio,id=harness,signal=off"]);
     command.args(["-device", &format!("virtserialport,chardev=harness,name={PORT}")]);
     command

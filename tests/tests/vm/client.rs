@@ -26,6 +26,25 @@ pub(crate) fn hold_a_context(guest: &Guest<Vm>, name: &str) {
         .unwrap();
 }
 
+/// A client that measures as above while other things happen.
+pub(crate) struct Running(String);
+
+impl Running {
+    /// Starts it.
+    pub(crate) fn start(guest: &Guest<Vm>, name: String) -> Self {
+        let program = "/media/parcel/bench-client --sizes=1";
+        guest.sh(&format!("systemd-run --quiet --unit={name} --setenv={OURS} {program}")).unwrap();
+        Self(name)
+    }
+
+    /// Waits for its end; answers how systemd calls it, and all that it said.
+    pub(crate) fn ended(self, guest: &Guest<Vm>) -> (String, String) {
+        let Self(name) = self;
+        let ended = guest.sh(&heard(&name, "-e Deactivated -e Failed.with.result")).unwrap();
+        (ended, guest.sh(&format!("journalctl -o cat --unit {name}")).unwrap())
+    }
+}
+
 /// Ends the input of such a client; answers the last line that it says.
 pub(crate) fn release(guest: &Guest<Vm>, name: &str) -> String {
     let last = heard(name, "result");

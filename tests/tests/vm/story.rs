@@ -1,14 +1,19 @@
 //! What a machine has to go through, the same over every link.
 
 use std::ffi::OsString;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vgpu_tests::Vgpud;
 use vgpu_tests::system::{Discovery, Guest};
 use vgpu_tests::vm::{Listing, Vm};
 
-use super::client::{hold_a_context, measured, release};
+use super::client::{Running, hold_a_context, measured, release};
 use super::{LAYOUT, Parts};
+
+/// For how long a machine stands still: longer than a guest believes in a host that does not beat,
+/// and longer than a host believes in a silent machine (`silence_seconds` of the tests).
+const SHORT: Duration = Duration::from_secs(7);
+const LONG: Duration = Duration::from_secs(13);
 
 /// What a client says that has lost its connection (CUDA_ERROR_DEVICE_UNAVAILABLE).
 const LOST: &str = "\"result\":46}";
@@ -24,8 +29,8 @@ pub(crate) struct Way<'a> {
     pub(crate) options: Vec<OsString>,
     /// Starts the host at the other end.
     pub(crate) host: &'a dyn Fn() -> Vgpud,
-    /// Whether it goes on with another host process.
-    pub(crate) outlives_its_host: bool,
+    /// Whether the host gives a machine up that stands still for [`LONG`].
+    pub(crate) is_given_up: bool,
 }
 
 /// Tells the story in one boot and one reboot, and fails where it does not go as it has to.
@@ -47,19 +52,23 @@ pub(crate) fn tell(parts: &Parts, way: &Way<'_>) {
     step("measure");
     println!("{}", measured(&guest));
 
+    step("stand still");
+    stands_still(&mut guest, &host, SHORT, false);
+    stands_still(&mut guest, &host, LONG, way.is_given_up);
+    step("sleep");
+    sleeps(&mut guest);
+
     step("reboot");
     guest.machine().reboot().unwrap();
     works(&guest, &guest.discovery().unwrap(), "after a reboot");
 
-    if way.outlives_its_host {
-        step("another host process");
-        hold_a_context(&guest, "lasting");
-        drop(host);
-        host = (way.host)();
-        let said = release(&guest, "lasting");
-        assert!(said.contains(LOST), "its host is another, and the client says {said}");
-        works(&guest, &guest.restart_ollama().unwrap(), "with a new host process");
-    }
+    step("another host process");
+    hold_a_context(&guest, "lasting");
+    drop(host);
+    host = (way.host)();
+    let said = release(&guest, "lasting");
+    assert!(said.contains(LOST), "its host is another, and the client says {said}");
+    works(&guest, &guest.restart_ollama().unwrap(), "with a new host process");
 
     step("roll back");
     hold_a_context(&guest, "last");
@@ -96,6 +105,34 @@ fn works(guest: &Guest<Vm>, found: &Discovery, when: &str) {
     let doctor = guest.vgpu_install(&["doctor"]).unwrap();
     assert!(doctor.status.success(), "{when}: {}{}", doctor.stdout, doctor.stderr);
     println!("{when}: {}", found.compute);
+}
+
+/// Lets the machine stand still while a program computes: the program ends as it would have, or,
+/// if the host has given the machine up meanwhile, with the error of a lost connection. New ones
+/// work.
+fn stands_still(guest: &mut Guest<Vm>, host: &Vgpud, time: Duration, is_given_up: bool) {
+    let before = told(host, "hello");
+    let running = Running::start(guest, format!("running-{}", time.as_secs()));
+    host.logged("hello", before + 1).unwrap();
+    let gone = told(host, "gone");
+    guest.machine().stand_still(time).unwrap();
+    let (ended, said) = running.ended(guest);
+    host.logged("gone", gone + 1).unwrap();
+    let expected = if is_given_up { "DEVICE_UNAVAILABLE" } else { "sync_call_ns" };
+    assert!(said.contains(expected), "after {time:?}: {ended}: {said}");
+    println!("after {time:?}: {ended}");
+    assert!(guest.sh("vgpu-smi").unwrap().contains("H100"), "after {time:?}");
+}
+
+/// Puts the machine to sleep while a program has a context. What its devices lose then is theirs to
+/// say; the program hears of it by the error of a lost connection, and new ones work.
+fn sleeps(guest: &mut Guest<Vm>) {
+    hold_a_context(guest, "asleep");
+    guest.machine().sleep().unwrap();
+    let said = release(guest, "asleep");
+    assert!(said.contains("\"result\":0}") || said.contains(LOST), "after a sleep: {said}");
+    println!("after a sleep: {said}");
+    assert!(guest.sh("vgpu-smi").unwrap().contains("H100"), "after a sleep");
 }
 
 /// Counts an event in a host's log.

@@ -15,5 +15,5 @@ fn over_vsock_a_machine_gets_the_gpu_keeps_it_and_gives_every_byte_back() {
     let host = || Vgpud::simulated(&parts.setting.stage, &["--listen", &listen]).unwrap();
     let options = device.options();
     let link = NAMED;
-    tell(&parts, &Way { link, options, host: &host, outlives_its_host: true });
+    tell(&parts, &Way { link, options, host: &host, is_given_up: false });
 }
