@@ -94,7 +94,7 @@ mod tests {
         let qemu = thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            let mut said = |text: &str| writeln!(&stream, "{text}").unwrap();
+            let said = |text: &str| writeln!(&stream, "{text}").unwrap();
             said("{\"QMP\": {}}");
             for answer in [
                 "{\"return\": {}}",
