@@ -228,8 +228,16 @@ impl Subject<'_> {
         client.watch(IDLE)?;
         let end = used(&client)?;
         let share = |at: usize| (end[at] - start[at]) as f64 / IDLE.as_nanos() as f64;
+        let kib = |pid| memory::private_kib(pid).map(Option::unwrap_or_default);
+        let workers = memory::children(daemon.pid())?.into_iter().map(kib);
+        let memory = json!({
+            "guest_kib": kib(client.child.id())?,
+            // The others wait for a client.
+            "worker_kib": workers.collect::<Result<Vec<_>>>()?.into_iter().max(),
+            "host_kib": kib(daemon.pid())?,
+        });
         client.input(b"")?;
-        Ok(json!({ "guest": share(0), "worker": share(1), "host": share(2) }))
+        Ok(json!({ "guest": share(0), "worker": share(1), "host": share(2), "memory": memory }))
     }
 
     /// Kills clients, and times how long until the host has collected the worker of each.

@@ -91,6 +91,11 @@ fn link(text: &mut String, figures: &Value) {
     let idle = format!("{:.3} % guest, {:.3} % worker", percent("guest"), percent("worker"));
     let host = format!("{:.3} % the host process", percent("host"));
     row(text, &format!("{name}: processor of an idle client"), idle, &host);
+    let memory = &figures["idle"]["memory"];
+    let held =
+        format!("{} guest, {} worker", kib(&memory["guest_kib"]), kib(&memory["worker_kib"]));
+    let host = format!("{} the host process", kib(&memory["host_kib"]));
+    row(text, &format!("{name}: memory of an idle client"), held, &host);
     let start = ms(&figures["welcome_after_start_ms"]);
     row(text, &format!("{name}: a client's welcome after the host's start"), start, "");
     let gone = &figures["gone_after_kill"];
@@ -175,7 +180,10 @@ mod tests {
         let crowd = json!({ "clients": 8, "calls_per_second": 1000.4, "least_to_mean": 0.5 });
         let link = json!({
             "link": "tls", "sync": quantiles, "crowds": [crowd],
-            "idle": { "guest": 0.0, "worker": 0.0001, "host": 0.0 },
+            "idle": {
+                "guest": 0.0, "worker": 0.0001, "host": 0.0,
+                "memory": { "guest_kib": 1024, "worker_kib": 2048, "host_kib": 512 },
+            },
             "gone_after_kill": { "median_ms": 1.25, "most_ms": 30.0 },
         });
         let text = render(&json!({ "links": [link] }));
@@ -185,6 +193,8 @@ mod tests {
             "| tls: a killed client's worker is collected | 1.2 ms, at most 30.0 ms | target 1 s |",
             "| tls: processor of an idle client | 0.000 % guest, 0.010 % worker | \
              0.000 % the host process |",
+            "| tls: memory of an idle client | 1.0 MiB guest, 2.0 MiB worker | \
+             0.5 MiB the host process |",
         ] {
             assert!(text.lines().any(|line| line == row), "{text}");
         }
