@@ -1,5 +1,6 @@
 //! What the command line and the configuration file say together.
 
+pub(crate) mod account;
 pub(crate) mod machine;
 pub(crate) mod name;
 mod systemd;
@@ -327,22 +328,10 @@ fn cuda_version(version: &str) -> Result<i32, DaemonError> {
     })
 }
 
-/// Finds a group by number or by its line in /etc/group (group(5)), where packages make theirs.
+/// Finds a group by number or by its line in /etc/group, where packages make theirs.
 fn find_group(group: &str) -> Result<u32, DaemonError> {
-    if let Ok(number) = group.parse() {
-        return Ok(number);
-    }
-    let path = Path::new("/etc/group");
-    let groups = std::fs::read_to_string(path).map_err(|source| DaemonError::File {
-        verb: "reading",
-        path: path.into(),
-        source,
-    })?;
-    let number = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    });
-    number.ok_or_else(|| DaemonError::NoGroup { group: group.to_owned() })
+    let found = group.parse().ok().or_else(|| account::find(account::GROUPS, group));
+    found.ok_or_else(|| DaemonError::NoGroup { group: group.to_owned() })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const ERRORS: [&str; 5] =
     ["cannot-accept", "miscounted", "no-ledger", "no-worker", "worker-failed"];
 
 /// What an operator may want to look into.
-const WARNINGS: [&str; 16] = [
+const WARNINGS: [&str; 17] = [
     "cut",
     "driver-lacks",
     "function-refused",
@@ -29,6 +29,7 @@ const WARNINGS: [&str; 16] = [
     "image-unusable",
     "kernel-failed",
     "launch-refused",
+    "machine-refused",
     "no-cublas",
     "no-image-store",
     "not-counted",

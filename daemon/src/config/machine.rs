@@ -8,6 +8,7 @@ use serde::Deserialize;
 use vgpu_link::pci::ivshmem::{SILENCE, SLOTS_MAX};
 use vgpu_link::pci::original;
 
+use super::account::{Account, NoAccount, USERS};
 use super::name::is_name;
 
 /// Memory of a machine: 64 MiB, room for 31 clients with the best lanes.
@@ -30,6 +31,8 @@ pub(crate) struct Machine {
     pub silence: Duration,
     /// Into how many slots its memory is divided at most.
     pub slots: usize,
+    /// Who its QEMU or emulator runs as, and so may connect to its socket.
+    pub user: Option<u32>,
 }
 
 /// The device in the machine, from the host's side.
@@ -72,6 +75,7 @@ pub(super) struct Entry {
     mib: Option<u32>,
     slots: Option<u32>,
     silence_seconds: Option<u32>,
+    user: Option<Account>,
 }
 
 /// What is wrong with a machine of the configuration.
@@ -118,6 +122,12 @@ pub(crate) enum Problem {
     /// The original device has no memory of ours.
     #[error("the original device has no memory")]
     MibOfStub,
+    /// Nobody connects to a file.
+    #[error("nobody connects to a memory file")]
+    UserOfFile,
+    /// An account that this machine does not have.
+    #[error(transparent)]
+    NoAccount(NoAccount),
     /// A number of slots that no memory is divided into.
     #[error("{slots} is not 1 to {SLOTS_MAX}")]
     Slots {
@@ -135,7 +145,7 @@ pub(crate) enum Problem {
 impl MachineError {
     /// Gives the remedy, as one whole sentence.
     pub fn hint(&self) -> &'static str {
-        match self.source {
+        match &self.source {
             Problem::Name | Problem::NameTaken => "Give each [[machine]] a short name of its own.",
             Problem::OneDevice => {
                 "Write ivshmem = \"/run/vgpu/NAME.sock\" for ivshmem-doorbell, or memory = \
@@ -146,6 +156,8 @@ impl MachineError {
             Problem::Mib { .. } => "Write a power of two, such as mib = 64.",
             Problem::MibOfFile => "Leave mib out, and give size= to QEMU's memory-backend-file.",
             Problem::MibOfStub => "Leave mib and slots out.",
+            Problem::UserOfFile => "Leave user out; who may open the file, its own bits say.",
+            Problem::NoAccount(missing) => missing.hint(),
             Problem::Slots { .. } => {
                 "Write how many clients the machine has at most, or leave the key out for 64."
             }
@@ -223,7 +235,14 @@ impl Entry {
             Some((slots, 1..=SLOTS_MAX)) => slots as usize,
             Some((slots, _)) => return Err(("slots", Problem::Slots { slots })),
         };
-        Ok(Machine { name: self.name, device, silence, slots })
+        let user = match self.user {
+            Some(_) if key == "memory" => return Err(("user", Problem::UserOfFile)),
+            Some(user) => {
+                Some(user.number(USERS).map_err(|missing| ("user", Problem::NoAccount(missing)))?)
+            }
+            None => None,
+        };
+        Ok(Machine { name: self.name, device, silence, slots, user })
     }
 }
 
@@ -244,16 +263,18 @@ mod tests {
     #[test]
     fn a_machine_is_read_whole() {
         let text = "[[machine]]\nname = \"a\"\nivshmem = \"/a\"\nmib = 4\nsilence_seconds = 9\n\
-                    slots = 8\n\
+                    slots = 8\nuser = \"root\"\n\
                     [[machine]]\nname = \"b\"\nmemory = \"/b\"\n\
-                    [[machine]]\nname = \"c\"\nstub = \"/c\"\n";
+                    [[machine]]\nname = \"c\"\nstub = \"/c\"\nuser = 7\n";
         let machines = read(text).expect("right");
         let device = Device::Doorbell { socket: "/a".into(), bytes: 4 << 20 };
-        let a = Machine { name: "a".into(), device, silence: Duration::from_secs(9), slots: 8 };
+        let (silence, user) = (Duration::from_secs(9), Some(0));
+        let a = Machine { name: "a".into(), device, silence, slots: 8, user };
         let device = Device::Plain { memory: "/b".into() };
-        let b = Machine { name: "b".into(), device, silence: SILENCE, slots: 64 };
+        let b = Machine { name: "b".into(), device, silence: SILENCE, slots: 64, user: None };
         let device = Device::Stub { socket: "/c".into() };
-        let c = Machine { name: "c".into(), device, silence: original::SILENCE, slots: 64 };
+        let (silence, user) = (original::SILENCE, Some(7));
+        let c = Machine { name: "c".into(), device, silence, slots: 64, user };
         assert_eq!(machines, [a, b, c]);
     }
 
@@ -273,6 +294,8 @@ mod tests {
             ("name = \"a\"\nivshmem = \"/b\"\nmib = 3", "mib", "power of two"),
             ("name = \"a\"\nivshmem = \"/b\"\nmib = 0", "mib", "power of two"),
             ("name = \"a\"\nmemory = \"/b\"\nmib = 4", "mib", "what QEMU is told"),
+            ("name = \"a\"\nmemory = \"/b\"\nuser = 0", "user", "nobody connects"),
+            ("name = \"a\"\nivshmem = \"/b\"\nuser = \"no such\"", "user", "/etc/passwd"),
             ("name = \"a\"\nmemory = \"/b\"\nsilence_seconds = 0", "silence_seconds", "1 to"),
             ("name = \"a\"\nmemory = \"/b\"\n[[machine]]\nname = \"a\"", "name", "another"),
             (

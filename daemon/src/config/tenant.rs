@@ -1,12 +1,12 @@
 //! `[[tenant]]` in host.toml: who may use the GPUs, which of them, and how much.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use vgpu_link::wire::limits::DEVICES_MAX;
 
+use super::account::{Account, GROUPS, NoAccount, USERS};
 use super::machine::Machine;
 use super::name::is_name;
 
@@ -71,29 +71,12 @@ pub(super) struct Entry {
     gpus: Option<Vec<u32>>,
 }
 
-/// A user or a group.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "a number, or a name in quotes")]
-enum Account {
-    Number(u32),
-    Name(String),
-}
-
 /// A virtual machine.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, expecting = "a vsock context id, or the name of a [[machine]] in quotes")]
 enum Guest {
     Cid(u32),
     Name(String),
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Name(name) => write!(f, "\"{name}\""),
-        }
-    }
 }
 
 /// What is wrong with a tenant of the configuration.
@@ -123,13 +106,8 @@ pub(crate) enum Problem {
     #[error("it names neither users nor groups, machines or certificates")]
     Nobody,
     /// An account that this machine does not have.
-    #[error("{file} has no {account}")]
-    NoAccount {
-        /// Where it was looked for.
-        file: &'static str,
-        /// The account as written.
-        account: String,
-    },
+    #[error(transparent)]
+    NoAccount(NoAccount),
     /// Somebody is named twice.
     #[error("{who} is named by tenant \"{other}\" already")]
     NamedTwice {
@@ -177,15 +155,13 @@ pub(crate) enum Problem {
 impl TenantError {
     /// Gives the remedy, as one whole sentence.
     pub fn hint(&self) -> &'static str {
-        match self.source {
+        match &self.source {
             Problem::Name | Problem::NameTaken => "Give each [[tenant]] a short name of its own.",
             Problem::Nobody => {
                 "Name who it is: users = [1000], groups = [\"staff\"], machines = [3] or \
                  certificates = [\"name\"]."
             }
-            Problem::NoAccount { .. } => {
-                "Create the account, correct its name, or write its number."
-            }
+            Problem::NoAccount(missing) => missing.hint(),
             Problem::NamedTwice { .. } => "Leave each user, group, machine and certificate once.",
             Problem::NoMachine { .. } => "Write the guest-cid of the machine's vsock device.",
             Problem::NoNamedMachine { .. } => {
@@ -198,29 +174,6 @@ impl TenantError {
             Problem::NoGpu { .. } => "Name GPUs by the ordinals that nvidia-smi -L shows here.",
             Problem::Replay => "Take the [[tenant]] tables out, or serve another device.",
         }
-    }
-}
-
-/// Where accounts are looked up: a file of passwd(5) or group(5).
-struct Accounts {
-    file: &'static str,
-}
-
-impl Accounts {
-    /// Finds the number of an account; a number stands for itself, also where it has no name.
-    fn number(&self, account: &Account) -> Result<u32, Problem> {
-        let name = match account {
-            Account::Number(number) => return Ok(*number),
-            Account::Name(name) => name,
-        };
-        // A file that cannot be read names nobody, and the message says which file it was.
-        let text = std::fs::read_to_string(self.file).unwrap_or_default();
-        let found = text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-        });
-        let missing = || Problem::NoAccount { file: self.file, account: account.to_string() };
-        found.ok_or_else(missing)
     }
 }
 
@@ -310,11 +263,13 @@ impl Entry {
         seen.note("name", self.name.clone(), &self.name)
             .map_err(|_| ("name", Problem::NameTaken))?;
         let numbers = |key, file, accounts: &[Account]| {
-            let number = |account| Accounts { file }.number(account).map_err(|error| (key, error));
+            let number = |account: &Account| {
+                account.number(file).map_err(|missing| (key, Problem::NoAccount(missing)))
+            };
             accounts.iter().map(number).collect::<Result<Vec<u32>, _>>()
         };
-        let users = numbers("users", "/etc/passwd", &self.users)?;
-        let groups = numbers("groups", "/etc/group", &self.groups)?;
+        let users = numbers("users", USERS, &self.users)?;
+        let groups = numbers("groups", GROUPS, &self.groups)?;
         let (mut machines, mut named) = (Vec::new(), Vec::new());
         for guest in self.machines.iter().cloned() {
             match guest {

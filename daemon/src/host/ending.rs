@@ -1,9 +1,8 @@
 //! The end of the daemon: clients may come to theirs first, then everybody is told.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, poll};
 
 use super::Host;
 use super::sockets::Sockets;
@@ -59,28 +58,39 @@ impl Host {
         }
         log::event("stopping", &[("clients", &self.workers.serving())]);
         self.sockets = Sockets::default();
-        let limit = Instant::now() + STOP_LIMIT;
         for worker in self.workers.all() {
             worker.ask_to_stop();
         }
-        while !self.workers.all().is_empty() && Instant::now() < limit {
+        self.hear_until_gone(Instant::now() + STOP_LIMIT);
+        self.workers.end_all();
+        // What the kernel still does for one, such as freeing its memory, nobody can hasten.
+        self.hear_until_gone(Instant::now() + STOP_LIMIT);
+        for worker in self.workers.all() {
+            log::event("not-gone", &[("worker", &worker.pid())]);
+        }
+        self.failed
+    }
+
+    /// Hears the workers until all of them have ended, or until the limit.
+    fn hear_until_gone(&mut self, limit: Instant) {
+        loop {
+            self.collect();
             let left = limit.saturating_duration_since(Instant::now());
-            let mut watched: Vec<PollFd<'_>> = (self.workers.all().iter())
-                .map(|worker| PollFd::from_borrowed_fd(worker.desk.as_fd(), PollFlags::IN))
-                .collect();
-            let Ok(left) = Timespec::try_from(left) else { break };
+            if self.workers.all().is_empty() || left.is_zero() {
+                return;
+            }
+            let due = self.workers.due();
+            let left =
+                due.map_or(left, |due| due.saturating_duration_since(Instant::now()).min(left));
+            let (pids, mut watched) = self.workers.watched();
+            let Ok(left) = Timespec::try_from(left) else { return };
             if poll(&mut watched, Some(&left)).is_err() {
                 continue;
             }
             let woken: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
-            let pids: Vec<u32> = self.workers.all().iter().map(|worker| worker.pid()).collect();
             for (pid, _) in pids.into_iter().zip(woken).filter(|(_, woken)| *woken) {
                 self.hear(pid);
             }
         }
-        while let Some(pid) = self.workers.all().first().map(|worker| worker.pid()) {
-            self.bury(pid);
-        }
-        self.failed
     }
 }

@@ -9,7 +9,7 @@ use crate::figures::{Figures, GpuFigures, Memory, SCHEMA_VERSION, SessionFigures
 impl Host {
     /// Says how things are.
     pub(super) fn figures(&self) -> Figures {
-        let waiting = self.workers.all().len() - self.workers.serving();
+        let waiting = self.workers.waiting();
         let mut sessions: Vec<SessionFigures> =
             self.workers.all().iter().filter_map(|worker| self.session(worker)).collect();
         sessions.sort_by_key(|session| session.session);

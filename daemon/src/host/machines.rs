@@ -4,22 +4,26 @@
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod making;
 mod plain;
 mod shared;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use vgpu_link::pci::ivshmem::{Change, FIRST_BELL, Keeper, Server, introduce};
 use vgpu_link::pci::original::Mediator;
-use vgpu_link::{Access, Peer};
+use vgpu_link::{Gate, Peer};
 
 use super::admission::{Seat, Visitor};
+use crate::config::account;
 use crate::config::machine::{Device, Machine, kept};
 use crate::desk::Way;
 use crate::error::DaemonError;
 use crate::log;
+use making::{Making, give_back};
 use shared::Shared;
 
 /// How often a memory is looked at that nobody can ring for: 20 ms, the most that a new client
@@ -47,6 +51,8 @@ struct Known {
     server: Option<Server>,
     /// The QEMU that came.
     qemu: Option<OwnedFd>,
+    /// The QEMU that waits for its memory.
+    coming: Option<Coming>,
     shared: Option<Shared>,
     /// What speaks with its emulator, if it has the original device.
     mediator: Option<Mediator>,
@@ -55,19 +61,27 @@ struct Known {
     told: bool,
 }
 
+/// A QEMU that waits for its memory.
+#[derive(Debug)]
+struct Coming {
+    qemu: OwnedFd,
+    making: Making,
+}
+
 impl Machines {
     /// Listens for those that ask for memory.
     ///
     /// # Errors
     /// [`DaemonError::Link`] if a socket cannot be had.
-    pub fn open(machines: &[Machine], access: Access) -> Result<Self, DaemonError> {
+    pub fn open(machines: &[Machine]) -> Result<Self, DaemonError> {
         let open = |machine: &Machine| {
             let (mut server, mut mediator) = (None, None);
+            let gate = gate(machine);
             match &machine.device {
-                Device::Doorbell { socket, .. } => server = Some(Server::bind(socket, access)?),
+                Device::Doorbell { socket, .. } => server = Some(Server::bind(socket, gate)?),
                 Device::Stub { socket } => {
                     let (name, silence) = (&machine.name, machine.silence);
-                    mediator = Some(Mediator::bind(socket, access, name, silence)?);
+                    mediator = Some(Mediator::bind(socket, gate, name, silence)?);
                 }
                 Device::Plain { .. } => {}
             }
@@ -75,8 +89,9 @@ impl Machines {
                 log::event("listening", &[("machine", &machine.name)]);
             }
             let (machine, due) = (machine.clone(), Instant::now());
+            let (qemu, coming, shared) = (None, None, None);
             let mut known =
-                Known { machine, server, qemu: None, shared: None, mediator, due, told: false };
+                Known { machine, server, qemu, coming, shared, mediator, due, told: false };
             known.resume();
             Ok(known)
         };
@@ -126,10 +141,11 @@ impl Known {
         let server = self.server.iter().map(|server| PollFd::new(server, PollFlags::IN));
         // It never says anything that we would read.
         let qemu = self.qemu.iter().map(|qemu| PollFd::new(qemu, PollFlags::RDHUP));
+        let coming = self.coming.iter().map(|it| PollFd::new(&it.making, PollFlags::IN));
         let bell = self.shared.iter().filter_map(Shared::bell);
         let bell = bell.map(|edges| PollFd::from_borrowed_fd(edges, PollFlags::IN));
         let mediator = self.mediator.iter().map(|it| PollFd::new(it, PollFlags::IN));
-        server.chain(qemu).chain(bell).chain(mediator).collect()
+        server.chain(qemu).chain(coming).chain(bell).chain(mediator).collect()
     }
 
     fn turn(&mut self, number: usize, now: Instant) -> Vec<Visitor> {
@@ -172,40 +188,78 @@ impl Known {
 
     /// Meets a QEMU that came, and notices one that went.
     fn meet(&mut self) {
+        let Device::Doorbell { socket, bytes } = &self.machine.device else { return };
+        let (path, bytes) = (kept(socket), *bytes);
         if self.qemu.as_ref().is_some_and(shared::hung_up) {
-            self.qemu = None;
-            self.shared = None;
-            if let Device::Doorbell { socket, .. } = &self.machine.device {
-                // Nobody has it any more; a file that stays is replaced by the next one's.
-                let _ = std::fs::remove_file(kept(socket));
-            }
+            // Nobody has it any more; a file that stays is replaced by the next one's.
+            let _ = std::fs::remove_file(&path);
+            self.forget();
             log::event("machine-gone", &[("machine", &self.machine.name)]);
         }
-        let Some(server) = &self.server else { return };
-        let came = match server.accept() {
-            Ok(Some(came)) => came,
-            Ok(None) => return,
-            Err(error) => {
-                let name = &self.machine.name;
-                return log::event("cannot-accept", &[("machine", name), ("because", &error)]);
-            }
-        };
-        if self.qemu.is_some() {
-            // Memory is one machine's: whoever comes second is another.
-            let name = &self.machine.name;
-            return log::event("machine-refused", &[("machine", name), ("because", &"taken")]);
+        if let Some(came) = self.accept() {
+            self.receive(came, &path, bytes);
         }
-        let Device::Doorbell { socket, bytes } = &self.machine.device else { return };
-        let (path, slots) = (kept(socket), self.machine.slots);
-        let made = Keeper::make_at(&path, *bytes, Some(FIRST_BELL), slots).and_then(|keeper| {
-            let shared = Shared::rung(keeper)?;
-            introduce(&came, shared.keeper.as_fd(), shared.bells())?;
+        if let Some(made) = self.coming.as_ref().and_then(|coming| coming.making.take())
+            && let Some(Coming { qemu, .. }) = self.coming.take()
+        {
+            self.introduce(qemu, made, &path);
+        }
+    }
+
+    /// Accepts a QEMU, if one waits that may come.
+    fn accept(&mut self) -> Option<OwnedFd> {
+        self.server.as_mut()?.accept().unwrap_or_else(|error| {
+            let name = &self.machine.name;
+            log::event("cannot-accept", &[("machine", name), ("because", &error)]);
+            None
+        })
+    }
+
+    /// Has a memory made for a QEMU.
+    fn receive(&mut self, came: OwnedFd, path: &Path, bytes: u64) {
+        match &mut self.coming {
+            // Nobody has seen it yet, so it is as good for the next one.
+            Some(coming) if shared::hung_up(&coming.qemu) => coming.qemu = came,
+            None if self.qemu.is_none() => {
+                let (path, slots) = (path.to_owned(), self.machine.slots);
+                let make = move || Keeper::make_at(&path, bytes, Some(FIRST_BELL), slots);
+                match Making::start(make) {
+                    Ok(making) => self.coming = Some(Coming { qemu: came, making }),
+                    Err(error) => self.take(Err(error)),
+                }
+            }
+            // Memory is one machine's: whoever comes second is another.
+            _ => {
+                let name = &self.machine.name;
+                log::event("machine-refused", &[("machine", name), ("because", &"taken")]);
+            }
+        }
+    }
+
+    /// Gives a QEMU the memory that was made for it.
+    fn introduce(&mut self, qemu: OwnedFd, made: std::io::Result<Keeper>, path: &Path) {
+        self.forget();
+        if shared::hung_up(&qemu) {
+            let _ = std::fs::remove_file(path);
+            made.into_iter().for_each(give_back);
+            return log::event("machine-gone", &[("machine", &self.machine.name)]);
+        }
+        let made = made.and_then(Shared::rung).and_then(|shared| {
+            introduce(&qemu, shared.keeper.as_fd(), shared.bells())?;
             Ok(shared)
         });
         if made.is_ok() {
-            self.qemu = Some(came);
+            self.qemu = Some(qemu);
         }
         self.take(made);
+    }
+
+    /// Forgets a machine's memory, and who had it; its workers end.
+    fn forget(&mut self) {
+        self.qemu = None;
+        if let Some(shared) = self.shared.take() {
+            give_back(shared.into_keeper());
+        }
     }
 
     /// Begins with a memory, or says once why not.
@@ -230,7 +284,7 @@ impl Known {
 
     /// Gives a memory up that failed us; its workers end.
     fn lose(&mut self, source: &std::io::Error) {
-        (self.shared, self.qemu) = (None, None);
+        self.forget();
         log::event("machine-lost", &[("machine", &self.machine.name), ("because", source)]);
     }
 
@@ -260,3 +314,19 @@ impl Known {
         })
     }
 }
+
+/// Makes what keeps others from a machine's socket.
+fn gate(machine: &Machine) -> Gate {
+    let name = machine.name.clone();
+    Gate::new(machine.user, move |uid| {
+        let because = "it is neither root nor vgpud's own user, nor the user of this machine";
+        let user = account::written(uid);
+        let remedy = format!("if its QEMU runs so, user = {user} in its [[machine]]");
+        let fields: [(&str, &dyn std::fmt::Display); 4] =
+            [("machine", &name), ("uid", &uid), ("because", &because), ("try", &remedy)];
+        log::event("machine-refused", &fields);
+    })
+}
+
+#[cfg(test)]
+mod tests;

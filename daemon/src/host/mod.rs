@@ -11,6 +11,7 @@ mod ledger;
 mod machines;
 pub(crate) mod metrics;
 mod network;
+mod opening;
 mod pace;
 mod reload;
 mod signals;
@@ -44,15 +45,11 @@ use signals::{Asked, Signals};
 use sockets::Sockets;
 use supervisor::Supervisor;
 use tenants::Tenants;
-use workers::{Worker, Workers};
+use workers::{END_LIMIT, Gone, Worker, Workers};
 
 /// How long the host rests from accepting and from starting workers after one of them failed: what
 /// is missing, such as file descriptors, is mended by the end of other clients only.
 const REST: Duration = Duration::from_millis(100);
-
-/// How long the first worker may take to open the devices: 60 seconds. A driver without
-/// persistence mode needs a second or two for each GPU when nobody else uses it.
-const OPEN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT, or after SIGUSR1 until the last client is gone. `arguments` is
 /// what a reload reads the configuration by.
@@ -71,7 +68,7 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
     let tenants = Tenants::new(config.tenants.clone())?;
     let mut host = Host {
         sockets: Sockets::open(&config)?,
-        machines: Machines::open(&config.machines, config.access)?,
+        machines: Machines::open(&config.machines)?,
         signals,
         supervisor: Supervisor::find(),
         workers: Workers::new(epoch(), &config),
@@ -163,46 +160,6 @@ struct Ready {
 }
 
 impl Host {
-    /// Starts the first workers and waits until one of them has opened the devices: what the
-    /// ledger must know of them, only a worker can tell.
-    fn open_devices(&mut self) -> Result<(), DaemonError> {
-        self.workers.refill()?;
-        let limit = Instant::now() + OPEN_LIMIT;
-        while !self.ledger.is_open() {
-            // Resting, the host accepts no client.
-            self.rest_until = Some(limit);
-            let ready = self.wait()?;
-            // A reload is for later, and nobody is served: both others ask for the end.
-            if ready.asked.iter().any(|asked| *asked != Asked::Reload) {
-                return Err(DaemonError::NotOpened { ended: "stopped by a signal".into() });
-            }
-            if Instant::now() >= limit {
-                return Err(DaemonError::NotOpened { ended: format!("silent for {OPEN_LIMIT:?}") });
-            }
-            for pid in ready.workers {
-                if let Some(ended) = self.hear_first(pid)? {
-                    return Err(DaemonError::NotOpened { ended });
-                }
-            }
-        }
-        self.rest_until = None;
-        Ok(())
-    }
-
-    /// Hears what the first workers say of the devices; returns how a worker ended without it.
-    fn hear_first(&mut self, pid: u32) -> Result<Option<String>, DaemonError> {
-        let found = self.workers.all().iter().find(|worker| worker.pid() == pid);
-        let heard = found.map(|worker| worker.desk.receive::<Ask>()).transpose()?.flatten();
-        match heard {
-            Some((Ask::Open { found }, _)) => {
-                let is_open = self.ledger.open(sizes(&found));
-                self.found = found;
-                Ok((!is_open).then(|| "without a device".into()))
-            }
-            _ => Ok(self.workers.take(pid).map(|worker| worker.end().0)),
-        }
-    }
-
     fn serve(&mut self) -> Result<(), DaemonError> {
         loop {
             let ready = self.wait()?;
@@ -218,6 +175,7 @@ impl Host {
             for pid in ready.workers {
                 self.hear(pid);
             }
+            self.collect();
             self.gauge();
             if ready.asks.contains(&true) {
                 self.measure();
@@ -270,8 +228,8 @@ impl Host {
         let sockets = if rest.is_none() { self.sockets.all() } else { &[] };
         watched.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
         let first_worker = watched.len();
-        let workers = self.workers.all();
-        watched.extend(workers.iter().map(|worker| PollFd::new(&worker.desk, PollFlags::IN)));
+        let (pids, workers) = self.workers.watched();
+        watched.extend(workers);
         let answering = [&self.metrics, &self.status];
         let answerers = watched.len();
         let asked = answering.into_iter().flatten();
@@ -280,9 +238,9 @@ impl Host {
         let rests = rest.is_some();
         watched.extend(if rests { Vec::new() } else { self.machines.watched() });
         let machines = self.machines.due().filter(|_| !rests).map(left);
-        let gauge = self.gauge_due().map(left);
-        let limit =
-            [rest, drain, machines, gauge, self.supervisor.due()].into_iter().flatten().min();
+        let (gauge, ending) = (self.gauge_due().map(left), self.workers.due().map(left));
+        let limit = [rest, drain, machines, gauge, ending, self.supervisor.due()];
+        let limit = limit.into_iter().flatten().min();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         match poll(&mut watched, limit.as_ref()) {
             Ok(_) => {}
@@ -293,8 +251,8 @@ impl Host {
         let mut asks = watched[answerers..first_machine].iter().map(woken);
         let asks = answering.map(|one| one.is_some() && asks.next() == Some(true));
         let machines = watched[first_machine..].iter().any(woken);
-        let said = watched[first_worker..answerers].iter().zip(workers);
-        let workers = said.filter(|(fd, _)| woken(fd)).map(|(_, worker)| worker.pid()).collect();
+        let said = watched[first_worker..answerers].iter().zip(pids);
+        let workers = said.filter(|(fd, _)| woken(fd)).map(|(_, pid)| pid).collect();
         let accept = watched[1..first_worker].iter().any(woken);
         let signal = woken(&watched[0]);
         let asked = if signal { self.signals.take() } else { Vec::new() };
@@ -320,7 +278,7 @@ impl Host {
 
     /// Hears one message of a worker, or its end.
     fn hear(&mut self, pid: u32) {
-        let Some(worker) = self.workers.all().iter().find(|worker| worker.pid() == pid) else {
+        let Some(worker) = self.workers.of(pid).filter(|worker| !worker.is_ending()) else {
             return;
         };
         let mut counted = None;
@@ -340,16 +298,16 @@ impl Host {
             // A worker without a client has nothing to ask.
             (Some(_), None) => Ok(false),
         });
-        if let Some((session, counts)) = counted {
-            self.count(pid, session, &counts);
-        }
         match heard {
             Ok(true) => {}
-            Ok(false) => self.bury(pid),
+            Ok(false) => worker.expect_end(END_LIMIT),
             Err(error) => {
                 log::event("worker-failed", &[("worker", &pid), ("because", &log::chain(&error))]);
-                self.bury(pid);
+                worker.expect_end(END_LIMIT);
             }
+        }
+        if let Some((session, counts)) = counted {
+            self.count(pid, session, &counts);
         }
     }
 
@@ -364,21 +322,27 @@ impl Host {
         self.counts[tenant].add(counts);
     }
 
-    /// Collects a worker that ended and gives back what its client held.
-    fn bury(&mut self, pid: u32) {
-        let Some(worker) = self.workers.take(pid) else { return };
-        let session = worker.session;
-        let (ended, well) = worker.end();
-        self.failed += usize::from(!well && session.is_some());
+    /// Collects the workers that ended and gives back what their clients held.
+    fn collect(&mut self) {
+        for gone in self.workers.collect() {
+            self.bury(&gone);
+        }
+    }
+
+    fn bury(&mut self, gone: &Gone) {
+        let Gone { pid, ended, .. } = gone;
+        self.failed += usize::from(!gone.well && gone.session.is_some());
         self.totals.failed_workers = self.failed as u64;
-        if let Some(session) = session {
+        if let Some(session) = gone.session {
             let freed = self.ledger.close(session);
             self.machines.ended(session);
             let fields: [(&str, &dyn std::fmt::Display); 4] =
-                [("session", &session), ("worker", &pid), ("freed", &freed), ("ended", &ended)];
+                [("session", &session), ("worker", pid), ("freed", &freed), ("ended", ended)];
             log::event("gone", &fields);
+        } else if gone.is_replaced {
+            log::event("idle-worker-replaced", &[("worker", pid)]);
         } else {
-            log::event("idle-worker-gone", &[("worker", &pid), ("ended", &ended)]);
+            log::event("idle-worker-gone", &[("worker", pid), ("ended", ended)]);
             // One that cannot even wait for a client will not fare better if it is replaced at
             // once, over and over.
             self.rest();

@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::iter;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use super::admission::Visitor;
@@ -30,6 +30,35 @@ pub(crate) struct Worker {
     /// What it has reported.
     pub counts: Counts,
     process: Child,
+    /// Set once it has to end.
+    ending: Option<Ending>,
+}
+
+/// A worker that has to end. What its client held is held until it has: a process that dies still
+/// has all of it.
+#[derive(Debug)]
+struct Ending {
+    /// Readable when it has; `None` where the system gives none (Linux before 5.3).
+    process: Option<OwnedFd>,
+    /// When it is killed, or looked at again.
+    due: Option<Instant>,
+    /// Whether it does so because another one takes its place.
+    is_replaced: bool,
+}
+
+/// A worker that ended.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    /// Process id.
+    pub pid: u32,
+    /// Number of the connection that it served.
+    pub session: Option<u64>,
+    /// How it ended, in words.
+    pub ended: String,
+    /// Whether it ended well.
+    pub well: bool,
+    /// Whether another one takes its place.
+    pub is_replaced: bool,
 }
 
 impl Worker {
@@ -57,7 +86,7 @@ impl Worker {
             .spawn()
             .map_err(|source| DaemonError::System { verb: "starting a worker", source })?;
         let (peer, since, counts) = (String::new(), Instant::now(), Counts::default());
-        Ok(Self { desk, session: None, peer, since, counts, process })
+        Ok(Self { desk, session: None, peer, since, counts, process, ending: None })
     }
 
     /// Process id, as the log names it.
@@ -80,28 +109,60 @@ impl Worker {
         let _ = kill_process(Pid::from_child(&self.process), Signal::KILL);
     }
 
-    fn await_end(&self) {
-        let pid = Pid::from_child(&self.process);
-        // Where the system has no pidfd to give, the worker is ended at once.
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-        let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&END_LIMIT));
+    /// Says whether a client can be handed to it.
+    fn is_waiting(&self) -> bool {
+        self.session.is_none() && self.ending.is_none()
     }
 
-    /// Ends what is left of the process and collects it; returns how it ended, and whether well.
-    pub fn end(mut self) -> (String, bool) {
-        // It closed its end of the desk, so it is ending, and how tells whether it did well.
-        self.await_end();
-        // A worker that does not end is no longer of use; one that ended ignores this.
-        let _ = self.process.kill();
-        match self.process.wait() {
-            Ok(status) => (status.to_string(), status.success()),
-            Err(error) => (error.to_string(), false),
+    /// Its process id, and what is readable when there is something to hear of it.
+    fn watched(&self) -> Option<(u32, PollFd<'_>)> {
+        let fd = match &self.ending {
+            None => self.desk.as_fd(),
+            Some(ending) => ending.process.as_ref()?.as_fd(),
+        };
+        Some((self.pid(), PollFd::from_borrowed_fd(fd, PollFlags::IN)))
+    }
+
+    /// Says whether it has to end, and is heard no more.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Hears it no more, and gives it so long to end by itself.
+    pub fn expect_end(&mut self, limit: Duration) {
+        if self.ending.is_some() {
+            return;
         }
+        let process = pidfd_open(Pid::from_child(&self.process), PidfdFlags::empty()).ok();
+        // Where nothing tells that it has ended, it is not waited for.
+        let limit = if process.is_some() { limit } else { Duration::ZERO };
+        let due = Some(Instant::now() + limit);
+        self.ending = Some(Ending { process, due, is_replaced: false });
+    }
+
+    /// Collects it if it has ended, and kills it if its time is over; never waits for it.
+    fn collect(&mut self, now: Instant) -> Option<Gone> {
+        let ending = self.ending.as_mut()?;
+        if ending.due.is_some_and(|due| due <= now) {
+            // One that ended ignores this.
+            let _ = self.process.kill();
+            ending.due = ending.process.is_none().then(|| now + LOOK);
+        }
+        let (ended, well) = match self.process.try_wait() {
+            Ok(None) => return None,
+            Ok(Some(status)) => (status.to_string(), status.success()),
+            Err(error) => (error.to_string(), false),
+        };
+        let is_replaced = ending.is_replaced;
+        Some(Gone { pid: self.pid(), session: self.session, ended, well, is_replaced })
     }
 }
 
-/// How long a worker that closed its end may take to end by itself: 1 second.
-const END_LIMIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// How long a worker that closed its end, or that is replaced, may take to end by itself.
+pub(super) const END_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often a killed worker is looked at whose end nothing tells.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// All workers.
 #[derive(Debug)]
@@ -131,21 +192,28 @@ impl Workers {
                 config.images.clone(),
                 config.record.clone(),
                 config.metrics.is_some(),
+                config.pinned_bytes,
             )
         };
         let outdated = told(&self.config) != told(config);
         self.config = config.clone();
         if outdated {
-            let waiting = self.all.extract_if(.., |worker| worker.session.is_none());
-            let waiting: Vec<Worker> = waiting.collect();
-            waiting.iter().for_each(Worker::ask_to_stop);
-            waiting.into_iter().for_each(|worker| drop(worker.end()));
+            for worker in self.all.iter_mut().filter(|worker| worker.is_waiting()) {
+                worker.ask_to_stop();
+                worker.expect_end(END_LIMIT);
+                worker.ending.iter_mut().for_each(|ending| ending.is_replaced = true);
+            }
         }
     }
 
-    /// All workers, waiting or serving.
+    /// All workers, waiting, serving or ending.
     pub fn all(&self) -> &[Worker] {
         &self.all
+    }
+
+    /// What wakes the loop besides [`Workers::due`], and the process ids that go with it.
+    pub fn watched(&self) -> (Vec<u32>, Vec<PollFd<'_>>) {
+        self.all.iter().filter_map(Worker::watched).unzip()
     }
 
     /// Says whether no more clients are to be served.
@@ -153,9 +221,14 @@ impl Workers {
         self.serving() >= self.config.clients_max
     }
 
-    /// Counts the workers that serve a client.
+    /// Counts the workers that serve a client, or that have not ended since.
     pub fn serving(&self) -> usize {
         self.all.iter().filter(|worker| worker.session.is_some()).count()
+    }
+
+    /// Counts the workers that wait for a client.
+    pub fn waiting(&self) -> usize {
+        self.all.iter().filter(|worker| worker.is_waiting()).count()
     }
 
     /// Starts workers until enough are waiting.
@@ -163,7 +236,7 @@ impl Workers {
     /// # Errors
     /// [`DaemonError::System`] if the system starts no more processes.
     pub fn refill(&mut self) -> Result<(), DaemonError> {
-        let waiting = self.all.len() - self.serving();
+        let waiting = self.waiting();
         let room = self.config.clients_max.saturating_sub(self.serving());
         let target = self.config.device.workers_ahead().min(room);
         for _ in waiting..target {
@@ -177,13 +250,13 @@ impl Workers {
     /// # Errors
     /// [`DaemonError`] if no worker could be had; the connection is closed then.
     pub fn hand_over(&mut self, visitor: &Visitor, session: u64) -> Result<u32, DaemonError> {
-        if self.serving() == self.all.len() {
+        if self.waiting() == 0 {
             self.start()?;
         }
         let worker = self
             .all
             .iter_mut()
-            .find(|worker| worker.session.is_none())
+            .find(|worker| worker.is_waiting())
             .expect("one was started just above if none was waiting");
         let handed: Vec<BorrowedFd<'_>> =
             iter::once(&visitor.line).chain(&visitor.handed).map(AsFd::as_fd).collect();
@@ -196,14 +269,39 @@ impl Workers {
 
     /// Adds what a worker reports.
     pub fn count(&mut self, pid: u32, counts: &Counts) {
-        if let Some(worker) = self.all.iter_mut().find(|worker| worker.pid() == pid) {
+        if let Some(worker) = self.of(pid) {
             worker.counts.add(counts);
         }
     }
 
-    /// Takes a worker out of the list.
-    pub fn take(&mut self, pid: u32) -> Option<Worker> {
-        let at = self.all.iter().position(|worker| worker.pid() == pid)?;
-        Some(self.all.swap_remove(at))
+    /// The worker of a process id.
+    pub fn of(&mut self, pid: u32) -> Option<&mut Worker> {
+        self.all.iter_mut().find(|worker| worker.pid() == pid)
+    }
+
+    /// When a worker is to be collected, whether it tells of its end or not.
+    pub fn due(&self) -> Option<Instant> {
+        self.all.iter().filter_map(|worker| worker.ending.as_ref()?.due).min()
+    }
+
+    /// Ends all of them at once.
+    pub fn end_all(&mut self) {
+        for worker in &mut self.all {
+            worker.expect_end(Duration::ZERO);
+            worker.ending.iter_mut().for_each(|ending| ending.due = Some(Instant::now()));
+        }
+    }
+
+    /// Takes out those that ended; kills those that should have.
+    pub fn collect(&mut self) -> Vec<Gone> {
+        let (now, mut gone) = (Instant::now(), Vec::new());
+        self.all.retain_mut(|worker| match worker.collect(now) {
+            None => true,
+            Some(ended) => {
+                gone.push(ended);
+                false
+            }
+        });
+        gone
     }
 }

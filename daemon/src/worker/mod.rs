@@ -2,6 +2,7 @@
 
 mod bank;
 mod confine;
+mod deaf;
 mod deferred;
 mod held;
 mod ration;
@@ -51,6 +52,7 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
 /// [`DaemonError`] if the host process cannot be heard. What a client does wrong is no error of
 /// ours: it is logged, and the worker ends all the same.
 pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
+    deaf::ignore_reload_and_drain();
     // With the host process gone nobody keeps the ledger, so no client may go on.
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(DaemonError::system("binding the worker to the host process"))?;

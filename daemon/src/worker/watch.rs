@@ -8,11 +8,12 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
 use rustix::process::{Signal, getpid, kill_process};
+use vgpu_link::vanished;
 
 use super::stop::Stop;
 use crate::error::DaemonError;
@@ -21,6 +22,10 @@ use crate::log;
 /// How long a worker may take to notice that its client is gone: half of the second in which the
 /// memory of a client that went is free again.
 const NOTICE_LIMIT: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether a client of the network is still there: as often as who waits for
+/// it looks.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// Ends the worker if it does not notice that its client is gone; dropped when it has noticed.
 #[derive(Debug)]
@@ -57,17 +62,29 @@ impl Watch {
 /// POLLHUP, which needs not be asked for, comes when both directions are shut, by the end of the
 /// client or by ours; a client of this machine that only says no more is still served. The end of
 /// one of the network shows in one direction only: as long as the worker has not closed too, TCP
-/// cannot tell it from one that says no more, which no guest does.
+/// cannot tell it from one that says no more, which no guest does. So it is with vsock: Linux tells
+/// of a hangup when both sides have shut down, and of a peer that closed by POLLRDHUP alone (its
+/// `vsock_poll`); no test has seen that, which takes a machine with a vsock device.
 fn wait_for_end(client: &OwnedFd, stop: &Stop) -> Result<(), Errno> {
-    let wait = |events| retry_on_intr(|| poll(&mut [PollFd::new(client, events)], None)).map(drop);
-    if matches!(socket_domain(client)?, AddressFamily::INET | AddressFamily::INET6) {
-        wait(PollFlags::RDHUP)?;
+    const FAR: [AddressFamily; 3] =
+        [AddressFamily::INET, AddressFamily::INET6, AddressFamily::VSOCK];
+    let wait = |events, limit| {
+        retry_on_intr(|| poll(&mut [PollFd::new(client, events)], limit)).map(|woken| woken > 0)
+    };
+    if FAR.contains(&socket_domain(client)?) {
+        while !wait(PollFlags::RDHUP, Some(&LOOK_EVERY))? {
+            // Keepalive is silent while an answer of ours is not acknowledged, and TCP sends that
+            // again for a quarter of an hour.
+            if vanished(client) {
+                return Ok(());
+            }
+        }
         if !stop.is_asked() {
             return Ok(());
         }
         // We shut that direction ourselves, and the worker has its own time to end.
     }
-    wait(PollFlags::empty())
+    wait(PollFlags::empty(), None).map(drop)
 }
 
 /// Ends this process, whatever its threads are doing: what ends in good order would wait for them.

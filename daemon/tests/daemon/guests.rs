@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::process::{Client, LIMIT, Vgpud, command};
 
 /// Memory of a machine.
-const BYTES: u64 = 4 << 20;
+pub const BYTES: u64 = 4 << 20;
 
 /// A daemon with one machine or two, whose memory is files.
 pub struct Plain {
@@ -86,7 +86,11 @@ impl Qemu {
 
     /// The same of a memory of so many slots and bytes.
     pub fn start_with(socket: &Path, slots: usize, bytes: u64) -> Self {
-        let connection = UnixStream::connect(socket).expect("the host listens");
+        Self::over(UnixStream::connect(socket).expect("the host listens"), slots, bytes)
+    }
+
+    /// The same over a connection that is there.
+    pub fn over(connection: UnixStream, slots: usize, bytes: u64) -> Self {
         connection.set_read_timeout(Some(LIMIT)).expect("a limit");
         assert_eq!(hear(&connection).0, 0, "the version");
         assert_eq!(hear(&connection).0, 0, "its own number");
@@ -165,7 +169,7 @@ pub fn server_with(further: &str, keys: &str) -> (Vgpud, [PathBuf; 2]) {
 }
 
 /// Slots of a memory of [`BYTES`].
-const SLOTS: usize = 30;
+pub const SLOTS: usize = 30;
 
 /// Where the device's doorbell lies in the page of its registers.
 const DOORBELL: u64 = 0x10c;

@@ -289,6 +289,11 @@ fn a_client_that_goes_while_its_kernel_runs_takes_its_worker_with_it() {
 /// Starts a kernel that does not end.
 pub fn keep_busy(client: &mut Client) {
     let kernel = endless(client);
+    launch(client, kernel);
+}
+
+/// Starts a kernel without arguments.
+pub fn launch(client: &mut Client, kernel: u64) {
     let launch = KernelLaunch {
         function: kernel,
         grid: Dim3 { x: 1, y: 1, z: 1 },
@@ -301,7 +306,7 @@ pub fn keep_busy(client: &mut Client) {
 }
 
 /// Loads a kernel that does not end, and returns its handle.
-fn endless(client: &mut Client) -> u64 {
+pub fn endless(client: &mut Client) -> u64 {
     const PTX: &[u8] = b".version 8.0\n.target sm_80\n.address_size 64\n\
         .visible .entry endless() { $again: bra $again; }\0";
     let image = Image { hash: *blake3::hash(PTX).as_bytes(), bytes: PTX.len() as u64 };

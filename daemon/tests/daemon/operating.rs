@@ -75,14 +75,17 @@ fn a_reload_changes_addresses_and_limits_and_drops_no_client() {
 }
 
 #[test]
-fn a_reload_replaces_waiting_workers_where_images_are_kept_elsewhere() {
+fn a_reload_replaces_waiting_workers_that_were_told_otherwise() {
     let host = Configured::start("");
-    let idle = host.daemon.idle_worker();
     let images = format!("images = {:?}", host.place("images"));
-    host.reload(&["vgpud.sock"], &images);
-    host.daemon.wait_for(&["vgpud: reloaded"]);
-    host.daemon.client().snapshot();
-    assert!(!Path::new(&format!("/proc/{idle}")).exists(), "it was told of the old place");
+    for lines in [&images, &format!("{images}\npinned_mib = 64")] {
+        let idle = host.daemon.idle_worker();
+        host.reload(&["vgpud.sock"], lines);
+        host.daemon.wait_for(&["vgpud: reloaded"]);
+        host.daemon.wait_for(&["vgpud: idle-worker-replaced", &format!("worker={idle}")]);
+        host.daemon.client().snapshot();
+        host.daemon.wait_for(&["vgpud: gone"]);
+    }
     assert!(host.place("images").exists(), "a new worker opens the new one");
 }
 

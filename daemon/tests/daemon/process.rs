@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 use vgpu_link::tls::Files;
 use vgpu_link::wire::control::{
     DeviceState, DeviceStateReply, Hello, Role, Snapshot, SnapshotReply, Welcome,
@@ -146,6 +148,21 @@ pub fn welcomed(link: SocketLink) -> Client {
     Client::over(Box::new(link)).expect("the daemon welcomes us")
 }
 
+/// Does something as a user: the system tells the daemon who the thread is that connects. Needs
+/// root.
+pub fn as_user<T: Send>(user: u32, work: impl FnOnce() -> T + Send) -> T {
+    assert!(rustix::process::geteuid().is_root(), "connecting as several users needs root");
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            let (gid, uid) = (Gid::from_raw(user), Uid::from_raw(user));
+            set_thread_res_gid(gid, gid, gid).expect("root may");
+            set_thread_res_uid(uid, uid, uid).expect("root may");
+            work()
+        });
+        inside.join().expect("it ends")
+    })
+}
+
 /// Sends a signal to a process.
 pub fn kill(pid: u32, signal: &str) {
     let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process id");
@@ -154,6 +171,8 @@ pub fn kill(pid: u32, signal: &str) {
         "HUP" => rustix::process::Signal::HUP,
         "USR1" => rustix::process::Signal::USR1,
         "INT" => rustix::process::Signal::INT,
+        "STOP" => rustix::process::Signal::STOP,
+        "CONT" => rustix::process::Signal::CONT,
         "KILL" => rustix::process::Signal::KILL,
         other => panic!("signal {other}"),
     };

@@ -8,13 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 use vgpu_link::LinkError;
 use vgpu_link::wire::control::{DeviceState, Refusal, status};
 use vgpu_link::wire::cuda;
 
-use crate::process::{Client, LIMIT, Vgpud, client_of, pid_in};
+use crate::process::{Client, LIMIT, Vgpud, as_user, client_of, pid_in};
 
 const MIB: u64 = 1 << 20;
 
@@ -49,18 +47,10 @@ pub fn serve(arguments: &[&str], alice: &str, bob: &str) -> Vgpud {
     Vgpud::spawn(command, directory)
 }
 
-/// Connects as a user: the system tells the daemon who the thread is that connects.
+/// Connects as a user.
 fn try_as(daemon: &Vgpud, user: u32) -> Result<Client, LinkError> {
     let socket = daemon.socket();
-    std::thread::scope(|scope| {
-        let connecting = scope.spawn(|| {
-            let (gid, uid) = (Gid::from_raw(user), Uid::from_raw(user));
-            set_thread_res_gid(gid, gid, gid).expect("root may");
-            set_thread_res_uid(uid, uid, uid).expect("root may");
-            client_of(&socket)
-        });
-        connecting.join().expect("it ends")
-    })
+    as_user(user, || client_of(&socket))
 }
 
 /// Connects as a user, with the primary context of the user's first GPU.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use vgpu_link::pci::ivshmem::{Change, FIRST_BELL, Keeper, Server, introduce, serve};
-use vgpu_link::{Access, LinkError, Listener, Socket, Stream, Uri};
+use vgpu_link::{Access, Gate, LinkError, Listener, Socket, Stream, Uri};
 
 use crate::system::{Result, at};
 
@@ -62,8 +62,8 @@ impl Junction {
     /// # Errors
     /// If the socket or the memory cannot be had.
     pub fn at_doorbell(socket: &Path) -> Result<Self> {
-        let server =
-            Server::bind(socket, ACCESS).map_err(io_error).map_err(at("binding", socket))?;
+        let server = Server::bind(socket, Gate::new(None, |_| ()));
+        let mut server = server.map_err(io_error).map_err(at("binding", socket))?;
         let keeper = Keeper::make(MEMORY_BYTES, Some(FIRST_BELL));
         let keeper = keeper.map_err(at("making memory for", socket))?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;

@@ -60,6 +60,16 @@ pub enum LinkError {
         /// What the system said.
         source: io::Error,
     },
+    /// The socket cannot be given to its group.
+    #[error("giving {address} to group {group}")]
+    Group {
+        /// The socket's path.
+        address: String,
+        /// The group's number.
+        group: u32,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Another daemon answers at the address.
     #[error("listening on {address}: another program answers there")]
     InUse {
@@ -234,6 +244,10 @@ impl LinkError {
             Self::Listen { .. } => {
                 Some("Check that the directory exists and that this user may write to it.")
             }
+            Self::Group { .. } => Some(
+                "Make the user that vgpud runs as a member of the group (usermod -aG GROUP vgpu), \
+                 and start it again.",
+            ),
             Self::InUse { .. } => {
                 Some("Stop the other vgpud, or give this one another --listen address.")
             }

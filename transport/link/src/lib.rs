@@ -32,6 +32,7 @@
 
 pub mod config;
 mod error;
+mod gate;
 pub mod handshake;
 mod listen;
 mod memory;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use error::LinkError;
+pub use gate::Gate;
 pub use listen::{Access, Arrival, Listener, Peer};
 pub use memory::{MemoryStream, memory_pair};
 pub use socket::Socket;
@@ -62,6 +64,7 @@ pub use stream::{Stream, StreamLink, StreamReceiver, StreamSender};
 pub use thread::start_thread;
 pub use upgrade::{SocketLink, UpgradableSocket, socket_link};
 pub use uri::{HostPort, PciAddress, Uri};
+pub use vanished::vanished;
 pub use vgpu_ring::{Area, GRAIN_BYTES, Span, Spans};
 pub use vgpu_wire as wire;
 

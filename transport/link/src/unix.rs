@@ -75,13 +75,14 @@ pub(crate) fn bind(path: &Path, access: Access) -> Result<(UnixListener, Made), 
     // Left by a dead process of the same id, if it is there at all.
     let _ = std::fs::remove_file(&new);
     let socket = UnixListener::bind(&new).map_err(listen("listening on"))?;
-    match prepare(&socket, &new, path, access) {
-        Ok(made) => Ok((socket, made)),
-        Err(source) => {
-            let _ = std::fs::remove_file(&new);
-            Err(listen("giving its place and access to")(source))
-        }
+    let made = give(&new, path, access.group).and_then(|()| {
+        let made = prepare(&socket, &new, path, access.mode);
+        made.map_err(listen("giving its place and access to"))
+    });
+    if made.is_err() {
+        let _ = std::fs::remove_file(&new);
     }
+    Ok((socket, made?))
 }
 
 /// Makes sure that nothing of value lies at `path`.
@@ -107,13 +108,18 @@ fn refuse_occupied(path: &Path) -> Result<(), LinkError> {
     }
 }
 
+/// Gives the new socket to a group. Whoever is not root may only give it to a group of its own.
+fn give(new: &Path, path: &Path, group: Option<u32>) -> Result<(), LinkError> {
+    let Some(group) = group else { return Ok(()) };
+    let address = path.display().to_string();
+    let given = std::os::unix::fs::chown(new, None, Some(group));
+    given.map_err(|source| LinkError::Group { address, group, source })
+}
+
 /// Gives the new socket its access, then its place.
-fn prepare(socket: &UnixListener, new: &Path, path: &Path, access: Access) -> io::Result<Made> {
+fn prepare(socket: &UnixListener, new: &Path, path: &Path, mode: u32) -> io::Result<Made> {
     socket.set_nonblocking(true)?;
-    if access.group.is_some() {
-        std::os::unix::fs::chown(new, None, access.group)?;
-    }
-    std::fs::set_permissions(new, std::fs::Permissions::from_mode(access.mode))?;
+    std::fs::set_permissions(new, std::fs::Permissions::from_mode(mode))?;
     std::fs::rename(new, path)?;
     let made = std::fs::symlink_metadata(path)?;
     Ok(Made { path: path.to_owned(), device: made.dev(), inode: made.ino() })

@@ -13,15 +13,19 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// kernel's tcp_states.h.
 const CLOSE_WAIT: u8 = 8;
 
-/// Tells whether what was sent to the peer has not been acknowledged for [`SILENCE_MAX`].
+/// Tells whether what was sent to the peer has not been acknowledged for 10 seconds; never of a
+/// socket that is none of TCP.
 ///
 /// Of the peer's program this says nothing: its system acknowledges for it, however long a kernel
 /// runs. TCP_USER_TIMEOUT would do the same, but it also ends connections whose peer is there and
 /// has no room to read more, as a host may that waits for a kernel.
-pub(crate) fn vanished(socket: impl AsFd) -> bool {
+pub fn vanished(socket: impl AsFd) -> bool {
     info(socket).is_some_and(|info| {
         let silence = Duration::from_millis(u64::from(info.tcpi_last_ack_recv));
-        info.tcpi_unacked > 0 && info.tcpi_retransmits > 0 && silence > SILENCE_MAX
+        let is_sent_again = info.tcpi_unacked > 0 && info.tcpi_retransmits > 0;
+        // Of what could not even leave, as where our own interface is down, only the questions
+        // count that follow. A peer without room answers each of them.
+        (is_sent_again || info.tcpi_probes > 1) && silence > SILENCE_MAX
     })
 }
 

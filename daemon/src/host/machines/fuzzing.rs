@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown,
 };
-use vgpu_link::Access;
 use vgpu_link::pci::ivshmem::FIRST_BELL;
 
 use super::{Device, Machine, Machines, Visitor, Way, shared};
@@ -78,14 +77,13 @@ impl Room {
     /// # Panics
     /// If the system gives no sockets or memory.
     pub fn open(directory: &Path) -> Self {
-        let access = Access { mode: 0o600, group: None };
         let machine = |name: &str| {
             let device = Device::Doorbell { socket: directory.join(name), bytes: BYTES };
             let silence = Duration::from_secs(24 * 3600);
-            Machine { name: name.into(), device, silence, slots: 3 }
+            Machine { name: name.into(), device, silence, slots: 3, user: None }
         };
         let all = [machine("hostile"), machine("honest")];
-        let mut machines = Machines::open(&all, access).expect("sockets");
+        let mut machines = Machines::open(&all).expect("sockets");
         let mut honest = Qemu::connect(directory, "honest");
         machines.turn(true);
         honest.hear();

@@ -77,6 +77,11 @@ impl Shared {
         &self.bells
     }
 
+    /// Ends all that goes on in the memory, and leaves the memory.
+    pub fn into_keeper(self) -> Keeper {
+        self.keeper
+    }
+
     /// Says whether the guest rings for a claim.
     pub fn is_rung(&self) -> bool {
         self.edges.is_some()

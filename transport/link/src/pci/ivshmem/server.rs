@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketFlags};
 use vgpu_ring::send_with;
 
-use crate::{Access, LinkError, unix};
+use crate::{Gate, LinkError, unix};
 
 /// Version of the protocol.
 const VERSION: i64 = 0;
@@ -31,26 +31,27 @@ pub const FIRST_BELL: u32 = 1;
 #[derive(Debug)]
 pub struct Server {
     socket: UnixListener,
+    gate: Gate,
     _made: unix::Made,
 }
 
 impl Server {
-    /// Listens at a path.
+    /// Listens at a path; `gate` says who may come.
     ///
     /// # Errors
     /// As [`crate::Listener::bind`].
-    pub fn bind(path: &Path, access: Access) -> Result<Self, LinkError> {
-        let (socket, made) = unix::bind(path, access)?;
-        Ok(Self { socket, _made: made })
+    pub fn bind(path: &Path, gate: Gate) -> Result<Self, LinkError> {
+        let (socket, made) = Gate::bind(path)?;
+        Ok(Self { socket, gate, _made: made })
     }
 
-    /// Accepts a connection if one is waiting; never waits itself.
+    /// Accepts a connection if one is waiting whose user may come; never waits itself.
     ///
     /// # Errors
     /// What the system says, among others when no file descriptor is left.
-    pub fn accept(&self) -> io::Result<Option<OwnedFd>> {
+    pub fn accept(&mut self) -> io::Result<Option<OwnedFd>> {
         match rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC) {
-            Ok(socket) => Ok(Some(socket)),
+            Ok(socket) => Ok(self.gate.admits(&socket).then_some(socket)),
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
             Err(errno) => Err(errno.into()),
         }

@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use super::BEAT;
-use crate::{Access, Arrival, LinkError, Peer, unix};
+use crate::{Arrival, Gate, LinkError, Peer, unix};
 use clients::Clients;
 use emulator::Emulator;
 #[cfg(fuzzing)]
@@ -54,7 +54,7 @@ pub struct Mediator {
 }
 
 impl Mediator {
-    /// Listens at `path`; what comes from there counts as the virtual machine `machine`. A client
+    /// Listens at `path`, for whom `gate` lets in; what comes from there counts as the virtual machine `machine`. A client
     /// that is not heard of for `silence` is taken for dead: nothing else tells when a program of
     /// the guest ends.
     ///
@@ -63,11 +63,11 @@ impl Mediator {
     /// else lies there or the system refuses.
     pub fn bind(
         path: &Path,
-        access: Access,
+        gate: Gate,
         machine: &str,
         silence: Duration,
     ) -> Result<Self, LinkError> {
-        let (listener, made) = unix::bind(path, access)?;
+        let (listener, made) = Gate::bind(path)?;
         let failed = |verb: &'static str| {
             let address = path.display().to_string();
             move |source: io::Error| LinkError::Listen { verb, address, source }
@@ -79,6 +79,7 @@ impl Mediator {
         let (arrived, arrivals) = sync_channel(ARRIVALS_MAX);
         let thread = Thread {
             listener,
+            gate,
             emulators: Vec::new(),
             clients: Clients::new(arrived, theirs, silence),
         };
@@ -105,6 +106,7 @@ impl AsFd for Mediator {
 /// What the thread has.
 struct Thread {
     listener: UnixListener,
+    gate: Gate,
     emulators: Vec<Emulator>,
     clients: Clients,
 }
@@ -128,7 +130,10 @@ impl Thread {
                 &self.listener,
                 SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             ) {
-                Ok(socket) => self.emulators.push(Emulator::new(socket)),
+                Ok(socket) if self.gate.admits(&socket) => {
+                    self.emulators.push(Emulator::new(socket));
+                }
+                Ok(_) => {}
                 Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
                 // Such as no descriptor left: others end, and it is tried again.
                 Err(_) => std::thread::sleep(BEAT),

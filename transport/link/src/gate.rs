@@ -1,0 +1,58 @@
+//! Who may take a virtual machine's place at its socket.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
+
+use crate::{Access, LinkError, unix};
+
+/// The socket is open to every user. A service may give it neither to another user nor to a group
+/// that it is no member of, so its bits could not let the right one in alone: the gate does.
+const ACCESS: Access = Access { mode: 0o666, group: None };
+
+/// Most users that are told of; of further ones nothing is said.
+const TOLD_MAX: usize = 64;
+
+/// Lets root, the user of this process and one more connect, by what the system says of who
+/// connected (SO_PEERCRED of unix(7)).
+pub struct Gate {
+    user: Option<u32>,
+    told: HashSet<u32>,
+    refused: Box<dyn FnMut(u32) + Send>,
+}
+
+impl Gate {
+    /// Lets `user` in besides the two who always are. `refused` hears of each other user once.
+    pub fn new(user: Option<u32>, refused: impl FnMut(u32) + Send + 'static) -> Self {
+        Self { user, told: HashSet::new(), refused: Box::new(refused) }
+    }
+
+    /// Says whether who connected may stay. One whom the system does not name may not.
+    pub fn admits(&mut self, connection: impl AsFd) -> bool {
+        let Ok(peer) = socket_peercred(connection) else { return false };
+        let uid = peer.uid.as_raw();
+        if peer.uid.is_root() || peer.uid == geteuid() || self.user == Some(uid) {
+            return true;
+        }
+        if self.told.len() < TOLD_MAX && self.told.insert(uid) {
+            (self.refused)(uid);
+        }
+        false
+    }
+
+    /// Listens at a path that has this gate.
+    pub(crate) fn bind(path: &Path) -> Result<(UnixListener, unix::Made), LinkError> {
+        unix::bind(path, ACCESS)
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("user", &self.user).finish_non_exhaustive()
+    }
+}
