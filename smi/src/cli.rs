@@ -10,8 +10,9 @@ use clap::{Args, Parser, ValueEnum};
     name = "vgpu-smi",
     version,
     about,
-    after_help = "Exit codes are nvidia-smi's: 0 fine, 2 wrong argument or top without a terminal, 6 no such GPU, 9 no GPU \
-                  of a host within reach, 12 no NVML library, 255 anything else.",
+    after_help = "Exit codes are nvidia-smi's: 0 fine, 2 wrong argument or top without a \
+                  terminal, 6 no such GPU, 9 no GPU of a host within reach, 12 no NVML library, \
+                  255 anything else.",
     max_term_width = 100
 )]
 pub struct Line {
