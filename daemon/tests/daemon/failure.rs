@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use vgpu_link::tls::Files;
+use vgpu_link::wire::control::opcode;
 use vgpu_link::wire::{Header, Kind, Payload as _, Request as _, cuda};
 use vgpu_link::{Bulk, HostPort, LinkError, Uri};
 
-use crate::life::{hold, keep_busy};
+use crate::life::{endless, hold, keep_busy, launch};
 use crate::network::{issue, secure};
-use crate::process::{Client, Vgpud};
+use crate::process::{Client, Vgpud, kill, pid_in};
 
 const MIB: u64 = 1 << 20;
 
@@ -164,6 +165,28 @@ fn a_cut_network_ends_the_call_of_the_guest_and_the_worker_of_the_host_in_time()
         let (error, guest) = guest.join().expect("it ended");
         assert!(guest < CUT_LIMIT && host < CUT_LIMIT, "after {guest:?}, {host:?}: {error}");
     });
+}
+
+/// An answer that nobody acknowledges silences keepalive, and the thread that would look for itself
+/// is in a kernel: the worker once stayed for the quarter of an hour for which TCP sends again.
+#[test]
+fn a_cut_network_is_noticed_while_an_answer_is_under_way_and_a_kernel_runs() {
+    let pair = Pair::start("answer");
+    let mut client = pair.client();
+    let worker = pid_in(&pair.daemon.wait_for(&["vgpud: client"]), "worker=");
+    hold(&mut client, MIB);
+    let kernel = endless(&mut client);
+    // What is asked now is answered when the cable is cut.
+    kill(worker, "STOP");
+    let snapshot = Header::new(Kind::Call, opcode::SNAPSHOT);
+    client.link.send(&snapshot, &[], &[]).expect("there is room");
+    launch(&mut client, kernel);
+    ask_for_the_end(&mut client);
+    pair.cable.cut();
+    let cut = Instant::now();
+    kill(worker, "CONT");
+    pair.daemon.wait_for(&["vgpud: gone", "freed=1048576", "signal: 9"]);
+    assert!(cut.elapsed() < CUT_LIMIT, "after {:?}", cut.elapsed());
 }
 
 /// What the host process holds: descriptors, children, and its own memory in KiB.
