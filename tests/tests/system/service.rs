@@ -127,7 +127,7 @@ fn systemd_starts_reloads_and_drains_the_service_and_the_journal_keeps_each_even
     host.guest("two", 2);
     assert_eq!(host.is("StatusText"), "2 of 2 clients, 1 GPU(s)");
     // Draining, it takes nobody and ends after its last client.
-    host.sh("systemctl kill -s USR1 --kill-whom=main vgpud");
+    host.sh("systemctl kill -s USR1 --kill-who=main vgpud");
     assert_eq!(host.journal("VGPU_EVENT=draining", 1, "VGPU_CLIENTS"), "2");
     let late = host.asks();
     assert!(late.contains("the host is being stopped"), "{late}");
