@@ -54,9 +54,9 @@ pub struct Mediator {
 }
 
 impl Mediator {
-    /// Listens at `path`, for whom `gate` lets in; what comes from there counts as the virtual machine `machine`. A client
-    /// that is not heard of for `silence` is taken for dead: nothing else tells when a program of
-    /// the guest ends.
+    /// Listens at `path`, for whom `gate` lets in; what comes from there counts as the virtual
+    /// machine `machine`. A client that is not heard of for `silence` is taken for dead: nothing
+    /// else tells when a program of the guest ends.
     ///
     /// # Errors
     /// [`LinkError::InUse`] if another program answers there, [`LinkError::Listen`] if something
