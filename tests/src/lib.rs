@@ -3,6 +3,7 @@
 //! virtual machine.
 
 pub mod bench;
+pub mod cable;
 pub mod client;
 pub mod cu;
 pub mod gpu;

@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows what the shims do; it installs them as a user would and looks from outside.
 
+mod asking;
 mod bounded;
 mod container;
 mod demo;
@@ -19,6 +20,7 @@ mod speech;
 mod story;
 mod tree;
 
+pub use asking::{Asked, MODELS};
 pub use bounded::{Finished, run};
 pub(crate) use bounded::{appeared, wait};
 pub use container::{Bind, Container};
@@ -27,7 +29,7 @@ pub use driver::{Driver, repack};
 pub(crate) use error::at;
 pub use error::{Error, Result};
 pub use guest::{ALWAYS, APT, Discovery, Files, Guest};
-pub use layout::{Layout, Parts};
+pub use layout::{GGML, Layout, Parts};
 pub use machine::Machine;
 pub use root::{ROOT_PACKAGES, Release, tarball};
 pub use rpm::{Rpm, verified};

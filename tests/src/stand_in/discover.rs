@@ -126,7 +126,12 @@ fn list(
 
 /// Gives a child Ollama's environment: all of our own, LD_LIBRARY_PATH with both directories in
 /// front of what was there, and the path of the backend.
-fn environment(command: &mut Command, library: &Path, directory: &Path, more: &[(&str, &str)]) {
+pub(super) fn environment(
+    command: &mut Command,
+    library: &Path,
+    directory: &Path,
+    more: &[(&str, &str)],
+) {
     let old = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let mut paths = vec![library.to_owned(), directory.to_owned()];
     for path in env::split_paths(&old).filter(|path| !path.as_os_str().is_empty()) {

@@ -1,27 +1,28 @@
 //! The two programs: what `ollama` and `llama-server` do when they are started.
 
 use std::{
-    env,
-    fmt::Display,
-    fs,
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-    thread,
+    env, fmt::Display, fs, io, io::Write as _, net::TcpListener, path::Path, process::ExitCode,
 };
 
 use super::{
     discover::{Gpu, backend_directories, library_directory, probe},
     driver,
     ggml::Ggml,
-    runner,
+    model, runner,
+    schedule::Scheduler,
+    talk,
 };
 
-/// Is the program `ollama`: `serve`, the hidden `gpu-discover` and `runner`, and `--version`.
+/// Is the program `ollama`: `serve`, `run`, the hidden `gpu-discover` and `runner`, and
+/// `--version`.
 pub fn ollama() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     match words.first().map(String::as_str) {
         Some("serve") => match serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(error),
+        },
+        Some("run") => match talk::run(&words[1..]) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(error),
         },
@@ -37,15 +38,26 @@ pub fn ollama() -> ExitCode {
             None => fail("usage: ollama runner --ollama-engine --port N"),
         },
         Some("--version" | "-v") => say("ollama version is 0.30.0-stand-in"),
-        _ => fail("usage: ollama serve | gpu-discover | runner | --version"),
+        _ => fail("usage: ollama serve | run | gpu-discover | runner | --version"),
     }
 }
 
-/// Is the program `llama-server`, of which only `--list-devices` is there. It lists what the
+/// Is the program `llama-server`: with a model its runner, with `--list-devices` it lists what the
 /// backends found and, on standard error, which shared libraries that took.
 pub fn llama_server() -> ExitCode {
-    if !env::args().any(|word| word == "--list-devices") {
-        return fail("usage: llama-server --list-devices");
+    let words: Vec<String> = env::args().skip(1).collect();
+    if let [a, file, b, port, ..] = &words[..]
+        && (a.as_str(), b.as_str()) == ("--model", "--port")
+    {
+        let served = port.parse().map(|port| model::serve(Path::new(file), port));
+        return match served {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(error)) => fail(error),
+            Err(error) => fail(error),
+        };
+    }
+    if !words.iter().any(|word| word == "--list-devices") {
+        return fail("usage: llama-server --list-devices | --model FILE --port N");
     }
     let program = env::current_exe().unwrap_or_default();
     let directory = program.parent().unwrap_or(Path::new("/"));
@@ -70,6 +82,9 @@ pub fn llama_server() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
+    let listener = TcpListener::bind(talk::address()?)?;
+    let address = listener.local_addr()?;
+    log("INFO", &format!("msg=\"Listening on {address} (version 0.30.0-stand-in)\""));
     log("INFO", "msg=\"discovering available GPUs...\"");
     let library = library_directory()?;
     let verbose = env::var_os("OLLAMA_DEBUG").is_some();
@@ -102,10 +117,9 @@ fn serve() -> io::Result<()> {
              libdirs=ollama driver=\"\" pci_id=\"\" type=\"\"",
         );
     }
-    // Discovery runs once; from here on Ollama serves requests, which nobody sends here.
-    loop {
-        thread::park();
-    }
+    // Discovery runs once; from here on Ollama serves requests.
+    let directory = gpus.first().map(|gpu| gpu.directory.clone());
+    talk::serve(&listener, Scheduler::new(library, directory))
 }
 
 fn report(gpu: &Gpu) {

@@ -55,7 +55,7 @@ pub enum Files {
 /// Is a Debian with an Ollama in it: in a container, or in a virtual machine.
 #[derive(Debug)]
 pub struct Guest<M = Container> {
-    machine: M,
+    pub(super) machine: M,
     /// Where and how Ollama was laid out.
     pub layout: Layout,
 }

@@ -36,10 +36,12 @@ pub struct Layout {
     pub settings: &'static [&'static str],
 }
 
-/// The libraries of ggml that Ollama keeps in its library directory, and their names here.
-const GGML: [(&str, &str); 3] = [
+/// The libraries of ggml and llama.cpp as they are published, and their names in Ollama's library
+/// directory.
+pub const GGML: [(&str, &str); 4] = [
     ("libggml-base.so", "libggml-base.so"),
     ("libggml.cuda.v0.5.0.so", "libggml.so"),
+    ("libllama.cuda.v0.5.0.so", "libllama.so"),
     ("libggml-cpu-x64.so", "libggml-cpu-x64.so"),
 ];
 

@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 const TOKENS: usize = 8;
 
 /// Where the guest has the model, and where the libraries write their counts.
-const MODEL: &str = "/var/tmp/model.gguf";
+pub(super) const MODEL: &str = "/var/tmp/model.gguf";
 const COUNTS: &str = "/var/tmp/counts";
 
 /// The command that speaks; the number of layers follows.
@@ -84,7 +84,10 @@ impl Speaker {
     }
 
     /// Lays the model below a guest's root.
-    pub(super) fn lay(&self, root: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn lay(&self, root: &Path) -> Result<()> {
         let path = root.join(MODEL.trim_start_matches('/'));
         let written = File::create(&path).and_then(|file| {
             let mut file = BufWriter::new(file);

@@ -1,8 +1,9 @@
 //! Killed, cut off, and reloaded: what an interruption leaves, and what carries on through one.
 
-use vgpu_tests::system::{Guest, Tree};
+use vgpu_tests::Vgpud;
+use vgpu_tests::system::{Files, Guest, Layout, MODELS, Tree};
 
-use super::{USR_LOCAL, alone, has_gpu, served, setting};
+use super::{DEBUG, USR_LOCAL, alone, has_gpu, served, setting};
 
 const DROP_IN: &str = "etc/systemd/system/ollama.service.d/50-vgpu.conf";
 
@@ -82,4 +83,25 @@ fn systemd_reads_its_units_again_while_a_model_speaks() {
     assert_eq!(speech.tokens, expected.cpu.tokens);
     assert!(speech.launches >= expected.gpu.launches, "{speech:?}, without reloads {expected:?}");
     has_gpu(&guest.discovery().unwrap(), "after the reloads");
+}
+
+/// The unit as the package has set it up, and its runner in it.
+#[test]
+fn the_service_loads_its_model_again_by_itself_after_the_hosts_end_and_return() {
+    const LAYOUT: Layout = Layout { environment: &[DEBUG, MODELS], ..USR_LOCAL };
+    let setting = setting();
+    let directory = tempfile::tempdir().unwrap();
+    let listen = format!("unix:{}", directory.path().join("vgpud.sock").display());
+    let start = || Vgpud::start_with(&setting.stage, &["--mode", "0666", "--listen", &listen]);
+    let host = start().unwrap();
+    let guest = Guest::boot(&setting, LAYOUT, Files::Deb, Some(directory.path())).unwrap();
+    guest.install_deb().unwrap();
+    has_gpu(&guest.restart_ollama().unwrap(), "installed");
+    let first = guest.ask_ollama().unwrap();
+    assert_eq!((first.lost, first.loads), (0, 1), "{first:?}");
+    host.end();
+    let _host = start().unwrap();
+    let again = guest.ask_ollama().unwrap();
+    assert_eq!((again.lost, again.loads), (1, 2), "{again:?}");
+    assert_eq!((again.answer, again.invocation), (first.answer, first.invocation));
 }

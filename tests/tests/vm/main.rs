@@ -18,12 +18,12 @@ mod vsock;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgpu_tests::stage;
-use vgpu_tests::system::{Layout, Result, Setting};
+use vgpu_tests::system::{Layout, MODELS, Result, Setting};
 use vgpu_tests::vm::{Disk, Image};
 
 /// Where Ollama lies in the guest.
 const LAYOUT: Layout =
-    Layout { prefix: "/usr/local", environment: &["OLLAMA_DEBUG=2"], settings: &[] };
+    Layout { prefix: "/usr/local", environment: &["OLLAMA_DEBUG=2", MODELS], settings: &[] };
 
 /// One machine at a time: each takes a processor.
 fn turn() -> MutexGuard<'static, ()> {
@@ -48,7 +48,8 @@ fn parts() -> Parts {
 fn made() -> Result<Parts> {
     let setting = Setting::of_machines()?;
     let image = Image::build(&setting.containers, &setting.tarball, |root| {
-        LAYOUT.lay(root, &setting.parts)
+        LAYOUT.lay(root, &setting.parts)?;
+        setting.speaker.lay(root)
     })?;
     let client = setting.stage.test_program("bench-client");
     let [across, vsock] = ["across", "vsock"].map(stage::link_test);

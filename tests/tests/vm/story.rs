@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use vgpu_tests::Vgpud;
-use vgpu_tests::system::{Discovery, Guest};
+use vgpu_tests::system::{Asked, Discovery, Guest};
 use vgpu_tests::vm::{Listing, Vm};
 
 use super::client::{Running, hold_a_context, measured, release};
@@ -48,6 +48,8 @@ pub(crate) fn tell(parts: &Parts, way: &Way<'_>) {
     step("install");
     install(&guest, way.link);
     works(&guest, &guest.restart_ollama().unwrap(), "installed");
+    let first = answers(&guest, "installed");
+    assert_eq!((first.lost, first.loads), (0, 1));
 
     step("measure");
     println!("{}", measured(&guest));
@@ -57,10 +59,17 @@ pub(crate) fn tell(parts: &Parts, way: &Way<'_>) {
     stands_still(&mut guest, &host, LONG, way.is_given_up);
     step("sleep");
     sleeps(&mut guest);
+    // All that stopped the machine, and the service has not started anew.
+    let again = answers(&guest, "after a sleep");
+    assert_eq!((&again.answer, &again.invocation), (&first.answer, &first.invocation));
+    assert_eq!(again.loads, 1 + again.lost, "it loads its model again where its runner was lost");
+    assert!(again.lost == 1 || !way.is_given_up, "its host had given the machine up");
 
     step("reboot");
     guest.machine().reboot().unwrap();
     works(&guest, &guest.discovery().unwrap(), "after a reboot");
+    let booted = answers(&guest, "after a reboot");
+    assert_eq!((booted.lost, booted.loads), (0, 1));
 
     step("another host process");
     hold_a_context(&guest, "lasting");
@@ -68,7 +77,11 @@ pub(crate) fn tell(parts: &Parts, way: &Way<'_>) {
     host = (way.host)();
     let said = release(&guest, "lasting");
     assert!(said.contains(LOST), "its host is another, and the client says {said}");
-    works(&guest, &guest.restart_ollama().unwrap(), "with a new host process");
+    // Nobody starts Ollama's service again.
+    let again = answers(&guest, "with a new host process");
+    assert_eq!((again.lost, again.loads), (1, 2));
+    assert_eq!((&again.answer, &again.invocation), (&first.answer, &booted.invocation));
+    works(&guest, &guest.discovery().unwrap(), "with a new host process");
 
     step("roll back");
     hold_a_context(&guest, "last");
@@ -105,6 +118,14 @@ fn works(guest: &Guest<Vm>, found: &Discovery, when: &str) {
     let doctor = guest.vgpu_install(&["doctor"]).unwrap();
     assert!(doctor.status.success(), "{when}: {}{}", doctor.stdout, doctor.stderr);
     println!("{when}: {}", found.compute);
+}
+
+/// Asks Ollama's service, which has to answer on the GPU.
+fn answers(guest: &Guest<Vm>, when: &str) -> Asked {
+    let began = Instant::now();
+    let asked = guest.ask_ollama().unwrap_or_else(|error| panic!("{when}: {error}"));
+    println!("{when}: Ollama answered within {:?}: {asked:?}", began.elapsed());
+    asked
 }
 
 /// Lets the machine stand still while a program computes: the program ends as it would have, or,

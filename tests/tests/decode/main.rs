@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+mod reload;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read};
@@ -242,10 +244,10 @@ struct Speaking {
 }
 
 impl Speaking {
-    /// Starts one at an address that outlives its host, and waits for its second token.
-    fn start(run: &Run, host: &Vgpud, link: &str, tokens: u64) -> Self {
+    /// Starts one, and waits for its second token.
+    fn start(run: &Run, host: &Vgpud, tokens: u64) -> Self {
         let mut node = run.program(host, tokens, 99);
-        let node = node.env("VGPU_LINK", link).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let node = node.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut node = node.spawn().expect("it starts");
         let said = lines(node.stderr.take().expect("a pipe"));
         let printed = lines(node.stdout.take().expect("a pipe"));
@@ -273,34 +275,12 @@ impl Speaking {
     }
 }
 
-/// What an Ollama server does around a runner that ends: it starts the next one, which loads the
-/// model again. A host process that is killed in the midst takes the memory of all clients along.
-#[test]
-fn a_model_is_loaded_again_and_says_the_same_after_its_host_was_killed_and_started_anew() {
-    let run = Run::new(Weights::F32);
-    let address = format!("unix:{}", run.directory.path().join("host.sock").display());
-    let start = || Vgpud::simulated(&Stage::dev(), &["--listen", &address]).expect("vgpud starts");
-    let host = start();
-    let expected = run.say(&host, 8, 99)["tokens"].clone();
-    let speaking = Speaking::start(&run, &host, &address, 200);
-    let pid = Pid::from_raw(host.pid() as i32).expect("its process id");
-    kill_process(pid, Signal::KILL).expect("it runs");
-    let began = Instant::now();
-    wait_for(&speaking.lines, "CUDA error", LIMIT);
-    eprintln!("ggml was told after {:?}", began.elapsed());
-    assert_eq!(speaking.ended(), None, "what was on the device is lost");
-    drop(host);
-    let host = start();
-    let next = Speaking::start(&run, &host, &address, 8);
-    assert_eq!(next.ended(), Some(expected));
-}
-
 /// A guest that is suspended stops its processes; the host's end waits, for nobody has gone.
 #[test]
 fn a_model_that_was_stopped_for_a_while_goes_on_and_says_the_same() {
     let (host, run) = (host(), Run::new(Weights::F32));
     let expected = run.say(&host, 12, 99)["tokens"].clone();
-    let speaking = Speaking::start(&run, &host, &host.link(), 12);
+    let speaking = Speaking::start(&run, &host, 12);
     speaking.signal(Signal::STOP);
     let silence = speaking.lines.recv_timeout(Duration::from_secs(3));
     assert!(silence.is_err(), "it is stopped: {silence:?}");
