@@ -11,6 +11,7 @@ pub mod host;
 pub mod isolation;
 pub mod model;
 pub mod profile;
+pub mod schema;
 pub mod stage;
 pub mod stand_in;
 pub mod system;

@@ -23,6 +23,9 @@ pub(crate) enum Profile {
     Release,
 }
 
+/// The program that writes the manual pages and completions, and its crate.
+const PAGES: &str = "vgpu-pages";
+
 /// The release builds' target, with the oldest glibc they may need (that of Ollama's own build).
 const RELEASE_TARGET: &str = "x86_64-unknown-linux-gnu.2.28";
 
@@ -97,7 +100,7 @@ fn manifest() -> Result<Manifest, Error> {
 pub(crate) fn run(paths: &Paths, profile: Profile) -> Result<PathBuf, Error> {
     let manifest = manifest()?;
     build(paths, profile, &manifest)?;
-    write_pages(paths)?;
+    write_pages(paths, &manifest)?;
     let stage = profile.directory(paths);
     let fresh = stage.with_extension("new");
     let old = stage.with_extension("old");
@@ -116,15 +119,18 @@ pub(crate) fn run(paths: &Paths, profile: Profile) -> Result<PathBuf, Error> {
     Ok(stage)
 }
 
+/// The crates that the packages' programs and libraries come from.
+fn crates(manifest: &Manifest) -> BTreeSet<&str> {
+    let mut crates = BTreeSet::new();
+    for entry in &manifest.entry {
+        if let Source::Cargo { from, .. } = &entry.source {
+            crates.insert(from.as_str());
+        }
+    }
+    crates
+}
+
 fn build(paths: &Paths, profile: Profile, manifest: &Manifest) -> Result<(), Error> {
-    let crates: BTreeSet<&str> = manifest
-        .entry
-        .iter()
-        .filter_map(|entry| match &entry.source {
-            Source::Cargo { from, .. } => Some(from.as_str()),
-            _ => None,
-        })
-        .collect();
     let mut cargo = Command::new("cargo");
     cargo.current_dir(&paths.root);
     match profile {
@@ -143,17 +149,25 @@ fn build(paths: &Paths, profile: Profile, manifest: &Manifest) -> Result<(), Err
                 .args(["zigbuild", "--release", "--target", RELEASE_TARGET])
         }
     };
-    for name in crates {
+    for name in crates(manifest) {
         cargo.args(["--package", name]);
     }
     process::run("building what is shipped", &mut cargo)
 }
 
 /// Writes the manual pages and completions, which are the same for every profile.
-fn write_pages(paths: &Paths) -> Result<(), Error> {
+///
+/// Their program is chosen together with the crates of the stage: alone, it would have them built
+/// once more, with fewer features of what they depend on.
+fn write_pages(paths: &Paths, manifest: &Manifest) -> Result<(), Error> {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(&paths.root).args(["run", "--quiet", "--package", "vgpu-pages", "--"]);
-    process::run("writing manual pages and completions", cargo.arg(pages(paths)))
+    cargo.current_dir(&paths.root).args(["build", "--quiet", "--bin", PAGES, "--package", PAGES]);
+    for name in crates(manifest) {
+        cargo.args(["--package", name]);
+    }
+    process::run("building what writes the pages", &mut cargo)?;
+    let mut program = Command::new(Profile::Dev.artefacts(paths).join(PAGES));
+    process::run("writing manual pages and completions", program.arg(pages(paths)))
 }
 
 fn pages(paths: &Paths) -> PathBuf {

@@ -1,6 +1,7 @@
 //! The doctor and the report, over a guest with the real systemd and its journal.
 
 use serde_json::Value;
+use vgpu_tests::schema;
 use vgpu_tests::system::Guest;
 
 use super::{has_gpu, has_no_gpu, served, setting};
@@ -15,6 +16,7 @@ const SECRET: &str = "b1aa7f40c0ffee5ecret";
 fn failures(guest: &Guest, words: &[&str]) -> Vec<String> {
     let said = guest.vgpu_install(&[&["doctor", "--json"], words].concat()).unwrap();
     let answer: Value = serde_json::from_str(&said.stdout).expect(&said.stderr);
+    schema::demand("answer", &answer);
     let findings = answer["findings"].as_array().expect("findings");
     assert!(!findings.is_empty(), "{answer:#}");
     let rows = |finding: &Value| {

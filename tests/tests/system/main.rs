@@ -101,6 +101,7 @@ fn a_hardened_unit_gets_what_the_link_needs_and_loses_it_with_the_rollback() {
 fn owners(guest: &Guest) -> Vec<String> {
     let facts = guest.vgpu_install(&["scan", "--json"]).unwrap().success().unwrap();
     let facts: serde_json::Value = serde_json::from_str(&facts).unwrap();
+    vgpu_tests::schema::demand("facts", &facts);
     let libraries = facts["libraries"].as_array().unwrap();
     let ours = libraries.iter().filter(|copy| copy["kind"] == "ours");
     ours.map(|copy| {

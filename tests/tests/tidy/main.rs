@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod arrows;
+mod dependencies;
 mod files;
 mod needs;
 mod prevented;
