@@ -1,5 +1,5 @@
 //! Two networks with a cable between them that can be cut: namespaces of this machine, which need
-//! root.
+//! root. The daemon's own tests include this file.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -51,22 +51,14 @@ impl Cable {
         Self { host, guest }
     }
 
-    /// Cuts it: nothing arrives any more, and nobody is told.
+    /// Makes it whole, or cuts it: nothing arrives any more then, and nobody is told.
     ///
     /// # Panics
     /// If that fails.
     #[track_caller]
-    pub fn cut(&self) {
-        must(&format!("-n {} link set wire down", self.host));
-    }
-
-    /// Makes it whole again.
-    ///
-    /// # Panics
-    /// If that fails.
-    #[track_caller]
-    pub fn mend(&self) {
-        must(&format!("-n {} link set wire up", self.host));
+    pub fn plug(&self, is_whole: bool) {
+        let state = if is_whole { "up" } else { "down" };
+        must(&format!("-n {} link set wire {state}", self.host));
     }
 
     /// Runs something in the host's network; what it starts is in it too.

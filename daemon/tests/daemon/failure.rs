@@ -3,17 +3,16 @@
 //! The networks are namespaces of their own, which need root.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsFd as _;
-use std::process::{Command, Stdio};
+use std::net::IpAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use vgpu_link::tls::Files;
 use vgpu_link::wire::control::opcode;
 use vgpu_link::wire::{Header, Kind, Payload as _, Request as _, cuda};
 use vgpu_link::{Bulk, HostPort, LinkError, Uri};
 
+use crate::cable::{self, Cable};
 use crate::life::{endless, hold, keep_busy, launch};
 use crate::network::{issue, secure};
 use crate::process::{Client, Vgpud, kill, pid_in};
@@ -27,68 +26,6 @@ const CUT_LIMIT: Duration = Duration::from_secs(20);
 /// Longer than a peer may be silent.
 const LONG: Duration = Duration::from_secs(12);
 
-/// The host's address and the guest's.
-const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const GUEST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-
-/// Two namespaces with a cable between them, taken down with the test.
-struct Cable {
-    host: String,
-    guest: String,
-}
-
-fn ip(words: &str) -> bool {
-    let mut ip = Command::new("ip");
-    ip.args(words.split_whitespace()).stderr(Stdio::null());
-    ip.status().expect("iproute2 is installed").success()
-}
-
-#[track_caller]
-fn must(words: &str) {
-    assert!(ip(words), "ip {words}");
-}
-
-impl Cable {
-    fn new(name: &str) -> Self {
-        let side = |side: &str| format!("vgpu-{name}-{side}-{}", std::process::id());
-        let (host, guest) = (side("host"), side("guest"));
-        must(&format!("netns add {host}"));
-        must(&format!("netns add {guest}"));
-        must(&format!("-n {host} link add wire type veth peer name wire netns {guest}"));
-        for (side, address) in [(&host, HOST), (&guest, GUEST)] {
-            must(&format!("-n {side} addr add {address}/24 dev wire"));
-            must(&format!("-n {side} link set wire up"));
-            must(&format!("-n {side} link set lo up"));
-        }
-        Self { host, guest }
-    }
-
-    fn cut(&self) {
-        must(&format!("-n {} link set wire down", self.host));
-    }
-
-    /// Runs something in the guest's network: a thread is in one, a process may be in several.
-    fn in_guest<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let space = std::fs::File::open(format!("/run/netns/{}", self.guest)).expect("it is there");
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let kind = Some(LinkNameSpaceType::Network);
-                move_into_link_name_space(space.as_fd(), kind).expect("root may");
-                work()
-            });
-            inside.join().expect("it ends")
-        })
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        for side in [&self.host, &self.guest] {
-            ip(&format!("netns del {side}"));
-        }
-    }
-}
-
 /// A host and a guest, each in its network.
 struct Pair {
     daemon: Vgpud,
@@ -101,13 +38,13 @@ impl Pair {
     fn start(name: &str) -> Self {
         let cable = Cable::new(name);
         let directory = tempfile::tempdir().expect("a directory");
-        let (ca, config) = secure(directory.path(), &HOST.to_string(), "", "");
+        let (ca, config) = secure(directory.path(), &cable::HOST.to_string(), "", "");
         let files = issue(&ca, "guest", "--tenant", "team");
-        let at = Uri::Tls(HostPort { host: IpAddr::V4(HOST).to_string(), port: 6475 });
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &cable.host, env!("CARGO_BIN_EXE_vgpud")]);
+        let at = Uri::Tls(HostPort { host: IpAddr::V4(cable::HOST).to_string(), port: 6475 });
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
         command.args(["--device", "sim", "--listen", &at.to_string(), "--config"]).arg(config);
-        Self { daemon: Vgpud::spawn(command, directory), at, files, cable }
+        let daemon = cable.in_host(|| Vgpud::spawn(command, directory));
+        Self { daemon, at, files, cable }
     }
 
     fn client(&self) -> Client {
@@ -152,7 +89,7 @@ fn a_cut_network_ends_the_call_of_the_guest_and_the_worker_of_the_host_in_time()
     keep_busy(&mut client);
     ask_for_the_end(&mut client);
     let cut = Instant::now();
-    pair.cable.cut();
+    pair.cable.plug(false);
     std::thread::scope(|scope| {
         let guest = scope.spawn(|| {
             // As a guest waits: without a limit of its own, so what ends it is the link.
@@ -182,7 +119,7 @@ fn a_cut_network_is_noticed_while_an_answer_is_under_way_and_a_kernel_runs() {
     client.link.send(&snapshot, &[], &[]).expect("there is room");
     launch(&mut client, kernel);
     ask_for_the_end(&mut client);
-    pair.cable.cut();
+    pair.cable.plug(false);
     let cut = Instant::now();
     kill(worker, "CONT");
     pair.daemon.wait_for(&["vgpud: gone", "freed=1048576", "signal: 9"]);

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod badly;
+#[path = "../../../tests/src/cable.rs"]
+mod cable;
 #[path = "../../../transport/link/tests/device/mod.rs"]
 #[expect(dead_code, reason = "the tests of the device itself look into it")]
 mod device;

@@ -262,9 +262,9 @@ fn ollama_loads_its_model_again_by_itself_after_its_network_was_cut_and_mended()
         let ollama = Ollama::start(around);
         let expected = ollama.answer(true);
         let speaking = ollama.speaking();
-        cable.cut();
+        cable.plug(false);
         speaking.ends(CUT);
-        cable.mend();
+        cable.plug(true);
         assert_eq!(ollama.answer(true), expected);
     });
     host.end();
