@@ -43,6 +43,7 @@ impl<M: Machine> Guest<M> {
         let script = format!(
             "id=$(systemctl show --property=InvocationID --value ollama)
              echo $id
+             journalctl --sync
              journalctl -o cat _SYSTEMD_INVOCATION_ID=$id | grep -c '{LOADED}' || true"
         );
         let said = self.sh(&script)?;
