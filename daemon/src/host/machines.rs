@@ -24,7 +24,7 @@ use crate::desk::Way;
 use crate::error::DaemonError;
 use crate::log;
 use making::{Making, give_back};
-use shared::Shared;
+use shared::{DEAF, Shared};
 
 /// How often a memory is looked at that nobody can ring for: 20 ms, the most that a new client
 /// waits to be seen.
@@ -131,7 +131,15 @@ impl Machines {
     /// Takes the slot back of a session whose worker ended.
     pub fn ended(&mut self, session: u64) {
         for known in &mut self.0 {
-            known.with_memory(|shared| shared.ended(session));
+            let mut ended = false;
+            known.with_memory(|shared| {
+                ended = shared.ended(session)?;
+                Ok(())
+            });
+            if ended {
+                // Its slot may be free by now, and others wait for one.
+                known.due = Instant::now();
+            }
         }
     }
 }
@@ -166,8 +174,14 @@ impl Known {
             self.due = now + SEARCH_TURN;
             return Vec::new();
         };
-        self.due = now + if shared.is_rung() { RUNG_TURN } else { PLAIN_TURN };
         shared.hear(now);
+        self.due = now
+            + match (shared.is_rung(), shared.bell()) {
+                (true, Some(_)) => RUNG_TURN,
+                // Who rings while nobody listens is seen by the next look.
+                (true, None) => DEAF,
+                (false, _) => PLAIN_TURN,
+            };
         let changes = shared.keeper.turn(now);
         let changes = changes.map_err(|source| self.lose(&source)).unwrap_or_default();
         changes.into_iter().filter_map(|change| self.change(number, change)).collect()

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use vgpu_link::{Access, LinkError, Listener, Uri};
 
-use crate::guests::{BYTES, Qemu, SLOTS, client, server_with};
+use crate::guests::{BYTES, SLOTS, client, qemu, server_with};
 use crate::process::{LIMIT, Vgpud, as_user, command};
+use crate::qemu::Qemu;
 
 /// Users that no system has, and a group.
 const QEMU: u32 = 71_001;
@@ -49,7 +50,7 @@ fn no_other_user_takes_the_place_of_a_machine_and_each_is_told_of_once() {
         assert!(line.contains(&format!("user = {user} in its [[machine]]")), "{line}");
     }
     // Who runs the daemon comes as before.
-    assert!(client(&Qemu::start(&one).guest).state(0).memory_total > 0);
+    assert!(client(&qemu(&one).guest).state(0).memory_total > 0);
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn the_user_of_a_machine_gets_its_memory_and_nobody_else_does() {
     open(daemon.directory.path());
     assert!(is_refused(connect(MALLORY, &one)));
     daemon.wait_for(&["vgpud: machine-refused", "machine=one", &format!("uid={MALLORY}")]);
-    let qemu = Qemu::over(connect(QEMU, &one), SLOTS, BYTES);
+    let qemu = Qemu::start(connect(QEMU, &one), SLOTS, BYTES);
     assert!(client(&qemu.guest).state(0).memory_total > 0);
     let memory = std::fs::metadata(one.with_extension("sock.memory")).expect("it lies there");
     assert_eq!(memory.permissions().mode() & 0o777, 0o600, "nor by the file");

@@ -1,19 +1,14 @@
 //! Daemons that serve virtual machines by shared memory, and their guests as the host sees them.
 
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use vgpu_link::{LinkError, pci};
 
 use crate::machine::Machine;
 use crate::process::{Client, LIMIT, Vgpud, command};
+use crate::qemu::Qemu;
 
 /// Memory of a machine.
 pub const BYTES: u64 = 4 << 20;
@@ -69,85 +64,9 @@ pub fn client(guest: &Machine) -> Client {
     try_client(guest).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A QEMU as far as the host sees it, and its guest's device.
-pub struct Qemu {
-    /// Its end is QEMU's.
-    _connection: UnixStream,
-    pub memory: OwnedFd,
-    pub guest: Machine,
-    stop: Arc<AtomicBool>,
-}
-
-impl Qemu {
-    /// Connects and takes what the host gives of a memory of [`BYTES`], all bells included.
-    pub fn start(socket: &Path) -> Self {
-        Self::start_with(socket, SLOTS, BYTES)
-    }
-
-    /// The same of a memory of so many slots and bytes.
-    pub fn start_with(socket: &Path, slots: usize, bytes: u64) -> Self {
-        Self::over(UnixStream::connect(socket).expect("the host listens"), slots, bytes)
-    }
-
-    /// The same over a connection that is there.
-    pub fn over(connection: UnixStream, slots: usize, bytes: u64) -> Self {
-        connection.set_read_timeout(Some(LIMIT)).expect("a limit");
-        assert_eq!(hear(&connection).0, 0, "the version");
-        assert_eq!(hear(&connection).0, 0, "its own number");
-        let (minus_one, memory) = hear(&connection);
-        assert_eq!(minus_one, -1);
-        let memory = memory.expect("the memory comes along");
-        let bells: Vec<(i64, OwnedFd)> = (0..=slots)
-            .map(|_| hear(&connection))
-            .map(|(number, bell)| (number, bell.expect("a bell comes along")))
-            .collect();
-        let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_fd().as_raw_fd());
-        let guest = Machine::new(Path::new(&path), bytes);
-        let stop = Arc::<AtomicBool>::default();
-        let registers = guest.sysfs().join("bus/pci/devices/0000:00:05.0/resource0");
-        let registers = std::fs::File::options().read(true).write(true).open(registers);
-        let registers = registers.expect("it is there");
-        let stopped = Arc::clone(&stop);
-        // What the device does with a store to its doorbell.
-        std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let mut value = [0; 4];
-                rustix::io::pread(&registers, &mut value[..], DOORBELL).expect("it is ours");
-                let number = i64::from(u32::from_le_bytes(value) >> 16);
-                if number == 0 {
-                    std::thread::yield_now();
-                    continue;
-                }
-                rustix::io::pwrite(&registers, &[0; 4], DOORBELL).expect("it is ours");
-                let rung = bells.iter().find(|(known, _)| *known == number);
-                let (_, bell) = rung.expect("the guest rings whom the host named");
-                rustix::io::write(bell, &1_u64.to_ne_bytes()).expect("an eventfd");
-            }
-        });
-        Self { _connection: connection, memory, guest, stop }
-    }
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Reads one message of the ivshmem server.
-fn hear(connection: &UnixStream) -> (i64, Option<OwnedFd>) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = [0; 8];
-    let mut parts = [IoSliceMut::new(&mut bytes)];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
-    let received = recvmsg(connection, &mut parts, &mut control, flags).expect("the host speaks");
-    assert_eq!(received.bytes, 8);
-    let along = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut came) => came.next(),
-        _ => None,
-    });
-    (i64::from_le_bytes(bytes), along)
+/// Connects as a QEMU does, and takes a memory of [`BYTES`].
+pub fn qemu(socket: &Path) -> Qemu {
+    Qemu::start(UnixStream::connect(socket).expect("the host listens"), SLOTS, BYTES)
 }
 
 /// Starts a daemon that two QEMUs may connect to.
@@ -170,6 +89,3 @@ pub fn server_with(further: &str, keys: &str) -> (Vgpud, [PathBuf; 2]) {
 
 /// Slots of a memory of [`BYTES`].
 pub const SLOTS: usize = 30;
-
-/// Where the device's doorbell lies in the page of its registers.
-const DOORBELL: u64 = 0x10c;

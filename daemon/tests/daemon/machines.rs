@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use vgpu_link::LinkError;
 use vgpu_link::wire::control::{Reason, Refusal};
 
-use crate::guests::{Plain, Qemu, client, server, try_client};
+use crate::guests::{Plain, client, qemu, server, try_client};
 use crate::process::{Client, LIMIT, Vgpud, command};
 
 #[test]
@@ -66,7 +66,7 @@ fn clients_of_a_daemon_that_ends_hear_it_and_the_next_daemon_serves_new_ones() {
 #[test]
 fn a_qemu_gets_memory_of_its_own_and_its_guest_rings() {
     let (daemon, [one, two]) = server();
-    let (one, two) = (Qemu::start(&one), Qemu::start(&two));
+    let (one, two) = (qemu(&one), qemu(&two));
     let mut first = client(&one.guest);
     daemon.wait_for(&["vgpud: client ", "peer=machine:one"]);
     let mut second = client(&two.guest);
@@ -88,7 +88,7 @@ fn a_qemu_gets_memory_of_its_own_and_its_guest_rings() {
 fn no_machine_sees_a_byte_of_another() {
     const SECRET: &[u8; 32] = b"what one machine has is its own!";
     let (daemon, [one, two]) = server();
-    let (first, second) = (Qemu::start(&one), Qemu::start(&two));
+    let (first, second) = (qemu(&one), qemu(&two));
     let mut talker = client(&first.guest);
     let mut listener = client(&second.guest);
     let header = vgpu_link::wire::Header::new(vgpu_link::wire::Kind::Post, 0xffff);
@@ -107,13 +107,13 @@ fn no_machine_sees_a_byte_of_another() {
     assert!(!holds(&second.memory));
     drop(first);
     daemon.wait_for(&["vgpud: machine-gone", "machine=one"]);
-    assert!(!holds(&Qemu::start(&one).memory), "each QEMU has a memory of its own");
+    assert!(!holds(&qemu(&one).memory), "each QEMU has a memory of its own");
 }
 
 #[test]
 fn a_second_qemu_at_the_same_socket_is_turned_away() {
     let (daemon, [one, _]) = server();
-    let first = Qemu::start(&one);
+    let first = qemu(&one);
     let second = UnixStream::connect(&one).expect("somebody listens");
     daemon.wait_for(&["vgpud: machine-refused", "machine=one"]);
     second.set_read_timeout(Some(LIMIT)).expect("a limit");
@@ -126,8 +126,8 @@ fn a_second_qemu_at_the_same_socket_is_turned_away() {
 #[test]
 fn the_next_daemon_serves_the_guest_of_a_qemu_that_stays() {
     let (mut daemon, [one, _]) = server();
-    let qemu = Qemu::start(&one);
-    let mut told = client(&qemu.guest);
+    let before = qemu(&one);
+    let mut told = client(&before.guest);
     daemon.signal("KILL");
     daemon.ended();
     // Its worker hears of that by a signal, or by the end of the connection between them.
@@ -136,10 +136,10 @@ fn the_next_daemon_serves_the_guest_of_a_qemu_that_stays() {
     let directory = std::mem::replace(&mut daemon.directory, tempfile::tempdir().expect("one"));
     let file = directory.path().join("host.toml");
     let daemon = Vgpud::spawn(command(directory.path(), &file), directory);
-    assert!(client(&qemu.guest).state(0).memory_total > 0);
+    assert!(client(&before.guest).state(0).memory_total > 0);
     daemon.wait_for(&["vgpud: client ", "peer=machine:one"]);
     // One that comes anew has a memory of its own again, and rings.
-    let next = Qemu::start(&one);
+    let next = qemu(&one);
     assert!(client(&next.guest).state(0).memory_total > 0);
     drop(next);
     daemon.wait_for(&["vgpud: machine-gone", "machine=one"]);

@@ -22,6 +22,8 @@ mod network;
 mod operating;
 mod original;
 mod process;
+#[path = "../../../transport/link/tests/made/qemu.rs"]
+mod qemu;
 mod reaped;
 mod serving;
 mod sharing;

@@ -12,7 +12,7 @@ use vgpu_link::tls::Files;
 use vgpu_link::{Uri, pci, socket_link};
 
 use crate::device::{Polled, show};
-use crate::guests::{Plain, Qemu, server};
+use crate::guests::{Plain, qemu, server};
 use crate::life::hold;
 use crate::network::Network;
 use crate::original::Pair;
@@ -159,7 +159,7 @@ fn a_killed_program_of_a_machine_is_soon_collected() {
     let Plain { daemon, guests } = Plain::start(&["one"], "");
     is_reaped(&daemon, &Way::Pci(guests[0].sysfs().into()), SOON);
     let (daemon, [one, _]) = server();
-    let qemu = Qemu::start(&one);
+    let qemu = qemu(&one);
     is_reaped(&daemon, &Way::Pci(qemu.guest.sysfs().into()), SOON);
 }
 

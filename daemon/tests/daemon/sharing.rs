@@ -1,10 +1,13 @@
 //! Memory that a client shares with its worker: how much, whose, and what is refused.
 
+use std::os::unix::net::UnixStream;
+
 use vgpu_link::Area;
 use vgpu_link::wire::cuda;
 
-use crate::guests::{self, Plain, Qemu, server_with};
+use crate::guests::{self, Plain, server_with};
 use crate::process::{Client, Vgpud};
+use crate::qemu::Qemu;
 
 const INVALID_VALUE: u16 = 1;
 const ALREADY: u16 = 712;
@@ -28,7 +31,8 @@ impl Host {
         let pinned = format!("pinned_mib = {pinned_mib}");
         let plain = Plain::start_with(&["one"], &pinned, BYTES, "slots = 2");
         let (daemon, [one, _]) = server_with(&pinned, "mib = 256\nslots = 2");
-        let qemu = Qemu::start_with(&one, 2, BYTES);
+        let connection = UnixStream::connect(&one).expect("the host listens");
+        let qemu = Qemu::start(connection, 2, BYTES);
         let pinned_mib = pinned_mib.to_string();
         let unix = Vgpud::start(&["--pinned-mib", &pinned_mib]);
         [Self::Unix(unix), Self::Plain(plain), Self::Rung(daemon, qemu)]

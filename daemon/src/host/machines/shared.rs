@@ -15,7 +15,7 @@ use vgpu_link::pci::ivshmem::{Keeper, Place};
 
 /// How long a bell is not listened to after it rang: 1 ms, or a guest that rings without end would
 /// keep the host from everybody else.
-const DEAF: Duration = Duration::from_millis(1);
+pub(super) const DEAF: Duration = Duration::from_millis(1);
 
 /// How often a path is looked at for another file.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -137,12 +137,12 @@ impl Shared {
         }
     }
 
-    /// Takes back the slot of a session, if it has one here.
-    pub fn ended(&mut self, session: u64) -> io::Result<()> {
+    /// Takes back the slot of a session; says whether it had one here.
+    pub fn ended(&mut self, session: u64) -> io::Result<bool> {
         let slot = self.served.iter().find(|(_, served)| served.session == session);
-        let Some((&slot, _)) = slot else { return Ok(()) };
+        let Some((&slot, _)) = slot else { return Ok(false) };
         self.served.remove(&slot);
-        self.keeper.end(slot)
+        self.keeper.end(slot).map(|()| true)
     }
 }
 

@@ -75,3 +75,24 @@ fn memory_made_for_a_qemu_that_went_is_the_next_ones_or_nobodys() {
         assert_eq!(kept(&socket).exists(), comes_another, "nobody has it");
     }
 }
+
+/// A machine rang while nobody listened, and its client waited for the next look of its own: up to
+/// a quarter of a second.
+#[test]
+fn a_memory_that_is_not_listened_to_is_soon_looked_at() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_qemu, ours) = UnixStream::pair().expect("sockets");
+    let (mut known, _, go) = machine(directory.path(), ours);
+    make(&known, &go);
+    let listens = |known: &Known| known.shared.as_ref().is_some_and(|it| it.bell().is_some());
+    let limit = Instant::now() + LIMIT;
+    loop {
+        let now = Instant::now();
+        known.turn(0, now);
+        let soon = known.due <= now + DEAF;
+        if !soon {
+            return assert!(listens(&known), "it rests while nobody listens");
+        }
+        assert!(now < limit, "it never listens");
+    }
+}

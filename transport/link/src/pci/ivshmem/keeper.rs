@@ -237,14 +237,15 @@ impl Keeper {
         let [claim, ready, boot, beat, granted] =
             [Word::Claim, Word::Ready, Word::Boot, Word::Beat, Word::Granted]
                 .map(|name| self.word(word(number, name)));
-        let Some(slot) = &mut self.slots[number] else {
-            if claim != 0 {
-                // Void or not, it passes through the same states.
-                let state = State::Claimed;
-                let (moved, claim) = (now, claim & !VOID);
-                self.slots[number] = Some(Slot { claim, boot: 0, beat, moved, state });
+        let slot = match &mut self.slots[number] {
+            Some(slot) => slot,
+            None if claim == 0 => return Ok(None),
+            // Void or not, it passes through the same states. What it wants is in this look
+            // already: a guest that rings does so once.
+            free => {
+                let (claim, state) = (claim & !VOID, State::Claimed);
+                free.insert(Slot { claim, boot: 0, beat, moved: now, state })
             }
-            return Ok(None);
         };
         if slot.beat != beat {
             (slot.beat, slot.moved) = (beat, now);
