@@ -11,25 +11,51 @@ mod machine;
 mod memory;
 mod table;
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::client::{Way, over};
-use crate::system::{Error, Result};
+use crate::system::{Error, Result, at};
 use crate::{Stage, Vgpud, run};
 
 /// Changes with the meaning of a field.
-const SCHEMA_VERSION: u32 = 2;
+const SCHEMA_VERSION: u32 = 3;
+
+/// Lines of a page between which the table stands.
+const FIGURES: [&str; 2] =
+    ["<!-- figures: cargo xtask bench --runs 3 --markdown -->", "<!-- end -->"];
 
 /// The whole of one client's measurements ends far below this, unless it hangs.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Measures everything and answers one JSON document.
+/// Measures everything so many times, one after the other. The JSON documents, a list of one for
+/// each run, go to the file `json`, and the table into the page `markdown`, in place of the one
+/// that it has; either is printed where no file is named.
 ///
 /// # Errors
-/// If the host, a client or the installer does not do its work.
-pub fn measure() -> Result<Value> {
+/// If the host, a client or the installer does not do its work, or a file cannot be written.
+pub fn measure_and_tell(runs: u8, json: Option<&Path>, markdown: Option<&Path>) -> Result<()> {
+    let runs = (0..runs).map(|_| measure()).collect::<Result<Vec<_>>>()?;
+    let table = table::render(&runs);
+    match markdown {
+        Some(page) => renew(page, &table)?,
+        None => println!("{table}"),
+    }
+    let documents = format!("{:#}\n", Value::Array(runs));
+    match json {
+        Some(path) => fs::write(path, documents).map_err(at("writing", path)),
+        None => {
+            print!("{documents}");
+            Ok(())
+        }
+    }
+}
+
+/// Measures everything and answers one JSON document.
+fn measure() -> Result<Value> {
     let stage = Stage::release();
     let host = Vgpud::start(&stage)?;
     note("calls and copies");
@@ -53,9 +79,23 @@ pub fn measure() -> Result<Value> {
     }))
 }
 
-/// Renders the document as the table that docs/benchmarks.md holds.
-pub fn render(document: &Value) -> String {
-    table::render(document)
+/// Puts a table into a page, in place of the one that stands there between two lines of its own.
+///
+/// # Errors
+/// If the page has no such lines, or cannot be read or written.
+fn renew(page: &Path, table: &str) -> Result<()> {
+    let text = fs::read_to_string(page).map_err(at("reading", page))?;
+    let [begin, end] = FIGURES;
+    let parts = text.split_once(begin).and_then(|(before, rest)| {
+        let (_, behind) = rest.split_once(end)?;
+        Some(format!("{before}{begin}\n{table}{end}{behind}"))
+    });
+    let missing = || Error::Missing {
+        what: format!("the lines {begin} and {end}"),
+        place: page.display().to_string(),
+        output: String::new(),
+    };
+    fs::write(page, parts.ok_or_else(missing)?).map_err(at("writing", page))
 }
 
 /// Calls and copies, measured inside a client process.
@@ -82,4 +122,22 @@ pub(crate) fn median_ms(mut times: Vec<Duration>) -> f64 {
 /// Tells on standard error what is being measured; the answer alone goes to standard output.
 fn note(what: &str) {
     eprintln!("measuring {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_what_stands_around_its_table() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let page = directory.path().join("benchmarks.md");
+        let [begin, end] = FIGURES;
+        fs::write(&page, format!("before\n{begin}\nold\n{end}\nafter\n")).expect("written");
+        renew(&page, "| new |\n").expect("it has both lines");
+        let text = fs::read_to_string(&page).expect("it is there");
+        assert_eq!(text, format!("before\n{begin}\n| new |\n{end}\nafter\n"));
+        fs::write(&page, format!("{end}\n{begin}\n")).expect("written");
+        renew(&page, "| new |\n").expect_err("nothing stands between them");
+    }
 }

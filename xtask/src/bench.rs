@@ -1,14 +1,19 @@
 //! `cargo xtask bench`: measures the release build, and prints a table and a JSON document.
 
-use std::path::Path;
+use std::num::NonZeroU8;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::error::Error;
 use crate::paths::Paths;
 use crate::{process, setup, stage, test};
 
-/// Builds what is shipped and measures it; the method stands in docs/benchmarks.md.
-pub(crate) fn run(paths: &Paths, json: Option<&Path>) -> Result<(), Error> {
+/// Builds what is shipped and measures it so often; the method stands in docs/benchmarks.md.
+pub(crate) fn run(
+    paths: &Paths,
+    runs: NonZeroU8,
+    files: [(&str, Option<PathBuf>); 2],
+) -> Result<(), Error> {
     // What only a virtual machine needs, no figure does.
     let groups = setup::Group::ALL.iter().filter(|group| !matches!(group, setup::Group::Vm));
     setup::run(paths, &groups.copied().collect::<Vec<_>>())?;
@@ -16,8 +21,11 @@ pub(crate) fn run(paths: &Paths, json: Option<&Path>) -> Result<(), Error> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(&paths.root);
     cargo.args(["run", "--quiet", "--package", "vgpu-tests", "--bin", "bench", "--"]);
-    if let Some(file) = json {
-        cargo.arg("--json").arg(std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf()));
+    cargo.args(["--runs", &runs.to_string()]);
+    for (option, file) in files {
+        if let Some(file) = file {
+            cargo.arg(option).arg(std::path::absolute(&file).unwrap_or(file));
+        }
     }
     test::environment(paths, &mut cargo);
     process::run("measuring", &mut cargo)

@@ -46,9 +46,17 @@ enum Task {
     },
     /// Measure, and print a table and a JSON document.
     Bench {
-        /// Write the JSON document to this file instead of standard output.
+        /// Measure so often, one after the other: a column of the table for each.
+        #[arg(long, value_name = "N", default_value = "1")]
+        runs: std::num::NonZeroU8,
+        /// Write the JSON documents, a list of one for each run, to this file instead of standard
+        /// output.
         #[arg(long, value_name = "FILE")]
         json: Option<std::path::PathBuf>,
+        /// Put the table into this page, such as docs/benchmarks.md, in place of the one that it
+        /// has.
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<std::path::PathBuf>,
     },
     /// Feed every reader hostile bytes, the model of the loaders random trees, and the ring a
     /// hostile peer.
@@ -112,7 +120,9 @@ fn dispatch(task: Task) -> Result<(), Error> {
             deb::run(&paths)
         }
         Task::Setup { groups } => setup::run(&paths, &groups),
-        Task::Bench { json } => bench::run(&paths, json.as_deref()),
+        Task::Bench { runs, json, markdown } => {
+            bench::run(&paths, runs, [("--json", json), ("--markdown", markdown)])
+        }
         Task::Fuzz { seconds, readers, keep } => fuzz::run(&paths, seconds, &readers, keep),
         Task::GpuKit => gpu::kit(&paths),
         Task::TestGpu { rehearsal } => gpu::run(&paths, rehearsal),

@@ -1,42 +1,95 @@
+//! The table of docs/benchmarks.md.
+
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// Renders the document as Markdown: one row for each figure, with what it stands beside.
-pub(super) fn render(document: &Value) -> String {
+/// One figure: what it is of, itself, and what it stands beside.
+struct Row {
+    what: String,
+    figure: String,
+    beside: String,
+}
+
+/// Renders the documents of one run or more as Markdown: one row for each figure, with a column for
+/// each run. Of a figure that not every run has, the others' places stay empty.
+pub(super) fn render(documents: &[Value]) -> String {
     let mut text = String::new();
-    let machine = &document["machine"];
     // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "{} cores of {}, {}, Linux {}; link {}, device {}.\n",
-        machine["cores"],
-        word(&machine["cpu"]),
-        word(&machine["memory"]),
-        word(&machine["kernel"]),
-        word(&document["link"]),
-        word(&document["client"]["device"]),
-    );
-    text.push_str("| what | figure | beside it |\n|---|---|---|\n");
+    if let Some(document) = documents.first() {
+        let machine = &document["machine"];
+        let _ = writeln!(
+            text,
+            "{} cores of {}, {}, Linux {}; device {}.\n",
+            machine["cores"],
+            word(&machine["cpu"]),
+            word(&machine["memory"]),
+            word(&machine["kernel"]),
+            word(&document["client"]["device"]),
+        );
+    }
+    let heads = match documents.len() {
+        1 => "figure".to_owned(),
+        runs => (1..=runs).map(|run| format!("run {run}")).collect::<Vec<_>>().join(" | "),
+    };
+    let rule = "---|".repeat(documents.len());
+    let _ = writeln!(text, "| what | {heads} | beside it |\n|---|{rule}---|");
+    let mut runs: Vec<Vec<Row>> = documents.iter().map(rows).collect();
+    while let Some(what) = runs.iter().find_map(|run| Some(run.first()?.what.clone())) {
+        let take = |run: &mut Vec<Row>| {
+            run.iter().position(|row| row.what == what).map(|at| run.remove(at))
+        };
+        let row: Vec<Option<Row>> = runs.iter_mut().map(take).collect();
+        let figures = row.iter().map(|row| row.as_ref().map_or("", |row| &row.figure));
+        let figures = figures.collect::<Vec<_>>().join(" | ");
+        let beside: Vec<&str> = row.iter().flatten().map(|row| &*row.beside).collect();
+        let _ = writeln!(text, "| {what} | {figures} | {} |", together(&beside));
+    }
+    text
+}
+
+/// Writes texts as one: where they differ, one after the other between what they share.
+fn together(texts: &[&str]) -> String {
+    let Some((first, others)) = texts.split_first() else { return String::new() };
+    if others.iter().all(|other| other == first) {
+        return (*first).to_owned();
+    }
+    let words: Vec<Vec<&str>> = texts.iter().map(|text| text.split(' ').collect()).collect();
+    let least = words.iter().map(Vec::len).min().unwrap_or(0);
+    let last = |it: &Vec<&str>, at: usize| it.len() - 1 - at;
+    let all = |same: &dyn Fn(&Vec<&str>) -> bool| words.iter().all(same);
+    let before = (0..least).take_while(|&at| all(&|it| it[at] == words[0][at])).count();
+    let after = (0..least - before)
+        .take_while(|&at| all(&|it| it[last(it, at)] == words[0][last(&words[0], at)]))
+        .count();
+    let middle: Vec<String> =
+        words.iter().map(|words| words[before..words.len() - after].join(" ")).collect();
+    let ends = [&words[0][..before], &words[0][words[0].len() - after..]].map(|it| it.join(" "));
+    [&ends[0], &middle.join(" / "), &ends[1]].map(String::as_str).join(" ").trim().to_owned()
+}
+
+/// The rows of one run.
+fn rows(document: &Value) -> Vec<Row> {
+    let mut rows = Vec::new();
     let calls = &document["client"]["calls"];
-    row(&mut text, "sync call, median", us(&calls["sync_call_ns"]), "");
+    row(&mut rows, "sync call, median", us(&calls["sync_call_ns"]), "");
     for (name, key) in [
         ("call that the worker answers, median", "worker_call_ns"),
         ("call that the worker answers, p99", "worker_call_p99_ns"),
     ] {
-        row(&mut text, name, us(&calls[key]), "target 1.5 µs");
+        row(&mut rows, name, us(&calls[key]), "target 1.5 µs");
     }
-    row(&mut text, "async submit, median", us(&calls["async_submit_ns"]), "");
+    row(&mut rows, "async submit, median", us(&calls["async_submit_ns"]), "");
     for (name, key) in [
         ("1,000 launches, submitted and done", "launches_1000_ns"),
         ("one graph of 1,000 launches", "graph_1000_ns"),
     ] {
-        row(&mut text, name, us(&calls[key]), "");
+        row(&mut rows, name, us(&calls[key]), "");
     }
     let memory = &document["memory"];
     let waiting = format!("{} of one that waits for a client", kib(&memory["waiting_worker_kib"]));
-    row(&mut text, "memory added to a process of the guest", kib(&memory["guest_kib"]), "");
-    row(&mut text, "memory of an idle client's worker", kib(&memory["worker_kib"]), &waiting);
+    row(&mut rows, "memory added to a process of the guest", kib(&memory["guest_kib"]), "");
+    row(&mut rows, "memory of an idle client's worker", kib(&memory["worker_kib"]), &waiting);
     for copy in document["client"]["copies"].as_array().into_iter().flatten() {
         let size = size(copy["bytes"].as_u64().unwrap_or_default());
         let plain = format!("plain memcpy {}", rate(&copy["memcpy_gb_s"]));
@@ -48,30 +101,33 @@ pub(super) fn render(document: &Value) -> String {
         ] {
             let share = copy[format!("{way}_ratio")].as_f64().unwrap_or(f64::NAN) * 100.0;
             let figure = format!("{} ({share:.0} %)", rate(&copy[format!("{way}_gb_s")]));
-            row(&mut text, &format!("copy {size}, {name}"), figure, &plain);
+            row(&mut rows, &format!("copy {size}, {name}"), figure, &plain);
         }
     }
     let discovery = &document["discovery"];
     let bare = format!("{} without the CUDA backend", ms(&discovery["without_cuda_backend_ms"]));
-    row(&mut text, "discovery, one process", ms(&discovery["one_process_ms"]), &bare);
+    row(&mut rows, "discovery, one process", ms(&discovery["one_process_ms"]), &bare);
     let many = &discovery["processes"];
     let serial = format!("discovery, {many} processes one after the other");
-    row(&mut text, &serial, ms(&discovery["serial_ms"]), "");
-    row(&mut text, &format!("discovery, {many} at once"), ms(&discovery["parallel_ms"]), "");
+    row(&mut rows, &serial, ms(&discovery["serial_ms"]), "");
+    row(&mut rows, &format!("discovery, {many} at once"), ms(&discovery["parallel_ms"]), "");
     for figures in document["links"].as_array().into_iter().flatten() {
-        link(&mut text, figures);
+        link(&mut rows, figures);
     }
-    install(&mut text, &document["install"]);
-    text
+    install(&mut rows, &document["install"]);
+    rows
 }
 
 /// What one link costs.
-fn link(text: &mut String, figures: &Value) {
+fn link(rows: &mut Vec<Row>, figures: &Value) {
     let name = word(&figures["link"]);
+    if let Some(why) = figures["not_measured"].as_str() {
+        return row(rows, name, "not measured".into(), why);
+    }
     for (what, key) in [("sync call", "sync"), ("async submit", "submit")] {
         let quantiles = &figures[key];
         let figure = format!("{}, p99 {}", us(&quantiles["p50_ns"]), us(&quantiles["p99_ns"]));
-        row(text, &format!("{name}: {what}, p50"), figure, "");
+        row(rows, &format!("{name}: {what}, p50"), figure, "");
     }
     for (what, key) in
         [("random bytes", "noise"), ("zeroes", "zeroes"), ("pinned memory", "pinned")]
@@ -79,32 +135,41 @@ fn link(text: &mut String, figures: &Value) {
         let copy = &figures[key];
         let rates = format!("{}, back {}", rate(&copy["htod_gb_s"]), rate(&copy["dtoh_gb_s"]));
         let plain = format!("plain memcpy {}", rate(&copy["memcpy_gb_s"]));
-        row(text, &format!("{name}: copy 16 MiB of {what}, host to device"), rates, &plain);
+        let size = size(figures["copied_bytes"].as_u64().unwrap_or_default());
+        row(rows, &format!("{name}: copy {size} of {what}, host to device"), rates, &plain);
     }
     for crowd in figures["crowds"].as_array().into_iter().flatten() {
         let number = |key: &str| crowd[key].as_f64().unwrap_or(f64::NAN);
         let calls = format!("{:.0} calls/s", number("calls_per_second"));
         let fair = format!("the least had {:.2} of the mean", number("least_to_mean"));
-        row(text, &format!("{name}: {} clients at once", crowd["clients"]), calls, &fair);
+        row(rows, &format!("{name}: {} clients at once", crowd["clients"]), calls, &fair);
     }
     let percent = |key: &str| figures["idle"][key].as_f64().unwrap_or(f64::NAN) * 100.0;
     let idle = format!("{:.3} % guest, {:.3} % worker", percent("guest"), percent("worker"));
     let host = format!("{:.3} % the host process", percent("host"));
-    row(text, &format!("{name}: processor of an idle client"), idle, &host);
+    row(rows, &format!("{name}: processor of an idle client"), idle, &host);
     let memory = &figures["idle"]["memory"];
     let held =
         format!("{} guest, {} worker", kib(&memory["guest_kib"]), kib(&memory["worker_kib"]));
     let host = format!("{} the host process", kib(&memory["host_kib"]));
-    row(text, &format!("{name}: memory of an idle client"), held, &host);
+    row(rows, &format!("{name}: memory of an idle client"), held, &host);
     let start = ms(&figures["welcome_after_start_ms"]);
-    row(text, &format!("{name}: a client's welcome after the host's start"), start, "");
+    row(rows, &format!("{name}: a client's welcome after the host's start"), start, "");
+    let first = &figures["first_copy"];
+    let took = format!("{}, at most {}", ms(&first["after_return_ms"]), ms(&first["most_ms"]));
+    let there = format!("{} where the host was there", ms(&first["host_there_ms"]));
+    let there = match first["processes_most"].as_u64() {
+        Some(2..) => format!("{there}; at most {} processes tried", first["processes_most"]),
+        _ => there,
+    };
+    row(rows, &format!("{name}: a new process's first copy after the host's return"), took, &there);
     let gone = &figures["gone_after_kill"];
     let took = format!("{}, at most {}", ms(&gone["median_ms"]), ms(&gone["most_ms"]));
-    row(text, &format!("{name}: a killed client's worker is collected"), took, "target 1 s");
+    row(rows, &format!("{name}: a killed client's worker is collected"), took, "target 1 s");
 }
 
 /// What the installer takes, with what it may take, beside `ldconfig` on the same root.
-fn install(text: &mut String, install: &Value) {
+fn install(rows: &mut Vec<Row>, install: &Value) {
     let number = |key: &str| install[key].as_f64().unwrap_or(f64::NAN);
     for (name, key, target) in [
         ("scan, which asks dpkg for owners too", "scan_ms", ""),
@@ -116,14 +181,14 @@ fn install(text: &mut String, install: &Value) {
         let beside = |key: &str| format!("{:.1} ms (× {:.1})", number(key), took / number(key));
         let (build, print) = (beside("ldconfig_ms"), beside("ldconfig_p_ms"));
         let beside = format!("{target}ldconfig {build}, ldconfig -p {print}");
-        row(text, name, format!("{took:.1} ms"), &beside);
+        row(rows, name, format!("{took:.1} ms"), &beside);
     }
     let peak = kib(&install["scan_peak_kib"]);
-    row(text, "memory of a scan at its peak", peak, "target 16 MiB");
+    row(rows, "memory of a scan at its peak", peak, "target 16 MiB");
 }
 
-fn row(text: &mut String, what: &str, figure: String, beside: &str) {
-    let _ = writeln!(text, "| {what} | {figure} | {beside} |");
+fn row(rows: &mut Vec<Row>, what: &str, figure: String, beside: &str) {
+    rows.push(Row { what: what.into(), figure, beside: beside.into() });
 }
 
 fn word(value: &Value) -> &str {
@@ -143,7 +208,10 @@ fn kib(kib: &Value) -> String {
 }
 
 fn rate(gigabytes: &Value) -> String {
-    format!("{:.2} GB/s", gigabytes.as_f64().unwrap_or(f64::NAN))
+    match gigabytes.as_f64().unwrap_or(f64::NAN) {
+        little if little < 0.1 => format!("{:.1} MB/s", little * 1e3),
+        much => format!("{much:.2} GB/s"),
+    }
 }
 
 fn size(bytes: u64) -> String {
@@ -164,7 +232,7 @@ mod tests {
             "pinned_htod_gb_s": 9.8, "pinned_htod_ratio": 0.98,
         });
         let document = json!({ "client": { "copies": [copy] } });
-        let text = render(&document);
+        let text = render(&[document]);
         let up = "| copy 1 MiB, host to device | 5.00 GB/s (50 %) | plain memcpy 10.00 GB/s |";
         let down = "| copy 1 MiB, device to host | 2.50 GB/s (25 %) | plain memcpy 10.00 GB/s |";
         let pinned = "| copy 1 MiB, pinned host to device | 9.80 GB/s (98 %) | plain memcpy 10.00 \
@@ -186,7 +254,7 @@ mod tests {
             },
             "gone_after_kill": { "median_ms": 1.25, "most_ms": 30.0 },
         });
-        let text = render(&json!({ "links": [link] }));
+        let text = render(&[json!({ "links": [link] })]);
         for row in [
             "| tls: sync call, p50 | 1.50 µs, p99 20.00 µs |  |",
             "| tls: 8 clients at once | 1000 calls/s | the least had 0.50 of the mean |",
@@ -201,12 +269,44 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_this_machine_lacks_is_named_with_the_reason() {
+        let link = json!({ "link": "vsock", "not_measured": "no such kernel" });
+        let text = render(&[json!({ "links": [link] })]);
+        assert!(text.contains("| vsock | not measured | no such kernel |\n"), "{text}");
+    }
+
+    #[test]
+    fn each_run_has_a_column_and_what_they_stand_beside_is_told_once() {
+        let run = |ms: f64, ldconfig: f64| {
+            json!({ "links": [
+            { "link": "unix", "sync": { "p50_ns": 1000.0 * ms, "p99_ns": 9000 } },
+            { "link": "vsock", "not_measured": "no such kernel" },
+        ], "install": { "apply_ms": ms, "ldconfig_ms": ldconfig, "ldconfig_p_ms": 1.0 } })
+        };
+        let text = render(&[run(2.0, 4.0), run(3.0, 6.0), run(2.0, 4.0)]);
+        for row in [
+            "| what | run 1 | run 2 | run 3 | beside it |",
+            "|---|---|---|---|---|",
+            "| unix: sync call, p50 | 2.00 µs, p99 9.00 µs | 3.00 µs, p99 9.00 µs | 2.00 µs, p99 \
+             9.00 µs |  |",
+            "| vsock | not measured | not measured | not measured | no such kernel |",
+            "| apply | 2.0 ms | 3.0 ms | 2.0 ms | target 100 ms; ldconfig 4.0 ms (× 0.5), ldconfig \
+             -p 1.0 ms (× 2.0) / 6.0 ms (× 0.5), ldconfig -p 1.0 ms (× 3.0) / 4.0 ms (× 0.5), \
+             ldconfig -p 1.0 ms (× 2.0) |",
+        ] {
+            assert!(text.lines().any(|line| line == row), "{row}\n{text}");
+        }
+        let gone = render(&[run(2.0, 4.0), json!({})]);
+        assert!(gone.contains("| vsock | not measured |  | no such kernel |"), "{gone}");
+    }
+
+    #[test]
     fn the_installers_figures_stand_beside_their_targets_and_ldconfig() {
         let install = json!({
             "scan_ms": 2.0, "plan_ms": 4.0, "apply_ms": 12.0, "rollback_ms": 3.0,
             "ldconfig_ms": 4.0, "ldconfig_p_ms": 1.0, "scan_peak_kib": 5120,
         });
-        let text = render(&json!({ "install": install }));
+        let text = render(&[json!({ "install": install })]);
         for row in [
             "| scan and plan | 4.0 ms | target 10 ms; ldconfig 4.0 ms (× 1.0), ldconfig -p 1.0 ms \
              (× 4.0) |",

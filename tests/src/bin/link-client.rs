@@ -1,8 +1,9 @@
 //! What a link costs an ordinary CUDA client, and prints one JSON object. `cargo xtask bench` runs
 //! it over each link.
 //!
-//! `latency`: single calls and copies. `load SECONDS`: as many calls as it gets, from the moment
-//! that a line comes on standard input. `idle`: a context, and nothing until standard input ends.
+//! `latency BYTES`: single calls, and copies of so many bytes. `load SECONDS`: as many calls as it
+//! gets, from the moment that a line comes on standard input. `idle`: a context, and nothing until
+//! standard input ends. `first`: calls nothing until a line comes, then copies there and back.
 
 use std::hint::black_box;
 use std::io::BufRead as _;
@@ -12,15 +13,25 @@ use std::time::{Duration, Instant};
 use cudarc::driver::{CudaContext, DriverError, result, sys};
 use serde_json::{Value, json};
 
-/// Calls of each kind, after a tenth as many that are not counted.
+/// Calls of each kind, after some that are not counted: fewer where they take longer than
+/// [`TIME`].
 const ROUNDS: usize = 20_000;
+
+/// How long calls, or copies, of one kind go on: 2 s.
+const TIME: Duration = Duration::from_secs(2);
+
+/// Calls that are not counted: a tenth of [`ROUNDS`], or of [`TIME`].
+const UNCOUNTED: usize = ROUNDS / 10;
 
 /// Submissions between two waits: few enough for any queue.
 const BATCH: usize = 200;
 
-const COPIED_BYTES: usize = 16 << 20;
-
+/// Copies of each kind, and the fewest where they take longer than [`TIME`].
 const COPIES: usize = 15;
+const COPIES_LEAST: usize = 3;
+
+/// What a process copies first.
+const FIRST_BYTES: usize = 4096;
 
 /// Asks for something that the worker answers by itself, at once.
 fn ask() -> Result<(), DriverError> {
@@ -32,19 +43,28 @@ fn ask() -> Result<(), DriverError> {
     code.result()
 }
 
-/// Times `rounds` calls one by one; the quantiles in nanoseconds.
-fn each(rounds: usize, mut call: impl FnMut(usize) -> Result<(), DriverError>) -> Answer {
-    for round in 0..rounds / 10 {
-        call(round)?;
+/// Times calls one by one; the quantiles in nanoseconds.
+fn each(mut call: impl FnMut() -> Result<(), DriverError>) -> Answer {
+    let began = Instant::now();
+    for _ in 0..UNCOUNTED {
+        call()?;
+        if began.elapsed() > TIME / 10 {
+            break;
+        }
     }
-    let mut times = Vec::with_capacity(rounds);
-    for round in 0..rounds {
+    let (began, mut times) = (Instant::now(), Vec::with_capacity(ROUNDS));
+    while times.len() < ROUNDS && began.elapsed() < TIME {
         let start = Instant::now();
-        call(round)?;
+        call()?;
         times.push(start.elapsed().as_nanos() as u64);
     }
+    Ok(quantiles(times))
+}
+
+fn quantiles(mut times: Vec<u64>) -> Value {
     times.sort_unstable();
-    Ok(json!({ "p50_ns": times[times.len() / 2], "p99_ns": times[times.len() * 99 / 100] }))
+    let at = |percent| times[times.len() * percent / 100];
+    json!({ "rounds": times.len(), "p50_ns": at(50), "p99_ns": at(99) })
 }
 
 type Answer = Result<Value, DriverError>;
@@ -54,8 +74,11 @@ fn submissions(context: &CudaContext) -> Answer {
     // after the last operation on them has been waited for.
     unsafe {
         let memory = result::malloc_sync(4096)?;
-        let mut times = Vec::with_capacity(ROUNDS);
+        let (began, mut times) = (Instant::now(), Vec::with_capacity(ROUNDS));
         for batch in 0..ROUNDS / BATCH {
+            if batch > 1 && began.elapsed() > TIME {
+                break;
+            }
             for _ in 0..BATCH {
                 let start = Instant::now();
                 result::memset_d8_async(memory, 0, 64, std::ptr::null_mut())?;
@@ -67,8 +90,7 @@ fn submissions(context: &CudaContext) -> Answer {
             }
         }
         result::free_sync(memory)?;
-        times.sort_unstable();
-        Ok(json!({ "p50_ns": times[times.len() / 2], "p99_ns": times[times.len() * 99 / 100] }))
+        Ok(quantiles(times))
     }
 }
 
@@ -79,43 +101,43 @@ fn median(mut times: Vec<Duration>) -> f64 {
 
 /// Copies `source` to the device and back; rates beside a `memcpy` of this process.
 fn copies(source: &[u8]) -> Answer {
-    copies_into(source, &mut vec![0; source.len()])
+    copies_by(source, &mut vec![0; source.len()])
 }
 
 /// The same from and to pinned memory.
 fn pinned_copies(source: &[u8]) -> Answer {
-    // SAFETY: both are allocated here with the length of the source, initialised before they are
+    // SAFETY: it is allocated here with the length of the source, initialised before it is
     // borrowed, and freed once, after the last use of what was borrowed.
     unsafe {
-        let [from, to] =
-            [result::malloc_host(source.len(), 0)?, result::malloc_host(source.len(), 0)?];
-        to.cast::<u8>().write_bytes(0, source.len());
-        from.cast::<u8>().copy_from_nonoverlapping(source.as_ptr(), source.len());
-        let pinned = std::slice::from_raw_parts(from.cast::<u8>(), source.len());
-        let back = std::slice::from_raw_parts_mut(to.cast::<u8>(), source.len());
-        let copied = copies_into(pinned, back);
-        result::free_host(from)?;
-        result::free_host(to)?;
+        let pinned = result::malloc_host(source.len(), 0)?;
+        pinned.cast::<u8>().write_bytes(0, source.len());
+        let copied =
+            copies_by(source, std::slice::from_raw_parts_mut(pinned.cast::<u8>(), source.len()));
+        result::free_host(pinned)?;
         copied
     }
 }
 
-fn copies_into(source: &[u8], back: &mut [u8]) -> Answer {
+/// Copies `source` into `buffer`, which is what `memcpy` takes; that to the device; and back.
+fn copies_by(source: &[u8], buffer: &mut [u8]) -> Answer {
     let (mut plain, mut up, mut down) = (Vec::new(), Vec::new(), Vec::new());
+    let began = Instant::now();
     // SAFETY: the allocation has the length of both host buffers, which outlive this function; the
     // copies are synchronous; it is freed once, after its last use.
     unsafe {
         let memory = result::malloc_sync(source.len())?;
-        for _ in 0..COPIES {
+        while plain.len() < COPIES && (plain.len() < COPIES_LEAST || began.elapsed() < TIME) {
             let start = Instant::now();
-            back.copy_from_slice(black_box(source));
-            black_box(&mut *back);
+            buffer.copy_from_slice(black_box(source));
+            black_box(&mut *buffer);
             plain.push(start.elapsed());
             let start = Instant::now();
-            result::memcpy_htod_sync(memory, source)?;
+            result::memcpy_htod_sync(memory, &*buffer)?;
             up.push(start.elapsed());
+            // What is found there in the end has come back.
+            buffer.fill(!source[0]);
             let start = Instant::now();
-            result::memcpy_dtoh_sync(back, memory)?;
+            result::memcpy_dtoh_sync(buffer, memory)?;
             down.push(start.elapsed());
         }
         result::free_sync(memory)?;
@@ -123,15 +145,15 @@ fn copies_into(source: &[u8], back: &mut [u8]) -> Answer {
     let rate = |seconds: f64| source.len() as f64 / seconds / 1e9;
     let (plain, up, down) = (median(plain), median(up), median(down));
     Ok(json!({
-        "equal": back == source,
+        "equal": buffer == source,
         "memcpy_gb_s": rate(plain), "htod_gb_s": rate(up), "dtoh_gb_s": rate(down),
     }))
 }
 
 /// Bytes without order, as weights of models are (xorshift).
-fn noise() -> Vec<u8> {
+fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let words = (0..COPIED_BYTES / 8).map(|_| {
+    let words = (0..bytes / 8).map(|_| {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -140,15 +162,16 @@ fn noise() -> Vec<u8> {
     words.flat_map(u64::to_le_bytes).collect()
 }
 
-fn latency() -> Answer {
+fn latency(bytes: usize) -> Answer {
     let context = CudaContext::new(0)?;
     context.synchronize()?;
     Ok(json!({
-        "sync": each(ROUNDS, |_| ask())?,
+        "sync": each(ask)?,
         "submit": submissions(&context)?,
-        "noise": copies(&noise())?,
-        "zeroes": copies(&vec![0; COPIED_BYTES])?,
-        "pinned": pinned_copies(&noise())?,
+        "copied_bytes": bytes,
+        "noise": copies(&noise(bytes))?,
+        "zeroes": copies(&vec![0; bytes])?,
+        "pinned": pinned_copies(&noise(bytes))?,
     }))
 }
 
@@ -175,14 +198,34 @@ fn idle() -> Answer {
     Ok(json!({ "ended": ended.is_ok() }))
 }
 
+/// Begins with the host only when a line comes; a program that finds it then can compute.
+fn first() -> Answer {
+    println!("{}", json!({}));
+    // What comes is only the moment to begin.
+    let _ = std::io::stdin().lock().read_line(&mut String::new());
+    let _context = CudaContext::new(0)?;
+    let (source, mut back) = (noise(FIRST_BYTES), vec![0; FIRST_BYTES]);
+    // SAFETY: the allocation has the length of both buffers; the copies are synchronous; it is
+    // freed once, after its last use.
+    unsafe {
+        let memory = result::malloc_sync(FIRST_BYTES)?;
+        result::memcpy_htod_sync(memory, &source)?;
+        result::memcpy_dtoh_sync(&mut back, memory)?;
+        result::free_sync(memory)?;
+    }
+    assert!(back == source, "what was copied comes back");
+    Ok(json!({}))
+}
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let measured = match (arguments.next().as_deref(), arguments.next()) {
-        (Some("latency"), None) => latency(),
+        (Some("latency"), Some(bytes)) => latency(bytes.parse().unwrap_or(1 << 20)),
         (Some("load"), Some(seconds)) => load(seconds.parse().unwrap_or(1.0)),
         (Some("idle"), None) => idle(),
+        (Some("first"), None) => first(),
         _ => {
-            eprintln!("usage: link-client latency | load SECONDS | idle");
+            eprintln!("usage: link-client latency BYTES | load SECONDS | idle | first");
             return ExitCode::FAILURE;
         }
     };
