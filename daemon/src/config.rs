@@ -200,7 +200,8 @@ impl Config {
     }
 
     /// Files and directories that are the host process's: its configuration with the keys beside
-    /// it, its sockets, memory of machines. A directory that others share is not among them.
+    /// it, its sockets, memory of machines, and where there are tenants what the driver compiled
+    /// for any of them. A directory that others share is not among them.
     pub fn own_files(&self) -> Vec<PathBuf> {
         let own = |directory: &str| PathBuf::from(directory);
         let tls = [&self.tls.certificate, &self.tls.key, &self.tls.ca].map(PathBuf::clone);
@@ -212,10 +213,17 @@ impl Config {
             }
             machine::Device::Plain { .. } | machine::Device::Stub { .. } => None,
         });
+        let compiled = std::env::var_os("CUDA_CACHE_PATH").filter(|_| self.keeps_tenants_apart());
         let files = tls.into_iter().chain(memory).chain(self.status.clone());
+        let files = files.chain(compiled.map(PathBuf::from));
         let mut all: Vec<PathBuf> = [own("/etc/vgpu"), own("/run/vgpu"), self.file.clone()].into();
         all.extend(files);
         all
+    }
+
+    /// Says whether clients are of tenants, and what one of these leaves must not reach another.
+    pub fn keeps_tenants_apart(&self) -> bool {
+        !self.tenants.is_empty()
     }
 
     /// Where the daemon of this machine answers its operator, as far as its configuration says.

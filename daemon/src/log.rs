@@ -19,7 +19,7 @@ const ERRORS: [&str; 5] =
     ["cannot-accept", "miscounted", "no-ledger", "no-worker", "worker-failed"];
 
 /// What an operator may want to look into.
-const WARNINGS: [&str; 17] = [
+const WARNINGS: [&str; 18] = [
     "cut",
     "driver-lacks",
     "function-refused",
@@ -32,6 +32,7 @@ const WARNINGS: [&str; 17] = [
     "machine-refused",
     "no-cublas",
     "no-image-store",
+    "not-confined",
     "not-counted",
     "not-paced",
     "not-recorded",

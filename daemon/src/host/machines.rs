@@ -331,9 +331,12 @@ impl Known {
 
 /// Makes what keeps others from a machine's socket.
 fn gate(machine: &Machine) -> Gate {
-    let name = machine.name.clone();
+    let (name, is_named) = (machine.name.clone(), machine.user.is_some());
     Gate::new(machine.user, move |uid| {
-        let because = "it is neither root nor vgpud's own user, nor the user of this machine";
+        let because = match is_named {
+            true => "it is neither root nor the user of this machine",
+            false => "it is neither root nor vgpud's own user, and this machine names none",
+        };
         let user = account::written(uid);
         let remedy = format!("if its QEMU runs so, user = {user} in its [[machine]]");
         let fields: [(&str, &dyn std::fmt::Display); 4] =

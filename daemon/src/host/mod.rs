@@ -24,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::cli::Arguments;
 use crate::config::{Config, tenant};
@@ -57,6 +58,10 @@ const REST: Duration = Duration::from_millis(100);
 /// # Errors
 /// [`DaemonError`] if it cannot listen or cannot go on.
 pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonError> {
+    // Workers run as the same user. Where the kernel has no landlock, this keeps one that was taken
+    // over from our memory (PR_SET_DUMPABLE); a worker has a setting of its own when it is started.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(DaemonError::system("keeping other processes out"))?;
     let signals = Signals::watch()?;
     if let Some(file) = &config.record {
         recording::begin(file)?;

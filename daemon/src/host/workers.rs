@@ -63,26 +63,9 @@ pub(crate) struct Gone {
 
 impl Worker {
     fn start(epoch: u64, config: &Config) -> Result<Self, DaemonError> {
-        let record = config.record.as_deref();
         let (desk, theirs) = Desk::pair()?;
-        let process = Command::new("/proc/self/exe")
-            .arg("worker")
-            .args(["--epoch", &epoch.to_string()])
-            .args(WorkerOptions::arguments(&config.device))
-            .args(WorkerOptions::images_arguments(&config.images))
-            .args(["--pinned-bytes", &config.pinned_bytes.to_string()])
-            .args(config.metrics.map(|_| "--counts"))
-            .args(WorkerOptions::hide_arguments(&config.own_files()))
-            .args(
-                record.map(|file| [OsStr::new("--record"), file.as_os_str()]).into_iter().flatten(),
-            )
+        let process = command(epoch, config)
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            // These are between systemd and the host process.
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("LISTEN_FDS")
-            .env_remove("LISTEN_PID")
-            .env_remove("LISTEN_FDNAMES")
             .spawn()
             .map_err(|source| DaemonError::System { verb: "starting a worker", source })?;
         let (peer, since, counts) = (String::new(), Instant::now(), Counts::default());
@@ -158,6 +141,34 @@ impl Worker {
     }
 }
 
+/// What starts a worker.
+fn command(epoch: u64, config: &Config) -> Command {
+    let record = config.record.as_deref();
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg("worker")
+        .args(["--epoch", &epoch.to_string()])
+        .args(WorkerOptions::arguments(&config.device))
+        .args(WorkerOptions::images_arguments(&config.images))
+        .args(["--pinned-bytes", &config.pinned_bytes.to_string()])
+        .args(config.metrics.map(|_| "--counts"))
+        .args(WorkerOptions::hide_arguments(&config.own_files()))
+        .args(record.map(|file| [OsStr::new("--record"), file.as_os_str()]).into_iter().flatten())
+        .envs(config.keeps_tenants_apart().then_some(NO_CACHE))
+        .stdout(Stdio::null())
+        // These are between systemd and the host process.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("LISTEN_FDS")
+        .env_remove("LISTEN_PID")
+        .env_remove("LISTEN_FDNAMES");
+    command
+}
+
+/// Keeps NVIDIA's driver from running what the worker of another client compiled: all workers are
+/// the same user, and write to the same cache (CUDA C++ Programming Guide, environment variables).
+/// It reads this when it is initialised, before anybody knows whose client the worker will serve.
+const NO_CACHE: (&str, &str) = ("CUDA_CACHE_DISABLE", "1");
+
 /// How long a worker that closed its end, or that is replaced, may take to end by itself.
 pub(super) const END_LIMIT: Duration = Duration::from_secs(1);
 
@@ -193,6 +204,8 @@ impl Workers {
                 config.record.clone(),
                 config.metrics.is_some(),
                 config.pinned_bytes,
+                config.own_files(),
+                config.keeps_tenants_apart(),
             )
         };
         let outdated = told(&self.config) != told(config);
@@ -303,5 +316,29 @@ impl Workers {
             }
         });
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Arguments;
+    use crate::config::tenant::Tenant;
+
+    /// One tenant's worker could leave a kernel in the cache that runs for all others.
+    #[test]
+    fn with_tenants_no_driver_keeps_what_it_compiled_for_others() {
+        let line = ["vgpud", "--device", "sim", "--config", "/dev/null"];
+        let arguments = Arguments::try_parse_from(line).expect("right usage");
+        let mut config = Config::load(&arguments).expect("right");
+        let told = |config: &Config| {
+            let name = OsStr::new(NO_CACHE.0);
+            command(1, config).get_envs().any(|env| env == (name, Some(OsStr::new("1"))))
+        };
+        assert!(!told(&config), "everybody is one tenant");
+        config.tenants.push(Tenant::default());
+        assert!(told(&config));
     }
 }

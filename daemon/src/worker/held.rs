@@ -49,7 +49,7 @@ const ASKING: [u32; 2] = [cuda::StreamQuery::OPCODE, cuda::EventQuery::OPCODE];
 const GRAPHS: [u32; 2] = [cuda::GraphLaunch::OPCODE, cuda::GraphRun::OPCODE];
 
 /// Most bytes that are held: 256 MiB, what a client may well post behind a function.
-const BYTES_MAX: usize = 256 << 20;
+pub(super) const BYTES_MAX: usize = 256 << 20;
 
 /// What a held message takes besides its parts, in bytes.
 const OVERHEAD_BYTES: usize = 256;
@@ -206,6 +206,11 @@ impl Held {
         self.callers.contains(&thread)
     }
 
+    /// Says whether there is no room for more.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= BYTES_MAX
+    }
+
     /// Takes up what a function that was launched holds up until it has returned.
     pub fn wait_for(&mut self, ticket: u64, touch: Touch, functions: &Functions) {
         if functions.holds(ticket).is_some() {
@@ -233,7 +238,7 @@ impl Held {
             Verdict::Passes
         } else if is_call && ASKING.contains(&header.opcode) {
             Verdict::NotReady
-        } else if self.bytes >= BYTES_MAX {
+        } else if self.is_full() {
             Verdict::NoRoom
         } else {
             Verdict::Waits

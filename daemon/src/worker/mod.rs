@@ -59,6 +59,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     // Makes its directory, which is all that the worker may write to from then on.
     let images = Store::open(&options.images());
     log::open();
+    let memory = confine::half_of_memory();
     confine::confine(options)?;
     let stop = stop::Stop::watch()?;
     let desk = Desk::from_stdin()?;
@@ -93,7 +94,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         let tape = options.record.clone().map(|path| Tape::new(path, session, exe.to_string()));
         let program = exe.to_string();
         let (bank, share, timer) = HostBank::open(desk, pid, exe, certificate)?;
-        confine::limit_memory(&opened, &share)?;
+        confine::limit_memory(&opened, &share, memory)?;
         let ration = share.rate.zip(timer).map(|(rate, timer)| Ration::new(timer, rate));
         grant(&*link, bulk_bytes(options, &share), session);
         let lent = device.insert(opened.lend(&share.gpus, link.area(), bank, images));

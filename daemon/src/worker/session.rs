@@ -110,12 +110,7 @@ impl<'a> Session<'a> {
             }
             (Kind::Call, Collect::OPCODE) => {
                 Collect::from_payload(payload).map_err(malformed("Collect"))?;
-                // Behind the call that it was sent with.
-                if self.held.holds_call_of(header.thread) {
-                    self.hold(header, payload, bulk, Touch::Anything);
-                    return Ok(());
-                }
-                self.collect(header)
+                self.collect_in_turn(header, payload, bulk)
             }
             (Kind::Call, NextFunction::OPCODE) => {
                 let asked = NextFunction::from_payload(payload);
@@ -297,6 +292,28 @@ impl<'a> Session<'a> {
             // Without a thread for it no function would ever return.
             self.replies.close();
         }
+        Ok(())
+    }
+
+    /// Collects at once, or behind the call that it was sent with. No guest of ours asks for more
+    /// than there is room for, and none sends contents along.
+    fn collect_in_turn(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        bulk: &[u8],
+    ) -> Result<(), LinkError> {
+        if !bulk.is_empty() {
+            return Err(LinkError::BulkMismatch { bytes: bulk.len(), room: 0 });
+        }
+        if !self.held.holds_call_of(header.thread) {
+            return self.collect(header);
+        }
+        if self.held.is_full() {
+            let expected = "nothing more that has to be held";
+            return Err(LinkError::Unexpected { opcode: header.opcode, expected });
+        }
+        self.hold(header, payload, bulk, Touch::Anything);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use vgpu_link::{Access, LinkError, Listener, Uri};
+use vgpu_link::{Access, Gate, LinkError, Listener, Uri};
 
 use crate::guests::{BYTES, SLOTS, client, qemu, server_with};
 use crate::process::{LIMIT, Vgpud, as_user, command};
@@ -81,6 +81,19 @@ fn no_other_user_takes_the_place_of_the_original_devices_emulator() {
     emulator.set_nonblocking(true).expect("a socket");
     let waits = emulator.read(&mut [0]).expect_err("it is still heard");
     assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// The workers of a service are its user as well, and each has a client that may take it over.
+#[test]
+fn a_machine_that_names_a_user_is_closed_to_other_processes_of_the_hosts_own() {
+    let admits = |named: Option<u32>| {
+        as_user(MALLORY, || {
+            let (ours, _theirs) = UnixStream::pair().expect("a pair, both of this user");
+            Gate::new(named, |_| ()).admits(&ours)
+        })
+    };
+    assert!(!admits(Some(QEMU)));
+    assert!(admits(Some(MALLORY)) && admits(None), "a daemon that somebody runs by hand");
 }
 
 /// A service that was told `group = "libvirt-qemu"` once heard that its directory was missing.

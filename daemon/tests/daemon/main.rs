@@ -5,6 +5,7 @@
 mod badly;
 #[path = "../../../tests/src/cable.rs"]
 mod cable;
+mod confined;
 #[path = "../../../transport/link/tests/device/mod.rs"]
 #[expect(dead_code, reason = "the tests of the device itself look into it")]
 mod device;

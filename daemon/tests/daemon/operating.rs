@@ -78,7 +78,9 @@ fn a_reload_changes_addresses_and_limits_and_drops_no_client() {
 fn a_reload_replaces_waiting_workers_that_were_told_otherwise() {
     let host = Configured::start("");
     let images = format!("images = {:?}", host.place("images"));
-    for lines in [&images, &format!("{images}\npinned_mib = 64")] {
+    // The key of TLS is a file that workers are kept from.
+    let key = format!("{images}\n[tls]\nkey = {:?}", host.place("host.key"));
+    for lines in [&images, &format!("{images}\npinned_mib = 64"), &key] {
         let idle = host.daemon.idle_worker();
         host.reload(&["vgpud.sock"], lines);
         host.daemon.wait_for(&["vgpud: reloaded"]);

@@ -18,8 +18,9 @@ const ACCESS: Access = Access { mode: 0o666, group: None };
 /// Most users that are told of; of further ones nothing is said.
 const TOLD_MAX: usize = 64;
 
-/// Lets root, the user of this process and one more connect, by what the system says of who
-/// connected (SO_PEERCRED of unix(7)).
+/// Lets root and one user connect, by what the system says of who connected (SO_PEERCRED of
+/// unix(7)). The user of this process is that one only where no other is named: other processes of
+/// it serve clients, who may have taken them over.
 pub struct Gate {
     user: Option<u32>,
     told: HashSet<u32>,
@@ -27,7 +28,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Lets `user` in besides the two who always are. `refused` hears of each other user once.
+    /// Lets `user` in besides root. `refused` hears of each other user once.
     pub fn new(user: Option<u32>, refused: impl FnMut(u32) + Send + 'static) -> Self {
         Self { user, told: HashSet::new(), refused: Box::new(refused) }
     }
@@ -36,7 +37,7 @@ impl Gate {
     pub fn admits(&mut self, connection: impl AsFd) -> bool {
         let Ok(peer) = socket_peercred(connection) else { return false };
         let uid = peer.uid.as_raw();
-        if peer.uid.is_root() || peer.uid == geteuid() || self.user == Some(uid) {
+        if peer.uid.is_root() || uid == self.user.unwrap_or_else(|| geteuid().as_raw()) {
             return true;
         }
         if self.told.len() < TOLD_MAX && self.told.insert(uid) {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, apply_filter,
+    SeccompFilter, SeccompRule, apply_filter, sock_filter,
 };
 
 /// System calls by their number, each with the rules of which one must hold; none: always.
@@ -96,7 +96,6 @@ const FILES: &[libc::c_long] = &[
     libc::SYS_faccessat,
     libc::SYS_fadvise64,
     libc::SYS_fallocate,
-    libc::SYS_fchmod,
     libc::SYS_fcntl,
     libc::SYS_fdatasync,
     libc::SYS_flock,
@@ -201,6 +200,8 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
     libc::SYS_pivot_root,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_ptrace,
@@ -219,10 +220,53 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_unshare,
 ];
 
+/// System calls that change who may open a file, or empty it, without opening it: landlock knows no
+/// rule for the first, and none for the second before Linux 6.2. Files of the host are its user's.
+const OPENING: &[libc::c_long] = &[
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fsetxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_setxattr,
+    SETXATTRAT,
+    libc::SYS_truncate,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+];
+
+/// Of Linux 6.6 and 6.13, not known to every C library; the same on all architectures.
+pub(super) const FCHMODAT2: libc::c_long = 452;
+pub(super) const SETXATTRAT: libc::c_long = 463;
+
 /// System calls that send a signal: to this process only. Whom a signal is for, groups and all that
 /// there are included, the first argument says (kill(2), tgkill(2), rt_sigqueueinfo(2)).
 const SIGNALS: [libc::c_long; 4] =
     [libc::SYS_kill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo, libc::SYS_tgkill];
+
+/// System calls that change how a process is run and what it may take, of any of the same user:
+/// the first argument names it, and 0 means the caller.
+const ABOUT_ONE: [libc::c_long; 7] = [
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_prlimit64,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+];
+
+/// The same where the second argument names it, and the first says that it is one process and not
+/// all of a group or a user: PRIO_PROCESS of setpriority(2), IOPRIO_WHO_PROCESS of ioprio_set(2).
+const ABOUT_SOME: [(libc::c_long, u64); 2] =
+    [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
+
+/// Commands of fcntl(2) that name whom a file signals, and by what: F_SETOWN, F_SETSIG and
+/// F_SETOWN_EX. A file that is ready needs no kill(2), and before Linux 6.12 no rule stops it.
+const OWNERS_BY_FCNTL: [u64; 3] = [8, 10, 15];
+
+/// The same of ioctl(2), and what makes a file signal at all: FIOSETOWN, SIOCSPGRP and FIOASYNC.
+const OWNERS_BY_IOCTL: [u64; 3] = [0x8901, 0x8902, 0x5452];
 
 /// What the simulated device does not need either: to start programs, and to reach anybody that
 /// the host process did not connect it with.
@@ -242,21 +286,70 @@ const DENIED_WITHOUT_DRIVER: &[libc::c_long] = &[
 /// # Errors
 /// The kernel's, if it has no filters.
 pub(super) fn limit(has_driver: bool) -> Result<(), seccompiler::Error> {
-    if !has_driver {
+    // Of two filters that both refuse, the later one's answer counts (seccomp(2)).
+    if has_driver {
+        // A worker could be a client, or a machine, at the host's own sockets. A driver looks for a
+        // service that shares GPUs among processes (MPS), and does without where there is none.
+        let nobody = SeccompAction::Errno(libc::ENOENT as u32);
+        install(always(&[libc::SYS_connect]), SeccompAction::Allow, nobody)?;
+    } else {
         let known = [PROCESS, FILES, OLDER].concat();
         let unknown = SeccompAction::Errno(libc::ENOSYS as u32);
         install(always(&known), unknown, SeccompAction::Allow)?;
     }
-    // Of two filters that both refuse, the later one's answer counts (seccomp(2)).
     let more = if has_driver { &[][..] } else { DENIED_WITHOUT_DRIVER };
-    let mut denied = always(&[DENIED, more].concat());
-    let own = u64::from(std::process::id());
-    for call in SIGNALS {
-        denied.insert(call, vec![unless(own)?]);
-    }
+    let mut denied = always(&[DENIED, OPENING, more].concat());
+    denied.extend(beyond_itself(u64::from(std::process::id()))?);
     // Its own services a driver reaches on this machine, and nobody by a network.
-    denied.entry(libc::SYS_socket).or_insert(vec![unless(libc::AF_UNIX as u64)?]);
-    install(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32))
+    let local = Compared(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64);
+    denied.entry(libc::SYS_socket).or_insert(vec![rule(&[local])?]);
+    install(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32))?;
+    apply_filter(&OTHER_NUMBERS)
+}
+
+/// Refuses x32, under which all system calls of x86_64 have a second number that the other filters
+/// do not know (syscall(2)): the number is loaded, and from bit 30 on answered with EPERM.
+const OTHER_NUMBERS: [sock_filter; 4] = [
+    sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: 0 },
+    sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 1,
+        k: 1 << 30,
+    },
+    answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+    answer(libc::SECCOMP_RET_ALLOW),
+];
+
+const fn answer(k: u32) -> sock_filter {
+    sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k }
+}
+
+/// What this process, whose id is `own`, may not do to others, though their user may.
+fn beyond_itself(own: u64) -> Result<Rules, BackendError> {
+    let mut rules = Rules::new();
+    let other = |argument| Compared(argument, SeccompCmpOp::Ne, own);
+    let not = |argument, value| Compared(argument, SeccompCmpOp::Ne, value);
+    let is = |argument, value| Compared(argument, SeccompCmpOp::Eq, value);
+    for call in SIGNALS {
+        rules.insert(call, vec![rule(&[other(0)])?]);
+    }
+    for call in ABOUT_ONE {
+        rules.insert(call, vec![rule(&[not(0, 0), other(0)])?]);
+    }
+    for (call, process) in ABOUT_SOME {
+        let some = rule(&[not(0, process)])?;
+        rules.insert(call, vec![some, rule(&[not(1, 0), other(1)])?]);
+    }
+    let commands = |commands: [u64; 3]| commands.into_iter().map(|command| rule(&[is(1, command)]));
+    let owners: Result<Vec<_>, _> = commands(OWNERS_BY_IOCTL).collect();
+    rules.insert(libc::SYS_ioctl, owners?);
+    let signalling = libc::O_ASYNC as u64;
+    let signals = Compared(2, SeccompCmpOp::MaskedEq(signalling), signalling);
+    let signals = rule(&[is(1, libc::F_SETFL as u64), signals]);
+    let owners: Result<Vec<_>, _> = commands(OWNERS_BY_FCNTL).chain([signals]).collect();
+    rules.insert(libc::SYS_fcntl, owners?);
+    Ok(rules)
 }
 
 /// Rules for system calls whatever their arguments.
@@ -264,10 +357,15 @@ fn always(calls: &[libc::c_long]) -> Rules {
     calls.iter().map(|&call| (call, Vec::new())).collect()
 }
 
-/// A rule for a system call whose first argument, of 32 bits, is not the given one.
-fn unless(first: u64) -> Result<SeccompRule, BackendError> {
-    let (length, is_not) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Ne);
-    SeccompRule::new(vec![SeccompCondition::new(0, length, is_not, first)?])
+/// The number of an argument, of which 32 bits count, and how it compares with a value.
+struct Compared(u8, SeccompCmpOp, u64);
+
+/// A rule for a system call of whose arguments all of this is true.
+fn rule(arguments: &[Compared]) -> Result<SeccompRule, BackendError> {
+    let conditions = arguments.iter().map(|Compared(argument, how, value)| {
+        SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, how.clone(), *value)
+    });
+    SeccompRule::new(conditions.collect::<Result<_, _>>()?)
 }
 
 /// Adds a filter: what the rules name is answered by one action, everything else by the other.

@@ -307,3 +307,50 @@ fn a_function_that_the_device_refuses_is_due_with_the_error() {
         assert_eq!(answer(link), (SLOW, 400), "and nothing waits for it");
     });
 }
+
+/// Serves a client that begins with a function that never returns, and with a call of thread 1
+/// that waits for it.
+fn behind_a_function(client: impl FnOnce(&mut dyn Link)) -> LinkError {
+    let launch = cuda::LaunchHostFunction::OPCODE;
+    against([(launch, Act::Function(5))], |link| {
+        say(link, Kind::Post, &cuda::LaunchHostFunction { stream: 70, ticket: 5 }, 1);
+        say(link, Kind::Call, &cuda::StreamSynchronize { stream: 70 }, 1);
+        client(link);
+        // What was sent is read before the end is seen.
+        let answered = link.receive(&mut Vec::new(), Bulk::Grow(&mut Vec::new()));
+        assert!(answered.is_err(), "{answered:?}");
+    })
+}
+
+fn collect(link: &mut dyn Link, bulk: &[u8]) {
+    let header = Header { thread: 1, ..Header::new(Kind::Call, opcode::COLLECT) };
+    link.send(&header, &Collect.to_payload(), bulk).expect("the worker reads");
+}
+
+/// Each `Collect` was once kept with what came along, however much was kept already.
+#[test]
+fn a_collect_that_brings_contents_ends_the_connection() {
+    let ended = behind_a_function(|link| {
+        collect(link, &[]);
+        collect(link, &[1; 64]);
+    });
+    assert!(matches!(ended, LinkError::BulkMismatch { bytes: 64, room: 0 }), "{ended}");
+}
+
+#[test]
+fn a_client_that_collects_where_nothing_more_can_be_held_is_parted_with() {
+    let contents = vec![1; vgpu_link::wire::header::BULK_BYTES_MAX];
+    let ended = behind_a_function(|link| {
+        let copy = cuda::MemcpyHtoDAsyncV2 { dst_device: 0, stream: 70 };
+        let header =
+            Header { thread: 2, ..Header::new(Kind::Post, cuda::MemcpyHtoDAsyncV2::OPCODE) };
+        let mut bytes = 0;
+        while bytes < crate::worker::held::BYTES_MAX {
+            collect(link, &[]);
+            link.send(&header, &copy.to_payload(), &contents).expect("the worker reads");
+            bytes += contents.len();
+        }
+        collect(link, &[]);
+    });
+    assert!(matches!(ended, LinkError::Unexpected { opcode: opcode::COLLECT, .. }), "{ended}");
+}
