@@ -2,6 +2,7 @@
 //! apart (`SOCK_SEQPACKET`). Both ends are this program; messages are checked all the same.
 
 mod share;
+pub(crate) mod sheet;
 mod way;
 
 use std::io::{IoSlice, IoSliceMut};
@@ -15,13 +16,13 @@ use rustix::net::{
 };
 use vgpu_link::wire::control::{Process, Refusal, Refused};
 use vgpu_link::wire::header::VERSION;
-use vgpu_link::wire::limits::{DEVICES_MAX, EXE_BYTES_MAX, PROCESSES_MAX, SENTENCE_BYTES_MAX};
+use vgpu_link::wire::limits::{EXE_BYTES_MAX, PROCESSES_MAX, SENTENCE_BYTES_MAX};
 use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
 
 use crate::counts::Counts;
 use crate::error::DaemonError;
 use share::optional;
-pub(crate) use share::{Found, Gpu, Rate, Share};
+pub(crate) use share::{Gpu, Rate, Share};
 pub(crate) use way::Way;
 
 /// Largest message, in bytes: 64 KiB, below the 208 KiB of a socket's default buffer.
@@ -82,11 +83,8 @@ pub(crate) enum Ask {
         device: u32,
     },
     /// Tells that the devices are open and a client may come; a worker's first message, not
-    /// answered.
-    Open {
-        /// The devices, by ordinal; at most [`DEVICES_MAX`].
-        found: Vec<Found>,
-    },
+    /// answered. Where they are not what it was told, their sheet is beside it.
+    Open,
     /// Tells what was counted since the last time; not answered.
     Count(Box<Counts>),
     /// Asks for memory of this machine that the client pins; answered by `Granted`.
@@ -110,6 +108,9 @@ pub(crate) enum Ask {
 /// From the host process to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tell {
+    /// Tells what is known of the devices, by the [`sheet`] beside it, or with none that nothing
+    /// is; the first message to a worker, answered by `Open`.
+    Known,
     /// Hands over a connection, the file descriptor beside the message.
     Serve {
         /// Number of the connection.
@@ -158,11 +159,7 @@ impl Payload for Ask {
                 writer.u8(3);
                 writer.u32(*device);
             }
-            Self::Open { found } => {
-                writer.u8(4);
-                writer.count(found.len());
-                found.iter().for_each(|device| device.write(writer));
-            }
+            Self::Open => writer.u8(4),
             Self::Count(counts) => {
                 writer.u8(5);
                 counts.write(writer);
@@ -184,10 +181,7 @@ impl Payload for Ask {
             1 => Self::Reserve { device: reader.u32()?, bytes: reader.u64()? },
             2 => Self::Release { device: reader.u32()?, bytes: reader.u64()? },
             3 => Self::Usage { device: reader.u32()? },
-            4 => {
-                let found = (0..reader.count(DEVICES_MAX)?).map(|_| Found::read(reader));
-                Self::Open { found: found.collect::<Result<_, Malformed>>()? }
-            }
+            4 => Self::Open,
             5 => Self::Count(Box::new(Counts::read(reader)?)),
             6 => Self::Pin { bytes: reader.u64()? },
             7 => Self::Unpin { bytes: reader.u64()? },
@@ -231,6 +225,7 @@ impl Payload for Tell {
                 let why = Refused { version: VERSION, refusal: *refusal, text: text.clone() };
                 why.write(writer);
             }
+            Self::Known => writer.u8(5),
         }
     }
 
@@ -254,6 +249,7 @@ impl Payload for Tell {
                 let Refused { refusal, text, .. } = Refused::read(reader)?;
                 Self::TurnedAway { refusal, text }
             }
+            5 => Self::Known,
             _ => return Err(malformed),
         })
     }

@@ -42,6 +42,8 @@ pub struct Vgpud {
 pub struct Chain<'a> {
     /// Further arguments of both hosts.
     pub arguments: &'a [&'a str],
+    /// Further arguments of the host that has the driver.
+    pub above: &'a [&'a str],
     /// Functions that the driver does not have.
     pub without: &'a [&'a str],
     /// Whether the log tells, for each client, how often each function of the driver was called.
@@ -102,6 +104,7 @@ impl Vgpud {
         }
         let path = driver.path().to_string_lossy();
         let above = ["--device", "nvidia", "--driver-dir", &path, "--cublas-dir", &path];
+        let above = [&above, chain.above].concat();
         let (link, stats) = (below.link(), ("VGPU_STATS", "1"));
         let environment = [Some(("VGPU_LINK", &*link)), chain.counts.then_some(stats)];
         let environment: Vec<_> = environment.into_iter().flatten().collect();
@@ -177,10 +180,14 @@ impl Vgpud {
         let watched = inotify::add_watch(&watch, &path, WatchFlags::MODIFY);
         watched.map_err(io::Error::from).map_err(at("watching", &path))?;
         let deadline = Instant::now() + LOG_LIMIT;
-        let begin = format!("vgpud: {event} ");
+        let begin = format!("vgpud: {event}");
+        let is_it = |line: &&str| {
+            let rest = line.strip_prefix(&begin);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
         loop {
             let log = self.log();
-            if log.lines().filter(|line| line.starts_with(&begin)).count() >= times {
+            if log.lines().filter(is_it).count() >= times {
                 return Ok(log);
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use vgpu_link::tls::Files;
 use vgpu_link::wire::control::{Collect, Collected, DueFunction, Hello, NextFunction, Role};
@@ -233,6 +234,37 @@ fn a_driver_that_does_not_tell_where_parameters_lie_launches_as_one_that_does() 
     });
     assert_eq!(old, new);
     assert!(old.contains("by list") && !old.contains("false"), "{old}");
+}
+
+/// Numbers of attributes that a worker asks for (`daemon/src/device/nvidia/attributes.rs`).
+const ATTRIBUTES: u64 = 161;
+
+/// One client at a time, and so one worker after the other.
+#[test]
+fn the_first_worker_describes_the_devices_and_later_ones_only_look_whether_they_are_the_same() {
+    let above = &["--clients-max", "1"];
+    let chain = Chain { counts: true, above, ..Chain::default() };
+    let host = Vgpud::chain_with(&Stage::dev(), &chain).expect("a chain");
+    let mut served = 0;
+    let mut serve = || {
+        let mut python = over(&Stage::dev(), Way::SearchPath, &host.link(), "python3");
+        let done = run(python.args(["-c", RUNTIME, "libcudart.so.13"]), LIMIT);
+        served += 1;
+        host.logged("gone", served).expect("its worker ends");
+        done.expect("it ends").stdout
+    };
+    let answers = [serve(), serve()];
+    assert_eq!(answers[0].trim(), "13000 [0, 0, 0, 0, 0, 0] 1 there and back");
+    assert_eq!(answers[0], answers[1], "who was told says what who asked says");
+    let pid = i32::try_from(host.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, Signal::HUP).expect("it runs");
+    host.logged("reloaded", 1).expect("nothing is wrong");
+    // The third was started before the reload, the fourth after it.
+    assert_eq!([serve(), serve()], answers);
+    let log = host.end();
+    assert_eq!(calls(&log, "cuDeviceGetAttribute"), 2 * ATTRIBUTES, "{log}");
+    assert_eq!(calls(&log, "nvmlDeviceGetPciInfo_v3"), 2, "{log}");
+    assert!(calls(&log, "cuDeviceGetUuid_v2") >= 4, "{log}");
 }
 
 /// Makes and destroys an array of 64 MiB, and tells how much more NVML calls used after each.

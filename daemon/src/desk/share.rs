@@ -1,7 +1,7 @@
 //! What a client may see and use, as the host process tells its worker.
 
-use vgpu_link::wire::limits::{DEVICE_NAME_BYTES_MAX, DEVICES_MAX};
-use vgpu_link::wire::{Malformed, Payload, Reader, Text, Writer};
+use vgpu_link::wire::limits::DEVICES_MAX;
+use vgpu_link::wire::{Malformed, Payload, Reader, Writer};
 
 /// What a client may see and use: its tenant's share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,29 +30,6 @@ pub(crate) struct Gpu {
     pub ordinal: u32,
     /// Bytes of its memory that the tenant may have.
     pub bytes: u64,
-}
-
-/// A device of the host, as the first worker finds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Bytes of its memory.
-    pub bytes: u64,
-    /// Its name.
-    pub name: Text<DEVICE_NAME_BYTES_MAX>,
-    /// Its UUID.
-    pub uuid: [u8; 16],
-}
-
-impl Payload for Found {
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.u64(self.bytes);
-        self.name.write(writer);
-        writer.fixed(&self.uuid);
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self { bytes: reader.u64()?, name: Text::read(reader)?, uuid: reader.fixed()? })
-    }
 }
 
 impl Payload for Share {

@@ -17,7 +17,7 @@ fn every_message_arrives_as_sent() {
         Ask::Reserve { device: 2, bytes: 3 },
         Ask::Release { device: 4, bytes: 5 },
         Ask::Usage { device: 6 },
-        Ask::Open { found: vec![Found { bytes: 7, name: Text::cut("x"), uuid: [8; 16] }; 2] },
+        Ask::Open,
         Ask::Count(Box::new(Counts { calls: 9, ..Counts::default() })),
     ] {
         theirs.send(&ask, None).expect("sent");
@@ -32,6 +32,7 @@ fn every_message_arrives_as_sent() {
     assert_eq!(heard, Tell::Usage(cut));
     let gpus = vec![Gpu { ordinal: 1, bytes: 2 }, Gpu { ordinal: 0, bytes: 3 }];
     for tell in [
+        Tell::Known,
         Tell::Admitted(Share {
             gpus,
             host_memory: Some(4),

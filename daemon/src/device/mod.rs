@@ -17,7 +17,7 @@ use vgpu_link::Area;
 use vgpu_link::wire::Malformed;
 use vgpu_link::wire::control::{Capabilities, DeviceFacts, DeviceStateReply, SnapshotReply};
 
-use crate::desk::{Found, Gpu, Usage};
+use crate::desk::{Gpu, Usage};
 use crate::dispatch::{Answer, Call, Finish};
 use crate::error::DaemonError;
 use crate::recording::{self, RecordingError, Section};
@@ -121,11 +121,12 @@ impl Source {
         }
     }
 
-    /// Opens the devices as far as that needs no client.
+    /// Opens the devices as far as that needs no client. Those of a driver are not described anew
+    /// where they are the `known` ones.
     ///
     /// # Errors
     /// [`DaemonError`] if they cannot be had.
-    pub fn open(&self) -> Result<Opened, DaemonError> {
+    pub fn open(&self, known: Option<&SnapshotReply>) -> Result<Opened, DaemonError> {
         match self {
             Self::Sim { gpus, driver } => {
                 let mut profile = Profile::load(*gpus);
@@ -144,7 +145,7 @@ impl Source {
                 }
             }
             Self::Nvidia { cuda, nvml, cublas } => {
-                let genuine = Genuine::open(cuda, nvml)?;
+                let genuine = Genuine::open(cuda, nvml, known)?;
                 Ok(Opened::Nvidia { genuine, cublas: cublas.clone() })
             }
         }
@@ -182,22 +183,12 @@ pub(crate) enum Lent {
 }
 
 impl Opened {
-    /// The devices, as the host process is told of them.
-    pub fn found(&self) -> Vec<Found> {
-        let found = |snapshot: &SnapshotReply| {
-            let found = |device: &DeviceFacts| Found {
-                bytes: device.total_memory,
-                name: device.name.clone(),
-                uuid: device.uuid,
-            };
-            snapshot.devices.iter().map(found).collect()
-        };
+    /// Describes the devices, as the host process is told of them.
+    pub fn snapshot(&self) -> Option<SnapshotReply> {
         match self {
-            Self::Sim(profile) => found(&profile.snapshot),
-            Self::Nvidia { genuine, .. } => found(&genuine.snapshot),
-            Self::Recording(sections) => {
-                recording::snapshot(sections).as_ref().map_or_else(Vec::new, found)
-            }
+            Self::Sim(profile) => Some(profile.snapshot.clone()),
+            Self::Nvidia { genuine, .. } => Some(genuine.snapshot.clone()),
+            Self::Recording(sections) => recording::snapshot(sections),
         }
     }
 

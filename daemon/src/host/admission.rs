@@ -187,7 +187,7 @@ pub(super) fn answer<'a>(
         Ask::Afford { bytes } => Tell::Granted(ledger.affords(session, bytes)),
         Ask::Usage { device } => Tell::Usage(ledger.usage(session, device)),
         // Said before there was a client; again, it changes nothing.
-        Ask::Open { .. } | Ask::Count(_) => return None,
+        Ask::Open | Ask::Count(_) => return None,
     };
     Some((tell, None))
 }

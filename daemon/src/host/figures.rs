@@ -1,6 +1,8 @@
 //! Puts together what the host process says of itself. The loop does it when somebody asks, in
 //! microseconds.
 
+use vgpu_link::wire::control::DeviceFacts;
+
 use super::Host;
 use super::ledger::Account;
 use super::workers::Worker;
@@ -32,12 +34,13 @@ impl Host {
     }
 
     fn gpus(&self) -> Vec<GpuFigures> {
-        let gpu = |(ordinal, found): (usize, &crate::desk::Found)| {
+        let gpu = |(ordinal, found): (usize, &DeviceFacts)| {
             let (memory_bytes, memory_used_bytes) = self.ledger.device(ordinal as u32);
             let (name, uuid) = (found.name.to_string(), uuid(&found.uuid));
             GpuFigures { name, uuid, memory_bytes, memory_used_bytes }
         };
-        self.found.iter().enumerate().map(gpu).collect()
+        let found = self.found.iter().flat_map(|found| &found.devices);
+        found.enumerate().map(gpu).collect()
     }
 
     /// One tenant; none if it was taken out of the configuration and has no client left.

@@ -4,6 +4,7 @@
 //! client that says nothing holds up its own worker only.
 
 mod admission;
+mod devices;
 mod ending;
 mod figures;
 mod gauge;
@@ -25,11 +26,12 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use vgpu_link::wire::control::SnapshotReply;
 
 use crate::cli::Arguments;
 use crate::config::{Config, tenant};
 use crate::counts::Counts;
-use crate::desk::{Ask, Found};
+use crate::desk::Ask;
 use crate::device::Source;
 use crate::error::DaemonError;
 use crate::figures::Totals;
@@ -79,7 +81,7 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
         workers: Workers::new(epoch(), &config),
         ledger: Ledger::new(tenants.limits()),
         tenants,
-        found: Vec::new(),
+        found: None,
         metrics: metrics?,
         status: status?,
         totals: Totals::default(),
@@ -129,7 +131,7 @@ struct Host {
     workers: Workers,
     ledger: Ledger,
     /// The devices, once the first worker has found them.
-    found: Vec<Found>,
+    found: Option<SnapshotReply>,
     /// Answers Prometheus.
     metrics: Option<Answering>,
     /// Answers the operator.
@@ -286,7 +288,7 @@ impl Host {
         let Some(worker) = self.workers.of(pid).filter(|worker| !worker.is_ending()) else {
             return;
         };
-        let mut counted = None;
+        let (mut counted, mut opened) = (None, None);
         let heard = worker.desk.receive::<Ask>().and_then(|heard| match (heard, worker.session) {
             (None, _) => Ok(false),
             (Some((Ask::Count(counts), _)), Some(session)) => {
@@ -299,17 +301,19 @@ impl Host {
                     None => Ok(true),
                 }
             }
-            (Some((Ask::Open { found }, _)), None) => Ok(self.ledger.open(sizes(&found))),
+            (Some((Ask::Open, sheet)), None) => {
+                opened = Some(sheet);
+                Ok(true)
+            }
             // A worker without a client has nothing to ask.
             (Some(_), None) => Ok(false),
         });
-        match heard {
-            Ok(true) => {}
-            Ok(false) => worker.expect_end(END_LIMIT),
-            Err(error) => {
-                log::event("worker-failed", &[("worker", &pid), ("because", &log::chain(&error))]);
-                worker.expect_end(END_LIMIT);
-            }
+        let heard = heard.and_then(|heard| opened.map_or(Ok(heard), |sheet| self.opened(sheet)));
+        if let Err(error) = &heard {
+            log::event("worker-failed", &[("worker", &pid), ("because", &log::chain(error))]);
+        }
+        if !heard.unwrap_or(false) {
+            self.workers.of(pid).into_iter().for_each(|worker| worker.expect_end(END_LIMIT));
         }
         if let Some((session, counts)) = counted {
             self.count(pid, session, &counts);
@@ -357,9 +361,4 @@ impl Host {
     fn rest(&mut self) {
         self.rest_until = Some(Instant::now() + REST);
     }
-}
-
-/// The sizes of devices.
-fn sizes(found: &[Found]) -> Vec<u64> {
-    found.iter().map(|device| device.bytes).collect()
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::Host;
 use super::signals::Asked;
 use super::workers::END_LIMIT;
-use super::{Host, sizes};
 use crate::desk::Ask;
 use crate::error::DaemonError;
 
@@ -13,10 +13,10 @@ use crate::error::DaemonError;
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
 
 impl Host {
-    /// Starts the first workers and waits until one of them has opened the devices: what the
-    /// ledger must know of them, only a worker can tell.
+    /// Starts the first worker and waits until it has opened the devices: what the ledger must know
+    /// of them, and what later workers are told, only a worker can ask.
     pub(super) fn open_devices(&mut self) -> Result<(), DaemonError> {
-        self.workers.refill()?;
+        self.workers.start()?;
         let limit = Instant::now() + OPEN_LIMIT;
         while !self.ledger.is_open() {
             // Resting, the host accepts no client.
@@ -39,19 +39,17 @@ impl Host {
             }
         }
         self.rest_until = None;
-        Ok(())
+        self.workers.refill()
     }
 
-    /// Hears what the first workers say of the devices; returns why none can be served.
+    /// Hears what the first worker says of the devices; returns why none can be served.
     fn hear_first(&mut self, pid: u32) -> Result<Option<String>, DaemonError> {
         let Some(worker) = self.workers.of(pid).filter(|worker| !worker.is_ending()) else {
             return Ok(None);
         };
         match worker.desk.receive::<Ask>()? {
-            Some((Ask::Open { found }, _)) => {
-                let is_open = self.ledger.open(sizes(&found));
-                self.found = found;
-                Ok((!is_open).then(|| "without a device".into()))
+            Some((Ask::Open, sheet)) => {
+                Ok((!self.opened(sheet)?).then(|| "without a device".into()))
             }
             _ => {
                 worker.expect_end(END_LIMIT);

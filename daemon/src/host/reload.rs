@@ -62,6 +62,8 @@ impl Host {
         self.tenants.take_over(tenants);
         self.ledger.limit(self.tenants.limits());
         self.workers.configure(&config);
+        // Whoever changed what a GPU is allowed to do says so in this way.
+        self.workers.know(None);
         self.config = config;
         Ok(Reloaded { tenants: changed, for_new_clients, restart_for })
     }

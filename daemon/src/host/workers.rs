@@ -62,12 +62,19 @@ pub(crate) struct Gone {
 }
 
 impl Worker {
-    fn start(epoch: u64, config: &Config) -> Result<Self, DaemonError> {
+    /// Starts one, and tells it what is known of the devices.
+    fn start(
+        epoch: u64,
+        config: &Config,
+        known: Option<BorrowedFd<'_>>,
+    ) -> Result<Self, DaemonError> {
         let (desk, theirs) = Desk::pair()?;
         let process = command(epoch, config)
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(|source| DaemonError::System { verb: "starting a worker", source })?;
+        // Fails only if it is gone already, and is collected then.
+        let _ = desk.send(&Tell::Known, known);
         let (peer, since, counts) = (String::new(), Instant::now(), Counts::default());
         Ok(Self { desk, session: None, peer, since, counts, process, ending: None })
     }
@@ -180,18 +187,30 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Workers {
     epoch: u64,
     config: Config,
+    /// The sheet of the devices, once a worker has found them.
+    known: Option<OwnedFd>,
     all: Vec<Worker>,
 }
 
 impl Workers {
     /// Prepares to start workers; starts none yet.
     pub fn new(epoch: u64, config: &Config) -> Self {
-        Self { epoch, config: config.clone(), all: Vec::new() }
+        Self { epoch, config: config.clone(), known: None, all: Vec::new() }
     }
 
-    fn start(&mut self) -> Result<(), DaemonError> {
-        self.all.push(Worker::start(self.epoch, &self.config)?);
+    /// Starts one more.
+    ///
+    /// # Errors
+    /// [`DaemonError::System`] if the system starts no more processes.
+    pub fn start(&mut self) -> Result<(), DaemonError> {
+        let known = self.known.as_ref().map(AsFd::as_fd);
+        self.all.push(Worker::start(self.epoch, &self.config, known)?);
         Ok(())
+    }
+
+    /// Tells those that start from here on what is known of the devices; with none, they ask.
+    pub fn know(&mut self, sheet: Option<OwnedFd>) {
+        self.known = sheet;
     }
 
     /// Starts workers by another configuration from here on. Those that wait for a client are

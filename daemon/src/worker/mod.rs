@@ -15,7 +15,7 @@ mod touch;
 mod waiters;
 mod watch;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ use vgpu_link::{
 };
 
 use crate::cli::WorkerOptions;
-use crate::desk::{Ask, Desk, Share, Tell, Way};
+use crate::desk::{Ask, Desk, Share, Tell, Way, sheet};
 use crate::device::Lent;
 use crate::error::DaemonError;
 use crate::log;
@@ -64,8 +64,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     let stop = stop::Stop::watch()?;
     let desk = Desk::from_stdin()?;
     // All of the device that does not need a client, so that a client need not wait for it.
-    let opened = options.source().open()?;
-    desk.send(&Ask::Open { found: opened.found() }, None)?;
+    let Some(opened) = open_devices(&desk, options)? else { return Ok(()) };
     let Some((Tell::Serve { session, way }, handed)) = desk.receive_all()? else {
         return Ok(());
     };
@@ -129,6 +128,21 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
         tape.finish();
     }
     Ok(())
+}
+
+/// Opens the devices by what the host process knows of them, and tells it what it does not; `None`
+/// if it is gone.
+fn open_devices(
+    desk: &Desk,
+    options: &WorkerOptions,
+) -> Result<Option<crate::device::Opened>, DaemonError> {
+    let Some((Tell::Known, sheet)) = desk.receive()? else { return Ok(None) };
+    let known = sheet.map(sheet::read).transpose()?;
+    let opened = options.source().open(known.as_ref())?;
+    let found = opened.snapshot().filter(|found| Some(found) != known.as_ref());
+    let sheet = found.as_ref().map(sheet::written).transpose()?;
+    desk.send(&Ask::Open, sheet.as_ref().map(AsFd::as_fd))?;
+    Ok(Some(opened))
 }
 
 /// Says who the client is.
