@@ -43,6 +43,10 @@ pub(crate) struct Counts {
     pub received_bytes: u64,
     /// Bytes of frames to it.
     pub sent_bytes: u64,
+    /// Bytes of copies out of memory that is shared with the client: they are in no frame.
+    pub pinned_received_bytes: u64,
+    /// Bytes of copies into it.
+    pub pinned_sent_bytes: u64,
     /// Answered calls by how long their answers took: bucket `i` holds those of at most
     /// [`BOUNDS_MICROS`]`[i]` and more than the bound before.
     pub latencies: [u64; BOUNDS_MICROS.len() + 1],
@@ -88,17 +92,21 @@ impl Counts {
 
     fn all(&self) -> impl Iterator<Item = u64> + '_ {
         let Self { calls, posts, errors, received_bytes, sent_bytes, latency_micros, .. } = self;
+        let Self { pinned_received_bytes, pinned_sent_bytes, .. } = self;
         let single = [calls, posts, errors, received_bytes, sent_bytes, latency_micros];
+        let single = single.into_iter().chain([pinned_received_bytes, pinned_sent_bytes]);
         let Self { latencies, waits, wait_micros, .. } = self;
-        single.into_iter().chain(latencies).chain(waits).chain(wait_micros).copied()
+        single.chain(latencies).chain(waits).chain(wait_micros).copied()
     }
 
     /// Changes every number, in the order of [`Counts::all`].
     fn each(&mut self, change: impl FnMut(&mut u64)) {
         let Self { calls, posts, errors, received_bytes, sent_bytes, latency_micros, .. } = self;
+        let Self { pinned_received_bytes, pinned_sent_bytes, .. } = self;
         let single = [calls, posts, errors, received_bytes, sent_bytes, latency_micros];
+        let single = single.into_iter().chain([pinned_received_bytes, pinned_sent_bytes]);
         let Self { latencies, waits, wait_micros, .. } = self;
-        single.into_iter().chain(latencies).chain(waits).chain(wait_micros).for_each(change);
+        single.chain(latencies).chain(waits).chain(wait_micros).for_each(change);
     }
 }
 

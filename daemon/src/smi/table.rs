@@ -1,4 +1,5 @@
-//! What the daemon says of itself, as tables for a terminal of 100 columns.
+//! What the daemon says of itself, as tables. 80 columns of a terminal show all of it but the UUIDs
+//! of GPUs and who is at the other end of a connection, which end their lines.
 
 use std::fmt::Write as _;
 
@@ -18,18 +19,22 @@ pub(super) fn screen(figures: &Figures) -> String {
         gpus.row([ordinal.to_string(), gpu.name.clone(), memory, gpu.uuid.clone()]);
     }
     gpus.draw(&mut out);
-    let heads = [("Tenant", false), ("Clients", true), ("GPU", true), ("Memory", true)];
-    let heads = [&heads[..], &MESSAGES].concat();
-    let mut tenants = Table::new(&heads);
-    figures.tenants.iter().for_each(|tenant| self::tenant(&mut tenants, tenant, figures.counting));
+    let heads = [("Tenant", false), ("Clients", true), ("Host memory", true)];
+    let mut tenants = Table::new(&[&heads[..], &[("GPU", true), ("Memory", true)]].concat());
+    figures.tenants.iter().for_each(|tenant| self::tenant(&mut tenants, tenant));
     tenants.draw(&mut out);
+    if figures.counting {
+        let mut messages = Table::new(&MESSAGES);
+        figures.tenants.iter().for_each(|tenant| messages.row(self::messages(tenant)));
+        messages.draw(&mut out);
+    }
     if figures.sessions.is_empty() {
         out.push_str("\nNo clients.\n");
         return out;
     }
     let heads = [("Session", true), ("Tenant", false), ("PID", true), ("Program", false)];
-    let more = [("Since", true), ("Memory", true), ("Calls", true), ("Peer", false)];
-    let mut sessions = Table::new(&[heads, more].concat());
+    let heads = [&heads[..], &[("Since", true), ("Memory", true), ("Host", true)]].concat();
+    let mut sessions = Table::new(&[&heads[..], &[("Calls", true), ("Peer", false)]].concat());
     for session in &figures.sessions {
         sessions.row(self::session(session, figures.counting));
     }
@@ -37,32 +42,46 @@ pub(super) fn screen(figures: &Figures) -> String {
     out
 }
 
-/// Columns of what passed between clients and workers.
-const MESSAGES: [(&str, bool); 5] =
-    [("Calls", true), ("Errors", true), ("Waits", true), ("Received", true), ("Sent", true)];
+/// Columns of what passed between clients and workers, memory that they share included.
+const MESSAGES: [(&str, bool); 6] = [
+    ("Tenant", false),
+    ("Calls", true),
+    ("Errors", true),
+    ("Waits", true),
+    ("Received", true),
+    ("Sent", true),
+];
 
-fn tenant(table: &mut Table, tenant: &TenantFigures, counting: bool) {
+fn messages(tenant: &TenantFigures) -> [String; MESSAGES.len()] {
     let counts = &tenant.counts;
+    [
+        tenant.name.clone(),
+        counts.calls.to_string(),
+        counts.errors.to_string(),
+        counts.waits.iter().sum::<u64>().to_string(),
+        bytes(counts.received_bytes.saturating_add(counts.pinned_received_bytes)),
+        bytes(counts.sent_bytes.saturating_add(counts.pinned_sent_bytes)),
+    ]
+}
+
+fn tenant(table: &mut Table, tenant: &TenantFigures) {
     let clients = match tenant.clients_max {
         Some(most) => format!("{} / {most}", tenant.clients),
         None => tenant.clients.to_string(),
     };
-    let waits: u64 = counts.waits.iter().sum();
-    let passed = [counts.calls.to_string(), counts.errors.to_string(), waits.to_string()]
-        .into_iter()
-        .chain([bytes(counts.received_bytes), bytes(counts.sent_bytes)]);
-    let mut passed: Vec<String> =
-        if counting { passed.collect() } else { vec!["-".into(); MESSAGES.len()] };
-    let mut first = [tenant.name.clone(), clients];
+    let host = match tenant.host_memory_bytes {
+        Some(most) => of(tenant.host_memory_used_bytes, most),
+        None => bytes(tenant.host_memory_used_bytes),
+    };
+    let mut first = [tenant.name.clone(), clients, host];
     // A line for each of its GPUs; what is not the GPU's stands in the first.
     for Memory { gpu, share_bytes, used_bytes } in &tenant.memory {
-        let [name, clients] = std::mem::take(&mut first);
-        let row = vec![name, clients, gpu.to_string(), of(*used_bytes, *share_bytes)];
-        table.row([row, std::mem::take(&mut passed)].concat());
+        let [name, clients, host] = std::mem::take(&mut first);
+        table.row([name, clients, host, gpu.to_string(), of(*used_bytes, *share_bytes)]);
     }
 }
 
-fn session(session: &SessionFigures, counting: bool) -> [String; 8] {
+fn session(session: &SessionFigures, counting: bool) -> [String; 9] {
     let used: u64 = session.memory.iter().map(|memory| memory.used_bytes).sum();
     [
         session.session.to_string(),
@@ -71,6 +90,7 @@ fn session(session: &SessionFigures, counting: bool) -> [String; 8] {
         session.program.clone(),
         time(session.seconds),
         bytes(used),
+        bytes(session.host_memory_used_bytes),
         if counting { session.counts.calls.to_string() } else { "-".into() },
         session.peer.clone(),
     ]
@@ -149,11 +169,14 @@ mod tests {
     fn figures() -> Figures {
         let memory = |gpu, used| Memory { gpu, share_bytes: 16 << 30, used_bytes: used };
         let counts = Counts { calls: 12, waits: [1, 2, 3], sent_bytes: 2048, ..Counts::default() };
+        let counts = Counts { pinned_sent_bytes: 4096, pinned_received_bytes: 5 << 20, ..counts };
         let one = TenantFigures {
             name: "one".into(),
             clients: 1,
             clients_max: Some(8),
             memory: vec![memory(1, 64 << 20), memory(0, 0)],
+            host_memory_bytes: Some(4 << 30),
+            host_memory_used_bytes: 9 << 20,
             counts,
             ..TenantFigures::default()
         };
@@ -165,6 +188,7 @@ mod tests {
             program: "evil\x1b[2Jname".into(),
             seconds: 3_725,
             memory: vec![memory(1, 64 << 20)],
+            host_memory_used_bytes: 9 << 20,
             ..SessionFigures::default()
         };
         let gpu = GpuFigures {
@@ -195,12 +219,15 @@ vgpud 9.9.9, device sim, up 2d07h: 1 of 64 clients
 GPU  Name              Memory  UUID
   0  A GPU  64MiB / 81920MiB  GPU-1
 
-Tenant  Clients  GPU            Memory  Calls  Errors  Waits  Received  Sent
-one       1 / 8    1  64MiB / 16384MiB     12       0      6        0B  2KiB
-                   0     0B / 16384MiB
+Tenant  Clients     Host memory  GPU            Memory
+one       1 / 8  9MiB / 4096MiB    1  64MiB / 16384MiB
+                                   0     0B / 16384MiB
 
-Session  Tenant  PID  Program         Since  Memory  Calls  Peer
-      7  one       9  evil?[2Jname  1h02m   64MiB      0  uid:1 gid:1 pid:9
+Tenant  Calls  Errors  Waits  Received  Sent
+one        12       0      6      5MiB  6KiB
+
+Session  Tenant  PID  Program         Since  Memory  Host  Calls  Peer
+      7  one       9  evil?[2Jname  1h02m   64MiB  9MiB      0  uid:1 gid:1 pid:9
 ";
         // Whatever a guest is called, no more of it than text comes out.
         let shown = screen(&figures());
@@ -215,7 +242,57 @@ Session  Tenant  PID  Program         Since  Memory  Calls  Peer
     #[test]
     fn what_is_not_counted_is_no_zero() {
         let shown = screen(&Figures { counting: false, ..figures() });
-        let line = shown.lines().find(|line| line.starts_with("one")).expect("the tenant");
-        assert!(line.ends_with("-       -      -         -     -"), "{line}");
+        assert!(!shown.contains("Errors"), "{shown}");
+        let line = shown.lines().find(|line| line.ends_with("pid:9")).expect("the client");
+        assert!(line.contains("9MiB      -  uid"), "{line}");
+    }
+
+    #[test]
+    fn eighty_columns_show_all_but_uuids_and_peers() {
+        let busy = Figures { gpus: vec![large_gpu(); 8], ..figures() };
+        let tenant = TenantFigures {
+            name: "students".into(),
+            clients: 64,
+            clients_max: Some(64),
+            memory: vec![Memory { gpu: 63, share_bytes: 288 << 30, used_bytes: 287 << 30 }],
+            host_memory_bytes: Some(1 << 40),
+            host_memory_used_bytes: 1023 << 30,
+            counts: Counts {
+                calls: 99_999_999_999,
+                errors: 999_999,
+                waits: [3_333_333_333; 3],
+                received_bytes: 999 << 40,
+                sent_bytes: 999 << 40,
+                ..Counts::default()
+            },
+            ..TenantFigures::default()
+        };
+        let session = SessionFigures {
+            session: 999_999,
+            peer: "the peer".into(),
+            tenant: Some("students".into()),
+            pid: 4_194_303,
+            program: "llama-server".into(),
+            seconds: 99 * 86_400,
+            memory: tenant.memory.clone(),
+            host_memory_used_bytes: 99 << 30,
+            counts: Counts { calls: 99_999_999, ..Counts::default() },
+            ..SessionFigures::default()
+        };
+        let shown = screen(&Figures { tenants: vec![tenant], sessions: vec![session], ..busy });
+        for line in shown.lines() {
+            let last = ["GPU-", "Peer", "the peer"].into_iter().find_map(|text| line.find(text));
+            let end = last.unwrap_or(line.len());
+            assert!(line[..end].trim_end().len() <= 80, "{}: {line}", line.len());
+        }
+    }
+
+    fn large_gpu() -> GpuFigures {
+        GpuFigures {
+            name: "NVIDIA H100 80GB HBM3 (Simulated)".into(),
+            uuid: "GPU-00000000-0000-0000-0000-000000000000".into(),
+            memory_bytes: 288 << 30,
+            memory_used_bytes: 287 << 30,
+        }
     }
 }

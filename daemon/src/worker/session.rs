@@ -145,6 +145,7 @@ impl<'a> Session<'a> {
         let call = Call { context: header.context, thread: header.thread };
         let answer = &mut self.answer;
         let finish = self.device.answer(&call, header.opcode, payload, bulk, answer);
+        self.waits.copied(header.opcode, payload, answer.status);
         if let Some(finish) = finish.map_err(malformed("request"))? {
             self.later(header, context, finish);
             return Ok(());

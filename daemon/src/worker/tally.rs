@@ -11,9 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use vgpu_abi::cuda::CUmemorytype;
 use vgpu_link::wire::control::NextFunction;
+use vgpu_link::wire::cuda::{NodeCopy, SpanCopy, SpanCopyAsync};
 use vgpu_link::wire::header::HEADER_BYTES;
-use vgpu_link::wire::{Header, Kind, Request};
+use vgpu_link::wire::{Header, Kind, Payload as _, Request};
 use vgpu_link::{Closer, LinkError, Receiver, Sender};
 
 use crate::counts::{Counts, Wait};
@@ -35,6 +37,9 @@ pub(super) struct Tally {
     /// Written by the thread that reads.
     posts: AtomicU64,
     received_bytes: AtomicU64,
+    /// Written by the same thread, which gives copies to the device as well.
+    pinned_received_bytes: AtomicU64,
+    pinned_sent_bytes: AtomicU64,
     answered: Mutex<Answered>,
 }
 
@@ -80,8 +85,13 @@ impl Tally {
 
     fn counts(&self) -> Counts {
         let counts = self.answered().counts.clone();
-        let posts = self.posts.load(Relaxed);
-        Counts { posts, received_bytes: self.received_bytes.load(Relaxed), ..counts }
+        Counts {
+            posts: self.posts.load(Relaxed),
+            received_bytes: self.received_bytes.load(Relaxed),
+            pinned_received_bytes: self.pinned_received_bytes.load(Relaxed),
+            pinned_sent_bytes: self.pinned_sent_bytes.load(Relaxed),
+            ..counts
+        }
     }
 
     fn answered(&self) -> std::sync::MutexGuard<'_, Answered> {
@@ -90,12 +100,29 @@ impl Tally {
     }
 }
 
-/// Counts what messages wait for, where somebody wants to know; else not even the clock is looked
-/// at.
+/// Counts what messages wait for and what they copy, where somebody wants to know; else not even
+/// the clock is looked at.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Waits(pub(super) Option<Arc<Tally>>);
 
 impl Waits {
+    /// Counts the bytes of a message that copies pinned memory, which the device has taken on if
+    /// its status is 0. Runs of graphs are not looked into.
+    pub fn copied(&self, opcode: u32, payload: &[u8], status: u32) {
+        let Some(tally) = self.0.as_ref().filter(|_| status == 0) else { return };
+        let copy = match opcode {
+            SpanCopy::OPCODE => SpanCopy::from_payload(payload).map(|r| r.copy),
+            SpanCopyAsync::OPCODE => SpanCopyAsync::from_payload(payload).map(|r| r.copy),
+            _ => return,
+        };
+        // The device has decoded the same bytes.
+        let Ok(NodeCopy { from, width_bytes, height, depth, .. }) = copy else { return };
+        let bytes = width_bytes.saturating_mul(height).saturating_mul(depth);
+        let to_device = from.kind == CUmemorytype::HOST.0;
+        let count = if to_device { &tally.pinned_received_bytes } else { &tally.pinned_sent_bytes };
+        count.store(count.load(Relaxed).saturating_add(bytes), Relaxed);
+    }
+
     /// Begins a wait.
     pub fn begin(&self) -> Option<Instant> {
         self.0.as_ref().map(|_| Instant::now())

@@ -15,6 +15,7 @@ mod gates;
 mod guests;
 mod host_memory;
 mod life;
+mod limits;
 #[path = "../../../transport/link/tests/made/machine.rs"]
 mod machine;
 mod machines;

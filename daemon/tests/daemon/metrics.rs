@@ -170,6 +170,66 @@ fn the_dashboard_and_the_alerts_use_only_metrics_that_are_exported() {
     }
 }
 
+#[test]
+fn the_dashboard_shows_every_metric_and_the_operators_chapter_explains_it() {
+    let (_daemon, address) = measured(&[]);
+    let text = scrape(address);
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let families: std::collections::BTreeSet<String> = types.map(str::to_owned).collect();
+    let shown = names(include_str!("../../../packaging/monitoring/dashboard.json"));
+    for family in &families {
+        // A histogram is shown by its buckets.
+        let is_shown = shown.contains(family) || shown.contains(&format!("{family}_bucket"));
+        assert!(is_shown, "{family} is on no panel of dashboard.json");
+    }
+    assert_eq!(names(include_str!("../../../docs/operate.md")), families);
+}
+
+/// They go through memory that both sides see, and are in no message.
+#[test]
+fn bytes_of_pinned_copies_are_counted_by_direction_and_refused_ones_are_not() {
+    use vgpu_link::wire::cuda;
+    const BYTES: u64 = 1 << 20;
+    let (daemon, address) = measured(&[]);
+    let mut client = daemon.client();
+    let retain = cuda::DevicePrimaryCtxRetain { dev: 0 };
+    client.context = client.call(&retain).expect("a device").pctx;
+    client.call(&cuda::SpanPin { offset: 0, bytes: BYTES }).expect("in the area");
+    let at = client.call(&cuda::MemAllocV2 { bytesize: BYTES }).expect("room").dptr;
+    let end = |kind, address| cuda::NodeCopyEnd {
+        kind,
+        address,
+        x_bytes: 0,
+        y: 0,
+        z: 0,
+        level: 0,
+        pitch: 1000,
+        height: 4,
+    };
+    let (host, device) = (end(1, 0), end(2, at));
+    let line = |from: &cuda::NodeCopyEnd, to: &cuda::NodeCopyEnd, width_bytes| {
+        let (from, to) = (from.clone(), to.clone());
+        cuda::NodeCopy { from, to, width_bytes, height: 1, depth: 1 }
+    };
+    client.call(&cuda::SpanCopy { copy: line(&host, &device, BYTES) }).expect("pinned");
+    // 900 bytes of each of 4 rows of 2 slices.
+    let rows = cuda::NodeCopy { height: 4, depth: 2, ..line(&device, &host, 900) };
+    client.post_with(&cuda::SpanCopyAsync { copy: rows, stream: 0 }, &[]);
+    client.call(&cuda::StreamSynchronize { stream: 0 }).expect("it is done");
+    let too_long = line(&device, &host, BYTES + 1);
+    client.call(&cuda::SpanCopy { copy: too_long }).expect_err("not pinned");
+    drop(client);
+    daemon.wait_for(&["vgpud: gone"]);
+    let text = scrape(address);
+    for (direction, expected) in [("received", BYTES), ("sent", 900 * 4 * 2)] {
+        let sample =
+            format!("vgpud_pinned_bytes_total{{tenant=\"all\",direction=\"{direction}\"}}");
+        assert_eq!(value(&text, &sample) as u64, expected, "{direction}");
+    }
+    let messages = value(&text, "vgpud_bytes_total{tenant=\"all\",direction=\"received\"}");
+    assert!(messages < 10_000.0, "{messages}");
+}
+
 /// Reads what the operator hears, at a status socket.
 fn status(socket: &std::path::Path) -> String {
     let mut client = std::os::unix::net::UnixStream::connect(socket).expect("somebody listens");

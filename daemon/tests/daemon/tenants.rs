@@ -180,20 +180,6 @@ fn messages_above_the_rate_wait_and_none_is_refused() {
     assert!(took >= Duration::from_millis(480) && took < LIMIT, "{took:?}");
 }
 
-#[test]
-fn no_worker_takes_more_at_once_than_its_tenant_may_have() {
-    let daemon = serve(&[], "host_memory_mib = 64\nmemory_mib = 32", "");
-    let mut client = client_as(&daemon, ALICE);
-    let worker = pid_in(&daemon.wait_for(&["vgpud: client"]), "worker=");
-    client.snapshot();
-    let limits = std::fs::read_to_string(format!("/proc/{worker}/limits")).expect("it is there");
-    let line = limits.lines().find(|line| line.starts_with("Max data size")).expect("Linux");
-    // All of it, and the memory of the simulated GPU, which lies there too.
-    let bytes = ((64 + 32) * MIB).to_string();
-    assert_eq!(line.split_whitespace().filter(|word| **word == bytes).count(), 2, "{line}");
-    alloc(&mut client, 32 * MIB).expect("the whole share");
-}
-
 /// Everything that one tenant could name to reach what is the other's.
 #[test]
 fn nothing_of_one_tenant_is_read_by_another() {

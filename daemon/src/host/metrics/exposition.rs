@@ -135,6 +135,14 @@ fn messages(page: &mut Page, tenants: &[TenantFigures]) {
             value: |counts, way| [counts.received_bytes, counts.sent_bytes][way].to_string(),
         },
         Each {
+            name: "vgpud_pinned_bytes_total",
+            help: "Bytes of copies of pinned memory that is shared with clients, by direction.",
+            label: ("direction", &["received", "sent"]),
+            value: |counts, way| {
+                [counts.pinned_received_bytes, counts.pinned_sent_bytes][way].to_string()
+            },
+        },
+        Each {
             name: "vgpud_waits_total",
             help: "Messages that had to wait, by what for.",
             label: ("for", &Wait::NAMES),
