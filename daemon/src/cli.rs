@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<String>,
 
-    /// Socket to answer `vgpud smi` at (default: status.sock in systemd's runtime directory)
+    /// Socket to answer `vgpud smi` at (default: status.sock in systemd's last runtime directory)
     #[arg(long, value_name = "PATH")]
     pub status: Option<PathBuf>,
 

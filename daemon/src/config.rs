@@ -216,9 +216,8 @@ impl Config {
         let compiled = std::env::var_os("CUDA_CACHE_PATH").filter(|_| self.keeps_tenants_apart());
         let files = tls.into_iter().chain(memory).chain(self.status.clone());
         let files = files.chain(compiled.map(PathBuf::from));
-        let mut all: Vec<PathBuf> = [own("/etc/vgpu"), own("/run/vgpu"), self.file.clone()].into();
-        all.extend(files);
-        all
+        let directories = ["/etc/vgpu", "/run/vgpu", "/run/vgpud"].map(own);
+        directories.into_iter().chain([self.file.clone()]).chain(files).collect()
     }
 
     /// Says whether clients are of tenants, and what one of these leaves must not reach another.

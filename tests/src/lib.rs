@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod cable;
+pub mod chapter;
 pub mod client;
 pub mod cu;
 pub mod gpu;

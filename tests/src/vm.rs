@@ -18,4 +18,4 @@ pub use image::{Image, MACHINE_PACKAGES};
 pub use junction::Junction;
 pub use listing::Listing;
 pub use machine::Vm;
-pub use vsock::{CID, VsockDevice};
+pub use vsock::{CARRIER, CID, DEVICE, VsockDevice};

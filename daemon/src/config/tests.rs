@@ -106,3 +106,13 @@ fn an_address_that_is_none_is_named_with_its_key_and_file() {
     assert!(said.contains("listen") && said.contains("host.toml"), "{said}");
     assert!(source.contains("nix:/a") && error.hint().is_some(), "{source}");
 }
+
+/// What the operator's chapter writes for virtual machines, which no test's host listens at.
+#[test]
+fn the_operators_chapter_names_addresses_that_are_right() {
+    let chapter = include_str!("../../../docs/operate.md");
+    let line = chapter.lines().find(|line| line.contains("\"vsock:")).expect("it has one");
+    let config = load(&["--device", "sim"], line.trim()).expect("right");
+    let any = Uri::Vsock { cid: u32::MAX, port: 6475 };
+    assert_eq!(config.listen, [Config::default_address(), any]);
+}

@@ -16,7 +16,7 @@ use crate::error::DaemonError;
 use crate::figures::Figures;
 
 /// Where the package's service answers.
-const USUAL: &str = "/run/vgpu/status.sock";
+const USUAL: &str = "/run/vgpud/status.sock";
 
 /// What to show, and how.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(crate) struct SmiOptions {
     #[arg(long, conflicts_with = "what")]
     json: bool,
 
-    /// The daemon's status socket (default: as host.toml says, else /run/vgpu/status.sock)
+    /// The daemon's status socket (default: as host.toml says, else /run/vgpud/status.sock)
     #[arg(long, value_name = "PATH")]
     status: Option<PathBuf>,
 }

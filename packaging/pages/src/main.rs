@@ -57,7 +57,7 @@ const DAEMON: Page = Page {
             lines: &[
                 ("/etc/vgpu/host.toml", "the configuration; options outrank it"),
                 ("/run/vgpu/vgpud.sock", "where guests of this machine connect"),
-                ("/run/vgpu/status.sock", "where vgpud smi asks; for root, or the service's user"),
+                ("/run/vgpud/status.sock", "where vgpud smi asks; for root, or the service's user"),
             ],
         },
         Paragraph {

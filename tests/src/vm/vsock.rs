@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -17,6 +17,20 @@ const SOON: Duration = Duration::from_secs(20);
 /// The context id of the guest, that of packaging/examples. The host's is 2, and every guest's is
 /// above.
 pub const CID: u32 = 4;
+
+/// Its options, as docs/operate.md has them.
+pub const CARRIER: &str = "--guest-cid=4 --socket=/run/vgpu/ollama-1.device \
+                           --uds-path=/run/vgpu/ollama-1.vsock";
+
+/// QEMU's options for the device, as docs/operate.md has them.
+pub const DEVICE: &str = "-chardev socket,id=vsock,path=/run/vgpu/ollama-1.device \
+                          -device vhost-user-vsock-pci,chardev=vsock";
+
+/// The words of a line of options, in another directory than the chapter's own.
+fn here(line: &str, directory: &Path) -> Vec<OsString> {
+    let place = |word: &str| word.replace("/run/vgpu", &directory.to_string_lossy());
+    line.split(' ').map(|word| place(word).into()).collect()
+}
 
 /// Is the process that imitates the device; QEMU and it share the guest's memory.
 #[derive(Debug)]
@@ -38,13 +52,11 @@ impl VsockDevice {
         let directory = tempfile::tempdir().map_err(at("creating", "a temporary directory"))?;
         let log = directory.path().join("log");
         let file = File::create(&log).map_err(at("creating", &log))?;
-        let socket = directory.path().join("device.sock");
+        let socket = directory.path().join("ollama-1.device");
         // If this program is killed, the device ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(&program);
-        command.arg(format!("--guest-cid={CID}"));
-        command.arg(format!("--socket={}", socket.display()));
-        command.arg(format!("--uds-path={}", directory.path().join("vsock").display()));
+        command.args(here(CARRIER, directory.path()));
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().map_err(at("opening", &log))?)
@@ -62,16 +74,12 @@ impl VsockDevice {
 
     /// QEMU's options for the device.
     pub fn options(&self) -> Vec<OsString> {
-        let socket = self.directory.path().join("device.sock");
-        let chardev = format!("socket,id=vsock,path={}", socket.display());
-        ["-chardev", &chardev, "-device", "vhost-user-vsock-pci,chardev=vsock"]
-            .map(OsString::from)
-            .to_vec()
+        here(DEVICE, self.directory.path())
     }
 
     /// The Unix socket at which a connection of the guest to this port of its host arrives.
     pub fn socket(&self, port: u32) -> PathBuf {
-        self.directory.path().join(format!("vsock_{port}"))
+        self.directory.path().join(format!("ollama-1.vsock_{port}"))
     }
 }
 

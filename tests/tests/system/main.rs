@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod chapter;
 mod devices;
 mod doctor;
 mod drivers;

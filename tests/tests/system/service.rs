@@ -4,6 +4,7 @@
 
 use std::{fs, path::Path};
 
+use vgpu_tests::chapter::blocks;
 use vgpu_tests::stage;
 use vgpu_tests::system::{Container, Machine as _};
 
@@ -177,9 +178,8 @@ fn a_host_process_that_hangs_is_started_again_and_a_full_unit_keeps_its_hardenin
 #[test]
 fn behind_systemds_socket_a_guest_starts_the_service_and_waits_while_it_is_away() {
     let host = Host::boot("", "");
-    host.sh("cp /usr/share/doc/vgpu-host/examples/vgpud.socket /etc/systemd/system/
-             systemctl stop vgpud
-             systemctl enable --quiet --now vgpud.socket");
+    let [turned_on] = blocks("## Day by day").try_into().expect("the operator's chapter has one");
+    host.sh(&turned_on.text);
     assert_eq!(host.is("ActiveState"), "inactive");
     assert_eq!(host.sh("stat --format='%a %U %G' /run/vgpu/vgpud.sock"), "660 root vgpu\n");
     assert!(host.asks().contains("GPU 0: "), "the first guest starts it");
@@ -191,59 +191,4 @@ fn behind_systemds_socket_a_guest_starts_the_service_and_waits_while_it_is_away(
     assert!(told.contains("GPU 0: "), "{told}");
     assert_eq!(host.sh("systemctl is-active vgpud.socket"), "active\n");
     assert_eq!(host.sh("stat --format='%a %U %G' /run/vgpu/vgpud.sock"), "660 root vgpu\n");
-}
-
-/// The fenced commands below a heading of docs/operate.md, in their order.
-fn commands(heading: &str) -> Vec<String> {
-    let page = fs::read_to_string(stage::repository().join("docs/operate.md")).unwrap();
-    let (_, section) = page.split_once(&format!("## {heading}\n")).expect("it has that heading");
-    let section = section.split("\n## ").next().unwrap();
-    let blocks = section.split("```\n").skip(1).step_by(2);
-    let plain = |block: &str| block.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
-    blocks.map(plain).collect()
-}
-
-/// The chapter's own words, on one machine that is both: what is copied between the two lies there
-/// already, and the packages are installed.
-#[test]
-fn the_operators_chapter_leads_to_a_pair_over_the_network_whose_guests_have_a_share() {
-    let host = Host::boot("", "");
-    host.sh("echo 127.0.0.1 gpu-host >> /etc/hosts
-             groupadd ollama");
-    let [making, issuing, guest] = commands("A pair over the network").try_into().unwrap();
-    host.sh(&making.replace("device = \"nvidia\"", "device = \"sim\""));
-    host.sh(&issuing);
-    host.sh("cp /etc/vgpu/ca/issued/guest-team-a/guest.* /etc/vgpu/tls/");
-    // Both need Ollama; the other tests of this part do them.
-    let is_others = |line: &str| line.starts_with("apt ") || line.starts_with("vgpu-install ");
-    let installed = guest.lines().filter(|line| !is_others(line));
-    let [apt, doctor] = ["apt install", "vgpu-install doctor"].map(|step| guest.contains(step));
-    assert!(apt && doctor, "{guest}");
-    host.sh(&installed.collect::<Vec<_>>().join("\n"));
-    let told = host.asks();
-    assert!(told.contains("GPU 0: "), "{told}");
-    assert_eq!(host.journal("VGPU_EVENT=certified", 1, "VGPU_TENANT"), "team-a");
-    // Nobody's key is more widely readable than the chapter makes it.
-    let modes = host.sh("stat --format='%a %U %G %n' /etc/vgpu/tls/*.key /etc/vgpu/ca/ca.key");
-    assert_eq!(
-        modes,
-        "640 root ollama /etc/vgpu/tls/guest.key\n640 root vgpu /etc/vgpu/tls/host.key\n\
-         600 root root /etc/vgpu/ca/ca.key\n"
-    );
-    // And its tenants, by a reload.
-    let [tenants] = commands("Tenants and quotas").try_into().unwrap();
-    let tenants = tenants.replace("\"ollama\"", "\"root\"").replace("\"students\"]", "\"adm\"]");
-    host.sh(&format!("cat >> /etc/vgpu/host.toml <<'END'\n{tenants}\nEND\nsystemctl reload vgpud"));
-    let changed = host.journal("VGPU_EVENT=reloaded", 1, "VGPU_TENANTS");
-    assert_eq!(changed, "team-a.new,students.new,all.gone");
-    let memory = "vgpu-smi --query-gpu=memory.total --format=csv,noheader";
-    assert_eq!(host.sh(memory), "16384 MiB\n");
-    let shown = host.sh("vgpud smi");
-    assert!(shown.contains("0 of 64 clients") && shown.contains("team-a"), "{shown}");
-    // A certificate of no tenant is refused, and the journal says what was seen.
-    host.sh("vgpud ca issue --tenant other
-             cp /etc/vgpu/ca/issued/guest-other/guest.* /etc/vgpu/tls/");
-    let refused = host.asks();
-    assert!(refused.contains("certificate:other is of no tenant of this host"), "{refused}");
-    host.journal("VGPU_EVENT=refused", 1, "VGPU_BECAUSE");
 }

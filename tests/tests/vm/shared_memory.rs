@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use vgpu_tests::{Vgpud, stage};
+use vgpu_tests::Vgpud;
+use vgpu_tests::chapter::{blocks, headings};
 
 use super::story::{Way, tell};
 use super::{Parts, parts, turn};
@@ -58,8 +59,8 @@ fn over_shared_memory_in_a_file_a_machine_gets_the_gpu_keeps_it_and_gives_every_
 
 #[test]
 fn the_options_of_qemu_are_those_of_the_documents() {
-    let chapter = fs::read_to_string(stage::repository().join("docs/operate.md")).unwrap();
-    for options in [DOORBELL, PLAIN] {
-        assert!(chapter.contains(options), "docs/operate.md has no {options}");
-    }
+    let all = headings().into_iter().flat_map(|heading| blocks(&heading));
+    let options: Vec<String> =
+        all.filter(|block| block.text.starts_with('-')).map(|block| block.text).collect();
+    assert_eq!(options, [DOORBELL, PLAIN]);
 }
