@@ -8,7 +8,9 @@ pub(super) fn describe() -> Value {
     let memory = field("/proc/meminfo", "MemTotal");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    json!({ "cpu": cpu, "cores": cores, "memory": memory, "kernel": kernel.trim() })
+    // What follows the version names who built it.
+    let kernel = kernel.trim().split('-').next();
+    json!({ "cpu": cpu, "cores": cores, "memory": memory, "kernel": kernel })
 }
 
 fn field(path: &str, name: &str) -> String {
