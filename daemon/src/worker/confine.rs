@@ -41,10 +41,13 @@ const MEMORY_MIN: u64 = 2 << 30;
 
 /// Gives up what the worker will not need; what the system cannot take is said in the log. Called
 /// before the first thread, which all others inherit it from, and before the device is opened.
+/// Returns how much memory of its own it may have where its tenant has no limit, in bytes.
 ///
 /// # Errors
 /// [`DaemonError::System`] if the system refuses what every Linux can do.
-pub(crate) fn confine(options: &WorkerOptions) -> Result<(), DaemonError> {
+pub(crate) fn confine(options: &WorkerOptions) -> Result<u64, DaemonError> {
+    // Not to be read any more below.
+    let memory = half_of_memory();
     let failed = || DaemonError::system("confining a worker");
     set_no_new_privs(true).map_err(failed())?;
     lower(Resource::Core, 0)?;
@@ -70,7 +73,7 @@ pub(crate) fn confine(options: &WorkerOptions) -> Result<(), DaemonError> {
     if let Err(error) = calls::limit(has_driver) {
         log::event("not-confined", &[("seccomp", &log::chain(&error))]);
     }
-    Ok(())
+    Ok(memory)
 }
 
 /// Lowers a limit for good; one that is lower already stays.
@@ -135,9 +138,8 @@ pub(crate) fn limit_memory(opened: &Opened, share: &Share, most: u64) -> Result<
     setrlimit(Resource::Data, limit).map_err(DaemonError::system("limiting the memory of a worker"))
 }
 
-/// Half of this machine's memory (proc_meminfo(5)), the most that a worker may have where its
-/// tenant has no limit. Called before [`confine`], after which that cannot be read.
-pub(crate) fn half_of_memory() -> u64 {
+/// Half of this machine's memory (proc_meminfo(5)).
+fn half_of_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.strip_suffix("kB"));
     let kib: u64 = total.and_then(|total| total.trim().parse().ok()).unwrap_or(0);

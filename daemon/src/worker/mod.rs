@@ -59,8 +59,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     // Makes its directory, which is all that the worker may write to from then on.
     let images = Store::open(&options.images());
     log::open();
-    let memory = confine::half_of_memory();
-    confine::confine(options)?;
+    let memory = confine::confine(options)?;
     let stop = stop::Stop::watch()?;
     let desk = Desk::from_stdin()?;
     // All of the device that does not need a client, so that a client need not wait for it.
