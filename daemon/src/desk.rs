@@ -117,6 +117,8 @@ pub(crate) enum Tell {
         session: u64,
         /// How to speak on it.
         way: Way,
+        /// Whether it is in the log.
+        is_told: bool,
     },
     /// Answers `Reserve`.
     Granted(bool),
@@ -194,10 +196,11 @@ impl Payload for Ask {
 impl Payload for Tell {
     fn write(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Serve { session, way } => {
+            Self::Serve { session, way, is_told } => {
                 writer.u8(0);
                 writer.u64(*session);
                 way.write(writer);
+                writer.u8((*is_told).into());
             }
             Self::Granted(granted) => {
                 writer.u8(1);
@@ -232,7 +235,10 @@ impl Payload for Tell {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let malformed = reader.malformed("a message of the host process");
         Ok(match reader.u8()? {
-            0 => Self::Serve { session: reader.u64()?, way: Way::read(reader)? },
+            0 => {
+                let (session, way) = (reader.u64()?, Way::read(reader)?);
+                Self::Serve { session, way, is_told: reader.u8()? == 1 }
+            }
             1 => Self::Granted(reader.u8()? == 1),
             2 => {
                 let (total, free, used) = (reader.u64()?, reader.u64()?, reader.u64()?);

@@ -29,6 +29,8 @@ pub(crate) struct Figures {
     pub draining: bool,
     /// Whether messages are counted: only where `metrics` are configured.
     pub counting: bool,
+    /// Until when the host's certificate is valid, in seconds since 1970; none without one.
+    pub certificate_not_after_seconds: Option<u64>,
     /// The GPUs, by ordinal.
     pub gpus: Vec<GpuFigures>,
     /// What was counted since the start.
@@ -63,6 +65,9 @@ pub(crate) struct Totals {
     pub failed_workers: u64,
     /// Readings of the configuration that were refused.
     pub failed_reloads: u64,
+    /// Lines of the host process that the log lacks.
+    #[serde(default)]
+    pub lost_lines: u64,
 }
 
 /// Connections that were refused, by the reason.

@@ -58,6 +58,7 @@ pub fn main() -> ExitCode {
         Some(cli::Command::Smi(options)) => smi::run(&options),
         None => config::Config::load(&arguments).and_then(|config| host::run(config, arguments)),
     };
+    log::end();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -31,7 +31,7 @@ pub(crate) struct Machine {
     pub silence: Duration,
     /// Into how many slots its memory is divided at most.
     pub slots: usize,
-    /// Who its QEMU or emulator runs as, and so may connect to its socket.
+    /// Who its QEMU or emulator runs as, and so may connect to its socket or own its file.
     pub user: Option<u32>,
 }
 
@@ -122,9 +122,6 @@ pub(crate) enum Problem {
     /// The original device has no memory of ours.
     #[error("the original device has no memory")]
     MibOfStub,
-    /// Nobody connects to a file.
-    #[error("nobody connects to a memory file")]
-    UserOfFile,
     /// An account that this machine does not have.
     #[error(transparent)]
     NoAccount(NoAccount),
@@ -156,7 +153,6 @@ impl MachineError {
             Problem::Mib { .. } => "Write a power of two, such as mib = 64.",
             Problem::MibOfFile => "Leave mib out, and give size= to QEMU's memory-backend-file.",
             Problem::MibOfStub => "Leave mib and slots out.",
-            Problem::UserOfFile => "Leave user out; who may open the file, its own bits say.",
             Problem::NoAccount(missing) => missing.hint(),
             Problem::Slots { .. } => {
                 "Write how many clients the machine has at most, or leave the key out for 64."
@@ -236,7 +232,6 @@ impl Entry {
             Some((slots, _)) => return Err(("slots", Problem::Slots { slots })),
         };
         let user = match self.user {
-            Some(_) if key == "memory" => return Err(("user", Problem::UserOfFile)),
             Some(user) => {
                 Some(user.number(USERS).map_err(|missing| ("user", Problem::NoAccount(missing)))?)
             }
@@ -264,14 +259,14 @@ mod tests {
     fn a_machine_is_read_whole() {
         let text = "[[machine]]\nname = \"a\"\nivshmem = \"/a\"\nmib = 4\nsilence_seconds = 9\n\
                     slots = 8\nuser = \"root\"\n\
-                    [[machine]]\nname = \"b\"\nmemory = \"/b\"\n\
+                    [[machine]]\nname = \"b\"\nmemory = \"/b\"\nuser = 8\n\
                     [[machine]]\nname = \"c\"\nstub = \"/c\"\nuser = 7\n";
         let machines = read(text).expect("right");
         let device = Device::Doorbell { socket: "/a".into(), bytes: 4 << 20 };
         let (silence, user) = (Duration::from_secs(9), Some(0));
         let a = Machine { name: "a".into(), device, silence, slots: 8, user };
         let device = Device::Plain { memory: "/b".into() };
-        let b = Machine { name: "b".into(), device, silence: SILENCE, slots: 64, user: None };
+        let b = Machine { name: "b".into(), device, silence: SILENCE, slots: 64, user: Some(8) };
         let device = Device::Stub { socket: "/c".into() };
         let (silence, user) = (original::SILENCE, Some(7));
         let c = Machine { name: "c".into(), device, silence, slots: 64, user };
@@ -294,7 +289,6 @@ mod tests {
             ("name = \"a\"\nivshmem = \"/b\"\nmib = 3", "mib", "power of two"),
             ("name = \"a\"\nivshmem = \"/b\"\nmib = 0", "mib", "power of two"),
             ("name = \"a\"\nmemory = \"/b\"\nmib = 4", "mib", "what QEMU is told"),
-            ("name = \"a\"\nmemory = \"/b\"\nuser = 0", "user", "nobody connects"),
             ("name = \"a\"\nivshmem = \"/b\"\nuser = \"no such\"", "user", "/etc/passwd"),
             ("name = \"a\"\nmemory = \"/b\"\nsilence_seconds = 0", "silence_seconds", "1 to"),
             ("name = \"a\"\nmemory = \"/b\"\n[[machine]]\nname = \"a\"", "name", "another"),

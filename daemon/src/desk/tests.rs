@@ -48,12 +48,12 @@ fn every_message_arrives_as_sent() {
     let pem = |name: &str| Pem { path: name.into(), text: vec![1; tls::FILE_BYTES_MAX] };
     let (ca, certificate, key) = (pem("/ca"), pem("/certificate"), pem("/key"));
     let way = Way::Tls(Box::new(Credentials { ca, certificate, key }));
-    let serve = Tell::Serve { session: 1, way };
+    let serve = Tell::Serve { session: 1, way, is_told: true };
     ours.send(&serve, None).expect("sent");
     let (heard, _) = theirs.receive::<Tell>().expect("heard").expect("a message");
     assert_eq!(heard, serve);
     let place = Place { offset: 1, lane_bytes: 2, bulk_bytes: 3 };
-    let serve = Tell::Serve { session: 2, way: Way::Slot(place) };
+    let serve = Tell::Serve { session: 2, way: Way::Slot(place), is_told: false };
     let file = || std::fs::File::open("/dev/null").expect("every system has it");
     let files = [file(), file(), file()];
     ours.hand_over(&serve, &files.each_ref().map(AsFd::as_fd)).expect("sent");
@@ -92,9 +92,10 @@ fn a_file_descriptor_travels_beside_its_message() {
     let (ours, theirs) = Desk::pair().expect("a pair");
     let theirs = Desk { socket: theirs, waits: true };
     let (left, right) = std::os::unix::net::UnixStream::pair().expect("a pair");
-    ours.send(&Tell::Serve { session: 3, way: Way::Plain }, Some(right.as_fd())).expect("sent");
+    let serve = Tell::Serve { session: 3, way: Way::Plain, is_told: true };
+    ours.send(&serve, Some(right.as_fd())).expect("sent");
     let (heard, handed) = theirs.receive::<Tell>().expect("heard").expect("a message");
-    assert_eq!(heard, Tell::Serve { session: 3, way: Way::Plain });
+    assert_eq!(heard, serve);
     drop((right, handed.expect("the socket")));
     assert_eq!(std::io::Read::read(&mut &left, &mut [0]).expect("it ended"), 0);
 }

@@ -66,10 +66,13 @@ impl Host {
         self.sessions += 1;
         let session = self.sessions;
         self.totals.connections += 1;
+        let is_told = self.lines.admit(&visitor.peer, Instant::now());
         if self.drain.is_some() {
             let fields: [(&str, &dyn std::fmt::Display); 3] =
                 [("session", &session), ("peer", &visitor.peer), ("because", &"stopping")];
-            log::event("refused", &fields);
+            if is_told {
+                log::event("refused", &fields);
+            }
             self.totals.refused.stopping += 1;
             self.turn_away(visitor, |link| {
                 handshake::goodbye(link, Goodbye::Stopping, "the host is being stopped")
@@ -81,13 +84,15 @@ impl Host {
             Err((refusal, text)) => {
                 let fields: [(&str, &dyn std::fmt::Display); 3] =
                     [("session", &session), ("peer", &visitor.peer), ("because", &text)];
-                log::event("refused", &fields);
+                if is_told {
+                    log::event("refused", &fields);
+                }
                 *reason(&mut self.totals.refused, refusal) += 1;
                 self.turn_away(visitor, |link| handshake::refuse(link, refusal, &text));
                 return;
             }
         };
-        match self.workers.hand_over(&visitor, session) {
+        match self.workers.hand_over(&visitor, session, is_told) {
             Ok(pid) => {
                 let Visitor { peer, seat, .. } = visitor;
                 if let Some(seat) = seat {
@@ -96,12 +101,17 @@ impl Host {
                 let tenant = tenant.map_or("?", |tenant| self.tenants.name(tenant));
                 let fields: [(&str, &dyn std::fmt::Display); 4] =
                     [("session", &session), ("peer", &peer), ("tenant", &tenant), ("worker", &pid)];
-                log::event("client", &fields);
+                match is_told {
+                    true => log::event("client", &fields),
+                    false => self.lines.quieten(session),
+                }
             }
             Err(error) => {
                 self.ledger.close(session);
                 let because = log::chain(&error);
-                log::event("refused", &[("session", &session), ("because", &because)]);
+                if is_told {
+                    log::event("refused", &[("session", &session), ("because", &because)]);
+                }
                 self.totals.refused.no_worker += 1;
                 self.turn_away(visitor, |link| {
                     let text = "the host could not start a worker";
@@ -143,29 +153,35 @@ impl Host {
             }
             Belongs::ByCertificate => Ok(None),
             Belongs::Nowhere => Err(stranger(peer)),
+            Belongs::NoMachine => Err(no_machine(peer)),
         }
     }
 }
 
-/// Does what a worker asks; `None` where no answer is due. A file descriptor may go with the
+/// Does what the worker of a session asks, of which the log tells or not; `None` where no answer is
+/// due. A file descriptor may go with the
 /// answer.
 pub(super) fn answer<'a>(
     ledger: &mut Ledger,
     tenants: &'a Tenants,
-    session: u64,
+    refused: &mut Refused,
+    (session, is_told): (u64, bool),
     ask: Ask,
 ) -> Option<(Tell, Option<BorrowedFd<'a>>)> {
     let tell = match ask {
         Ask::Introduce { pid, name, certificate } => {
             let certificate = certificate.as_ref().map(Text::as_str);
-            return Some(match introduce(ledger, tenants, session, certificate) {
+            return Some(match introduce(ledger, tenants, (session, is_told), certificate) {
                 Ok(tenant) => {
                     ledger.introduce(session, pid, name);
                     let pace = tenants.pace(tenant);
                     (Tell::Admitted(share(ledger, tenants, tenant)), pace.map(AsFd::as_fd))
                 }
                 Err((refusal, text)) => {
-                    log::event("refused", &[("session", &session), ("because", &text)]);
+                    if is_told {
+                        log::event("refused", &[("session", &session), ("because", &text)]);
+                    }
+                    *reason(refused, refusal) += 1;
                     (Tell::TurnedAway { refusal, text: Text::cut(&text) }, None)
                 }
             });
@@ -197,7 +213,7 @@ pub(super) fn answer<'a>(
 fn introduce(
     ledger: &mut Ledger,
     tenants: &Tenants,
-    session: u64,
+    (session, is_told): (u64, bool),
     certificate: Option<&str>,
 ) -> Result<usize, (Refusal, String)> {
     if let Some(tenant) = ledger.tenant(session) {
@@ -207,7 +223,9 @@ fn introduce(
     let tenant = tenants.of_certificate(name);
     let tenant = tenant.ok_or_else(|| stranger(&format!("certificate:{name}")))?;
     admit(ledger, tenants, session, tenant)?;
-    log::event("tenant", &[("session", &session), ("tenant", &tenants.name(tenant))]);
+    if is_told {
+        log::event("tenant", &[("session", &session), ("tenant", &tenants.name(tenant))]);
+    }
     Ok(tenant)
 }
 
@@ -225,6 +243,12 @@ fn admit(
 
 fn stranger(seen: &dyn std::fmt::Display) -> (Refusal, String) {
     (Refusal::Stranger, format!("{seen} is of no tenant of this host"))
+}
+
+/// What is said to a process that came by vsock from this machine, or from the one below it.
+fn no_machine(peer: &Peer) -> (Refusal, String) {
+    let text = "is no virtual machine of this host: a process of the host comes by a unix: address";
+    (Refusal::Stranger, format!("{peer} {text}"))
 }
 
 /// What a client of a tenant may see and use.

@@ -6,9 +6,27 @@ use vgpu_link::wire::control::DeviceFacts;
 use super::Host;
 use super::ledger::Account;
 use super::workers::Worker;
-use crate::figures::{Figures, GpuFigures, Memory, SCHEMA_VERSION, SessionFigures, TenantFigures};
+use crate::figures::{
+    Figures, GpuFigures, Memory, SCHEMA_VERSION, SessionFigures, TenantFigures, Totals,
+};
+use crate::log;
 
 impl Host {
+    /// Answers whoever asks: Prometheus, the operator. A server that has ended is not watched any
+    /// more, as its end would wake the loop over and over.
+    pub(super) fn answer(&mut self, asks: [bool; 2]) {
+        self.measure();
+        let figures = self.figures();
+        let servers = [("metrics", &mut self.metrics), ("status", &mut self.status)];
+        for ((key, server), _) in servers.into_iter().zip(asks).filter(|(_, asks)| *asks) {
+            if server.as_ref().is_some_and(|server| !server.answer(figures.clone())) {
+                *server = None;
+                let remedy = "systemctl reload vgpud starts it again";
+                log::event("no-answers", &[("key", &key), ("try", &remedy)]);
+            }
+        }
+    }
+
     /// Says how things are.
     pub(super) fn figures(&self) -> Figures {
         let waiting = self.workers.waiting();
@@ -27,7 +45,8 @@ impl Host {
             draining: self.drain.is_some(),
             counting: self.config.metrics.is_some(),
             gpus: self.gpus(),
-            totals: self.totals.clone(),
+            totals: Totals { lost_lines: log::lost(), ..self.totals.clone() },
+            certificate_not_after_seconds: self.sockets.certified_until(),
             tenants: tenants.filter_map(|tenant| self.tenant(tenant)).collect(),
             sessions,
         }

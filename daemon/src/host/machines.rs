@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use vgpu_link::pci::ivshmem::{Change, FIRST_BELL, Keeper, Server, introduce};
+use vgpu_link::pci::ivshmem::{Change, Keeper, Server, introduce};
 use vgpu_link::pci::original::Mediator;
 use vgpu_link::{Gate, Peer};
 
@@ -57,8 +57,8 @@ struct Known {
     /// What speaks with its emulator, if it has the original device.
     mediator: Option<Mediator>,
     due: Instant,
-    /// Whether the log has it that the memory is of no use.
-    told: bool,
+    /// Why the memory is of no use, as the log has it already.
+    told: Option<std::io::ErrorKind>,
 }
 
 /// A QEMU that waits for its memory.
@@ -91,7 +91,7 @@ impl Machines {
             let (machine, due) = (machine.clone(), Instant::now());
             let (qemu, coming, shared) = (None, None, None);
             let mut known =
-                Known { machine, server, qemu, coming, shared, mediator, due, told: false };
+                Known { machine, server, qemu, coming, shared, mediator, due, told: None };
             known.resume();
             Ok(known)
         };
@@ -166,7 +166,7 @@ impl Known {
         if let Device::Plain { memory } = &self.machine.device
             && self.shared.as_mut().is_none_or(|shared| !shared.is_still(memory))
         {
-            let found = plain::find(memory);
+            let found = plain::find(memory, self.machine.user);
             let found = found.and_then(|memory| Shared::of(memory, self.machine.slots));
             self.take(found);
         }
@@ -191,7 +191,7 @@ impl Known {
     /// look as with a plain file, until a QEMU comes.
     fn resume(&mut self) {
         let Device::Doorbell { socket, .. } = &self.machine.device else { return };
-        match plain::find(&kept(socket)) {
+        match plain::find(&kept(socket), None) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             found => {
                 let found = found.and_then(|memory| Shared::of(memory, self.machine.slots));
@@ -236,7 +236,7 @@ impl Known {
             Some(coming) if shared::hung_up(&coming.qemu) => coming.qemu = came,
             None if self.qemu.is_none() => {
                 let (path, slots) = (path.to_owned(), self.machine.slots);
-                let make = move || Keeper::make_at(&path, bytes, Some(FIRST_BELL), slots);
+                let make = move || making::memory_at(&path, bytes, slots);
                 match Making::start(make) {
                     Ok(making) => self.coming = Some(Coming { qemu: came, making }),
                     Err(error) => self.take(Err(error)),
@@ -285,11 +285,11 @@ impl Known {
                 let board = shared.keeper.board();
                 let (slots, pinned) = (&board.slots, &board.ring.bulk_bytes());
                 log::event("machine", &[("machine", name), ("slots", slots), ("pinned", pinned)]);
-                (self.shared, self.told) = (Some(shared), false);
+                (self.shared, self.told) = (Some(shared), None);
             }
             Err(error) => {
                 self.shared = None;
-                if !std::mem::replace(&mut self.told, true) {
+                if self.told.replace(error.kind()) != Some(error.kind()) {
                     log::event("no-memory", &[("machine", name), ("because", &error)]);
                 }
             }

@@ -9,6 +9,7 @@ mod ending;
 mod figures;
 mod gauge;
 mod ledger;
+mod lines;
 mod machines;
 pub(crate) mod metrics;
 mod network;
@@ -38,10 +39,12 @@ use crate::figures::Totals;
 use crate::{log, recording};
 use ending::Drain;
 use ledger::Ledger;
+use lines::Lines;
 use machines::Machines;
 #[cfg(fuzzing)]
 pub use machines::fuzzing::Room;
 use metrics::{Answering, Door};
+use opening::Opening;
 #[cfg(test)]
 pub(crate) use pace::Pace;
 use signals::{Asked, Signals};
@@ -88,6 +91,7 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
         counts: Vec::new(),
         began: Instant::now(),
         sessions: 0,
+        lines: Lines::default(),
         failed: 0,
         rest_until: None,
         drain: None,
@@ -95,13 +99,19 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
         config,
         arguments,
     };
-    host.open_devices()?;
+    let Opening::Done { reload } = host.open_devices()? else {
+        host.stop();
+        return Ok(());
+    };
     tenant::check_gpus(&host.config.file, &host.config.tenants, host.ledger.devices())?;
     let device = host.config.device.clone();
     log::event("ready", &[("device", &device.name()), ("gpus", &host.ledger.devices())]);
     // Whoever is told may read the log.
     let status = host.status();
     host.supervisor.ready(status);
+    if reload {
+        host.reload();
+    }
     let served = host.serve();
     let failed = host.stop();
     match device {
@@ -143,6 +153,8 @@ struct Host {
     tenants: Tenants,
     /// Connections so far.
     sessions: u64,
+    /// Which of them are in the log.
+    lines: Lines,
     /// Workers that served a client and ended badly.
     failed: usize,
     /// Set while the host rests.
@@ -184,13 +196,9 @@ impl Host {
             }
             self.collect();
             self.gauge();
+            self.sockets.look();
             if ready.asks.contains(&true) {
-                self.measure();
-            }
-            for (answering, _) in
-                [&self.metrics, &self.status].into_iter().zip(ready.asks).filter(|(_, asks)| *asks)
-            {
-                answering.iter().for_each(|answering| answering.answer(self.figures()));
+                self.answer(ready.asks);
             }
             if self.is_drained() {
                 return Ok(());
@@ -246,7 +254,8 @@ impl Host {
         watched.extend(if rests { Vec::new() } else { self.machines.watched() });
         let machines = self.machines.due().filter(|_| !rests).map(left);
         let (gauge, ending) = (self.gauge_due().map(left), self.workers.due().map(left));
-        let limit = [rest, drain, machines, gauge, ending, self.supervisor.due()];
+        let certificate = self.sockets.due().map(left);
+        let limit = [rest, drain, machines, gauge, ending, certificate, self.supervisor.due()];
         let limit = limit.into_iter().flatten().min();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         match poll(&mut watched, limit.as_ref()) {
@@ -296,7 +305,9 @@ impl Host {
                 Ok(true)
             }
             (Some((ask, _)), Some(session)) => {
-                match admission::answer(&mut self.ledger, &self.tenants, session, ask) {
+                let refused = &mut self.totals.refused;
+                let told = (session, self.lines.tells(session));
+                match admission::answer(&mut self.ledger, &self.tenants, refused, told, ask) {
                     Some((tell, handed)) => worker.desk.send(&tell, handed).map(|()| true),
                     None => Ok(true),
                 }
@@ -347,7 +358,9 @@ impl Host {
             self.machines.ended(session);
             let fields: [(&str, &dyn std::fmt::Display); 4] =
                 [("session", &session), ("worker", pid), ("freed", &freed), ("ended", ended)];
-            log::event("gone", &fields);
+            if self.lines.end(session) {
+                log::event("gone", &fields);
+            }
         } else if gone.is_replaced {
             log::event("idle-worker-replaced", &[("worker", pid)]);
         } else {

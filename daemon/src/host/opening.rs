@@ -12,10 +12,23 @@ use crate::error::DaemonError;
 /// persistence mode needs a second or two for each GPU when nobody else uses it.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
 
+/// What became of the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// The devices are open.
+    Done {
+        /// Whether the configuration is to be read again.
+        reload: bool,
+    },
+    /// A signal has asked for the end.
+    Stopped,
+}
+
 impl Host {
     /// Starts the first worker and waits until it has opened the devices: what the ledger must know
     /// of them, and what later workers are told, only a worker can ask.
-    pub(super) fn open_devices(&mut self) -> Result<(), DaemonError> {
+    pub(super) fn open_devices(&mut self) -> Result<Opening, DaemonError> {
+        let mut reload = false;
         self.workers.start()?;
         let limit = Instant::now() + OPEN_LIMIT;
         while !self.ledger.is_open() {
@@ -24,8 +37,9 @@ impl Host {
             let ready = self.wait()?;
             // A reload is for later, and nobody is served: both others ask for the end.
             if ready.asked.iter().any(|asked| *asked != Asked::Reload) {
-                return Err(DaemonError::NotOpened { ended: "stopped by a signal".into() });
+                return Ok(Opening::Stopped);
             }
+            reload |= ready.asked.contains(&Asked::Reload);
             if Instant::now() >= limit {
                 return Err(DaemonError::NotOpened { ended: format!("silent for {OPEN_LIMIT:?}") });
             }
@@ -39,7 +53,8 @@ impl Host {
             }
         }
         self.rest_until = None;
-        self.workers.refill()
+        self.workers.refill()?;
+        Ok(Opening::Done { reload })
     }
 
     /// Hears what the first worker says of the devices; returns why none can be served.

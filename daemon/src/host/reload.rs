@@ -40,12 +40,12 @@ impl Host {
         tenant::check_gpus(&config.file, &config.tenants, self.ledger.devices())?;
         // The steps that can fail come first, and the last of them changes nothing if it does.
         let tenants = self.tenants.prepare(config.tenants.clone())?;
-        let metrics = (config.metrics != self.config.metrics)
+        let metrics = (config.metrics != self.config.metrics || self.metrics.is_none())
             .then(|| {
                 config.metrics.map(Door::metrics).transpose()?.map(Answering::start).transpose()
             })
             .transpose()?;
-        let status = (config.status != self.config.status)
+        let status = (config.status != self.config.status || self.status.is_none())
             .then(|| {
                 let door = config.status.as_deref().map(Door::status).transpose()?;
                 door.map(Answering::start).transpose()

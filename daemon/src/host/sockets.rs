@@ -1,6 +1,7 @@
 //! The listening sockets: systemd's, those of the configuration, or the usual one.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use listenfd::ListenFd;
 use rustix::net::sockopt::socket_acceptconn;
@@ -78,6 +79,21 @@ impl Sockets {
     /// All of them, to be watched.
     pub fn all(&self) -> &[Socket] {
         &self.all
+    }
+
+    /// Says until when the host's certificate is valid, in seconds since 1970, where it shows one.
+    pub fn certified_until(&self) -> Option<u64> {
+        self.network.until()
+    }
+
+    /// When there is something to look at besides clients.
+    pub fn due(&self) -> Option<Instant> {
+        self.network.due()
+    }
+
+    /// Looks at it, if it is due.
+    pub fn look(&mut self) {
+        self.network.look();
     }
 
     /// Says how a client that came here is to be spoken with.

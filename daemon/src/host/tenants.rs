@@ -30,7 +30,14 @@ pub(crate) enum Belongs {
     ByCertificate,
     /// It is of none.
     Nowhere,
+    /// It came as a virtual machine and is none: a process of this machine, or of the one that this
+    /// machine runs on.
+    NoMachine,
 }
+
+/// The first context id of virtual machines; those below are the hypervisor, a machine itself and
+/// its host (vsock(7)).
+const FIRST_MACHINE: u32 = 3;
 
 impl Tenants {
     /// Takes up the configured tenants; without any, everybody is one tenant `all` without limits.
@@ -78,6 +85,10 @@ impl Tenants {
     /// Finds the tenant of a peer that the system vouches for. A process is looked for by its user
     /// first; its group counts where no tenant names the user.
     pub fn of(&self, peer: &Peer) -> Belongs {
+        // Of such a one the system vouches for neither user nor group, whoever may connect.
+        if matches!(peer, Peer::Machine { cid: ..FIRST_MACHINE }) {
+            return Belongs::NoMachine;
+        }
         if let Some(tenant) = self.open {
             return Belongs::To(tenant);
         }
@@ -152,5 +163,17 @@ mod tests {
         let tenants = Tenants::new(Vec::new()).expect("nothing is limited");
         assert_eq!(tenants.of(&Peer::Process { uid: 7, gid: 7, pid: 7 }), Belongs::To(0));
         assert_eq!((tenants.name(0), tenants.limits()), ("all", vec![Limits::default()]));
+    }
+
+    /// Every process of the host and of its containers could once come by the loopback of vsock,
+    /// past the permissions of the socket.
+    #[test]
+    fn a_process_of_the_host_is_no_virtual_machine_with_tenants_or_without() {
+        for tenants in [tenants(), Tenants::new(Vec::new()).expect("nothing is limited")] {
+            for cid in 0..3 {
+                assert_eq!(tenants.of(&Peer::Machine { cid }), Belongs::NoMachine, "{cid}");
+            }
+            assert!(matches!(tenants.of(&Peer::Machine { cid: 3 }), Belongs::To(_)));
+        }
     }
 }

@@ -277,11 +277,17 @@ impl Workers {
         Ok(())
     }
 
-    /// Hands a connection to a waiting worker, or to a new one; returns its process id.
+    /// Hands a connection to a waiting worker, or to a new one; returns its process id. `is_told`
+    /// says whether the connection is in the log.
     ///
     /// # Errors
     /// [`DaemonError`] if no worker could be had; the connection is closed then.
-    pub fn hand_over(&mut self, visitor: &Visitor, session: u64) -> Result<u32, DaemonError> {
+    pub fn hand_over(
+        &mut self,
+        visitor: &Visitor,
+        session: u64,
+        is_told: bool,
+    ) -> Result<u32, DaemonError> {
         if self.waiting() == 0 {
             self.start()?;
         }
@@ -293,7 +299,7 @@ impl Workers {
         let handed: Vec<BorrowedFd<'_>> =
             iter::once(&visitor.line).chain(&visitor.handed).map(AsFd::as_fd).collect();
         let way = visitor.way.clone();
-        worker.desk.hand_over(&Tell::Serve { session, way }, &handed)?;
+        worker.desk.hand_over(&Tell::Serve { session, way, is_told }, &handed)?;
         worker.session = Some(session);
         (worker.peer, worker.since) = (visitor.peer.to_string(), Instant::now());
         Ok(worker.pid())

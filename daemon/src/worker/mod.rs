@@ -33,7 +33,7 @@ use crate::cli::WorkerOptions;
 use crate::desk::{Ask, Desk, Share, Tell, Way, sheet};
 use crate::device::Lent;
 use crate::error::DaemonError;
-use crate::log;
+use crate::log::{self, Allowance};
 use crate::recording::{Player, Tape, TapedReceiver, TapedSender};
 use crate::store::Store;
 use bank::HostBank;
@@ -45,6 +45,12 @@ use watch::Watch;
 
 /// How long a client may take to introduce itself (design: links).
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Most lines at once that a client may cause in its worker.
+const LINES: u32 = 12;
+
+/// How long until it may cause one more.
+const LINES_TURN: Duration = Duration::from_secs(10);
 
 /// Waits for a client, serves it, and returns when it is gone.
 ///
@@ -64,11 +70,10 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     let desk = Desk::from_stdin()?;
     // All of the device that does not need a client, so that a client need not wait for it.
     let Some(opened) = open_devices(&desk, options)? else { return Ok(()) };
-    let Some((Tell::Serve { session, way }, handed)) = desk.receive_all()? else {
+    let Some((Tell::Serve { session, way, is_told }, handed)) = desk.receive_all()? else {
         return Ok(());
     };
-    let mut handed = handed.into_iter();
-    let Some(client) = handed.next() else { return Ok(()) };
+    let Some((client, handed)) = begin(is_told, handed) else { return Ok(()) };
     stop.cut_off(&client)?;
     // What is recorded is recorded to its end.
     let watch =
@@ -142,6 +147,14 @@ fn open_devices(
     let sheet = found.as_ref().map(sheet::written).transpose()?;
     desk.send(&Ask::Open, sheet.as_ref().map(AsFd::as_fd))?;
     Ok(Some(opened))
+}
+
+/// Begins with a client: takes its connection apart from what else was handed over, and limits what
+/// it may cause in the log.
+fn begin(is_told: bool, handed: Vec<OwnedFd>) -> Option<(OwnedFd, impl Iterator<Item = OwnedFd>)> {
+    log::limit(Allowance::new(if is_told { LINES } else { 0 }, LINES_TURN, Instant::now()));
+    let mut handed = handed.into_iter();
+    Some((handed.next()?, handed))
 }
 
 /// Says who the client is.

@@ -54,6 +54,18 @@ fn check_goodbye(daemon: &Vgpud, healthy: &mut Client, bytes: &[u8], reason: Rea
     healthy.snapshot();
 }
 
+/// The journal takes so many lines of a service and drops the rest, whoever they tell of.
+#[test]
+fn who_comes_over_and_over_does_not_fill_the_log() {
+    let daemon = Vgpud::start(&["--clients-max", "1"]);
+    let served = daemon.client();
+    (0..600).for_each(|_| drop(daemon.raw()));
+    daemon.wait_for(&["vgpud: held-back", "peer=\"uid:", "connects too often"]);
+    drop(served);
+    daemon.wait_for(&["vgpud: lost-lines count="]);
+    daemon.wait_for(&["vgpud: gone session=1 "]);
+}
+
 #[test]
 fn garbage_ends_its_own_connection_with_a_reason() {
     let daemon = Vgpud::start(&[]);

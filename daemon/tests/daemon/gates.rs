@@ -65,6 +65,30 @@ fn the_user_of_a_machine_gets_its_memory_and_nobody_else_does() {
     assert_eq!(memory.permissions().mode() & 0o777, 0o600, "nor by the file");
 }
 
+/// Anybody may make a file in /dev/shm.
+#[test]
+fn a_memory_file_of_another_user_is_a_machine_only_if_that_is_its_user() {
+    for is_named in [false, true] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, memory) = (directory.path().join("host.toml"), directory.path().join("one"));
+        std::fs::File::create(&memory).expect("a file").set_len(BYTES).expect("room");
+        std::os::unix::fs::chown(&memory, Some(QEMU), None).expect("root may");
+        let user = if is_named { format!("user = {QEMU}") } else { String::new() };
+        let text =
+            format!("device = \"sim\"\n[[machine]]\nname = \"one\"\nmemory = {memory:?}\n{user}\n");
+        std::fs::write(&file, text).expect("written");
+        let daemon = Vgpud::spawn(command(directory.path(), &file), directory);
+        if is_named {
+            daemon.wait_for(&["vgpud: machine ", "machine=one"]);
+            continue;
+        }
+        let remedy = format!("user = {QEMU} in its [[machine]]");
+        daemon.wait_for(&["vgpud: no-memory", "machine=one", "another user's", &remedy]);
+        std::os::unix::fs::chown(&memory, Some(0), None).expect("root may");
+        daemon.wait_for(&["vgpud: machine ", "machine=one"]);
+    }
+}
+
 #[test]
 fn no_other_user_takes_the_place_of_the_original_devices_emulator() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -231,7 +231,7 @@ fn bytes_of_pinned_copies_are_counted_by_direction_and_refused_ones_are_not() {
 }
 
 /// Reads what the operator hears, at a status socket.
-fn status(socket: &std::path::Path) -> String {
+pub fn status(socket: &std::path::Path) -> String {
     let mut client = std::os::unix::net::UnixStream::connect(socket).expect("somebody listens");
     client.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
     let mut answer = String::new();

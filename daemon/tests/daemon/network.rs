@@ -223,7 +223,9 @@ fn certificates_name_the_tenant_whose_share_its_clients_have_together() {
 
 #[test]
 fn a_certificate_of_no_tenant_and_one_client_too_many_are_refused_with_the_reason() {
-    let network = Network::start_with(TENANTS, &[]);
+    let place = tempfile::tempdir().expect("a directory");
+    let status = place.path().join("status.sock");
+    let network = Network::start_with(TENANTS, &["--status", status.to_str().expect("UTF-8")]);
     let stranger = network.guest("nobody");
     let Err(error) = Client::at(&network.at, &stranger) else { panic!("a stranger is served") };
     let is_stranger = matches!(error, LinkError::Refused { refusal: Refusal::Stranger, .. });
@@ -234,6 +236,9 @@ fn a_certificate_of_no_tenant_and_one_client_too_many_are_refused_with_the_reaso
     let Err(error) = Client::at(&network.at, &files) else { panic!("a fourth client is served") };
     assert!(matches!(error, LinkError::Refused { refusal: Refusal::Full, .. }), "{error}");
     assert!(error.to_string().contains("tenant research has 3 clients"), "{error}");
+    let told = crate::metrics::status(&status);
+    let counted = r#""refused":{"full":1,"stopping":0,"no_worker":0,"stranger":1}"#;
+    assert!(told.contains(counted), "{told}");
     drop(served);
 }
 
@@ -242,7 +247,21 @@ fn a_certificate_of_no_tenant_and_one_client_too_many_are_refused_with_the_reaso
 fn an_expired_certificate_is_named_with_the_remedy_and_the_tenant_gets_nothing_by_it() {
     let network = Network::start_with(TENANTS, &[]);
     let files = network.guest("team-a");
-    let text = |name: &str| std::fs::read_to_string(network.ca.join(name)).expect("it is made");
+    expire(&network.ca, &files, |params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let uri = format!("{}team-a", vgpu_link::tls::TENANT_URI).try_into().expect("a name");
+        params.subject_alt_names.push(rcgen::SanType::URI(uri));
+    });
+    let Err(error) = Client::at(&network.at, &files) else { panic!("an expired one is served") };
+    let LinkError::Credential { path, .. } = &error else { panic!("{error}") };
+    assert!(*path == files.certificate && error.hint().is_some(), "{error}");
+    assert!(whole(&error).contains("has expired"), "{}", whole(&error));
+    network.client(&network.guest("team-b")).snapshot();
+}
+
+/// Replaces a certificate by one of the same key and CA that ended yesterday.
+fn expire(ca: &Path, files: &Files, change: impl FnOnce(&mut rcgen::CertificateParams)) {
+    let text = |name: &str| std::fs::read_to_string(ca.join(name)).expect("it is made");
     let key = rcgen::KeyPair::from_pem(&text("ca.key")).expect("a key");
     let issuer = rcgen::Issuer::from_ca_cert_pem(&text("ca.pem"), key).expect("a CA");
     let own = std::fs::read_to_string(&files.key).expect("it is issued");
@@ -251,16 +270,49 @@ fn an_expired_certificate_is_named_with_the_remedy_and_the_tenant_gets_nothing_b
     let day = Duration::from_secs(86_400);
     params.not_before = (SystemTime::now() - 3 * day).into();
     params.not_after = (SystemTime::now() - day).into();
-    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-    let uri = format!("{}team-a", vgpu_link::tls::TENANT_URI).try_into().expect("a name");
-    params.subject_alt_names.push(rcgen::SanType::URI(uri));
+    change(&mut params);
     let expired = params.signed_by(&own, &issuer).expect("signed");
     std::fs::write(&files.certificate, expired.pem()).expect("written");
-    let Err(error) = Client::at(&network.at, &files) else { panic!("an expired one is served") };
-    let LinkError::Credential { path, .. } = &error else { panic!("{error}") };
-    assert!(*path == files.certificate && error.hint().is_some(), "{error}");
-    assert!(whole(&error).contains("has expired"), "{}", whole(&error));
-    network.client(&network.guest("team-b")).snapshot();
+}
+
+/// It once kept the whole host from starting, guests of its own machine included.
+#[test]
+fn a_host_whose_certificate_has_expired_serves_its_other_links_and_is_mended_by_a_reload() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ca, config) = secure(directory.path(), "127.0.0.1", "", "");
+    let out = ca.join("issued/host-127.0.0.1");
+    let place = |name: &str| out.join(name);
+    let host =
+        Files { ca: place("ca.pem"), certificate: place("host.pem"), key: place("host.key") };
+    let good = std::fs::read(&host.certificate).expect("it is issued");
+    expire(&ca, &host, |params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        params.subject_alt_names.push(rcgen::SanType::IpAddress(address));
+    });
+    let (at, status) = (free(), directory.path().join("status.sock"));
+    let socket = format!("unix:{}", directory.path().join("vgpud.sock").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+    command.args(["--device", "sim", "--listen", &at.to_string(), "--listen", &socket]);
+    command.arg("--status").arg(&status).arg("--config").arg(config);
+    let daemon = Vgpud::spawn(command, directory);
+    daemon.wait_for(&["vgpud: certificate-not-valid", "host.pem", "has expired", "vgpud ca issue"]);
+    daemon.client().snapshot();
+    let ends = || {
+        let text = crate::metrics::status(&status);
+        let rest = text.split("\"certificate_not_after_seconds\":").nth(1).expect("it is told");
+        rest.split(',').next().expect("a value").parse::<u64>().expect("a time")
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    assert!(ends() < now.as_secs());
+    let files = issue(&ca, "guest", "--tenant", "a");
+    let Err(error) = Client::at(&at, &files) else { panic!("an expired one is trusted") };
+    assert!(whole(&error).contains("its certificate has expired"), "{}", whole(&error));
+    std::fs::write(&host.certificate, good).expect("written");
+    daemon.signal("HUP");
+    daemon.wait_for(&["vgpud: reloaded"]);
+    Client::at(&at, &files).unwrap_or_else(|error| panic!("{error}")).snapshot();
+    assert!(ends() > now.as_secs());
 }
 
 /// An error and its causes.

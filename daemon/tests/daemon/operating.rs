@@ -150,6 +150,27 @@ fn asked_a_second_time_the_daemon_ends_at_once() {
     assert!(daemon.ended().success());
 }
 
+/// A stop while a driver takes its seconds to open was a failed start, and a reload was forgotten.
+#[test]
+fn what_is_asked_while_the_devices_open_is_done() {
+    for signal in ["TERM", "HUP"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("host.toml");
+        write(&file, directory.path(), &["vgpud.sock"], "clients_max = 2");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
+        command.arg("--config").arg(&file);
+        let mut daemon = Vgpud::launch(command, directory);
+        // The next that it does is to start a worker and to wait for it.
+        daemon.wait_for(&["vgpud: listening"]);
+        daemon.signal(signal);
+        if signal == "HUP" {
+            daemon.wait_for(&["vgpud: reloaded"]);
+            daemon.signal("TERM");
+        }
+        assert!(daemon.ended().success(), "{signal}");
+    }
+}
+
 /// A socket at which a daemon tells what systemd would hear.
 fn notified(command: &mut Command, directory: &Path) -> UnixDatagram {
     let place = directory.join("notify.sock");

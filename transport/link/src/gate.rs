@@ -6,10 +6,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
-use crate::{Access, LinkError, unix};
+use crate::{Access, LinkError, unix, vouched};
 
 /// The socket is open to every user. A service may give it neither to another user nor to a group
 /// that it is no member of, so its bits could not let the right one in alone: the gate does.
@@ -35,9 +34,8 @@ impl Gate {
 
     /// Says whether who connected may stay. One whom the system does not name may not.
     pub fn admits(&mut self, connection: impl AsFd) -> bool {
-        let Ok(peer) = socket_peercred(connection) else { return false };
-        let uid = peer.uid.as_raw();
-        if peer.uid.is_root() || uid == self.user.unwrap_or_else(|| geteuid().as_raw()) {
+        let Ok(vouched::Process { uid, .. }) = vouched::process(connection) else { return false };
+        if uid == 0 || uid == self.user.unwrap_or_else(|| geteuid().as_raw()) {
             return true;
         }
         if self.told.len() < TOLD_MAX && self.told.insert(uid) {

@@ -47,6 +47,7 @@ mod unix;
 mod upgrade;
 mod uri;
 mod vanished;
+mod vouched;
 mod vsock;
 
 use std::os::fd::BorrowedFd;

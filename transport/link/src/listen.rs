@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{socket_domain, socket_peercred};
+use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, SocketFlags};
 use socket2::SockRef;
 
-use crate::{LinkError, Uri, tcp, unix, vsock};
+use crate::{LinkError, Uri, tcp, unix, vouched, vsock};
 
 /// Who may connect to a listening socket in the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,9 +162,8 @@ impl AsFd for Listener {
 /// Asks the system who is at the other end of a socket.
 fn peer(socket: &OwnedFd) -> io::Result<Peer> {
     if socket_domain(socket)? == AddressFamily::UNIX {
-        let process = socket_peercred(socket)?;
-        let pid = process.pid.as_raw_nonzero().get().unsigned_abs();
-        return Ok(Peer::Process { uid: process.uid.as_raw(), gid: process.gid.as_raw(), pid });
+        let vouched::Process { uid, gid, pid } = vouched::process(socket)?;
+        return Ok(Peer::Process { uid, gid, pid });
     }
     let address = SockRef::from(socket).peer_addr()?;
     address

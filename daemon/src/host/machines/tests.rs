@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 
 use rustix::event::{Timespec, poll};
+use vgpu_link::pci::ivshmem::FIRST_BELL;
 
 use super::*;
 
@@ -25,7 +26,7 @@ fn machine(directory: &Path, qemu: UnixStream) -> (Known, PathBuf, Sender<()>) {
     });
     let coming = Some(Coming { qemu: qemu.into(), making: making.expect("a thread") });
     let (due, mediator, shared) = (Instant::now(), None, None);
-    let known = Known { machine, server, qemu: None, coming, shared, mediator, due, told: false };
+    let known = Known { machine, server, qemu: None, coming, shared, mediator, due, told: None };
     (known, socket, go)
 }
 

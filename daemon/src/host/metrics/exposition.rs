@@ -45,6 +45,13 @@ pub(super) fn text(figures: &Figures) -> String {
     page.one("vgpud_failed_workers_total", "counter", help, totals.failed_workers);
     let help = "Configurations that were refused when they were read again.";
     page.one("vgpud_failed_reloads_total", "counter", help, totals.failed_reloads);
+    let help = "Lines of the host process that the log lacks.";
+    page.one("vgpud_lost_lines_total", "counter", help, totals.lost_lines);
+    let (name, help) = ("vgpud_certificate_not_after_seconds", "When the host's certificate ends.");
+    page.family(name, "gauge", help);
+    if let Some(seconds) = figures.certificate_not_after_seconds {
+        page.sample(name, &[], seconds);
+    }
     gpus(&mut page, figures);
     shares(&mut page, &figures.tenants);
     messages(&mut page, &figures.tenants);

@@ -108,17 +108,41 @@ impl Answering {
         Ok(Self { asked, figures })
     }
 
-    /// Answers the server if it has asked.
-    pub fn answer(&self, figures: Figures) {
+    /// Answers the server if it has asked; says whether it is still there.
+    pub fn answer(&self, figures: Figures) -> bool {
         let mut bytes = [0; 16];
-        while std::io::Read::read(&mut &self.asked, &mut bytes).is_ok_and(|count| count > 0) {}
+        let said = loop {
+            match std::io::Read::read(&mut &self.asked, &mut bytes) {
+                Ok(1..) => {}
+                said => break said,
+            }
+        };
         // Fails if an answer lies there that nobody has waited for.
         let _ = self.figures.try_send(figures);
+        said.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
 impl AsFd for Answering {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.asked.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its end stays readable: the host's loop once turned without rest when its thread had ended.
+    #[test]
+    fn a_server_whose_thread_ended_is_told_from_one_that_asks() {
+        let (asked, asks) = UnixStream::pair().expect("sockets");
+        asked.set_nonblocking(true).expect("a socket");
+        let (figures, _answers) = sync_channel(1);
+        let answering = Answering { asked, figures };
+        std::io::Write::write_all(&mut &asks, b"?").expect("it is heard");
+        assert!(answering.answer(Figures::default()), "it asks");
+        drop(asks);
+        assert!(!answering.answer(Figures::default()), "it has ended");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
@@ -20,6 +21,15 @@ use crate::LinkError;
 
 /// Largest file of certificates: 16 KiB, ten of a private CA.
 pub const FILE_BYTES_MAX: usize = 16 << 10;
+
+/// What our certificate is called where it is of no use.
+const CERTIFICATE: &str = "certificate";
+
+/// After the last moment that a certificate can name, the end of the year 9999 (RFC 5280, 4.1.2.5).
+const NEVER: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(300_000_000_000));
+
+/// A chain of certificates, and what is wrong with its first.
+type Examined = (Vec<CertificateDer<'static>>, Option<webpki::Error>);
 
 /// Names the files of one side.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -86,7 +96,7 @@ impl Credentials {
 
     /// Prepares the guest's side.
     pub(super) fn client(&self) -> Result<ClientConfig, LinkError> {
-        let chain = self.chain(KeyUsage::client_auth())?;
+        let chain = self.dated_chain(KeyUsage::client_auth())?;
         let provider = Arc::new(provider());
         let builder = tls13(ClientConfig::builder_with_provider(Arc::clone(&provider)));
         let mut config = builder
@@ -97,7 +107,8 @@ impl Credentials {
         Ok(config)
     }
 
-    /// Prepares the host's side.
+    /// Prepares the host's side. Whether its certificate is out of date, guests see for themselves,
+    /// and say with the remedy: other links need none.
     ///
     /// # Errors
     /// [`LinkError::Credential`], which names the file and what is wrong with it.
@@ -117,12 +128,31 @@ impl Credentials {
         Ok(config)
     }
 
-    /// Checks whether a host can serve with them.
+    /// Checks whether a host can serve with them, dates aside.
     ///
     /// # Errors
     /// [`LinkError::Credential`], which names the file and what is wrong with it.
     pub fn check_host(&self) -> Result<(), LinkError> {
         self.server().map(drop)
+    }
+
+    /// Checks whether a host's certificate is valid today.
+    ///
+    /// # Errors
+    /// [`LinkError::Credential`] if it has expired or is not valid yet, or as
+    /// [`Credentials::check_host`].
+    pub fn check_date(&self) -> Result<(), LinkError> {
+        self.dated_chain(KeyUsage::server_auth()).map(drop)
+    }
+
+    /// Says until when a host's certificate is valid, in seconds since 1970; `None` if it never
+    /// ends, or is none.
+    pub fn not_after(&self) -> Option<u64> {
+        let (_, problem) = self.examined(KeyUsage::server_auth(), NEVER).ok()?;
+        match problem {
+            Some(webpki::Error::CertExpired { not_after, .. }) => Some(not_after.as_secs()),
+            _ => None,
+        }
     }
 
     fn roots(&self) -> Result<RootCertStore, LinkError> {
@@ -137,21 +167,40 @@ impl Credentials {
         problem::credential("certificate of the CA", &self.ca.path, problem::NOT_A_CA)
     }
 
-    /// Reads our certificate, and checks what the peer would refuse it for.
+    /// Reads our certificate, and checks what the peer would refuse it for, dates aside.
     fn chain(&self, usage: KeyUsage) -> Result<Vec<CertificateDer<'static>>, LinkError> {
-        let what = "certificate";
-        let chain = certificates(&self.certificate, what)?;
-        let failed = |problem| problem::credential(what, &self.certificate.path, problem);
-        let ours = EndEntityCert::try_from(&chain[0]).map_err(|_| failed(problem::NOT_PEM))?;
-        // Whether the peer's CA is the one that made ours, the peer knows.
-        let algorithms = ring::default_provider().signature_verification_algorithms.all;
-        let now = UnixTime::now();
-        match ours.verify_for_usage(algorithms, &[], &[], now, usage, None, None) {
-            Err(webpki::Error::CertExpired { .. }) => Err(failed(problem::EXPIRED)),
-            Err(webpki::Error::CertNotValidYet { .. }) => Err(failed(problem::NOT_YET)),
-            Err(webpki::Error::RequiredEkuNotFoundContext(_)) => Err(failed(problem::WRONG_USE)),
-            _ => Ok(chain),
+        match self.examined(usage, UnixTime::now())? {
+            (_, Some(webpki::Error::RequiredEkuNotFoundContext(_))) => {
+                Err(self.unusable(problem::WRONG_USE))
+            }
+            (chain, _) => Ok(chain),
         }
+    }
+
+    /// Reads our certificate, and checks what the peer would refuse it for.
+    fn dated_chain(&self, usage: KeyUsage) -> Result<Vec<CertificateDer<'static>>, LinkError> {
+        match self.examined(usage, UnixTime::now())? {
+            (_, Some(webpki::Error::CertExpired { .. })) => Err(self.unusable(problem::EXPIRED)),
+            (_, Some(webpki::Error::CertNotValidYet { .. })) => {
+                Err(self.unusable(problem::NOT_YET))
+            }
+            _ => self.chain(usage),
+        }
+    }
+
+    /// Reads our certificate, and what is wrong with it at a time. Whether the peer's CA is the one
+    /// that made it, the peer knows.
+    fn examined(&self, usage: KeyUsage, at: UnixTime) -> Result<Examined, LinkError> {
+        let chain = certificates(&self.certificate, CERTIFICATE)?;
+        let ours = EndEntityCert::try_from(&chain[0]);
+        let ours = ours.map_err(|_| self.unusable(problem::NOT_PEM))?;
+        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        let problem = ours.verify_for_usage(algorithms, &[], &[], at, usage, None, None).err();
+        Ok((chain, problem))
+    }
+
+    fn unusable(&self, problem: problem::Problem) -> LinkError {
+        problem::credential(CERTIFICATE, &self.certificate.path, problem)
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, LinkError> {
