@@ -95,6 +95,9 @@ pub(crate) enum Command {
     /// Serves one client; started by the host process only.
     #[command(hide = true)]
     Worker(WorkerOptions),
+    /// Has the connections that the host process closes; started by it only.
+    #[command(hide = true)]
+    Porter,
     /// Lists the kernels that a device gets from a library, fat binary, cubin or PTX file.
     Kernels(KernelsOptions),
     /// Lists the frames that were recorded, client by client.

@@ -52,6 +52,7 @@ pub fn main() -> ExitCode {
     };
     let ended = match arguments.command {
         Some(cli::Command::Worker(options)) => worker::run(&options),
+        Some(cli::Command::Porter) => host::gather(),
         Some(cli::Command::Kernels(options)) => inspect::run(&options),
         Some(cli::Command::Recording(options)) => recording::list(&options),
         Some(cli::Command::Ca(command)) => ca::run(&command),

@@ -3,11 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use rustix::net::{SendFlags, send};
 use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{Reason as Goodbye, Refusal};
 use vgpu_link::{
-    Arrival, Link, LinkError, MemoryStream, Peer, Sender, Stream, StreamLink, handshake,
-    socket_link, tls,
+    Arrival, Link, LinkError, MemoryStream, Peer, Sender, Stream, StreamLink, handshake, tls,
 };
 
 use super::Host;
@@ -94,7 +94,11 @@ impl Host {
         };
         match self.workers.hand_over(&visitor, session, is_told) {
             Ok(pid) => {
-                let Visitor { peer, seat, .. } = visitor;
+                let Visitor { line, peer, way, seat, .. } = visitor;
+                self.workers.hold(pid, line);
+                if matches!(way, Way::Tls(_)) {
+                    self.strangers.came(session, Instant::now());
+                }
                 if let Some(seat) = seat {
                     self.machines.grant(seat, session);
                 }
@@ -131,20 +135,18 @@ impl Host {
         match (way, seat) {
             (Way::Tls(_), _) => tls::refuse(&line),
             (_, Some(seat)) => self.machines.refuse(&seat, &written(words)),
+            // A fresh socket has room for the few bytes; a client that is gone needs no answer.
             (_, None) => {
-                let mut link = socket_link(line);
-                link.wait_until(Some(Instant::now()));
-                // A fresh socket has room for the few bytes; a client that is gone needs no answer.
-                let _ = words(&mut link);
+                let _ = send(&line, &written(words), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             }
         }
+        self.closing.close(line);
     }
 
     /// Finds a client's tenant and opens its account; `None` where its certificate will say.
     fn admit(&mut self, session: u64, peer: &Peer) -> Result<Option<usize>, (Refusal, String)> {
         if self.workers.is_full() {
-            let text = format!("{} clients are served, and no more may be", self.workers.serving());
-            return Err((Refusal::Full, text));
+            return Err(full());
         }
         match self.tenants.of(peer) {
             Belongs::To(tenant) => {
@@ -158,20 +160,29 @@ impl Host {
     }
 }
 
+/// Refuses one that came when all places were taken.
+pub(super) fn full() -> (Refusal, String) {
+    (Refusal::Full, "as many clients are served as may be (clients_max)".into())
+}
+
 /// Does what the worker of a session asks, of which the log tells or not; `None` where no answer is
-/// due. A file descriptor may go with the
-/// answer.
+/// due. A file descriptor may go with the answer. A client is refused when it introduces itself if
+/// there is no room for it (`is_full`).
 pub(super) fn answer<'a>(
     ledger: &mut Ledger,
     tenants: &'a Tenants,
     refused: &mut Refused,
     (session, is_told): (u64, bool),
     ask: Ask,
+    is_full: bool,
 ) -> Option<(Tell, Option<BorrowedFd<'a>>)> {
     let tell = match ask {
         Ask::Introduce { pid, name, certificate } => {
             let certificate = certificate.as_ref().map(Text::as_str);
-            return Some(match introduce(ledger, tenants, (session, is_told), certificate) {
+            let met = if is_full { Err(full()) } else { Ok(()) };
+            let met =
+                met.and_then(|()| introduce(ledger, tenants, (session, is_told), certificate));
+            return Some(match met {
                 Ok(tenant) => {
                     ledger.introduce(session, pid, name);
                     let pace = tenants.pace(tenant);
@@ -269,7 +280,7 @@ fn reason(refused: &mut Refused, refusal: Refusal) -> &mut u64 {
 }
 
 /// The bytes of a short frame.
-fn written(words: impl FnOnce(&mut dyn Sender) -> Result<(), LinkError>) -> Vec<u8> {
+pub(super) fn written(words: impl FnOnce(&mut dyn Sender) -> Result<(), LinkError>) -> Vec<u8> {
     let (ours, theirs) = MemoryStream::pair();
     let now = Some(Instant::now());
     let (mut link, mut frame) = (StreamLink::new(ours), vec![0; LAST_WORDS_BYTES_MAX]);

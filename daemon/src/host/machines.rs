@@ -5,25 +5,27 @@
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod making;
+mod meeting;
 mod plain;
 mod shared;
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use vgpu_link::pci::ivshmem::{Change, Keeper, Server, introduce};
+use rustix::io::Errno;
+use vgpu_link::pci::ivshmem::{Change, Server};
 use vgpu_link::pci::original::Mediator;
-use vgpu_link::{Gate, Peer};
+use vgpu_link::wire::control::Refusal;
+use vgpu_link::{Gate, Peer, handshake};
 
-use super::admission::{Seat, Visitor};
+use super::admission::{Seat, Visitor, written};
 use crate::config::account;
-use crate::config::machine::{Device, Machine, kept};
+use crate::config::machine::{Device, Machine};
 use crate::desk::Way;
 use crate::error::DaemonError;
 use crate::log;
-use making::{Making, give_back};
+use meeting::Coming;
 use shared::{DEAF, Shared};
 
 /// How often a memory is looked at that nobody can ring for: 20 ms, the most that a new client
@@ -43,6 +45,17 @@ const RUNG_ONLY: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub(super) struct Machines(Vec<Known>);
 
+/// What a look at the machines brought.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// Clients that came.
+    pub came: Vec<Visitor>,
+    /// Connections that are over, to be closed where that holds nobody up.
+    pub left: Vec<OwnedFd>,
+    /// Whether the system lacks what a machine asked for: the host has to rest.
+    pub lacks: bool,
+}
+
 /// One machine.
 #[derive(Debug)]
 struct Known {
@@ -59,13 +72,10 @@ struct Known {
     due: Instant,
     /// Why the memory is of no use, as the log has it already.
     told: Option<std::io::ErrorKind>,
-}
-
-/// A QEMU that waits for its memory.
-#[derive(Debug)]
-struct Coming {
-    qemu: OwnedFd,
-    making: Making,
+    /// Connections of its QEMU, or of others, that are over.
+    left: Vec<OwnedFd>,
+    /// Whether the system had no descriptor, or no memory, for somebody who came.
+    lacks: bool,
 }
 
 impl Machines {
@@ -88,10 +98,7 @@ impl Machines {
             if server.is_some() || mediator.is_some() {
                 log::event("listening", &[("machine", &machine.name)]);
             }
-            let (machine, due) = (machine.clone(), Instant::now());
-            let (qemu, coming, shared) = (None, None, None);
-            let mut known =
-                Known { machine, server, qemu, coming, shared, mediator, due, told: None };
+            let mut known = Known::new(machine.clone(), server, mediator);
             known.resume();
             Ok(known)
         };
@@ -108,12 +115,17 @@ impl Machines {
         self.0.iter().map(|known| known.due).min()
     }
 
-    /// Looks at the machines that are due, or at all if one of them woke the loop; returns the
-    /// clients that came.
-    pub fn turn(&mut self, woken: bool) -> Vec<Visitor> {
-        let now = Instant::now();
-        let due = self.0.iter_mut().enumerate().filter(|(_, known)| woken || known.due <= now);
-        due.flat_map(|(number, known)| known.turn(number, now)).collect()
+    /// Looks at the machines that are due, or at all if one of them woke the loop.
+    pub fn turn(&mut self, woken: bool) -> Turn {
+        let (mut turn, now) = (Turn::default(), Instant::now());
+        for (number, known) in self.0.iter_mut().enumerate() {
+            if woken || known.due <= now {
+                turn.came.extend(known.turn(number, now));
+            }
+            turn.left.append(&mut known.left);
+            turn.lacks |= std::mem::take(&mut known.lacks);
+        }
+        turn
     }
 
     /// Lets a client begin whose worker has its slot.
@@ -145,6 +157,21 @@ impl Machines {
 }
 
 impl Known {
+    fn new(machine: Machine, server: Option<Server>, mediator: Option<Mediator>) -> Self {
+        Self {
+            machine,
+            server,
+            qemu: None,
+            coming: None,
+            shared: None,
+            mediator,
+            due: Instant::now(),
+            told: None,
+            left: Vec::new(),
+            lacks: false,
+        }
+    }
+
     fn watched(&self) -> Vec<PollFd<'_>> {
         let server = self.server.iter().map(|server| PollFd::new(server, PollFlags::IN));
         // It never says anything that we would read.
@@ -159,8 +186,18 @@ impl Known {
     fn turn(&mut self, number: usize, now: Instant) -> Vec<Visitor> {
         if let Some(mediator) = &self.mediator {
             self.due = now + RUNG_ONLY;
+            self.left.extend(mediator.left());
             let came = std::iter::from_fn(|| mediator.accept());
-            return came.map(Visitor::by_socket).collect();
+            let came = came.map(Visitor::by_socket).collect();
+            if mediator.is_over() {
+                self.mediator = None;
+                let because = "its thread has ended";
+                log::event(
+                    "machine-lost",
+                    &[("machine", &self.machine.name), ("because", &because)],
+                );
+            }
+            return came;
         }
         self.meet();
         if let Device::Plain { memory } = &self.machine.device
@@ -185,95 +222,6 @@ impl Known {
         let changes = shared.keeper.turn(now);
         let changes = changes.map_err(|source| self.lose(&source)).unwrap_or_default();
         changes.into_iter().filter_map(|change| self.change(number, change)).collect()
-    }
-
-    /// Finds the memory again that a QEMU has of the daemon before us. Its bells are lost, so we
-    /// look as with a plain file, until a QEMU comes.
-    fn resume(&mut self) {
-        let Device::Doorbell { socket, .. } = &self.machine.device else { return };
-        match plain::find(&kept(socket), None) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            found => {
-                let found = found.and_then(|memory| Shared::of(memory, self.machine.slots));
-                self.take(found);
-            }
-        }
-    }
-
-    /// Meets a QEMU that came, and notices one that went.
-    fn meet(&mut self) {
-        let Device::Doorbell { socket, bytes } = &self.machine.device else { return };
-        let (path, bytes) = (kept(socket), *bytes);
-        if self.qemu.as_ref().is_some_and(shared::hung_up) {
-            // Nobody has it any more; a file that stays is replaced by the next one's.
-            let _ = std::fs::remove_file(&path);
-            self.forget();
-            log::event("machine-gone", &[("machine", &self.machine.name)]);
-        }
-        if let Some(came) = self.accept() {
-            self.receive(came, &path, bytes);
-        }
-        if let Some(made) = self.coming.as_ref().and_then(|coming| coming.making.take())
-            && let Some(Coming { qemu, .. }) = self.coming.take()
-        {
-            self.introduce(qemu, made, &path);
-        }
-    }
-
-    /// Accepts a QEMU, if one waits that may come.
-    fn accept(&mut self) -> Option<OwnedFd> {
-        self.server.as_mut()?.accept().unwrap_or_else(|error| {
-            let name = &self.machine.name;
-            log::event("cannot-accept", &[("machine", name), ("because", &error)]);
-            None
-        })
-    }
-
-    /// Has a memory made for a QEMU.
-    fn receive(&mut self, came: OwnedFd, path: &Path, bytes: u64) {
-        match &mut self.coming {
-            // Nobody has seen it yet, so it is as good for the next one.
-            Some(coming) if shared::hung_up(&coming.qemu) => coming.qemu = came,
-            None if self.qemu.is_none() => {
-                let (path, slots) = (path.to_owned(), self.machine.slots);
-                let make = move || making::memory_at(&path, bytes, slots);
-                match Making::start(make) {
-                    Ok(making) => self.coming = Some(Coming { qemu: came, making }),
-                    Err(error) => self.take(Err(error)),
-                }
-            }
-            // Memory is one machine's: whoever comes second is another.
-            _ => {
-                let name = &self.machine.name;
-                log::event("machine-refused", &[("machine", name), ("because", &"taken")]);
-            }
-        }
-    }
-
-    /// Gives a QEMU the memory that was made for it.
-    fn introduce(&mut self, qemu: OwnedFd, made: std::io::Result<Keeper>, path: &Path) {
-        self.forget();
-        if shared::hung_up(&qemu) {
-            let _ = std::fs::remove_file(path);
-            made.into_iter().for_each(give_back);
-            return log::event("machine-gone", &[("machine", &self.machine.name)]);
-        }
-        let made = made.and_then(Shared::rung).and_then(|shared| {
-            introduce(&qemu, shared.keeper.as_fd(), shared.bells())?;
-            Ok(shared)
-        });
-        if made.is_ok() {
-            self.qemu = Some(qemu);
-        }
-        self.take(made);
-    }
-
-    /// Forgets a machine's memory, and who had it; its workers end.
-    fn forget(&mut self) {
-        self.qemu = None;
-        if let Some(shared) = self.shared.take() {
-            give_back(shared.into_keeper());
-        }
     }
 
     /// Begins with a memory, or says once why not.
@@ -317,8 +265,21 @@ impl Known {
             }
             Change::Came(slot) => slot,
         };
-        let prepared = shared.prepare(slot);
-        let (place, line, life, handed) = prepared.map_err(|error| self.lose(&error)).ok()?;
+        let (place, line, life, handed) = match shared.prepare(slot) {
+            Ok(prepared) => prepared,
+            Err(error) if is_lack(&error) => {
+                log::event("refused", &[("machine", &self.machine.name), ("because", &error)]);
+                let text = "the host has no file descriptor left";
+                let words = written(|link| handshake::refuse(link, Refusal::NoDevice, text));
+                self.lacks = true;
+                self.with_memory(|shared| shared.keeper.refuse(slot, &words));
+                return None;
+            }
+            Err(error) => {
+                self.lose(&error);
+                return None;
+            }
+        };
         Some(Visitor {
             line,
             peer: Peer::Named { machine: self.machine.name.clone() },
@@ -327,6 +288,12 @@ impl Known {
             seat: Some(Seat { machine: number, slot, life }),
         })
     }
+}
+
+/// Says whether an error tells of this host, and not of the machine whose turn it was.
+fn is_lack(error: &std::io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))
 }
 
 /// Makes what keeps others from a machine's socket.

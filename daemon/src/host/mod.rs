@@ -4,10 +4,12 @@
 //! client that says nothing holds up its own worker only.
 
 mod admission;
+mod closing;
 mod devices;
 mod ending;
 mod figures;
 mod gauge;
+mod hearing;
 mod ledger;
 mod lines;
 mod machines;
@@ -18,6 +20,7 @@ mod pace;
 mod reload;
 mod signals;
 mod sockets;
+mod strangers;
 mod supervisor;
 mod tenants;
 mod workers;
@@ -26,32 +29,36 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use vgpu_link::wire::control::SnapshotReply;
 
 use crate::cli::Arguments;
 use crate::config::{Config, tenant};
 use crate::counts::Counts;
-use crate::desk::Ask;
 use crate::device::Source;
 use crate::error::DaemonError;
 use crate::figures::Totals;
 use crate::{log, recording};
+use closing::Closing;
+pub(crate) use closing::gather;
 use ending::Drain;
 use ledger::Ledger;
 use lines::Lines;
-use machines::Machines;
 #[cfg(fuzzing)]
 pub use machines::fuzzing::Room;
+use machines::{Machines, Turn};
 use metrics::{Answering, Door};
 use opening::Opening;
 #[cfg(test)]
 pub(crate) use pace::Pace;
 use signals::{Asked, Signals};
 use sockets::Sockets;
+use strangers::Strangers;
 use supervisor::Supervisor;
 use tenants::Tenants;
-use workers::{END_LIMIT, Gone, Worker, Workers};
+use workers::{Worker, Workers};
 
 /// How long the host rests from accepting and from starting workers after one of them failed: what
 /// is missing, such as file descriptors, is mended by the end of other clients only.
@@ -68,6 +75,7 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(DaemonError::system("keeping other processes out"))?;
     let signals = Signals::watch()?;
+    raise_descriptors();
     if let Some(file) = &config.record {
         recording::begin(file)?;
     }
@@ -95,6 +103,8 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
         failed: 0,
         rest_until: None,
         drain: None,
+        closing: Closing::default(),
+        strangers: Strangers::default(),
         gauged: Instant::now(),
         config,
         arguments,
@@ -119,6 +129,15 @@ pub(crate) fn run(config: Config, arguments: Arguments) -> Result<(), DaemonErro
             served.and(Err(DaemonError::Replayed { clients: failed }))
         }
         _ => served,
+    }
+}
+
+/// Lets the host have as many descriptors as the system gives it: a client takes two, and the bells
+/// of a virtual machine take one for each of its slots. Without, it refuses clients sooner.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_err() {
+        log::event("few-descriptors", &[("limit", &limit.current.unwrap_or(u64::MAX))]);
     }
 }
 
@@ -161,6 +180,10 @@ struct Host {
     rest_until: Option<Instant>,
     /// Set once no more clients are taken.
     drain: Option<Drain>,
+    /// Connections that are to be closed.
+    closing: Closing,
+    /// Clients of the network that nobody knows yet.
+    strangers: Strangers,
     /// When the memory of workers was measured last.
     gauged: Instant,
 }
@@ -207,10 +230,16 @@ impl Host {
                 self.accept();
             }
             if self.rest_until.is_none() {
-                for visitor in self.machines.turn(ready.machines) {
+                let Turn { came, left, lacks } = self.machines.turn(ready.machines);
+                left.into_iter().for_each(|connection| self.closing.close(connection));
+                if lacks {
+                    self.rest();
+                }
+                for visitor in came {
                     self.take_on(visitor);
                 }
             }
+            self.closing.turn();
             if self.rest_until.is_none()
                 && self.drain.is_none()
                 && let Err(error) = self.workers.refill()
@@ -239,9 +268,11 @@ impl Host {
         let left = |until: Instant| until.saturating_duration_since(Instant::now());
         let rest = self.rest_until.map(left);
         let drain = self.drain.and_then(|drain| drain.until).map(left);
+        let full = self.full_of_strangers();
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
         let sockets = if rest.is_none() { self.sockets.all() } else { &[] };
-        watched.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        let sockets = sockets.iter().filter(|socket| full.is_none() || !socket.is_network());
+        watched.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::IN)));
         let first_worker = watched.len();
         let (pids, workers) = self.workers.watched();
         watched.extend(workers);
@@ -255,8 +286,9 @@ impl Host {
         let machines = self.machines.due().filter(|_| !rests).map(left);
         let (gauge, ending) = (self.gauge_due().map(left), self.workers.due().map(left));
         let certificate = self.sockets.due().map(left);
-        let limit = [rest, drain, machines, gauge, ending, certificate, self.supervisor.due()];
-        let limit = limit.into_iter().flatten().min();
+        let (full, closing) = (full.map(left), self.closing.due().map(left));
+        let limit = [rest, drain, machines, gauge, ending, certificate, full, closing];
+        let limit = limit.into_iter().chain([self.supervisor.due()]).flatten().min();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         match poll(&mut watched, limit.as_ref()) {
             Ok(_) => {}
@@ -278,7 +310,8 @@ impl Host {
     /// Accepts one client of each socket; the loop comes back for more.
     fn accept(&mut self) {
         let mut accepted = Vec::new();
-        for socket in self.sockets.all() {
+        let full = self.full_of_strangers().is_some();
+        for socket in self.sockets.all().iter().filter(|socket| !(full && socket.is_network())) {
             match socket.listener().accept() {
                 Ok(client) => accepted.extend(client),
                 Err(error) => {
@@ -292,83 +325,11 @@ impl Host {
         }
     }
 
-    /// Hears one message of a worker, or its end.
-    fn hear(&mut self, pid: u32) {
-        let Some(worker) = self.workers.of(pid).filter(|worker| !worker.is_ending()) else {
-            return;
-        };
-        let (mut counted, mut opened) = (None, None);
-        let heard = worker.desk.receive::<Ask>().and_then(|heard| match (heard, worker.session) {
-            (None, _) => Ok(false),
-            (Some((Ask::Count(counts), _)), Some(session)) => {
-                counted = Some((session, counts));
-                Ok(true)
-            }
-            (Some((ask, _)), Some(session)) => {
-                let refused = &mut self.totals.refused;
-                let told = (session, self.lines.tells(session));
-                match admission::answer(&mut self.ledger, &self.tenants, refused, told, ask) {
-                    Some((tell, handed)) => worker.desk.send(&tell, handed).map(|()| true),
-                    None => Ok(true),
-                }
-            }
-            (Some((Ask::Open, sheet)), None) => {
-                opened = Some(sheet);
-                Ok(true)
-            }
-            // A worker without a client has nothing to ask.
-            (Some(_), None) => Ok(false),
-        });
-        let heard = heard.and_then(|heard| opened.map_or(Ok(heard), |sheet| self.opened(sheet)));
-        if let Err(error) = &heard {
-            log::event("worker-failed", &[("worker", &pid), ("because", &log::chain(error))]);
-        }
-        if !heard.unwrap_or(false) {
-            self.workers.of(pid).into_iter().for_each(|worker| worker.expect_end(END_LIMIT));
-        }
-        if let Some((session, counts)) = counted {
-            self.count(pid, session, &counts);
-        }
-    }
-
-    /// Adds what a worker reports to what its client's tenant has done.
-    fn count(&mut self, pid: u32, session: u64, counts: &Counts) {
-        self.workers.count(pid, counts);
-        // One that is of no tenant was refused, and did nothing.
-        let Some(tenant) = self.ledger.tenant(session) else { return };
-        if self.counts.len() <= tenant {
-            self.counts.resize(tenant + 1, Counts::default());
-        }
-        self.counts[tenant].add(counts);
-    }
-
-    /// Collects the workers that ended and gives back what their clients held.
-    fn collect(&mut self) {
-        for gone in self.workers.collect() {
-            self.bury(&gone);
-        }
-    }
-
-    fn bury(&mut self, gone: &Gone) {
-        let Gone { pid, ended, .. } = gone;
-        self.failed += usize::from(!gone.well && gone.session.is_some());
-        self.totals.failed_workers = self.failed as u64;
-        if let Some(session) = gone.session {
-            let freed = self.ledger.close(session);
-            self.machines.ended(session);
-            let fields: [(&str, &dyn std::fmt::Display); 4] =
-                [("session", &session), ("worker", pid), ("freed", &freed), ("ended", ended)];
-            if self.lines.end(session) {
-                log::event("gone", &fields);
-            }
-        } else if gone.is_replaced {
-            log::event("idle-worker-replaced", &[("worker", pid)]);
-        } else {
-            log::event("idle-worker-gone", &[("worker", pid), ("ended", ended)]);
-            // One that cannot even wait for a client will not fare better if it is replaced at
-            // once, over and over.
-            self.rest();
-        }
+    /// Says until when nobody is accepted who comes by the network; `None` if somebody is.
+    fn full_of_strangers(&mut self) -> Option<Instant> {
+        let workers = &self.workers;
+        let serves = |session| workers.all().iter().any(|worker| worker.session == Some(session));
+        self.strangers.full_until(Instant::now(), serves)
     }
 
     fn rest(&mut self) {

@@ -121,6 +121,11 @@ impl Sockets {
 }
 
 impl Socket {
+    /// Says whether who comes here shows a certificate to its worker, and nothing to us.
+    pub fn is_network(&self) -> bool {
+        self.is_network
+    }
+
     /// What accepts.
     pub fn listener(&self) -> &Listener {
         &self.listener

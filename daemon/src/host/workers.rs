@@ -13,7 +13,7 @@ use super::admission::Visitor;
 use crate::cli::WorkerOptions;
 use crate::config::Config;
 use crate::counts::Counts;
-use crate::desk::{Desk, Tell};
+use crate::desk::{Desk, Tell, Way};
 use crate::error::DaemonError;
 
 /// One worker process.
@@ -32,6 +32,11 @@ pub(crate) struct Worker {
     process: Child,
     /// Set once it has to end.
     ending: Option<Ending>,
+    /// The connection of its client until that has introduced itself: before, nobody knows whether
+    /// the worker still has it, and the last to have it must not be this process (`closing`).
+    pub held: Option<OwnedFd>,
+    /// Whether its client came by the network and has not introduced itself.
+    pub is_strangers: bool,
 }
 
 /// A worker that has to end. What its client held is held until it has: a process that dies still
@@ -59,6 +64,8 @@ pub(crate) struct Gone {
     pub well: bool,
     /// Whether another one takes its place.
     pub is_replaced: bool,
+    /// The connection of its client, if that never introduced itself.
+    pub held: Option<OwnedFd>,
 }
 
 impl Worker {
@@ -76,7 +83,17 @@ impl Worker {
         // Fails only if it is gone already, and is collected then.
         let _ = desk.send(&Tell::Known, known);
         let (peer, since, counts) = (String::new(), Instant::now(), Counts::default());
-        Ok(Self { desk, session: None, peer, since, counts, process, ending: None })
+        Ok(Self {
+            desk,
+            session: None,
+            peer,
+            since,
+            counts,
+            process,
+            ending: None,
+            held: None,
+            is_strangers: false,
+        })
     }
 
     /// Process id, as the log names it.
@@ -143,8 +160,8 @@ impl Worker {
             Ok(Some(status)) => (status.to_string(), status.success()),
             Err(error) => (error.to_string(), false),
         };
-        let is_replaced = ending.is_replaced;
-        Some(Gone { pid: self.pid(), session: self.session, ended, well, is_replaced })
+        let (is_replaced, held) = (ending.is_replaced, self.held.take());
+        Some(Gone { pid: self.pid(), session: self.session, ended, well, is_replaced, held })
     }
 }
 
@@ -248,9 +265,11 @@ impl Workers {
         self.all.iter().filter_map(Worker::watched).unzip()
     }
 
-    /// Says whether no more clients are to be served.
+    /// Says whether no more clients are to be served. Strangers take no place from those who are
+    /// known.
     pub fn is_full(&self) -> bool {
-        self.serving() >= self.config.clients_max
+        let known = |worker: &&Worker| worker.session.is_some() && !worker.is_strangers;
+        self.all.iter().filter(known).count() >= self.config.clients_max
     }
 
     /// Counts the workers that serve a client, or that have not ended since.
@@ -301,8 +320,16 @@ impl Workers {
         let way = visitor.way.clone();
         worker.desk.hand_over(&Tell::Serve { session, way, is_told }, &handed)?;
         worker.session = Some(session);
+        worker.is_strangers = matches!(visitor.way, Way::Tls(_));
         (worker.peer, worker.since) = (visitor.peer.to_string(), Instant::now());
         Ok(worker.pid())
+    }
+
+    /// Keeps the connection that was handed to a worker.
+    pub fn hold(&mut self, pid: u32, connection: OwnedFd) {
+        if let Some(worker) = self.of(pid) {
+            worker.held = Some(connection);
+        }
     }
 
     /// Adds what a worker reports.

@@ -131,6 +131,9 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<(), DaemonError> {
     if let Some(tape) = tape {
         tape.finish();
     }
+    // It has the connection, which the end of this process closes: to do so here may take as long
+    // as its client likes, by what it left unread.
+    std::mem::forget(replies);
     Ok(())
 }
 

@@ -3,11 +3,13 @@
 //! One thread reads the messages and asks the device, in the order in which they came. An answer
 //! that has to wait for the device is completed by another thread ([`super::waiters`]).
 
+mod posts;
+
 use std::sync::Arc;
 
 use vgpu_abi::cuda::Error;
 use vgpu_link::wire::control::{Collect, DeviceState, NextFunction, Snapshot, opcode, status};
-use vgpu_link::wire::{Header, Kind, Malformed, Payload, Request, cuda};
+use vgpu_link::wire::{Header, Kind, Payload, Request, cuda};
 use vgpu_link::{Bulk, LinkError, Receiver};
 
 use super::Ration;
@@ -19,6 +21,7 @@ use super::waiters::{Job, Waiters};
 use crate::counts::Wait;
 use crate::device::{Devices, Holds};
 use crate::dispatch::{Answer, Call, Finish};
+use posts::{malformed, ticket};
 
 /// Calls that may end a context.
 const ENDING: [u32; 3] = [
@@ -391,25 +394,6 @@ impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         self.0.close();
     }
-}
-
-/// Reads the number of the function that a post comes with, if it is one that does.
-fn ticket(header: &Header, payload: &[u8]) -> Result<Option<u64>, LinkError> {
-    Ok(match header.opcode {
-        cuda::LaunchHostFunction::OPCODE => {
-            let launch = cuda::LaunchHostFunction::from_payload(payload);
-            Some(launch.map_err(malformed("LaunchHostFunction"))?.ticket)
-        }
-        cuda::GraphRun::OPCODE => {
-            let run = cuda::GraphRun::from_payload(payload);
-            Some(run.map_err(malformed("GraphRun"))?.ticket)
-        }
-        _ => None,
-    })
-}
-
-fn malformed(what: &'static str) -> impl Fn(Malformed) -> LinkError {
-    move |source| LinkError::Malformed { what, source }
 }
 
 #[cfg(test)]

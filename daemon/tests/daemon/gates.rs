@@ -15,18 +15,18 @@ use crate::qemu::Qemu;
 
 /// Users that no system has, and a group.
 const QEMU: u32 = 71_001;
-const MALLORY: u32 = 71_003;
+pub const MALLORY: u32 = 71_003;
 const TRENT: u32 = 71_004;
 const GROUP: u32 = 71_005;
 
 /// Lets every user reach the sockets in a directory.
-fn open(directory: &Path) {
+pub fn open(directory: &Path) {
     let everybody = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(directory, everybody).expect("it is ours");
 }
 
 /// Connects as a user.
-fn connect(user: u32, socket: &Path) -> UnixStream {
+pub fn connect(user: u32, socket: &Path) -> UnixStream {
     let connection = as_user(user, || UnixStream::connect(socket)).expect("everybody reaches it");
     connection.set_read_timeout(Some(LIMIT)).expect("a limit");
     connection

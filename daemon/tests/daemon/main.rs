@@ -16,6 +16,7 @@ mod guests;
 mod host_memory;
 mod life;
 mod limits;
+mod lingering;
 #[path = "../../../transport/link/tests/made/machine.rs"]
 mod machine;
 mod machines;

@@ -80,8 +80,9 @@ impl Network {
         let (ca, config) = secure(directory.path(), "127.0.0.1", "", lines);
         let at = free();
         let mut command = Command::new(env!("CARGO_BIN_EXE_vgpud"));
-        command.args(["--device", "sim", "--listen", &at.to_string(), "--config"]).arg(config);
-        command.args(arguments);
+        let local = format!("unix:{}", directory.path().join("vgpud.sock").display());
+        command.args(["--device", "sim", "--listen", &at.to_string(), "--listen", &local]);
+        command.arg("--config").arg(config).args(arguments);
         Self { daemon: Vgpud::spawn(command, directory), at, ca }
     }
 
@@ -136,6 +137,22 @@ fn a_full_host_says_so_to_guests_of_the_network() {
     let Err(error) = Client::at(&network.at, &files) else { panic!("two are served") };
     assert!(matches!(&error, LinkError::Refused { refusal: Refusal::Full, .. }), "{error}");
     assert!(error.is_retryable());
+}
+
+/// Each of them once had a worker, and a place, for a second.
+#[test]
+fn strangers_of_the_network_take_no_place_from_others() {
+    let network = Network::start(&["--clients-max", "2"]);
+    let Uri::Tls(HostPort { host, port }) = &network.at else { panic!("{}", network.at) };
+    let silent = |_| TcpStream::connect((host.as_str(), *port)).expect("it listens");
+    let _strangers: Vec<TcpStream> = (0..20).map(silent).collect();
+    for _ in 0..4 {
+        network.daemon.wait_for(&["vgpud: client", "peer=127.0.0.1:"]);
+    }
+    let (mut one, mut other) = (network.daemon.client(), network.daemon.client());
+    assert!(one.state(0).memory_total > 0 && other.state(0).memory_total > 0);
+    let Err(error) = network.daemon.try_client() else { panic!("three are served") };
+    assert!(matches!(&error, LinkError::Refused { refusal: Refusal::Full, .. }), "{error}");
 }
 
 #[test]

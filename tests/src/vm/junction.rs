@@ -74,7 +74,7 @@ impl Junction {
         let mut qemu = None;
         Self::start(move |joints| {
             if qemu.is_none()
-                && let Some(came) = server.accept()?
+                && let Some(Ok(came)) = server.accept()?
             {
                 introduce(&came, memory.keeper.as_fd(), &memory.bells)?;
                 qemu = Some(came);

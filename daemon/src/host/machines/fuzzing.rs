@@ -85,13 +85,13 @@ impl Room {
         let all = [machine("hostile"), machine("honest")];
         let mut machines = Machines::open(&all).expect("sockets");
         let mut honest = Qemu::connect(directory, "honest");
-        machines.turn(true);
+        drop(machines.turn(true));
         honest.hear();
         for (word, value) in [(CLAIM, 9), (BOOT, 1), (READY, 9)] {
             honest.write(place(0, word), value);
         }
-        machines.turn(true);
-        let mut came = machines.turn(true);
+        drop(machines.turn(true));
+        let mut came = machines.turn(true).came;
         let Visitor { line, seat, .. } = came.pop().expect("the honest client");
         machines.grant(seat.expect("it has a slot"), 0);
         let (qemus, workers) = (Vec::new(), HashMap::new());

@@ -1,11 +1,13 @@
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 
 use rustix::event::{Timespec, poll};
-use vgpu_link::pci::ivshmem::FIRST_BELL;
+use vgpu_link::pci::ivshmem::{FIRST_BELL, Keeper};
 
+use super::making::Making;
 use super::*;
+use crate::config::machine::kept;
 
 /// Bounds every wait of these tests.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -25,9 +27,7 @@ fn machine(directory: &Path, qemu: UnixStream) -> (Known, PathBuf, Sender<()>) {
         Keeper::make_at(&path, BYTES, Some(FIRST_BELL), 2)
     });
     let coming = Some(Coming { qemu: qemu.into(), making: making.expect("a thread") });
-    let (due, mediator, shared) = (Instant::now(), None, None);
-    let known = Known { machine, server, qemu: None, coming, shared, mediator, due, told: None };
-    (known, socket, go)
+    (Known { coming, ..Known::new(machine, server, None) }, socket, go)
 }
 
 /// Lets the memory be made, and waits for what wakes the loop then.
@@ -54,6 +54,7 @@ fn a_qemu_gets_its_memory_when_it_is_made_and_nobody_waits_for_that() {
     let second = UnixStream::connect(&socket).expect("it listens");
     known.turn(0, Instant::now());
     assert!(known.shared.is_none() && told(&qemu) == 0);
+    known.left.clear();
     assert!(shared::hung_up(&second.into()), "one memory, one machine");
     make(&known, &go);
     known.turn(0, Instant::now());

@@ -5,10 +5,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vgpu_link::wire::Text;
 use vgpu_link::wire::control::{
     Capabilities, Collected, Delivery, DeviceStateReply, DueFunction, SnapshotReply,
 };
+use vgpu_link::wire::{Malformed, Text};
 use vgpu_link::{Link, Sender, memory_pair};
 
 use super::*;

@@ -64,7 +64,12 @@ pub fn listen(socket: &Path) -> Mediator {
 /// Waits for a client.
 pub fn arrival(mediator: &Mediator) -> Arrival {
     let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
-    let mut watched = [PollFd::new(mediator, PollFlags::IN)];
-    assert_eq!(poll(&mut watched, Some(&limit)).expect("it polls"), 1, "nobody arrived");
-    mediator.accept().expect("somebody arrived")
+    loop {
+        let mut watched = [PollFd::new(mediator, PollFlags::IN)];
+        assert_eq!(poll(&mut watched, Some(&limit)).expect("it polls"), 1, "nobody arrived");
+        mediator.left().for_each(drop);
+        if let Some(arrival) = mediator.accept() {
+            return arrival;
+        }
+    }
 }

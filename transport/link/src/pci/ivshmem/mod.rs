@@ -17,5 +17,5 @@ pub use bell::{GuestBell, HostBell};
 pub use guest::{SlotStream, connect};
 pub use keeper::{Change, Keeper, Place, SILENCE};
 pub use serve::{ServedSlot, serve};
-pub use server::{FIRST_BELL, Server, introduce};
+pub use server::{FIRST_BELL, Refused, Server, introduce};
 pub use vgpu_ring::slots::SLOTS_MAX;

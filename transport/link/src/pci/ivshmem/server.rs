@@ -45,18 +45,23 @@ impl Server {
         Ok(Self { socket, gate, _made: made })
     }
 
-    /// Accepts a connection if one is waiting whose user may come; never waits itself.
+    /// Accepts a connection if one is waiting: `Ok` if its user may come; never waits itself.
     ///
     /// # Errors
     /// What the system says, among others when no file descriptor is left.
-    pub fn accept(&mut self) -> io::Result<Option<OwnedFd>> {
+    pub fn accept(&mut self) -> io::Result<Option<Result<OwnedFd, Refused>>> {
         match rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC) {
-            Ok(socket) => Ok(self.gate.admits(&socket).then_some(socket)),
+            Ok(socket) if self.gate.admits(&socket) => Ok(Some(Ok(socket))),
+            Ok(socket) => Ok(Some(Err(Refused(socket)))),
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
 }
+
+/// A connection of somebody who may not come, to be closed where that holds nobody up.
+#[derive(Debug)]
+pub struct Refused(pub OwnedFd);
 
 impl AsFd for Server {
     fn as_fd(&self) -> BorrowedFd<'_> {

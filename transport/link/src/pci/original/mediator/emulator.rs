@@ -56,6 +56,11 @@ impl Emulator {
         }
     }
 
+    /// Gives the connection back, to be closed.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     /// What to wait for.
     pub fn awaits(&self) -> PollFlags {
         if self.answers.is_empty() { PollFlags::IN } else { PollFlags::OUT }

@@ -16,12 +16,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
+use rustix::net::{Shutdown, SocketFlags, shutdown};
 
 use super::BEAT;
 use crate::{Arrival, Gate, LinkError, Peer, unix};
@@ -36,6 +36,9 @@ const EMULATORS_MAX: usize = 4;
 /// Clients that wait to be taken by the host process.
 const ARRIVALS_MAX: usize = 16;
 
+/// Connections that wait to be closed by the host process.
+const LEFT_MAX: usize = 16;
+
 /// How often silent clients are looked for, where there are clients.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
@@ -47,7 +50,8 @@ const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 pub struct Mediator {
     machine: String,
     arrivals: Receiver<OwnedFd>,
-    /// Readable while somebody arrived. Its end ends the thread.
+    left: Receiver<OwnedFd>,
+    /// Readable while somebody arrived or left. Its end ends the thread.
     bell: UnixStream,
     /// Kept for its end: the name in the file system goes with it.
     _made: unix::Made,
@@ -77,23 +81,41 @@ impl Mediator {
             end.set_nonblocking(true).map_err(failed("making a bell for"))?;
         }
         let (arrived, arrivals) = sync_channel(ARRIVALS_MAX);
+        let (leave, left) = sync_channel(LEFT_MAX);
         let thread = Thread {
             listener,
             gate,
+            leave,
             emulators: Vec::new(),
             clients: Clients::new(arrived, theirs, silence),
         };
         let started = crate::thread::start_thread("mediator", move || thread.run());
         started.map_err(failed("starting a thread for"))?;
-        Ok(Self { machine: machine.into(), arrivals, bell, _made: made })
+        Ok(Self { machine: machine.into(), arrivals, left, bell, _made: made })
     }
 
     /// Takes a client if one is waiting; never waits itself.
     pub fn accept(&self) -> Option<Arrival> {
-        // One byte for each that arrived.
-        io::Read::read_exact(&mut &self.bell, &mut [0]).ok()?;
-        let socket = self.arrivals.try_recv().ok()?;
-        Some(Arrival { socket, peer: Peer::Named { machine: self.machine.clone() } })
+        // One byte for each that arrived or left.
+        while io::Read::read_exact(&mut &self.bell, &mut [0]).is_ok() {
+            if let Ok(socket) = self.arrivals.try_recv() {
+                let machine = self.machine.clone();
+                return Some(Arrival { socket, peer: Peer::Named { machine } });
+            }
+        }
+        None
+    }
+
+    /// Takes the connections that are over, to be closed where it holds nobody up: it may take as
+    /// long as whoever was there likes. Whoever accepts clients has to take these as well.
+    pub fn left(&self) -> impl Iterator<Item = OwnedFd> + '_ {
+        self.left.try_iter()
+    }
+
+    /// Says whether its thread has ended, which it does if the system fails it.
+    pub fn is_over(&self) -> bool {
+        let mut watched = [PollFd::new(&self.bell, PollFlags::empty())];
+        poll(&mut watched, Some(&AT_ONCE)).is_ok_and(|woken| woken > 0)
     }
 }
 
@@ -107,6 +129,8 @@ impl AsFd for Mediator {
 struct Thread {
     listener: UnixListener,
     gate: Gate,
+    /// Where a connection goes that is over.
+    leave: SyncSender<OwnedFd>,
     emulators: Vec<Emulator>,
     clients: Clients,
 }
@@ -122,9 +146,14 @@ impl Thread {
         if over {
             return Ok(false);
         }
-        let (clients, mut ready) = (&mut self.clients, ready.into_iter());
-        // What is dropped here is closed: the emulator connects anew if it means well.
-        self.emulators.retain_mut(|one| !ready.next().unwrap_or(false) || one.turn(clients));
+        // Who is not kept connects anew if it means well.
+        for (mut one, is_ready) in std::mem::take(&mut self.emulators).into_iter().zip(ready) {
+            if !is_ready || one.turn(&mut self.clients) {
+                self.emulators.push(one);
+            } else {
+                self.give_up(one.into_socket());
+            }
+        }
         if accept {
             match rustix::net::accept_with(
                 &self.listener,
@@ -133,7 +162,7 @@ impl Thread {
                 Ok(socket) if self.gate.admits(&socket) => {
                     self.emulators.push(Emulator::new(socket));
                 }
-                Ok(_) => {}
+                Ok(socket) => self.give_up(socket),
                 Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
                 // Such as no descriptor left: others end, and it is tried again.
                 Err(_) => std::thread::sleep(BEAT),
@@ -141,6 +170,14 @@ impl Thread {
         }
         self.clients.end_the_silent();
         Ok(true)
+    }
+
+    /// Ends a connection, and has it closed by the host process, which takes it sooner or later.
+    fn give_up(&self, connection: OwnedFd) {
+        let _ = shutdown(&connection, Shutdown::Both);
+        let _ = self.leave.send(connection);
+        // If there is no room, bytes are there that wake it as well.
+        let _ = io::Write::write(&mut self.clients.bell(), &[1]);
     }
 
     /// Waits; says whether it is over, whether to accept, and which emulators are ready.
