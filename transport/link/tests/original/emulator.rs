@@ -47,6 +47,8 @@ type Answer = (u32, [u64; 4], Vec<u8>);
 
 impl Emulator {
     fn of(machine: &Machine) -> Self {
+        // The host takes what is over, as it goes on.
+        machine.mediator.left().for_each(drop);
         let socket = UnixStream::connect(&machine.socket).expect("it listens");
         socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
         Self(socket)
