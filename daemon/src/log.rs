@@ -26,21 +26,23 @@ static LOST: Lost = Lost::none();
 static ALLOWANCE: Mutex<Option<Allowance>> = Mutex::new(None);
 
 /// What the daemon goes on in spite of, but not well.
-const ERRORS: [&str; 7] = [
+const ERRORS: [&str; 8] = [
     "cannot-accept",
     "certificate-not-valid",
     "miscounted",
     "no-answers",
     "no-ledger",
+    "no-porter",
     "no-worker",
     "worker-failed",
 ];
 
 /// What an operator may want to look into.
-const WARNINGS: [&str; 28] = [
+const WARNINGS: [&str; 29] = [
     "certificate-ends",
     "cut",
     "driver-lacks",
+    "few-descriptors",
     "function-refused",
     "held-back",
     "idle-worker-gone",
