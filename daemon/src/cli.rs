@@ -29,6 +29,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIRECTORY")]
     pub cublas_dir: Option<PathBuf>,
 
+    /// Lets the driver connect to services of this machine, such as MPS
+    #[arg(long)]
+    pub driver_connects: bool,
+
     /// Address to listen at, such as unix:/run/vgpu/vgpud.sock; may be given several times
     #[arg(long, value_name = "URI")]
     pub listen: Vec<String>,
@@ -131,6 +135,10 @@ pub(crate) struct WorkerOptions {
     /// Directory of NVIDIA's libcublas.
     #[arg(long)]
     pub cublas_dir: Option<PathBuf>,
+
+    /// Whether the driver may connect to services of this machine.
+    #[arg(long)]
+    pub driver_connects: bool,
 
     /// The recording to play.
     #[arg(long)]

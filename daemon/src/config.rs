@@ -78,6 +78,8 @@ pub(crate) struct Config {
     pub images: Place,
     /// Most bytes of a client's pinned memory that is shared with its worker.
     pub pinned_bytes: u64,
+    /// Whether the driver may connect to services of this machine.
+    pub driver_connects: bool,
     /// Where to record the conversations.
     pub record: Option<PathBuf>,
     /// Certificate, key and the clients' CA, for addresses of the network.
@@ -97,6 +99,8 @@ struct File {
     device: Option<String>,
     driver_dir: Option<PathBuf>,
     cublas_dir: Option<PathBuf>,
+    #[serde(default)]
+    driver_connects: bool,
     #[serde(default)]
     listen: Vec<String>,
     mode: Option<String>,
@@ -191,6 +195,7 @@ impl Config {
                 bytes_max: u64::from(images_mib) << 20,
             },
             pinned_bytes: u64::from(pinned_mib) << 20,
+            driver_connects: arguments.driver_connects || file.driver_connects,
             record: arguments.record.as_deref().map(absolute).transpose()?,
             tls: file.tls.files(),
             tenants,

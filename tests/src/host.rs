@@ -104,7 +104,8 @@ impl Vgpud {
         }
         let path = driver.path().to_string_lossy();
         let above = ["--device", "nvidia", "--driver-dir", &path, "--cublas-dir", &path];
-        let above = [&above, chain.above].concat();
+        // This driver's GPU is behind a socket.
+        let above = [&above, &["--driver-connects"][..], chain.above].concat();
         let (link, stats) = (below.link(), ("VGPU_STATS", "1"));
         let environment = [Some(("VGPU_LINK", &*link)), chain.counts.then_some(stats)];
         let environment: Vec<_> = environment.into_iter().flatten().collect();

@@ -145,8 +145,8 @@ impl Host {
 
     /// Finds a client's tenant and opens its account; `None` where its certificate will say.
     fn admit(&mut self, session: u64, peer: &Peer) -> Result<Option<usize>, (Refusal, String)> {
-        if self.workers.is_full() {
-            return Err(full());
+        if let Some(served) = self.workers.full() {
+            return Err(full(served));
         }
         match self.tenants.of(peer) {
             Belongs::To(tenant) => {
@@ -161,25 +161,25 @@ impl Host {
 }
 
 /// Refuses one that came when all places were taken.
-pub(super) fn full() -> (Refusal, String) {
-    (Refusal::Full, "as many clients are served as may be (clients_max)".into())
+fn full(served: usize) -> (Refusal, String) {
+    (Refusal::Full, format!("{served} clients are served, and no more may be"))
 }
 
 /// Does what the worker of a session asks, of which the log tells or not; `None` where no answer is
-/// due. A file descriptor may go with the answer. A client is refused when it introduces itself if
-/// there is no room for it (`is_full`).
+/// due. A file descriptor may go with the answer. A client that introduces itself is refused if so
+/// many are served that there is no room for it (`served`).
 pub(super) fn answer<'a>(
     ledger: &mut Ledger,
     tenants: &'a Tenants,
     refused: &mut Refused,
     (session, is_told): (u64, bool),
     ask: Ask,
-    is_full: bool,
+    served: Option<usize>,
 ) -> Option<(Tell, Option<BorrowedFd<'a>>)> {
     let tell = match ask {
         Ask::Introduce { pid, name, certificate } => {
             let certificate = certificate.as_ref().map(Text::as_str);
-            let met = if is_full { Err(full()) } else { Ok(()) };
+            let met = served.map_or(Ok(()), |served| Err(full(served)));
             let met =
                 met.and_then(|()| introduce(ledger, tenants, (session, is_told), certificate));
             return Some(match met {

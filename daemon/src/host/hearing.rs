@@ -9,7 +9,7 @@ use crate::log;
 impl Host {
     /// Hears one message of a worker, or its end.
     pub(super) fn hear(&mut self, pid: u32) {
-        let is_full = self.workers.is_full();
+        let full = self.workers.full();
         let Some(worker) = self.workers.of(pid).filter(|worker| !worker.is_ending()) else {
             return;
         };
@@ -26,10 +26,11 @@ impl Host {
                     // It waits for our answer, so it has the connection.
                     worker.held = None;
                 }
-                let (refused, is_full) = (&mut self.totals.refused, worker.is_strangers && is_full);
+                let (refused, full) =
+                    (&mut self.totals.refused, full.filter(|_| worker.is_strangers));
                 let told = (session, self.lines.tells(session));
                 let (ledger, tenants) = (&mut self.ledger, &self.tenants);
-                let tell = admission::answer(ledger, tenants, refused, told, ask, is_full);
+                let tell = admission::answer(ledger, tenants, refused, told, ask, full);
                 if introduces && matches!(tell, Some((Tell::Admitted(_), _))) {
                     worker.is_strangers = false;
                     self.strangers.is_known(session);

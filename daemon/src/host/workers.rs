@@ -174,6 +174,7 @@ fn command(epoch: u64, config: &Config) -> Command {
         .args(["--epoch", &epoch.to_string()])
         .args(WorkerOptions::arguments(&config.device))
         .args(WorkerOptions::images_arguments(&config.images))
+        .args(config.driver_connects.then_some("--driver-connects"))
         .args(["--pinned-bytes", &config.pinned_bytes.to_string()])
         .args(config.metrics.map(|_| "--counts"))
         .args(WorkerOptions::hide_arguments(&config.own_files()))
@@ -240,6 +241,7 @@ impl Workers {
                 config.record.clone(),
                 config.metrics.is_some(),
                 config.pinned_bytes,
+                config.driver_connects,
                 config.own_files(),
                 config.keeps_tenants_apart(),
             )
@@ -265,11 +267,12 @@ impl Workers {
         self.all.iter().filter_map(Worker::watched).unzip()
     }
 
-    /// Says whether no more clients are to be served. Strangers take no place from those who are
-    /// known.
-    pub fn is_full(&self) -> bool {
+    /// Says how many clients are served if no more are to be. Strangers take no place from those
+    /// who are known.
+    pub fn full(&self) -> Option<usize> {
         let known = |worker: &&Worker| worker.session.is_some() && !worker.is_strangers;
-        self.all.iter().filter(known).count() >= self.config.clients_max
+        Some(self.all.iter().filter(known).count())
+            .filter(|&known| known >= self.config.clients_max)
     }
 
     /// Counts the workers that serve a client, or that have not ended since.

@@ -70,7 +70,7 @@ pub(crate) fn confine(options: &WorkerOptions) -> Result<u64, DaemonError> {
         }
         Err(error) => log::event("not-confined", &[("landlock", &log::chain(&error))]),
     }
-    if let Err(error) = calls::limit(has_driver) {
+    if let Err(error) = calls::limit(has_driver, options.driver_connects) {
         log::event("not-confined", &[("seccomp", &log::chain(&error))]);
     }
     Ok(memory)

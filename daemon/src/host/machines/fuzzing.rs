@@ -90,7 +90,6 @@ impl Room {
         for (word, value) in [(CLAIM, 9), (BOOT, 1), (READY, 9)] {
             honest.write(place(0, word), value);
         }
-        drop(machines.turn(true));
         let mut came = machines.turn(true).came;
         let Visitor { line, seat, .. } = came.pop().expect("the honest client");
         machines.grant(seat.expect("it has a slot"), 0);
@@ -196,6 +195,8 @@ impl Room {
             self.workers.insert(self.sessions, (seat.slot, visitor.line));
             self.machines.grant(seat, self.sessions);
         }
+        // What is over is closed by the loop of the host.
+        self.machines.0[HOSTILE].left.clear();
         self.qemus.iter_mut().for_each(Qemu::hear);
     }
 }

@@ -31,7 +31,7 @@ fn confined(arguments: &[&str], check: impl FnOnce() + Send + 'static) {
         let status = rules.expect("the rules are right");
         // Older kernels than 6.12 know fewer rules; those for files are the oldest.
         assert_ne!(status.ruleset, RulesetStatus::NotEnforced, "this needs Linux 5.13");
-        calls::limit(has_driver).expect("the filters are right");
+        calls::limit(has_driver, options.driver_connects).expect("the filters are right");
         check();
     });
     confined.join().expect("what was denied is denied, and nothing else");
